@@ -1,0 +1,36 @@
+"""lamm_cl: what happens to CLIP when it learns some classes and later others.
+
+Names are imported on first use, so that `import lamm_cl` and the command line start at once.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "ClipBackbone": "lamm_cl.clip.backbone",
+    "load_clip": "lamm_cl.clip.load",
+    "build_model": "lamm_cl.methods.build",
+    "PromptedCLIP": "lamm_cl.prompts.prompted_clip",
+    "load_dataset": "lamm_cl.data.load",
+    "few_shot": "lamm_cl.data.few_shot",
+    "base_to_novel": "lamm_cl.streams.build",
+    "build_strategy": "lamm_cl.strategies.build",
+    "UsageError": "lamm_cl.errors",
+    **dict.fromkeys(
+        ("ZeroShot", "CoOp", "CoCoOp", "LAMM", "VPT", "LanguagePrompting", "IVLP", "MaPLe", "ALIGN"),
+        "lamm_cl.strategies.named",
+    ),
+}
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'lamm_cl' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

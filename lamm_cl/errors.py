@@ -1,0 +1,21 @@
+"""The one kind of error that tells a user what to change."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UsageError(ValueError):
+    """Wrong use: what is wrong, where, and what to do, in one message. The command line exits with 2."""
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """Return the choice that looks most like `name`, or None when none is near."""
+    return next(iter(difflib.get_close_matches(name.lower(), list(choices), n=1, cutoff=0.6)), None)
+
+
+def unknown(kind: str, name: object, choices: Iterable[str]) -> UsageError:
+    """Build the error for a name that is none of `choices`: names the nearest match and all choices."""
+    names = sorted(choices)
+    guess = nearest(str(name), names)
+    hint = f" Did you mean {guess!r}?" if guess else ""
+    return UsageError(f"unknown {kind} {str(name)!r}.{hint} Choices: {', '.join(names)}.")
