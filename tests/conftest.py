@@ -1,0 +1,29 @@
+"""Fixtures that every tier shares."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# One thread a process: the suite runs two processes on two cores, and sums do not depend on the machine's core count.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Reference data kept beside the checkout, which a plain clone does not have."""
+    folder = Path(os.environ.get("LAMM_CL_REFERENCE", Path(__file__).parents[2] / "shared"))
+    if not folder.is_dir():
+        pytest.skip("reference data not present")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Iterator[Any]:
+    """The embedded CLIP, loaded once a process."""
+    import lamm_cl
+
+    yield lamm_cl.load_clip("tiny", device="cpu")
