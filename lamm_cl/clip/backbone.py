@@ -1,0 +1,212 @@
+"""A frozen CLIP behind one small interface: the only thing that the rest of the package knows of open_clip."""
+
+import hashlib
+import json
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lamm_cl.clip.families import Family, family_of, require_text, text_module
+from lamm_cl.clip.image_tower import ImageTower
+from lamm_cl.clip.preprocess import ImageSettings, evaluation_transform, image_settings
+from lamm_cl.clip.text_tower import TextTower
+from lamm_cl.errors import UsageError
+
+TEXT_BATCH = 256
+_LOW = (torch.float16, torch.bfloat16)
+_LIVE: "weakref.WeakValueDictionary[str, ClipBackbone]" = weakref.WeakValueDictionary()
+
+
+class ClipBackbone:
+    """A frozen CLIP: two towers, a tokenizer and the evaluation transform.
+
+    It is no `nn.Module`, so no model that holds it trains, copies or saves its weights: `deepcopy` returns the same
+    object, and a pickle carries only the name under which to find or load it again.
+
+    Args:
+        model: an open_clip model (families A to F). It is put in evaluation mode and its parameters stop requiring
+            gradients; nothing is copied.
+        tokenizer: what `open_clip.get_tokenizer` returns.
+        preprocess: PIL image -> tensor (3, H, W), the evaluation transform; `None` makes the model's own.
+        name: name for messages and records.
+        pretrained: which weights, for messages and records.
+
+    Attributes:
+        embed_dim: width d of the joint space.
+        family: which family of towers this is (`lamm_cl.clip.families`).
+        logit_scale: scalar tensor, the exponential already taken, without gradient.
+        logit_bias: scalar tensor or None (SigLIP has one).
+        text: the text tower.
+        image: the image tower.
+        image_size: (height, width) in pixels.
+        image_mean: mean of each channel that the transform subtracts.
+        image_std: standard deviation of each channel that it divides by.
+        interpolation: `bicubic` or `bilinear`.
+        source: arguments with which `load_clip` gives this backbone again, or None.
+
+    Raises:
+        UsageError: the model is no open_clip CLIP, or of a family that takes no prompts (G, H).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        preprocess: Callable[[Any], Tensor] | None = None,
+        *,
+        name: str = "custom",
+        pretrained: str | None = "",
+    ) -> None:
+        self.family: Family = family_of(model)
+        require_text(self.family, name)
+        self.name, self.pretrained = name, pretrained or ""
+        self.model: Any = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.preprocess = preprocess or evaluation_transform(model)
+        settings: ImageSettings = image_settings(model, self.preprocess)
+        self.image_mean, self.image_std = settings.mean, settings.std
+        self.interpolation = settings.interpolation
+        self.source: dict[str, Any] | None = None
+        self._read_weights()
+
+    def _read_weights(self) -> None:
+        """Derive everything that depends on where the weights lie and in which type."""
+        model = self.model
+        self.text = TextTower(model, self.tokenizer)
+        self.image = ImageTower(model)
+        self.image_size = self.image.image_size
+        self.embed_dim = _embed_dim(model)
+        matrix = _first_matrix(model.visual)
+        self.device, self.dtype = matrix.device, matrix.dtype
+        self.logit_scale = _at_least_float(model.logit_scale.detach()).exp().reshape(())
+        bias = getattr(model, "logit_bias", None)
+        self.logit_bias = None if bias is None else _at_least_float(bias.detach()).reshape(())
+        self._fingerprint: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of the architecture and of every weight, bit by bit; computed once, on first use."""
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint(self.model)
+        return self._fingerprint
+
+    @torch.no_grad()
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Encode preprocessed images.
+
+        Args:
+            images: (batch, 3, H, W), any floating type, any device.
+
+        Returns:
+            (batch, d) of length 1, without gradient; float32, or float64 where the backbone is.
+        """
+        features = self.image(images.to(self.device, self.dtype, non_blocking=True))
+        assert isinstance(features, Tensor)
+        return F.normalize(_at_least_float(features), dim=-1)
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Encode texts as open_clip's own `encode_text` does.
+
+        Args:
+            texts: whole sentences; what is beyond the text window is cut off by the tokenizer.
+
+        Returns:
+            (n, d) of length 1, without gradient; float32, or float64 where the backbone is.
+        """
+        if isinstance(texts, str):
+            raise UsageError("encode_text takes a list of texts, not one text: write [text].")
+        if not len(texts):
+            return torch.zeros(0, self.embed_dim, device=self.device, dtype=self.logit_scale.dtype)
+        tokens = self.tokenizer(list(texts)).to(self.device)
+        parts = [
+            self.model.encode_text(tokens[i : i + TEXT_BATCH]) for i in range(0, len(tokens), TEXT_BATCH)
+        ]
+        return F.normalize(_at_least_float(torch.cat(parts)), dim=-1)
+
+    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Move the weights in place, as `nn.Module.to` does, and return this same backbone."""
+        self.model.to(device=device, dtype=dtype)
+        self._read_weights()
+        if dtype is not None:
+            self.source = None
+        return self
+
+    def __repr__(self) -> str:
+        weights = f", pretrained={self.pretrained!r}" if self.pretrained else ""
+        return (
+            f"ClipBackbone({self.name!r}{weights}, family {self.family.letter}, d={self.embed_dim}, "
+            f"{self.image_size[0]}x{self.image_size[1]} px, {str(self.dtype).removeprefix('torch.')}, {self.device})"
+        )
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        key = self.fingerprint if self.source is None else json.dumps(self.source, sort_keys=True)
+        _LIVE[key] = self
+        return _find, (key, self.source, repr(self))
+
+
+def _find(key: str, source: dict[str, Any] | None, shown: str) -> "ClipBackbone":
+    """Return the living backbone of this key, or load it again from its name."""
+    if key in _LIVE:
+        return _LIVE[key]
+    if source is None:
+        _lost(shown)
+    from lamm_cl.clip.load import load_clip
+
+    backbone = load_clip(**source)
+    _LIVE[key] = backbone
+    return backbone
+
+
+def _lost(shown: str) -> NoReturn:
+    raise UsageError(
+        f"{shown} was pickled by name only, and this process has no such backbone: pickle files don't carry backbone "
+        "weights. Build the backbone here first, or use lamm_cl.load_clip(...) with a name or a file."
+    )
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Return a hex digest of a model's classes, settings and weights.
+
+    Two models have the same digest only when every parameter and buffer is equal bit by bit and the modules that use
+    them are of the same classes with the same printed settings (so GELU and QuickGELU differ).
+    """
+    digest = hashlib.sha256(repr(model).encode())
+    for key, tensor in model.state_dict(keep_vars=True).items():
+        values = tensor.detach().to("cpu").contiguous()
+        digest.update(f"|{key}|{values.dtype}|{tuple(values.shape)}|".encode())
+        if values.numel():
+            digest.update(values.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _at_least_float(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in _LOW else x
+
+
+def _first_matrix(visual: nn.Module) -> Tensor:
+    """Return the first convolution or linear weight: its type is what the tower computes in."""
+    for module in visual.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            return module.weight
+    return next(visual.parameters())
+
+
+def _embed_dim(model: nn.Module) -> int:
+    text = text_module(model)
+    projection = text.text_projection
+    if isinstance(projection, nn.Linear):
+        return int(projection.out_features)
+    if projection is not None:
+        return int(projection.shape[1])
+    return int(text.ln_final.weight.shape[0])

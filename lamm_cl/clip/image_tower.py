@@ -1,0 +1,194 @@
+"""The frozen image tower: exact, with learnable prompts behind the patch tokens where the architecture takes them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lamm_cl.clip.blocks import FrozenBlock
+from lamm_cl.clip.families import native_vision
+from lamm_cl.errors import UsageError
+
+
+class ModuleBlock:
+    """One transformer block as the module computes it, for blocks other than open_clip's standard one."""
+
+    def __init__(self, block: nn.Module) -> None:
+        self.block = block
+
+    def full(self, x: Tensor, causal: bool = False, mask: Tensor | None = None) -> Tensor:
+        """Run the block on all positions of `x` (batch, length, width)."""
+        if causal:
+            raise NotImplementedError("image towers attend in both directions")
+        out: Tensor = self.block(x, attn_mask=mask)
+        return out
+
+    def rows(self, x: Tensor, rows: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Run the block and keep position `rows[i]` of sequence i: (batch, width)."""
+        return self.full(x, mask=mask)[torch.arange(len(x), device=x.device), rows]
+
+
+def frozen_block(block: nn.Module) -> FrozenBlock | ModuleBlock:
+    """Return the fast form of a transformer block where there is one, the module itself otherwise."""
+    return FrozenBlock(block) if FrozenBlock.supports(block) else ModuleBlock(block)
+
+
+def _norm(norm: nn.Module, x: Tensor) -> Tensor:
+    """Apply a layer norm in the type of its weights (float32 beside half-precision matrices) or an identity."""
+    weight = getattr(norm, "weight", None)
+    out: Tensor = norm(x if weight is None else x.to(weight.dtype)).to(x.dtype)
+    return out
+
+
+def patch_tokens(images: Tensor, weight: Tensor) -> Tensor:
+    """Embed the patches of `images` (batch, 3, H, W): what a convolution with stride = kernel does, as one matmul.
+
+    Args:
+        images: (batch, 3, H, W); rows and columns beyond the last whole patch are ignored, as by the convolution.
+        weight: (width, 3, patch_h, patch_w).
+
+    Returns:
+        (batch, patches, width), row by row.
+    """
+    high, wide = weight.shape[-2:]
+    batch, channels, height, width = images.shape
+    down, across = height // high, width // wide
+    cut = images[:, :, : down * high, : across * wide].reshape(batch, channels, down, high, across, wide)
+    return cut.permute(0, 2, 4, 1, 3, 5).reshape(batch, down * across, -1) @ weight.flatten(1).t()
+
+
+class ImageTower:
+    """The image tower of an open_clip model, frozen; gradients flow to the prompts only.
+
+    Args:
+        model: an open_clip CLIP whose parameters don't require gradients.
+
+    Attributes:
+        supports_prompts: whether prompts can be appended (open_clip's own VisionTransformer).
+        width: width of the tokens inside the tower; 0 where no prompts can be given.
+        layers: number of transformer layers; 0 where no prompts can be given.
+        image_size: (height, width) that the tower expects.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        visual: Any = model.visual
+        self.visual = visual
+        self.supports_prompts = native_vision(visual)
+        size = getattr(visual, "image_size", None) or (224, 224)
+        self.image_size: tuple[int, int] = (
+            (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+        )
+        self._blocks: list[FrozenBlock | ModuleBlock] = []
+        self.width = 0
+        if self.supports_prompts:
+            self._blocks = [frozen_block(block) for block in visual.transformer.resblocks]
+            self.width = int(visual.conv1.weight.shape[0])
+        self.layers = len(self._blocks)
+
+    def __call__(
+        self,
+        images: Tensor,
+        prompts: Tensor | None = None,
+        deep: Sequence[Tensor] = (),
+        tokens: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Encode images, with learnable prompts where given.
+
+        The prompts stand behind the patch tokens, get no positional embedding and pass the first layer norm, as in
+        the published codes of VPT, IVLP, MaPLe and ALIGN.
+
+        Args:
+            images: (batch, 3, H, W), preprocessed.
+            prompts: (n, width) or (batch, n, width).
+            deep: shapes as `prompts`; `deep[i]` replaces the prompts before layer i + 1 (layers count from 0).
+            tokens: also return the features of all tokens.
+
+        Returns:
+            Features (batch, d), not normalised. With `tokens=True` also (batch, 1 + patches + n, d): the final layer
+            norm and projection applied to every token, computed without gradient.
+
+        Raises:
+            UsageError: images of another size, or prompts where the tower takes none or has fewer layers.
+        """
+        self._check(images, prompts, deep, tokens)
+        if not self.supports_prompts:
+            with torch.no_grad():
+                out = self.visual(images)
+            return out[0] if isinstance(out, tuple) else out
+        if prompts is None:
+            with torch.no_grad():
+                return self._run(images, None, (), tokens)
+        return self._run(images, prompts, deep, tokens)
+
+    def _check(self, images: Tensor, prompts: Tensor | None, deep: Sequence[Tensor], tokens: bool) -> None:
+        if images.ndim != 4 or images.shape[1] != 3 or tuple(images.shape[2:]) != self.image_size:
+            raise UsageError(
+                f"images must be (batch, 3, {self.image_size[0]}, {self.image_size[1]}), as backbone.preprocess makes "
+                f"them; got {tuple(images.shape)}."
+            )
+        if not self.supports_prompts and (prompts is not None or deep or tokens):
+            raise UsageError(
+                f"the image tower {type(self.visual).__name__} takes no prompts and gives no token features: use a "
+                "method that prompts the text side only, or a backbone with open_clip's own VisionTransformer."
+            )
+        if prompts is None and deep:
+            raise UsageError("deep visual prompts replace the first layer's: give `prompts` as well.")
+        if len(deep) >= max(self.layers, 1):
+            raise UsageError(
+                f"{len(deep) + 1} layers of visual prompts, but the image tower has {self.layers} layers: "
+                "choose a smaller depth."
+            )
+
+    def _embed(self, images: Tensor) -> Tensor:
+        """Return patch tokens behind the class token, with positions, before the first layer norm."""
+        visual = self.visual
+        with torch.no_grad():
+            x = patch_tokens(images, visual.conv1.weight)
+            first = visual.class_embedding.to(x.dtype).expand(len(x), 1, -1)
+            out: Tensor = torch.cat([first, x], 1) + visual.positional_embedding.to(x.dtype)
+            return out
+
+    def _run(
+        self, images: Tensor, prompts: Tensor | None, deep: Sequence[Tensor], tokens: bool
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        x = self._embed(images)
+        own = x.shape[1]
+        if prompts is not None:
+            x = torch.cat([x, self._fit(prompts, x)], 1)
+        x = _norm(self.visual.ln_pre, x)
+        for layer, block in enumerate(self._blocks[:-1]):
+            if 0 < layer <= len(deep):
+                x = torch.cat([x[:, :own], self._fit(deep[layer - 1], x)], 1)
+            x = block.full(x)
+        if 0 < self.layers - 1 <= len(deep):
+            x = torch.cat([x[:, :own], self._fit(deep[self.layers - 2], x)], 1)
+        return self._last(x, own, tokens)
+
+    @staticmethod
+    def _fit(prompts: Tensor, x: Tensor) -> Tensor:
+        """Give `prompts` the batch, type and device of `x`."""
+        return prompts.to(x).expand(len(x), -1, -1)
+
+    def _last(self, x: Tensor, own: int, tokens: bool) -> Tensor | tuple[Tensor, Tensor]:
+        """Run the last layer where it is read, then pool and project."""
+        visual, block = self.visual, self._blocks[-1]
+        if visual.attn_pool is None and visual.pool_type == "tok":
+            cls = block.rows(x, x.new_zeros(len(x), dtype=torch.long))
+            feature = self._project(_norm(visual.ln_post, cls))
+            if not tokens:
+                return feature
+            with torch.no_grad():
+                return feature, self._project(_norm(visual.ln_post, block.full(x.detach())))
+        whole = block.full(x)
+        feature = self._project(visual._pool(whole[:, :own])[0])
+        if not tokens:
+            return feature
+        if visual.attn_pool is not None:
+            raise UsageError("this image tower pools by attention and has no features of single tokens.")
+        with torch.no_grad():
+            return feature, self._project(_norm(visual.ln_post, whole.detach()))
+
+    def _project(self, x: Tensor) -> Tensor:
+        proj = self.visual.proj
+        return x if proj is None else x @ proj

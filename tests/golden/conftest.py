@@ -1,0 +1,87 @@
+"""Fixtures of the golden tests: what the official codes computed, and a backbone with the weights they used."""
+
+import importlib.util
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+
+@dataclass
+class Oracle:
+    """The reference values, and the functions of names that made weights, images and initial prompts.
+
+    Attributes:
+        folder: where the reference files are.
+        index: `index.json`: architecture, check sums and the cases.
+        detgen: the module whose `arr`, `raw`, `images` and `clip_state_dict` give arrays by name.
+    """
+
+    folder: Path
+    index: dict[str, Any]
+    detgen: Any
+    _backbones: dict[torch.dtype, Any] = field(default_factory=dict)
+
+    def values(self, case: str) -> Any:
+        """Arrays of `<case>.npz`, keyed `f64/...` and `f32/...`."""
+        return np.load(self.folder / f"{case}.npz")
+
+    def case(self, name: str) -> dict[str, Any]:
+        """Description of one case: class names, labels, initialisation."""
+        found: dict[str, Any] = self.index["cases"][name]
+        return found
+
+    def images(
+        self, tag: str, batch: int = 8, size: int = 64, dtype: torch.dtype = torch.float64
+    ) -> torch.Tensor:
+        """Input images by name: (batch, 3, size, size)."""
+        return torch.tensor(self.detgen.images(tag, batch, size)).to(dtype)
+
+    def backbone(self, dtype: torch.dtype = torch.float64) -> Any:
+        """The backbone of all cases, as a `ClipBackbone`; one a process and type."""
+        if dtype not in self._backbones:
+            self._backbones[dtype] = self._build(dtype)
+        return self._backbones[dtype]
+
+    def _build(self, dtype: torch.dtype) -> Any:
+        import open_clip
+
+        from lamm_cl import ClipBackbone
+
+        arch = self.index["arch"]
+        state = {k: torch.tensor(v) for k, v in self.detgen.clip_state_dict(**arch).items()}
+        width, text_width = (state[k].shape[0] for k in ("visual.class_embedding", "ln_final.weight"))
+        vision = {
+            "layers": sum(k.endswith("in_proj_weight") and k.startswith("visual") for k in state),
+            "width": width,
+            "patch_size": state["visual.conv1.weight"].shape[-1],
+            "image_size": arch.get("image", 64),
+        }
+        text = {
+            "context_length": state["positional_embedding"].shape[0],
+            "vocab_size": state["token_embedding.weight"].shape[0],
+            "width": text_width,
+            "heads": text_width // 64,
+            "layers": sum(k.endswith("in_proj_weight") and k.startswith("transformer") for k in state),
+        }
+        model = open_clip.CLIP(state["text_projection"].shape[1], vision, text, quick_gelu=True)
+        model.load_state_dict(state)
+        return ClipBackbone(model.to(dtype), open_clip.get_tokenizer("ViT-B-16"), name="oracle")
+
+
+@pytest.fixture(scope="session")
+def oracle(shared: Path) -> Oracle:
+    """What the official codes computed on weights that are a function of their names."""
+    folder = shared / "oracle"
+    if not (folder / "index.json").is_file():
+        pytest.skip("reference data not present")
+    spec = importlib.util.spec_from_file_location("reference_detgen", folder / "detgen.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return Oracle(folder, json.loads((folder / "index.json").read_text()), module)
