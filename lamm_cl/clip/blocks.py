@@ -58,15 +58,18 @@ class FrozenBlock:
         key, value = F.linear(y, attention.in_proj_weight[width:], bias).chunk(2, -1)
         return key, value
 
+    def projected(self, y: Tensor) -> Tensor:
+        """Project normalised tokens (..., D) to queries, keys and values side by side (..., 3 D)."""
+        return F.linear(y, self.block.attn.in_proj_weight, self.block.attn.in_proj_bias)
+
     def query_key_value(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Project normalised tokens (..., D) to queries, keys and values (..., D) each."""
-        attention = self.block.attn
-        query, key, value = F.linear(y, attention.in_proj_weight, attention.in_proj_bias).chunk(3, -1)
+        query, key, value = self.projected(y).chunk(3, -1)
         return query, key, value
 
     def split(self, x: Tensor) -> Tensor:
         """Turn (..., L, D) into heads (..., h, L, D / h)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
+        return x.reshape(*x.shape[:-1], self.heads, -1).transpose(-3, -2)
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """Add the attention's output and the feed-forward part to the residual stream.
@@ -76,8 +79,8 @@ class FrozenBlock:
             attended: values gathered by attention, heads joined (..., D).
         """
         block = self.block
-        x = x + block.ls_1(F.linear(attended, block.attn.out_proj.weight, block.attn.out_proj.bias))
-        return x + block.ls_2(self._feed_forward(_layer_norm(block.ln_2, x)))
+        x = x + cast(Tensor, block.ls_1(F.linear(attended, block.attn.out_proj.weight, block.attn.out_proj.bias)))
+        return x + cast(Tensor, block.ls_2(self._feed_forward(_layer_norm(block.ln_2, x))))
 
     def full(self, x: Tensor, causal: bool = False, mask: Tensor | None = None) -> Tensor:
         """Compute the layer at every position.

@@ -1,0 +1,179 @@
+"""Where each token of many prompts sits once what they share is stored once and the rest is packed without padding."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lamm_cl.errors import UsageError
+
+
+def slot(index: int) -> int:
+    """Return the code that stands for learned vector `index` in a token sequence (vocabulary ids are >= 0)."""
+    return -1 - index
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Token sequences of n prompts: a shared prefix of P codes, then packed suffixes, T codes in all.
+
+    A code is a vocabulary id, or `slot(k)` for row k of the learned vectors given at encoding time.
+    A text tower with a causal mask needs nothing behind the token that is read, so a sequence ends there.
+
+    Attributes:
+        prefix: (P,) codes shared by all prompts.
+        suffix: (T,) codes of all suffixes, one prompt after the other.
+        lengths: (n,) number of codes in each suffix, at least 1.
+        tail: codes that follow every sequence up to the text window (padding), for towers that read them.
+        window: number of positions of the text tower.
+    """
+
+    prefix: Tensor
+    suffix: Tensor
+    lengths: Tensor
+    tail: int
+    window: int
+
+    @classmethod
+    def of(cls, sequences: Sequence[Sequence[int]], window: int, tail: int = 0) -> "Layout":
+        """Build the layout of `sequences`; the prefix is whatever all of them share.
+
+        Raises:
+            UsageError: a sequence is longer than the window.
+        """
+        longest = max(len(sequence) for sequence in sequences)
+        if longest > window:
+            raise UsageError(
+                f"a prompt of {longest} tokens is longer than the text window of {window}: "
+                "use a shorter class name, template or context"
+            )
+        shared = _shared_length(sequences)
+        rest = [list(sequence[shared:]) for sequence in sequences]
+        return cls(
+            prefix=torch.tensor(list(sequences[0][:shared]), dtype=torch.long),
+            suffix=torch.tensor([code for codes in rest for code in codes], dtype=torch.long),
+            lengths=torch.tensor([len(codes) for codes in rest], dtype=torch.long),
+            tail=tail,
+            window=window,
+        )
+
+    def to(self, device: torch.device) -> "Layout":
+        """Return the same layout with its tensors on `device`."""
+        if self.prefix.device == device:
+            return self
+        moved = {name: getattr(self, name).to(device) for name in ("prefix", "suffix", "lengths")}
+        return replace(self, **moved)
+
+    def part(self, start: int, stop: int) -> "Layout":
+        """Return the layout of prompts start..stop-1, with the same prefix."""
+        first, last = int(self.starts[start]), int(self.starts[stop - 1] + self.lengths[stop - 1])
+        return replace(self, suffix=self.suffix[first:last], lengths=self.lengths[start:stop])
+
+    def parts(self, size: int) -> list["Layout"]:
+        """Return the layouts of consecutive groups of at most `size` prompts (kept for the next call)."""
+        known = self._parts
+        if size not in known:
+            known[size] = [self.part(i, min(i + size, self.n)) for i in range(0, self.n, size)]
+        return known[size]
+
+    @cached_property
+    def _parts(self) -> dict[int, list["Layout"]]:
+        return {}
+
+    @property
+    def n(self) -> int:
+        """Number of prompts."""
+        return len(self.lengths)
+
+    @property
+    def shared(self) -> int:
+        """Number of shared codes P."""
+        return len(self.prefix)
+
+    @cached_property
+    def widest(self) -> int:
+        """Length M of the longest suffix."""
+        return int(self.lengths.max())
+
+    @cached_property
+    def starts(self) -> Tensor:
+        """(n,) packed row at which each suffix starts."""
+        return torch.cumsum(self.lengths, 0) - self.lengths
+
+    @cached_property
+    def last(self) -> Tensor:
+        """(n,) packed row of each prompt's last code, the one that is read."""
+        return self.starts + self.lengths - 1
+
+    @cached_property
+    def real(self) -> Tensor:
+        """(n, M) which places of the padded form hold a code."""
+        return torch.arange(self.widest, device=self.lengths.device)[None] < self.lengths[:, None]
+
+    @cached_property
+    def padded(self) -> Tensor:
+        """(n * M,) packed row for each place of the padded form (row 0 where there is none)."""
+        rows = self.starts[:, None] + torch.arange(self.widest, device=self.lengths.device)[None]
+        return torch.where(self.real, rows, torch.zeros_like(rows)).flatten()
+
+    @cached_property
+    def packed(self) -> Tensor:
+        """(T,) place in the padded form for each packed row."""
+        return self.real.flatten().nonzero().squeeze(1)
+
+    @cached_property
+    def position(self) -> Tensor:
+        """(T,) position in the text window for each packed row."""
+        place = torch.arange(self.widest, device=self.lengths.device).repeat(self.n)
+        return self.shared + place[self.packed]
+
+    @cached_property
+    def causal_mask(self) -> Tensor:
+        """(M, P + M) True where a suffix place may look: the whole prefix, itself and what is before it."""
+        device = self.lengths.device
+        before = torch.ones(self.widest, self.shared, dtype=torch.bool, device=device)
+        own = torch.ones(self.widest, self.widest, dtype=torch.bool, device=device).tril()
+        return torch.cat([before, own], 1)
+
+    @cached_property
+    def last_mask(self) -> Tensor:
+        """(n, 1, 1, P + M) True where the last code of each prompt may look."""
+        before = torch.ones(self.n, self.shared, dtype=torch.bool, device=self.lengths.device)
+        return torch.cat([before, self.real], 1)[:, None, None, :]
+
+    @cached_property
+    def suffix_slots(self) -> tuple[Tensor, Tensor]:
+        """Packed rows that hold a learned vector, and which vector each holds."""
+        rows = (self.suffix < 0).nonzero().squeeze(1)
+        return rows, -1 - self.suffix[rows]
+
+    @cached_property
+    def prefix_slots(self) -> tuple[Tensor, Tensor]:
+        """Prefix positions that hold a learned vector, and which vector each holds."""
+        rows = (self.prefix < 0).nonzero().squeeze(1)
+        return rows, -1 - self.prefix[rows]
+
+    @cached_property
+    def codes(self) -> Tensor:
+        """(n, window) all codes, filled up to the window with `tail`."""
+        full = torch.full((self.n, self.window), self.tail, dtype=torch.long, device=self.prefix.device)
+        full[:, : self.shared] = self.prefix
+        row = torch.arange(self.n, device=self.prefix.device).repeat_interleave(self.lengths)
+        full[row, self.position] = self.suffix
+        return full
+
+    @cached_property
+    def read(self) -> Tensor:
+        """(n,) position of each prompt's last code in the text window."""
+        return self.shared + self.lengths - 1
+
+
+def _shared_length(sequences: Sequence[Sequence[int]]) -> int:
+    shortest = min(len(sequence) for sequence in sequences)
+    table = np.array([list(sequence[:shortest]) for sequence in sequences])
+    differs = (table != table[0]).any(0).nonzero()[0]
+    same = int(differs[0]) if len(differs) else shortest
+    return min(same, shortest - 1)  # the code that is read stays in the suffix

@@ -1,0 +1,201 @@
+"""The frozen text tower: from token sequences with learned vectors in them to text features."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lamm_cl.clip.blocks import FrozenBlock
+from lamm_cl.clip.prompts_layout import Layout
+from lamm_cl.clip.text_engine import PackedText, TextEngine
+from lamm_cl.clip.text_plain import run_window
+from lamm_cl.clip.words import Words
+
+ACTIVATIONS_PER_TOKEN = 17  # values that one layer keeps for the backward pass, in units of the tower's width
+CHUNK_BYTES = 1 << 30  # activations above this are computed again in the backward pass instead of kept
+
+
+class TextTower:
+    """The text side of an open_clip model, frozen.
+
+    Args:
+        model: an open_clip `CLIP` or `CustomTextCLIP`.
+        tokenizer: its tokenizer.
+
+    Attributes:
+        words: turns names and templates into token ids.
+        width: width D of a token.
+        layers: number of layers.
+        exact: whether the exact engine applies; otherwise `why_plain` says why not.
+        chunk: number of prompts whose activations are kept at once: None = chosen by size, 0 = all.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Any) -> None:
+        self.module: Any = getattr(model, "text", model)
+        self.pool: str = getattr(self.module, "pool_type", None) or self.module.text_pool_type
+        self.words = Words(tokenizer, self.module, self.pool)
+        self.width = int(self.module.token_embedding.weight.shape[1])
+        blocks = list(self.module.transformer.resblocks)
+        self.layers = len(blocks)
+        self.why_plain = _why_plain(self.module, self.pool, blocks)
+        self.exact = not self.why_plain
+        self.chunk: int | None = None
+        self._engine = (
+            TextEngine([FrozenBlock(b) for b in blocks], self.module.positional_embedding) if self.exact else None
+        )
+
+    @property
+    def window(self) -> int:
+        """Number of positions of the text window."""
+        return self.words.window
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Data type in which the layers compute."""
+        dtype: torch.dtype = self.module.transformer.get_cast_dtype()
+        return dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        device: torch.device = self.module.token_embedding.weight.device
+        return device
+
+    def embed(self, ids: Sequence[int] | Tensor) -> Tensor:
+        """Return the embeddings (n, D) of vocabulary ids, without gradient."""
+        index = torch.as_tensor(ids, dtype=torch.long, device=self.device)
+        weight: Tensor = self.module.token_embedding.weight
+        return weight.detach()[index]
+
+    def layout(self, bodies: Sequence[Sequence[int]]) -> Layout:
+        """Lay out token sequences given without their start and end tokens.
+
+        Args:
+            bodies: vocabulary ids and `slot(k)` codes.
+
+        Raises:
+            UsageError: a sequence does not fit the text window.
+        """
+        framed = [[*self.words.head, *body, *self.words.end] for body in bodies]
+        return Layout.of(framed, self.window, self.words.pad).to(self.device)
+
+    def encode(
+        self,
+        layout: Layout,
+        learned: Tensor | None = None,
+        deep: Sequence[Tensor] = (),
+        groups: Tensor | None = None,
+        plain: bool = False,
+    ) -> Tensor:
+        """Encode prompts to text features.
+
+        Args:
+            layout: n prompts.
+            learned: (K, D) vectors for the layout's slots.
+            deep: vectors (m, D) for layers 1, 2, ...: they replace the first m tokens after the start token.
+            groups: (G, K', D) vectors for the slots of the shared beginning, one set a group: every prompt is then
+                encoded once a group (image-conditioned contexts).
+            plain: take the plain path even where the exact engine applies.
+
+        Returns:
+            (n, E), or (G, n, E) with `groups`; not normalised.
+        """
+        if self._engine is None or plain or not self._fits(layout, deep):
+            features = self._plain(layout, learned, deep, groups)[0]
+        else:
+            text = PackedText(*self._vectors(layout, learned, groups), deep, self.words.start)
+            features = self._read(self._engine.last_tokens(text, layout, self._chunk(layout, text)))
+        return features if groups is not None else features[0]
+
+    def encode_tokens(
+        self, layout: Layout, learned: Tensor | None = None, deep: Sequence[Tensor] = (), plain: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Encode prompts to text features and, without gradient, to features of every token.
+
+        Returns:
+            (n, E) and (n, L, E), L = length of the longest prompt, both not normalised. What stands behind a
+            prompt's end is undefined: the caller masks it.
+        """
+        longest = layout.shared + layout.widest
+        if self._engine is None or plain or not self._fits(layout, deep):
+            features, tokens = self._plain(layout, learned, deep, None)
+            with torch.no_grad():
+                return features[0], self._read(tokens.detach())[:, :longest]
+        text = PackedText(*self._vectors(layout, learned, None), deep, self.words.start)
+        read, every = self._engine.all_tokens(text, layout)
+        with torch.no_grad():
+            tokens = self._read(every[0])
+        return self._read(read)[0], tokens
+
+    def _fits(self, layout: Layout, deep: Sequence[Tensor]) -> bool:
+        """Deep prompts must lie in what all prompts share."""
+        needed = self.words.start + max((prompt.shape[-2] for prompt in deep), default=0)
+        return layout.shared >= max(needed, 1)
+
+    def _vectors(self, layout: Layout, learned: Tensor | None, groups: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the prefix (G, P, D) and the packed suffix (T, D) in the layers' data type."""
+        prefix = self._fill(self.embed(layout.prefix.clamp(min=0)), layout.prefix_slots, learned, groups)
+        suffix = self._fill(self.embed(layout.suffix.clamp(min=0)), layout.suffix_slots, learned, None)[0]
+        return prefix.to(self.dtype), suffix.to(self.dtype)
+
+    def _fill(
+        self, base: Tensor, slots: tuple[Tensor, Tensor], learned: Tensor | None, groups: Tensor | None
+    ) -> Tensor:
+        """Write learned vectors over the slots of `base` (L, D); returns (G, L, D)."""
+        rows, index = slots
+        if len(rows) == 0:
+            count = 1 if groups is None else len(groups)
+            return base.expand(count, -1, -1)
+        if groups is not None:
+            return base.expand(len(groups), -1, -1).index_copy(1, rows, groups[:, index].to(base.dtype))
+        assert learned is not None, "the layout has slots: give the learned vectors"
+        return base.index_copy(0, rows, learned[index].to(base.dtype))[None]
+
+    def _plain(
+        self, layout: Layout, learned: Tensor | None, deep: Sequence[Tensor], groups: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Run the whole window: features (G, n, E), and tokens (G * n, window, D) before normalisation."""
+        prefix, suffix = self._vectors(layout, learned, groups)
+        count, width = len(prefix), prefix.shape[-1]
+        tail = self.embed([layout.tail])[0].to(self.dtype)
+        embedded = tail.expand(layout.n, layout.window, width)
+        row = torch.arange(layout.n, device=self.device).repeat_interleave(layout.lengths)
+        embedded = embedded.index_put((row, layout.position), suffix)
+        embedded = embedded.expand(count, -1, -1, -1)[:, :, layout.shared :]
+        beginning = prefix[:, None].expand(-1, layout.n, -1, -1)
+        whole = torch.cat([beginning, embedded], 2).flatten(0, 1)
+        tokens = run_window(self.module, whole, layout, deep, self.words.start)
+        read = torch.full_like(layout.read, layout.window - 1) if self.pool == "last" else layout.read
+        read = torch.zeros_like(read) if self.pool == "first" else read
+        features = self._read(tokens[torch.arange(len(tokens), device=self.device), read.repeat(count)])
+        return features.view(count, layout.n, -1), tokens
+
+    def _read(self, tokens: Tensor) -> Tensor:
+        """Normalise and project tokens (..., D) to features (..., E)."""
+        x = self.module.ln_final(tokens)
+        projection = self.module.text_projection
+        if projection is None:
+            return torch.as_tensor(x)
+        return torch.as_tensor(projection(x) if isinstance(projection, nn.Linear) else x @ projection)
+
+    def _chunk(self, layout: Layout, text: PackedText) -> int | None:
+        """Choose how many prompts to keep in memory at once."""
+        if self.chunk is not None:
+            return self.chunk or None
+        each = layout.widest * len(text.prefix) * self.layers * ACTIVATIONS_PER_TOKEN * self.width
+        bytes_each = each * text.suffix.element_size()
+        return None if bytes_each * layout.n <= CHUNK_BYTES else max(1, CHUNK_BYTES // bytes_each)
+
+
+def _why_plain(module: Any, pool: str, blocks: Sequence[nn.Module]) -> str:
+    """Say why the exact engine would not be exact on this tower; empty when it is."""
+    if module.attn_mask is None:
+        return "its attention is not causal, so padding changes what is read"
+    if pool not in ("argmax", "eos"):
+        return f"it reads position {pool!r} instead of the end token"
+    if getattr(module, "cls_emb", None) is not None:
+        return "it appends a class token"
+    if not all(FrozenBlock.supports(block) for block in blocks):
+        return f"its layers ({type(blocks[0]).__name__}) are not the plain residual attention layer"
+    return ""

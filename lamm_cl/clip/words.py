@@ -1,0 +1,77 @@
+"""Words to token ids, with the start, end and padding tokens of any open_clip tokenizer known by name."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lamm_cl.errors import UsageError
+
+MARKERS = ("<start_of_text>", "<end_of_text>", "<|startoftext|>", "<|endoftext|>")
+
+
+class Words:
+    """The tokenizer of a text tower, seen as: head + body + end + padding up to the window.
+
+    Args:
+        tokenizer: an open_clip tokenizer: a callable from texts to (n, window) ids.
+        module: the open_clip module that owns the positional embedding.
+        pool: which token the tower reads ("argmax", "eos", "first", "last").
+
+    Attributes:
+        window: number of positions.
+        head: ids before the text (the start token, where there is one).
+        end: ids after the text, the last of which is read by towers that read the end token.
+        pad: id that fills the window.
+        start: first position after the head.
+    """
+
+    def __init__(self, tokenizer: Any, module: Any, pool: str) -> None:
+        self.tokenizer = tokenizer
+        declared = getattr(tokenizer, "context_length", None)
+        positions = int(module.positional_embedding.shape[0])
+        self.window = min(positions, int(declared)) if declared else positions
+        probe, body = self._row("a"), self.ids("a")
+        at = next((i for i in range(len(probe)) if probe[i : i + len(body)] == body), None)
+        if at is None:
+            raise UsageError(
+                f"cannot find a text inside what the tokenizer {type(tokenizer).__name__} returns: not supported"
+            )
+        self.head, rest = probe[:at], probe[at + len(body) :]
+        self.pad = rest[-1]
+        stop = len(rest)
+        while stop and rest[stop - 1] == self.pad:
+            stop -= 1
+        # Where the end token and the padding are the same id, one of them is the end token that is read.
+        self.end = rest[:stop] or ([self.pad] if pool in ("argmax", "eos") else [])
+        self.start = len(self.head)
+
+    def ids(self, text: str) -> list[int]:
+        """Return the ids of `text` alone, without start, end and padding."""
+        if hasattr(self.tokenizer, "encode"):
+            return [int(i) for i in self.tokenizer.encode(text)]
+        inner = self.tokenizer.tokenizer
+        clean = getattr(self.tokenizer, "clean_fn", None)
+        found = inner([clean(text) if clean else text], add_special_tokens=False)["input_ids"][0]
+        return [int(i) for i in found]
+
+    def check_names(self, names: Sequence[str]) -> None:
+        """Check that each name can stand in a prompt.
+
+        Raises:
+            UsageError: a name is empty or holds one of the tokenizer's own markers.
+        """
+        for name in names:
+            if not isinstance(name, str) or not name.strip():
+                raise UsageError(f"class name {name!r} is empty: give every class a name")
+            marker = next((m for m in MARKERS if m in name), None)
+            if marker:
+                raise UsageError(f"class name {name!r} holds the marker {marker!r}: rename the class")
+            if not self.ids(spoken(name)):
+                raise UsageError(f"class name {name!r} has no token: give the class a readable name")
+
+    def _row(self, text: str) -> list[int]:
+        return [int(i) for i in self.tokenizer([text], self.window)[0]]
+
+
+def spoken(name: str) -> str:
+    """Return the class name as it is written into a prompt: underscores become spaces."""
+    return name.replace("_", " ").strip()
