@@ -1,0 +1,78 @@
+"""Data sets that need no file of the user's: pictures made from a library's arrays or drawn by code."""
+
+import hashlib
+from functools import cache
+from typing import TYPE_CHECKING
+
+from lamm_cl.data.items import Item
+from lamm_cl.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+DIGITS_TEST_FROM, DIGITS_VAL_FROM = 898, 718
+
+
+def digits_items() -> dict[str, tuple[Item, ...]]:
+    """Return train (718), val (180) and test (899) items of scikit-learn's 1,797 handwritten digits.
+
+    The order is numpy's permutation of seed 0: the first 718 train, the next 180 val, the rest test, which
+    leaves every class at least 65 training and 13 validation images. Within a part, items stand by label,
+    then by index.
+    """
+    import numpy as np
+
+    _, target = _digits()
+    order = np.random.default_rng(0).permutation(len(target))
+    cuts = {
+        "train": order[:DIGITS_VAL_FROM],
+        "val": order[DIGITS_VAL_FROM:DIGITS_TEST_FROM],
+        "test": order[DIGITS_TEST_FROM:],
+    }
+    parts = {}
+    for part, indices in cuts.items():
+        pairs = sorted((int(target[i]), int(i)) for i in indices)
+        parts[part] = tuple(Item(f"digits/{i:04d}", label, DIGIT_NAMES[label]) for label, i in pairs)
+    return parts
+
+
+def open_picture(path: str) -> "Image.Image":
+    """Return the RGB picture of a virtual path such as `digits/0012`.
+
+    Raises:
+        UsageError: there is no such picture.
+    """
+    kind, _, rest = path.partition("/")
+    if kind == "digits":
+        return _digit(rest)
+    raise UsageError(f"no embedded picture {path!r}: virtual paths look like 'digits/0012'.")
+
+
+def content_key(path: str) -> str:
+    """Return a hex digest of the picture's pixels; it changes when a library ships another picture."""
+    picture = open_picture(path)
+    digest = hashlib.blake2b(f"{picture.mode}{picture.size}".encode(), digest_size=32)
+    digest.update(picture.tobytes())
+    return digest.hexdigest()
+
+
+def _digit(index: str) -> "Image.Image":
+    from PIL import Image
+
+    images, _ = _digits()
+    if not index.isdecimal() or int(index) >= len(images):
+        raise UsageError(f"no embedded picture 'digits/{index}': the last one is 'digits/{len(images) - 1:04d}'.")
+    # The scans hold 17 grey levels, 0 to 16.
+    grey = (images[int(index)] * 255 / 16).round().astype("uint8")
+    return Image.fromarray(grey).convert("RGB")
+
+
+@cache
+def _digits() -> "tuple[NDArray[np.float64], NDArray[np.int64]]":
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    return data.images, data.target

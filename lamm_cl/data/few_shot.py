@@ -1,0 +1,117 @@
+"""Few-shot and base/new selection, image by image as the papers' codes select.
+
+The codes of CoOp, MaPLe and LAMM (Dassl's `generate_fewshot_dataset`, CoOp's `subsample_classes`) call
+`random.seed(seed)` once and then draw: train first, val after it from the same generator.
+`random.Random(seed)` gives those numbers without touching Python's global generator.
+"""
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from lamm_cl.data.items import Dataset, Item, counts
+from lamm_cl.errors import UsageError
+
+VAL_SHOTS = 4
+
+
+class _Pair(NamedTuple):
+    train: tuple[Item, ...]
+    val: tuple[Item, ...]
+
+
+class FewShot(_Pair):
+    """The selected `(train, val)`; `notes` names the classes with fewer images than shots, taken whole."""
+
+    notes: tuple[str, ...] = ()
+
+
+def few_shot(dataset: Dataset, shots: int | None, seed: int) -> FewShot:
+    """Select `shots` training and `min(shots, 4)` validation images per class, as the papers' codes do.
+
+    Args:
+        dataset: the whole data set. Select classes (base, new) afterwards, as the papers do: else the draw
+            differs.
+        shots: images per class, at least 1; None keeps all images.
+        seed: the papers' seeds are 1, 2, 3.
+
+    Returns:
+        `(train, val)`, with `.notes` about classes that were taken whole.
+
+    Raises:
+        UsageError: `shots` or `seed` makes no sense, or a class has no training image.
+    """
+    _check(dataset, shots, seed)
+    if shots is None:
+        return FewShot(dataset.train, dataset.val)
+    generator = random.Random(seed)
+    train = sample(dataset.train, shots, generator)
+    if dataset.val is dataset.test or dataset.val == dataset.test:
+        # ImageNet: the papers keep the whole validation set as val and draw nothing for it.
+        chosen = FewShot(train, dataset.val)
+    else:
+        chosen = FewShot(train, sample(dataset.val, min(shots, VAL_SHOTS), generator))
+    chosen.notes = shortfalls(dataset, shots)
+    return chosen
+
+
+def sample(items: Iterable[Item], shots: int, generator: random.Random) -> tuple[Item, ...]:
+    """Draw `shots` items per label, labels in order of first appearance.
+
+    A class with fewer items is taken whole and draws nothing (Dassl, `generate_fewshot_dataset`).
+    """
+    by_label: dict[int, list[Item]] = {}
+    for item in items:
+        by_label.setdefault(item.label, []).append(item)
+    chosen: list[Item] = []
+    for members in by_label.values():
+        chosen += generator.sample(members, shots) if len(members) >= shots else members
+    return tuple(chosen)
+
+
+def shortfalls(dataset: Dataset, shots: int) -> tuple[str, ...]:
+    """Return one note per part (train, val) in which classes have fewer images than asked for."""
+    notes = []
+    for part, wanted in (("train", shots), ("val", min(shots, VAL_SHOTS))):
+        few = {label: n for label, n in counts(getattr(dataset, part)).items() if n < wanted}
+        if few:
+            names = ", ".join(f"{dataset.class_names[label]} ({n})" for label, n in few.items())
+            notes.append(f"{dataset.name}: fewer than {wanted} {part} images, taken whole: {names}")
+    return tuple(notes)
+
+
+def base_new(source: Dataset | Iterable[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Split the labels into base (the first ceil(n/2) of the sorted labels) and new (the rest), as CoOp does.
+
+    Args:
+        source: a data set, or labels.
+    """
+    labels = range(len(source.class_names)) if isinstance(source, Dataset) else source
+    ordered = sorted(set(labels))
+    half = (len(ordered) + 1) // 2
+    return tuple(ordered[:half]), tuple(ordered[half:])
+
+
+def select_classes(items: Iterable[Item], labels: Sequence[int], relabel: bool = True) -> tuple[Item, ...]:
+    """Keep the items of `labels`; with `relabel`, labels become positions in `labels` (as in CoOp)."""
+    position = {label: index for index, label in enumerate(labels)}
+    kept = (item for item in items if item.label in position)
+    if relabel:
+        return tuple(replace(item, label=position[item.label]) for item in kept)
+    return tuple(kept)
+
+
+def _check(dataset: Dataset, shots: int | None, seed: int) -> None:
+    if shots is not None and (isinstance(shots, bool) or not isinstance(shots, int) or shots < 1):
+        raise UsageError(f"shots must be a whole number of at least 1 (or None for all images), not {shots!r}.")
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise UsageError(f"seed must be a whole number, not {seed!r}.")
+    present = counts(dataset.train)
+    missing = [name for label, name in enumerate(dataset.class_names) if label not in present]
+    if missing:
+        raise UsageError(
+            f"data set {dataset.name!r} has no training image for {len(missing)} of its "
+            f"{len(dataset.class_names)} classes: "
+            f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}. Few-shot training needs one."
+        )

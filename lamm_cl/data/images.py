@@ -1,0 +1,69 @@
+"""Opening image files as the papers' code does, with errors that name the file."""
+
+import hashlib
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lamm_cl.errors import UsageError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def open_rgb(path: str) -> "Image.Image":
+    """Return the picture as RGB, exactly as the papers' code reads it: `Image.open(path).convert("RGB")`.
+
+    EXIF rotation is not applied; CMYK, palette, grey and 16-bit pictures are converted by Pillow. Doing
+    better would give other pixels than the published numbers were made from.
+
+    Raises:
+        UsageError: the file is missing, empty, truncated, too large to be a photograph, or no image.
+    """
+    import warnings
+
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns above 89 megapixels and raises above twice that; a large photograph is one still.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Oddities that do not change the pixels (broken EXIF, transparency given as bytes) are no news.
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+            with Image.open(path) as picture:
+                return picture.convert("RGB")
+    except FileNotFoundError:
+        raise UsageError(f"image {show(path)} does not exist. `lamm-cl data verify` lists all missing files.") from None
+    except UnidentifiedImageError:
+        size = Path(path).stat().st_size
+        reason = "is empty (0 bytes)" if size == 0 else "is not an image that Pillow can read"
+        raise UsageError(f"image {show(path)} {reason}. Fetch the file again.") from None
+    except Image.DecompressionBombError as error:
+        raise UsageError(f"image {show(path)} is too large: {error}") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise UsageError(f"image {show(path)} cannot be decoded: {error}. Fetch the file again.") from None
+
+
+def content_key(path: str) -> str:
+    """Return a hex digest of the file's bytes; files are read once per process while they stay unchanged.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    try:
+        state = Path(path).stat()
+        return _digest(path, state.st_size, state.st_mtime_ns)
+    except OSError as error:
+        raise UsageError(f"image {show(path)} cannot be read: {error.strerror or error}.") from None
+
+
+@lru_cache(maxsize=1 << 21)
+def _digest(path: str, size: int, changed: int) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+
+
+def show(path: str) -> str:
+    """Return the path in quotes, printable also where its name is not valid UTF-8."""
+    return repr(os.fsencode(path).decode("utf-8", "backslashreplace"))

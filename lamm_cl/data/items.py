@@ -1,0 +1,123 @@
+"""What a data set is: three lists of items, the class names, and how an item becomes a picture."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SplitKind = Literal["official", "own", "embedded"]
+PARTS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Item:
+    """One labelled image. `path` is an absolute file path, or a virtual one such as `digits/0012`."""
+
+    path: str
+    label: int
+    class_name: str
+
+
+@dataclass(frozen=True)
+class ViewOptions:
+    """How the training views of a data set are drawn (see `lamm_cl.data.views`).
+
+    Attributes:
+        scale: smallest and largest share of the picture's area that a crop covers.
+        flip: whether half of the views are mirrored; False where a mirrored picture is another thing
+            (digits).
+    """
+
+    scale: tuple[float, float] = (0.08, 1.0)
+    flip: bool = True
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set split in three, its images untouched on disk until `open` is called.
+
+    Attributes:
+        name: the catalogue's name, or the user's.
+        class_names: one name per label, in the order of the labels, spelled as CoOp spells them
+            (underscores included; prompts turn them into spaces).
+        train, val, test: the items, in the order of the split file.
+        template: the prompt template of the papers, with `{}` for the class name.
+        split: "official" (the papers' split), "own" (made here: numbers are not comparable with the papers'),
+            "embedded" (a set that ships with the package and has one fixed split).
+        synthetic: True where the pictures are drawn by code.
+        folder: the folder that relative item paths start from; "" for embedded sets.
+        notes: what a reader of the results must know.
+        views: how training views are drawn.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    train: tuple[Item, ...]
+    val: tuple[Item, ...]
+    test: tuple[Item, ...]
+    template: str = "a photo of a {}."
+    split: SplitKind = "own"
+    synthetic: bool = False
+    folder: str = ""
+    notes: tuple[str, ...] = ()
+    views: ViewOptions = field(default_factory=ViewOptions)
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """All items: train, val, test."""
+        return self.train + self.val + self.test
+
+    def open(self, item: Item) -> "Image.Image":
+        """Return the item's picture as RGB, as the papers' code reads it.
+
+        Raises:
+            UsageError: the file is missing or is no whole picture; the message names it.
+        """
+        from lamm_cl.data import embedded, images
+
+        if self.split == "embedded":
+            return embedded.open_picture(item.path)
+        return images.open_rgb(item.path)
+
+    def content_key(self, item: Item) -> str:
+        """Return a hex digest of the picture's content, whatever the file is called and wherever it lies."""
+        from lamm_cl.data import embedded, images
+
+        if self.split == "embedded":
+            return embedded.content_key(item.path)
+        return images.content_key(item.path)
+
+    def relative(self, item: Item) -> str:
+        """Return the item's path from the data set's folder, with forward slashes."""
+        return relative_to(item.path, self.folder)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex digest of the class names and of which images are where; touches no image."""
+        digest = hashlib.sha256(json.dumps([self.name, self.class_names]).encode())
+        for part in PARTS:
+            items: Sequence[Item] = getattr(self, part)
+            digest.update(f"\x1e{part}\x1e{len(items)}".encode())
+            lines = (f"{self.relative(item)}\x1f{item.label}" for item in items)
+            digest.update("\x1e".join(lines).encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+
+def relative_to(path: str, folder: str) -> str:
+    """Return `path` without the leading `folder`, with forward slashes."""
+    if folder and path.startswith(folder):
+        path = path[len(folder) :].lstrip("/\\")
+    return path.replace("\\", "/")
+
+
+def counts(items: Iterable[Item]) -> dict[int, int]:
+    """Return the number of items per label, in the order in which the labels first appear."""
+    numbers: dict[int, int] = {}
+    for item in items:
+        numbers[item.label] = numbers.get(item.label, 0) + 1
+    return numbers
