@@ -1,0 +1,61 @@
+"""The order in which methods and data sets are shown, and how their names read."""
+
+METHODS = {
+    "zero_shot": "zero-shot CLIP",
+    "coop": "CoOp",
+    "cocoop": "CoCoOp",
+    "kgcoop": "KgCoOp",
+    "vpt": "VPT",
+    "language_prompting": "deep language",
+    "ivlp": "IVLP",
+    "maple": "MaPLe",
+    "align": "ALIGN",
+    "lamm": "LAMM",
+}
+DATASETS = (
+    "imagenet",
+    "caltech101",
+    "oxford_pets",
+    "stanford_cars",
+    "oxford_flowers",
+    "food101",
+    "fgvc_aircraft",
+    "sun397",
+    "dtd",
+    "eurosat",
+    "ucf101",
+    "imagenetv2",
+    "imagenet_sketch",
+    "imagenet_a",
+    "imagenet_r",
+    "digits",
+    "glyphs",
+)
+LABEL_SPACES = ("own", "seen", "all")
+AVERAGE = "average"
+
+
+def method_rank(name: str) -> tuple[int, int, str]:
+    """Return a sort key: single methods in the order of the papers, each `X+lamm` behind all of them.
+
+    >>> sorted(["maple+lamm", "lamm", "coop", "mine"], key=method_rank)
+    ['coop', 'mine', 'lamm', 'maple+lamm']
+    """
+    order = list(METHODS)
+    base = name.partition(" ")[0]
+    head, plus, _ = base.partition("+")
+    place = order.index(head) if head in order else len(order)
+    group = 1 if plus or head == "lamm" else 0
+    return (group, -1 if base == "lamm" else place, name)
+
+
+def dataset_rank(name: str) -> tuple[int, str]:
+    """Return a sort key: the papers' order, then other names by the alphabet, averages last."""
+    if name == AVERAGE:
+        return (len(DATASETS) + 1, name)
+    return (DATASETS.index(name) if name in DATASETS else len(DATASETS), name)
+
+
+def space_rank(name: str) -> tuple[int, str]:
+    """Return a sort key for label spaces: own, seen, all."""
+    return (LABEL_SPACES.index(name) if name in LABEL_SPACES else len(LABEL_SPACES), name)

@@ -1,0 +1,255 @@
+"""From the long rows of `runs.csv` to one number a seed, and from those to cells."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lamm_cl.errors import UsageError
+from lamm_cl.reports.names import AVERAGE, dataset_rank, method_rank, space_rank
+from lamm_cl.reports.tables.model import Cell, Column, Row, Table, mark_best
+
+COLUMNS = (
+    "experiment",
+    "protocol",
+    "dataset",
+    "method",
+    "dialect",
+    "backbone",
+    "pretrained",
+    "shots",
+    "seed",
+    "stage",
+    "eval_set",
+    "label_space",
+    "metric",
+    "value",
+    "n",
+    "status",
+    "run_id",
+)
+# What tells one row of a table from another; the seed does not. `setting` is what a protocol's
+# options add ("5 steps"), `variant` what a method's options add ("kd off").
+SETTINGS = (
+    "experiment",
+    "backbone",
+    "pretrained",
+    "setting",
+    "shots",
+    "dataset",
+    "label_space",
+    "method",
+    "variant",
+    "dialect",
+)
+_OF_A_METHOD = ("method", "variant", "dialect")
+_ADDED = ("setting", "variant")
+_NUMBERS = ("shots", "seed", "stage", "value", "n")
+_TITLES = {
+    "experiment": "Experiment",
+    "dataset": "Data set",
+    "label_space": "Label space",
+    "method": "Method",
+    "variant": "Options",
+    "setting": "Setting",
+    "dialect": "Dialect",
+    "backbone": "Backbone",
+    "pretrained": "Weights",
+    "shots": "Shots",
+}
+_RANKS: dict[str, Callable[[str], Any]] = {
+    "method": method_rank,
+    "dataset": dataset_rank,
+    "label_space": space_rank,
+    "shots": lambda text: int(text) if text.isdigit() else -1,
+}
+
+
+def tidy(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return `frame` with words as strings (missing: ""), numbers as floats (missing: NaN).
+
+    `shots` becomes a word, since it names a setting; `variant` and `setting` are added where absent.
+
+    Raises:
+        UsageError: A column of the contract is absent.
+    """
+    if frame.attrs.get("tidy"):
+        return frame
+    absent = [name for name in COLUMNS if name not in frame.columns]
+    if absent:
+        expected = ", ".join(COLUMNS)
+        raise UsageError(f"results lack the column(s) {', '.join(absent)}; expected {expected}")
+    out = frame.assign(**{name: "" for name in _ADDED if name not in frame.columns})
+    for name in out.columns:
+        if name in _NUMBERS:
+            out[name] = pd.to_numeric(out[name], errors="coerce").astype(float)
+        else:
+            out[name] = out[name].astype(object).where(out[name].notna(), "").astype(str)
+    shots = {value: "" if np.isnan(value) else f"{value:g}" for value in out["shots"].unique()}
+    out["shots"] = out["shots"].map(shots).astype(str)
+    out.attrs["tidy"] = True
+    return out
+
+
+def accuracies(frame: pd.DataFrame, protocol: str, metric: str = "accuracy") -> pd.DataFrame:
+    """Return the tidy rows of one protocol and metric that hold a value."""
+    rows = tidy(frame)
+    wanted = (rows["protocol"] == protocol) & (rows["metric"] == metric) & rows["value"].notna()
+    return rows[wanted].reset_index(drop=True)
+
+
+def wide(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per settings and seed, one column per (stage, eval_set), values as they are.
+
+    Runs with the same settings and the same seed are one observation, their mean: counting them
+    twice would make the deviation over seeds too small. `run_id` holds the tuple of their ids.
+    """
+    keys = [*SETTINGS, "seed"]
+    values = rows.groupby([*keys, "stage", "eval_set"], sort=False, dropna=False)["value"].mean()
+    table = values.unstack(["stage", "eval_set"])
+    ids = rows[[*keys, "run_id"]].drop_duplicates().groupby(keys, sort=False, dropna=False)
+    table[("run_id", "")] = ids["run_id"].agg(tuple)
+    return table
+
+
+Quantities = Callable[[pd.DataFrame], Mapping[str, "pd.Series[float]"]]
+
+
+def per_seed(rows: pd.DataFrame, quantities: Quantities) -> pd.DataFrame:
+    """Return settings, seed, `run_id` and the quantities made from `wide` rows, as columns."""
+    if rows.empty:
+        return pd.DataFrame({name: pd.Series(dtype=object) for name in (*SETTINGS, "seed", "run_id")})
+    table = wide(rows)
+    out = pd.DataFrame({"run_id": table[("run_id", "")], **quantities(table)}, index=table.index)
+    return out.reset_index()
+
+
+def pick(table: pd.DataFrame, stage: float, eval_set: str) -> "pd.Series[float]":
+    """Return the column (stage, eval_set) of `wide` rows, all NaN where no run has it."""
+    if (stage, eval_set) in table.columns:
+        return table[(stage, eval_set)].astype(float)
+    return pd.Series(np.nan, index=table.index)
+
+
+def numbered_sets(names: Iterable[str]) -> list[str]:
+    """Return the names `set1`, `set2`, ... among `names`, in the order of their numbers."""
+    found = {int(match[1]): name for name in set(names) if (match := re.fullmatch(r"set(\d+)", name))}
+    return [found[key] for key in sorted(found)]
+
+
+def average_rows(table: pd.DataFrame, quantities: Sequence[str], name: str = AVERAGE) -> pd.DataFrame:
+    """Return per-seed means over all data sets of `table`, under the data set name `name`.
+
+    A mean exists only where every data set of the table has the value with that seed: a mean over
+    fewer data sets would be another number under the same name. No rows where there is one data set.
+    """
+    datasets = table["dataset"].nunique()
+    if datasets < 2:
+        return table.iloc[0:0]
+    keys = [key for key in SETTINGS if key != "dataset"] + ["seed"]
+    groups = table.groupby(keys, sort=False, dropna=False)
+    sums = groups[list(quantities)].sum(min_count=1)
+    means = (sums / datasets).where(groups[list(quantities)].count() == datasets)
+    means["run_id"] = groups["run_id"].agg(_joined)
+    out = means.reset_index()
+    out["dataset"] = name
+    return out.dropna(subset=list(quantities), how="all")[table.columns]
+
+
+def _joined(parts: Iterable[tuple[str, ...]]) -> Any:
+    return tuple(dict.fromkeys(one for part in parts for one in part))
+
+
+def with_averages(observations: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
+    """Return `observations` with every column's key and, below, the averages over data sets."""
+    keys = [column.key for column in columns]
+    full = observations.reindex(columns=[*observations.columns.union(keys, sort=False)])
+    extra = average_rows(full, keys)
+    return pd.concat([full, extra], ignore_index=True) if len(extra) else full
+
+
+Derive = Callable[[dict[str, Cell]], dict[str, Cell]]
+
+
+def build_table(
+    name: str,
+    title: str,
+    observations: pd.DataFrame,
+    columns: Sequence[Column],
+    notes: Sequence[str] = (),
+    derive: Derive | None = None,
+) -> Table:
+    """Return a table of means over seeds, times 100 where a column's unit is percent.
+
+    Settings that are the same in every row go into the title; the others become columns of words.
+    Rows with the same settings except those of the method are one section.
+
+    Args:
+        name: The table's short name.
+        title: What it shows.
+        observations: What `per_seed` returns: one row per settings and seed.
+        columns: The columns of numbers; a key is a column of `observations`.
+        notes: Sentences below the table.
+        derive: Changes the cells of a row, for numbers made from means (a harmonic mean of averages).
+    """
+    shown, constant = _split_settings(observations)
+    keys = [column.key for column in columns]
+    rows = []
+    for settings, cells in _cells(observations, columns):
+        words = dict(zip(SETTINGS, settings, strict=True))
+        section = "/".join(words[key] for key in shown if key not in _OF_A_METHOD)
+        final = derive(cells) if derive else cells
+        rows.append(Row((*(Cell(text=words[key]) for key in shown), *(final[key] for key in keys)), section))
+    heads = [Column(key, _TITLES[key]) for key in shown]
+    full = f"{title}: {constant}" if constant else title
+    return mark_best(Table(name, full, (*heads, *columns), tuple(rows), tuple(notes)))
+
+
+def _cells(observations: pd.DataFrame, columns: Sequence[Column]) -> list[tuple[tuple[str, ...], dict[str, Cell]]]:
+    if observations.empty:
+        return []
+    groups = observations.groupby(list(SETTINGS), sort=False, dropna=False)
+    keys = [column.key for column in columns]
+    values = groups[keys]
+    scale = np.array([100.0 if column.unit == "%" else 1.0 for column in columns])
+    means, stds = (frame.to_numpy(dtype=float) * scale for frame in (values.mean(), values.std()))
+    counts = values.count()
+    ids = groups["run_id"].agg(_joined)
+    found = []
+    for place, settings in enumerate(counts.index):
+        line = zip(means[place], stds[place], counts.to_numpy()[place], strict=True)
+        cells = [_cell(*numbers, ids.iloc[place]) for numbers in line]
+        found.append((settings, dict(zip(keys, cells, strict=True))))
+    return sorted(found, key=lambda item: _order(item[0]))
+
+
+def _cell(mean: float, std: float, count: int, ids: tuple[str, ...]) -> Cell:
+    if np.isnan(mean):
+        return Cell()
+    return Cell(float(mean), None if np.isnan(std) else float(std), int(count), run_ids=ids)
+
+
+def _order(settings: tuple[str, ...]) -> tuple[Any, ...]:
+    return tuple(_RANKS.get(key, str)(value) for key, value in zip(SETTINGS, settings, strict=True))
+
+
+def _split_settings(observations: pd.DataFrame) -> tuple[list[str], str]:
+    shown, constant = [], []
+    for key in SETTINGS:
+        values = [value for value in observations[key].unique() if value]
+        if key == "method" or len(values) > 1 or (key in _ADDED and values):
+            shown.append(key)
+        elif values and key != "experiment":
+            constant.append(_constant(key, values[0]))
+    return shown, ", ".join(constant)
+
+
+def _constant(key: str, value: str) -> str:
+    words = {
+        "shots": f"{value} shots",
+        "label_space": f"{value} label space",
+        "dialect": f"{value} dialect",
+    }
+    return words.get(key, value)

@@ -1,0 +1,235 @@
+"""Tables as terminal text, Markdown, LaTeX and CSV."""
+
+import csv
+import io
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from lamm_cl.reports.tables.model import MISSING, Cell, Column, Table, number
+
+if TYPE_CHECKING:
+    import rich.table
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "±": r"$\pm$",
+    "→": r"$\rightarrow$",
+    "−": r"$-$",
+    "–": "--",
+    "×": r"$\times$",
+    "ø": r"{\o}",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+}
+
+
+def plain(cell: Cell, column: Column, usual_seeds: int) -> str:
+    """Write a cell as `mean ± std`, with the number of seeds in parentheses where it is not `usual_seeds`."""
+    if cell.text is not None:
+        return cell.text + cell.mark
+    if cell.value is None:
+        return MISSING + cell.mark
+    text = number(cell.value, column)
+    if cell.std is not None:
+        text += f" ± {cell.std:.{column.digits}f}"
+    return text + _seeds(cell, usual_seeds) + cell.mark
+
+
+def _seeds(cell: Cell, usual_seeds: int) -> str:
+    return f" ({cell.seeds})" if cell.seeds and cell.seeds != usual_seeds else ""
+
+
+def seed_note(table: Table) -> str | None:
+    """Say how many seeds the numbers are over, or None where there are no numbers over seeds."""
+    counts = {cell.seeds for row in table.rows for cell in row.cells if cell.seeds}
+    if not counts:
+        return None
+    usual = table.seeds
+    text = f"Mean ± standard deviation over {usual} seeds" if usual > 1 else "One seed"
+    if len(counts) > 1:
+        text += "; fewer where a number in parentheses says so"
+    return text + "."
+
+
+def notes(table: Table) -> list[str]:
+    """Return the sentences below a table: the seeds, then its own notes."""
+    first = seed_note(table)
+    return ([first] if first else []) + list(table.notes)
+
+
+def heading(column: Column) -> str:
+    """Return a column's heading with its unit, where the unit is not percent."""
+    return f"{column.title} [{column.unit}]" if column.numeric and column.unit not in ("%", "1") else column.title
+
+
+def render_rich(table: Table) -> "rich.table.Table":
+    """Return the table for a rich console: sections ruled off, the best in bold."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    caption = "\n".join(notes(table))
+    out = RichTable(
+        title=Text(table.title),
+        caption=Text(caption) if caption else None,
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        caption_justify="left",
+        padding=(0, 1),
+    )
+    for column in table.columns:
+        name = f"{column.group}\n{heading(column)}" if column.group else heading(column)
+        out.add_column(Text(name), justify="right" if column.numeric else "left", overflow="fold")
+    for section in table.sections():
+        for index, row in enumerate(section):
+            cells = [
+                Text(plain(cell, column, table.seeds), style="bold" if cell.best else "")
+                for cell, column in zip(row.cells, table.columns, strict=True)
+            ]
+            out.add_row(*cells, end_section=index == len(section) - 1)
+    return out
+
+
+def render_text(table: Table, width: int | None = None) -> str:
+    """Return the table as plain text, as wide as it needs to be unless `width` (in characters) is given."""
+    from rich.console import Console
+
+    stream = io.StringIO()
+    needed = sum(
+        max([len(heading(column)), len(column.group)] + [len(plain(c, column, table.seeds)) for c in cells]) + 3
+        for column, cells in ((column, table.column(column.key)) for column in table.columns)
+    )
+    console = Console(file=stream, width=width or max(needed + 2, 80), color_system=None, force_terminal=False)
+    console.print(render_rich(table))
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()).strip("\n") + "\n"
+
+
+def render_markdown(table: Table) -> str:
+    """Return the table in GitHub's Markdown."""
+    titles = [f"{c.group}: {heading(c)}" if c.group else heading(c) for c in table.columns]
+    lines = [f"**{_markdown(table.title)}**", "", _pipe([_markdown(title) for title in titles])]
+    lines.append(_pipe(["---:" if column.numeric else ":---" for column in table.columns]))
+    for row in table.rows:
+        texts = []
+        for cell, column in zip(row.cells, table.columns, strict=True):
+            text = _markdown(plain(cell, column, table.seeds))
+            texts.append(f"**{text}**" if cell.best else text)
+        lines.append(_pipe(texts))
+    lines += [line for note in notes(table) for line in ("", _markdown(note))]
+    return "\n".join(lines) + "\n"
+
+
+def _pipe(texts: list[str]) -> str:
+    return "| " + " | ".join(texts) + " |"
+
+
+def _markdown(text: str) -> str:
+    for character in "\\|*_`<>[]":
+        text = text.replace(character, "\\" + character)
+    return text.replace("\n", " ")
+
+
+def latex_escape(text: str) -> str:
+    """Return `text` safe in LaTeX text mode; characters that pdfLaTeX cannot set become a question mark."""
+    safe = "".join(_LATEX.get(character, character) for character in text.replace("\n", " "))
+    return "".join(character if character.isascii() else _accented(character) for character in safe)
+
+
+def _accented(character: str) -> str:
+    # The Latin-1 letters are in T1 fonts and utf8 is LaTeX's input encoding; anything else stops pdflatex.
+    return character if "¡" <= character <= "ÿ" else "?"
+
+
+def render_latex(table: Table) -> str:
+    """Return a `table` environment in booktabs style, the best in bold."""
+    align = "".join("r" if column.numeric else "l" for column in table.columns)
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{latex_escape(table.title)}}}",
+        rf"\label{{tab:{table.name}}}",
+        rf"\begin{{tabular}}{{{align}}}",
+        r"\toprule",
+        *_latex_head(table),
+        r"\midrule",
+    ]
+    for position, section in enumerate(table.sections()):
+        if position:
+            lines.append(r"\midrule")
+        for row in section:
+            cells = zip(row.cells, table.columns, strict=True)
+            lines.append(" & ".join(_latex_cell(cell, column, table.seeds) for cell, column in cells) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    lines += [r"\par\smallskip\footnotesize " + latex_escape(note) for note in notes(table)]
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def _latex_head(table: Table) -> list[str]:
+    lines = []
+    if any(column.group for column in table.columns):
+        parts, rules, at = [], [], 1
+        for group, columns in groupby(table.columns, key=lambda column: column.group):
+            span = len(list(columns))
+            parts.append(rf"\multicolumn{{{span}}}{{c}}{{{latex_escape(group)}}}")
+            if group:
+                rules.append(rf"\cmidrule(lr){{{at}-{at + span - 1}}}")
+            at += span
+        lines += [" & ".join(parts) + r" \\", " ".join(rules)]
+    return [*lines, " & ".join(latex_escape(heading(column)) for column in table.columns) + r" \\"]
+
+
+def _latex_cell(cell: Cell, column: Column, usual_seeds: int) -> str:
+    if cell.text is not None or cell.value is None:
+        return latex_escape(plain(cell, column, usual_seeds))
+    value = number(cell.value, column)
+    text = rf"\mathbf{{{value}}}" if cell.best else value
+    if cell.std is not None:
+        text += rf" \pm {cell.std:.{column.digits}f}"
+    return f"${text}$" + latex_escape(_seeds(cell, usual_seeds) + cell.mark)
+
+
+def latex_document(tables: list[Table]) -> str:
+    """Return a whole LaTeX file that compiles by itself and prints `tables`."""
+    head = (
+        "% Needs booktabs; to use one table elsewhere, take its table environment.\n"
+        "\\documentclass{article}\n\\usepackage[T1]{fontenc}\n\\usepackage[utf8]{inputenc}\n\\usepackage{textcomp}\n"
+        "\\usepackage[landscape,margin=1cm]{geometry}\n\\usepackage{booktabs}\n\\begin{document}\n"
+    )
+    return head + "\n\\clearpage\n".join(render_latex(table) for table in tables) + "\\end{document}\n"
+
+
+def render_csv(table: Table) -> str:
+    """Return the table as CSV: for each number its mean, `_std` and `_seeds`, unrounded; missing is empty."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    header: list[str] = []
+    for column in table.columns:
+        header += [column.key, f"{column.key}_std", f"{column.key}_seeds"] if column.numeric else [column.key]
+    writer.writerow(header)
+    for row in table.rows:
+        out: list[str] = []
+        for cell, column in zip(row.cells, table.columns, strict=True):
+            if column.numeric:
+                out += [_exact(cell.value), _exact(cell.std), str(cell.seeds) if cell.seeds else ""]
+            else:
+                out.append(cell.text or "")
+        writer.writerow(out)
+    return stream.getvalue()
+
+
+def _exact(value: float | None) -> str:
+    # Twelve digits: times 100 leaves round-off in the last places that nobody measured.
+    return "" if value is None else format(value, ".12g")
