@@ -1,0 +1,143 @@
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+from lamm_cl.errors import UsageError
+from lamm_cl.records import COLUMNS, ExperimentDirectory, Record, read_records
+from lamm_cl.records.files import TEMPORARY
+
+
+def make(run_id: str, seed: int = 1, shots: int = 16, status: str = "done", method: str = "lamm") -> Record:
+    columns = {
+        "experiment": "try", "protocol": "few_shot", "dataset": "digits", "method": method, "dialect": None,
+        "backbone": "tiny", "pretrained": "", "shots": shots, "seed": seed,
+    }  # fmt: skip
+    rows = [(0, "digits", "own", "accuracy", 1 / 3, 899), (1, "digits", "own", "accuracy", float("nan"), None)]
+    return Record(run_id, status, columns, rows if status == "done" else (), {"error": None})
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> ExperimentDirectory:
+    directory = ExperimentDirectory(tmp_path / "out")
+    directory.open("try", "0.1.0", {"protocol": {"name": "few_shot"}})
+    return directory
+
+
+def store(home: ExperimentDirectory, *records: Record) -> bytes:
+    for record in records:
+        with home.claim(record.run_id) as mine:
+            assert mine
+            home.write_record(record)
+        home.rebuild_table()
+    return (home.path / "runs.csv").read_bytes()
+
+
+def test_columns_are_the_contract() -> None:
+    assert ", ".join(COLUMNS) == (
+        "experiment, protocol, dataset, method, dialect, backbone, pretrained, shots, seed, stage, eval_set, "
+        "label_space, metric, value, n, status, run_id"
+    )
+
+
+def test_full_precision_and_empty_for_missing(home: ExperimentDirectory) -> None:
+    text = store(home, make("a")).decode().splitlines()
+    assert text[1] == ("try,few_shot,digits,lamm,,tiny,,16,1,0,digits,own,accuracy,0.3333333333333333,899,done,a")
+    assert text[2] == "try,few_shot,digits,lamm,,tiny,,16,1,1,digits,own,accuracy,,,done,a"
+
+
+def test_the_same_bytes_whatever_the_order(tmp_path: Path) -> None:
+    records = [make("b", 1), make("a", 10, 2), make("c", 2, 16), make("d", 1, 16, "failed", "coop")]
+    tables = set()
+    for number, order in enumerate(itertools.permutations(records)):
+        home = ExperimentDirectory(tmp_path / str(number))
+        home.open("try", "0.1.0", {})
+        tables.add(store(home, *order))
+    assert len(tables) == 1
+    lines = tables.pop().decode().splitlines()
+    assert [line.split(",")[-1] for line in lines[1:]] == ["d", "a", "a", "b", "b", "c", "c"]
+
+
+def test_a_failed_run_is_one_line_without_value(home: ExperimentDirectory) -> None:
+    lines = store(home, make("a", status="failed")).decode().splitlines()
+    assert lines[1:] == ["try,few_shot,digits,lamm,,tiny,,16,1,,,,,,,failed,a"]
+
+
+def test_a_later_success_takes_the_place_of_a_failure(home: ExperimentDirectory) -> None:
+    store(home, make("a", status="failed"))
+    assert not home.is_done("a")
+    assert b"failed" not in store(home, make("a"))
+    assert home.is_done("a")
+
+
+@pytest.mark.parametrize("damage", ["", "{}", '{"format": 1, "run_id": "a", "status": "done"}', "[]"])
+def test_damaged_records_are_not_done_and_not_in_the_table(home: ExperimentDirectory, damage: str) -> None:
+    store(home, make("a"), make("b", 2))
+    (home.run("a") / "record.json").write_text(damage)
+    home.rebuild_table()
+    assert not home.is_done("a")
+    assert {line.rsplit(",", 1)[1] for line in (home.path / "runs.csv").read_text().splitlines()[1:]} == {"b"}
+    assert [record.run_id for record in read_records(home.path)] == ["b"]
+
+
+def test_a_record_copied_elsewhere_does_not_count(home: ExperimentDirectory) -> None:
+    store(home, make("a"))
+    home.run("b").mkdir()
+    (home.run("b") / "record.json").write_bytes((home.run("a") / "record.json").read_bytes())
+    home.rebuild_table()
+    assert not home.is_done("b")
+    assert (home.path / "runs.csv").read_text().count(",a\n") == 2
+
+
+def test_a_record_says_what_it_was_told(home: ExperimentDirectory) -> None:
+    store(home, make("a"))
+    record = home.record("a")
+    assert record is not None
+    assert record.rows[0][4] == 1 / 3
+    assert record.rows[1][4] is None
+    content = json.loads((home.run("a") / "record.json").read_text())
+    assert content["row_columns"] == ["stage", "eval_set", "label_space", "metric", "value", "n"]
+
+
+def test_a_claim_is_exclusive_and_sweeps(home: ExperimentDirectory) -> None:
+    home.run("a").mkdir()
+    (home.run("a") / f".record.json.1-2{TEMPORARY}").write_text("half")
+    with home.claim("a") as mine:
+        assert mine
+        with home.claim("a") as also:
+            assert not also
+    assert list(home.run("a").iterdir()) == []
+
+
+def test_another_experiment_version_or_setting_is_refused(home: ExperimentDirectory) -> None:
+    home.open("try", "0.1.0", {"methods.lamm": {"lr": 0.1}})
+    home.open("try", "0.1.0", {"methods.coop": {"lr": 0.2}})
+    before = (home.path / "experiment.json").read_bytes()
+    with pytest.raises(UsageError, match="holds the experiment 'try', not 'other'"):
+        home.open("other", "0.1.0", {})
+    with pytest.raises(UsageError, match=r"made by lamm_cl 0\.1\.0, this is 0\.2\.0"):
+        home.open("try", "0.2.0", {})
+    with pytest.raises(UsageError, match=r"methods\.lamm\.lr was 0\.1 there and is 0\.3 here"):
+        home.open("try", "0.1.0", {"methods.lamm": {"lr": 0.3}})
+    assert (home.path / "experiment.json").read_bytes() == before
+
+
+def test_a_foreign_table_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text("mine")
+    with pytest.raises(UsageError, match=r"has a runs\.csv but no experiment\.json"):
+        ExperimentDirectory(tmp_path).open("try", "0.1.0", {})
+    assert (tmp_path / "runs.csv").read_text() == "mine"
+
+
+@pytest.mark.parametrize("path", ["/dev/null/out", "/proc/lamm_cl_out", "FILE", "FILE/below"])
+def test_a_place_that_cannot_be_written(tmp_path: Path, path: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"cannot write in|is a file"):
+        ExperimentDirectory(path.replace("FILE", str(tmp_path / "file"))).open("try", "0.1.0", {})
+
+
+def test_a_damaged_identity_is_refused(home: ExperimentDirectory) -> None:
+    (home.path / "experiment.json").write_text("{")
+    with pytest.raises(UsageError, match=r"experiment\.json is damaged"):
+        home.open("try", "0.1.0", {})
