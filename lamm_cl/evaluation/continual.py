@@ -1,0 +1,226 @@
+"""Continual-learning metrics as pure functions of the accuracy matrix.
+
+`a[i, j]` is the accuracy on test set j after training stage i (both from 0), as fractions or as percent: every
+function answers in the unit it was given. An entry that a metric needs and that is NaN (missing) makes the metric
+NaN; so does a metric of something that does not exist, such as the forgetting of a stream of one stage.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lamm_cl.errors import UsageError
+from lamm_cl.evaluation.matrix import Matrix, as_matrix, as_vector
+
+_MISSING = float("nan")
+
+
+def _mean(values: ArrayLike) -> float:
+    entries = np.asarray(values, dtype=np.float64)
+    return float(entries.mean()) if entries.size else _MISSING
+
+
+def transfer_per_set(a: ArrayLike) -> Matrix:
+    """Mean accuracy on each set before it was trained.
+
+    Formula: T_j = 1/j sum_{i<j} a[i, j] for j = 1 .. n-1 (shape (n-1,)).
+    Source: Zheng et al., "Preventing Zero-Shot Transfer Degradation in Continual Learning of Vision-Language
+    Models" (ZSCL), ICCV 2023, section 4.
+
+    >>> transfer_per_set([[90, 60, 30], [80, 95, 50], [70, 85, 99]])
+    array([60., 40.])
+    """
+    matrix = as_matrix(a)
+    return np.array([matrix[:j, j].mean() for j in range(1, len(matrix))])
+
+
+def transfer(a: ArrayLike) -> float:
+    """Zero-shot ability kept for what comes later: the mean of `transfer_per_set`.
+
+    Formula: Transfer = 1/(n-1) sum_{j>=1} (1/j sum_{i<j} a[i, j]). NaN for one stage.
+    Source: ZSCL, ICCV 2023, section 4 (columns are averaged first, so the last set weighs no more than the second).
+
+    >>> transfer([[90, 60, 30], [80, 95, 50], [70, 85, 99]])
+    50.0
+    """
+    return _mean(transfer_per_set(a))
+
+
+def average_per_set(a: ArrayLike) -> Matrix:
+    """Mean accuracy on each set over all stages, shape (n,).
+
+    Formula: A_j = 1/n sum_i a[i, j]. Source: ZSCL, ICCV 2023, section 4.
+
+    >>> average_per_set([[90, 60], [80, 95]])
+    array([85. , 77.5])
+    """
+    return np.asarray(as_matrix(a).mean(axis=0), dtype=np.float64)
+
+
+def average(a: ArrayLike) -> float:
+    """Mean over all sets and stages, before and after training.
+
+    Formula: Avg = 1/n sum_j (1/n sum_i a[i, j]). Source: ZSCL, ICCV 2023, section 4.
+
+    >>> average([[90, 60], [80, 95]])
+    81.25
+    """
+    return _mean(average_per_set(a))
+
+
+def last(a: ArrayLike) -> float:
+    """Mean accuracy over all sets after the last stage.
+
+    Formula: Last = 1/n sum_j a[n-1, j]. Source: ZSCL, ICCV 2023, section 4; the average accuracy A_T of
+    Lopez-Paz and Ranzato, "Gradient Episodic Memory", NeurIPS 2017, eq. 2.
+
+    >>> last([[90, 60], [80, 95]])
+    87.5
+    """
+    return _mean(as_matrix(a)[-1])
+
+
+def forgetting_per_set(a: ArrayLike) -> Matrix:
+    """What is missing at the end of the best that earlier stages knew of each set, shape (n-1,).
+
+    Formula: f_j = max_{l < n-1} a[l, j] - a[n-1, j], for j < n-1. As printed, the maximum runs over every earlier
+    stage, also those before set j was trained; entries of that part (l < j) count where they were measured.
+    Source: Chaudhry et al., "Riemannian Walk for Incremental Learning", ECCV 2018, eq. 3.
+
+    >>> forgetting_per_set([[90, 60, 30], [80, 95, 50], [70, 97, 99]])
+    array([20., -2.])
+    """
+    matrix = as_matrix(a)
+    end = len(matrix) - 1
+    best = np.empty(end)
+    for j in range(end):
+        untrained, trained = matrix[:j, j], matrix[j:end, j]
+        # A set that was trained must have been tested since; before that it often is not tested at all.
+        best[j] = max([trained.max(), *untrained[~np.isnan(untrained)]]) if not np.isnan(trained).any() else _MISSING
+    return best - matrix[end, :end]
+
+
+def forgetting(a: ArrayLike) -> float:
+    """Average forgetting: the mean of `forgetting_per_set`; positive means lost. NaN for one stage.
+
+    Formula: F = 1/(n-1) sum_{j<n-1} (max_{l<n-1} a[l, j] - a[n-1, j]).
+    Source: Chaudhry et al., ECCV 2018, eq. 3.
+
+    >>> forgetting([[90, 60, 30], [80, 95, 50], [70, 97, 99]])
+    9.0
+    """
+    return _mean(forgetting_per_set(a))
+
+
+def backward_transfer(a: ArrayLike) -> float:
+    """What later training did to sets already trained; negative means lost. NaN for one stage.
+
+    Formula: BWT = 1/(n-1) sum_{j<n-1} (a[n-1, j] - a[j, j]).
+    Source: Lopez-Paz and Ranzato, NeurIPS 2017, eq. 3.
+
+    >>> backward_transfer([[90, 60, 30], [80, 95, 50], [70, 97, 99]])
+    -9.0
+    """
+    matrix = as_matrix(a)
+    return _mean(matrix[-1, :-1] - np.diag(matrix)[:-1])
+
+
+def forward_transfer(a: ArrayLike, baseline: ArrayLike) -> float:
+    """What earlier training gave to sets not yet trained, against a model that has trained on nothing.
+
+    Formula: FWT = 1/(n-1) sum_{j>=1} (a[j-1, j] - b_j). NaN for one stage.
+    Source: Lopez-Paz and Ranzato, NeurIPS 2017, eq. 4; b is the accuracy at random initialisation there, the
+    zero-shot accuracy (stage 0) here.
+
+    Args:
+        a: accuracy matrix (n, n).
+        baseline: b, accuracy on every set before any training, shape (n,), in the unit of `a`.
+
+    >>> forward_transfer([[90, 60, 30], [80, 95, 50], [70, 97, 99]], baseline=[50, 55, 60])
+    -2.5
+    """
+    matrix = as_matrix(a)
+    start = as_vector(baseline, len(matrix), "baseline")
+    return _mean(np.diag(matrix, k=1) - start[1:])
+
+
+def degradation(a: ArrayLike, j: int = 0) -> float:
+    """What the stream did to set j since it was trained; negative means lost (Set1 by default).
+
+    Formula: D_j = a[n-1, j] - a[j, j].
+    Source: Li et al., "LAMM: Label Alignment for Multi-Modal Prompt Learning", AAAI 2024, Table 2, which prints
+    82.69 before, 69.74 after and -12.95.
+
+    >>> degradation([[82.5, 60.0], [69.75, 85.25]])
+    -12.75
+    """
+    matrix = as_matrix(a)
+    if not 0 <= j < len(matrix):
+        raise UsageError(f"degradation: there is no set {j}; the sets are 0..{len(matrix) - 1}.")
+    return float(matrix[-1, j] - matrix[j, j])
+
+
+def incremental_accuracies(a: ArrayLike, counts: ArrayLike | None = None) -> Matrix:
+    """Accuracy over everything met so far, after every stage, shape (n,).
+
+    Formula: A_i = sum_{j<=i} w_j a[i, j] / sum_{j<=i} w_j, w = images per set, or 1.
+    Source: Rebuffi et al., "iCaRL", CVPR 2017, section 4 (all images of the classes seen so far count alike).
+
+    Args:
+        a: accuracy matrix (n, n).
+        counts: test images per set (n,); without it every set weighs the same.
+
+    >>> incremental_accuracies([[90, 60], [80, 90]], counts=[100, 300])
+    array([90. , 87.5])
+    """
+    matrix = as_matrix(a)
+    weights = np.ones(len(matrix)) if counts is None else as_vector(counts, len(matrix), "counts")
+    return np.array([_weighted(matrix[i, : i + 1], weights[: i + 1]) for i in range(len(matrix))])
+
+
+def _weighted(values: Matrix, weights: Matrix) -> float:
+    total = weights.sum()
+    return float((values * weights).sum() / total) if total > 0 else _MISSING
+
+
+def average_incremental_accuracy(a: ArrayLike, counts: ArrayLike | None = None) -> float:
+    """Mean over the stages of the accuracy over everything met so far.
+
+    Formula: 1/n sum_i A_i, with A_i of `incremental_accuracies`.
+    Source: Rebuffi et al., CVPR 2017, section 4 ("average incremental accuracy").
+
+    >>> average_incremental_accuracy([[90, 60], [80, 90]])
+    87.5
+    """
+    return _mean(incremental_accuracies(a, counts))
+
+
+def last_incremental_accuracy(a: ArrayLike, counts: ArrayLike | None = None) -> float:
+    """Accuracy over everything met, after the last stage.
+
+    Formula: A_{n-1} of `incremental_accuracies`. Source: Rebuffi et al., CVPR 2017, section 4.
+
+    >>> last_incremental_accuracy([[90, 60], [80, 90]], counts=[100, 300])
+    87.5
+    """
+    return float(incremental_accuracies(a, counts)[-1])
+
+
+def zero_shot_retention(a: ArrayLike, baseline: ArrayLike) -> float:
+    """Share of the zero-shot accuracy that is left on data sets never trained on; 1 means all of it.
+
+    Formula: R = sum_{j>=m} a[m-1, j] / sum_{j>=m} b_j, where m = rows of `a`: set j is trained in stage j, so that
+    after m stages the sets from m on were never trained. NaN where there are none, or where b is 0 on all of them.
+    Source: ours; the ratio behind ZSCL's "zero-shot transfer degradation" (ICCV 2023).
+
+    Args:
+        a: accuracy matrix (m stages, n >= m sets), not necessarily square; pass `a[:k]` for the state after stage k.
+        baseline: b, accuracy on every set before any training, shape (n,), in the unit of `a`.
+
+    >>> zero_shot_retention([[90, 60, 30]], baseline=[50, 65, 35])
+    0.9
+    """
+    matrix = as_matrix(a, square=False)
+    stages, sets = matrix.shape
+    start = as_vector(baseline, sets, "baseline")[stages:]
+    before = float(start.sum())
+    return float(matrix[-1, stages:].sum()) / before if before != 0 else _MISSING

@@ -1,0 +1,169 @@
+"""Statistics over seeds: what a table may claim from a handful of runs."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lamm_cl.errors import UsageError
+from lamm_cl.evaluation.matrix import Matrix, as_numbers
+
+_MISSING = float("nan")
+
+
+class Summary(NamedTuple):
+    """Mean over seeds with its spread; `std`, `low` and `high` are NaN for fewer than two values.
+
+    Attributes:
+        n: values that were there.
+        missing: values that were NaN or None and are left out.
+        mean: arithmetic mean.
+        std: sample standard deviation (n - 1 in the denominator).
+        low: lower end of the confidence interval of the mean.
+        high: upper end.
+    """
+
+    n: int
+    missing: int
+    mean: float
+    std: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        if self.n == 0:
+            return "missing"
+        if self.n == 1:
+            return f"{self.mean:.4g} (one seed, no interval)"
+        return f"{self.mean:.4g} +- {self.std:.2g} [{self.low:.4g}, {self.high:.4g}], n = {self.n}"
+
+
+class PairedComparison(NamedTuple):
+    """Two methods on the same seeds, first minus second.
+
+    Attributes:
+        n: seeds that both methods have.
+        missing: seeds where one of them is NaN or None; left out.
+        difference: mean difference, NaN without a pair.
+        std: sample standard deviation of the differences.
+        low: lower end of the confidence interval of the difference.
+        high: upper end.
+        t: paired t statistic; `std`, `low`, `high`, `t` and `p` are NaN for fewer than two pairs.
+        p: two-sided p value; NaN also when all differences are exactly 0 (the statistic is 0/0).
+    """
+
+    n: int
+    missing: int
+    difference: float
+    std: float
+    low: float
+    high: float
+    t: float
+    p: float
+
+    def __str__(self) -> str:
+        if self.n == 0:
+            return "no seed in common"
+        if self.n == 1:
+            return f"{self.difference:+.4g} (one seed, no interval)"
+        return f"{self.difference:+.4g} [{self.low:+.4g}, {self.high:+.4g}], p = {self.p:.3g}, n = {self.n}"
+
+
+def _interval(values: Matrix, confidence: float) -> tuple[float, float, float, float]:
+    """Return mean, sample std, low, high of non-missing values."""
+    if not 0 < confidence < 1:
+        raise UsageError(f"confidence must lie between 0 and 1, got {confidence}.")
+    n = values.size
+    mean = float(values.mean()) if n else _MISSING
+    if n < 2:
+        return mean, _MISSING, _MISSING, _MISSING
+    from scipy.special import stdtrit  # a light part of scipy; scipy.stats takes a second to import
+
+    std = float(values.std(ddof=1))
+    half = float(stdtrit(n - 1, (1 + confidence) / 2)) * std / math.sqrt(n)
+    return mean, std, mean - half, mean + half
+
+
+def _flat(values: Any, name: str) -> Matrix:
+    numbers = as_numbers(values, name)
+    if numbers.ndim != 1:
+        raise UsageError(f"{name}: needs a list of numbers, one per seed, got shape {numbers.shape}.")
+    return numbers
+
+
+def summarise(values: ArrayLike, confidence: float = 0.95) -> Summary:
+    """Mean, sample standard deviation and Student-t interval over seeds.
+
+    Formula: mean +- t_{(1+c)/2, n-1} s / sqrt(n).
+    Source: Student, "The Probable Error of a Mean", Biometrika 1908. It takes seeds as a random sample and their
+    results as roughly normal; with three seeds t is 4.30, so the interval is wide, as it should be.
+
+    Args:
+        values: one number per seed; NaN or None = missing, left out and counted.
+        confidence: c.
+
+    >>> summarise([1.0, 2.0, 3.0]).mean
+    2.0
+    >>> summarise([0.5])
+    Summary(n=1, missing=0, mean=0.5, std=nan, low=nan, high=nan)
+    """
+    numbers = _flat(values, "values")
+    there = numbers[~np.isnan(numbers)]
+    return Summary(there.size, numbers.size - there.size, *_interval(there, confidence))
+
+
+def _pairs(first: Any, second: Any) -> tuple[Matrix, Matrix]:
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        if set(first) != set(second):
+            alone = sorted(set(first) ^ set(second))
+            raise UsageError(f"paired comparison: both methods need the same seeds; only one has {alone}.")
+        seeds = sorted(first)
+        return _flat([first[s] for s in seeds], "first"), _flat([second[s] for s in seeds], "second")
+    if isinstance(first, Mapping) or isinstance(second, Mapping):
+        raise UsageError("paired comparison: give two mappings of seed to value, or two lists in the same order.")
+    one, two = _flat(first, "first"), _flat(second, "second")
+    if one.shape != two.shape:
+        raise UsageError(f"paired comparison: {one.size} values against {two.size}; give one per seed to both.")
+    return one, two
+
+
+def compare_paired(
+    first: Mapping[int, float | None] | ArrayLike,
+    second: Mapping[int, float | None] | ArrayLike,
+    confidence: float = 0.95,
+) -> PairedComparison:
+    """Compare two methods on the same seeds: mean difference, its interval, and the paired t test.
+
+    Formula: d_s = x_s - y_s; t = mean(d) / (std(d) / sqrt(n)); interval mean(d) +- t_{(1+c)/2, n-1} std(d) / sqrt(n).
+    Source: Student 1908; pairing removes what the seeds (few-shot images, initialisation) share.
+
+    Args:
+        first: {seed: value}, or a list in seed order; NaN or None = missing, that seed is left out and counted.
+        second: the same for the other method.
+        confidence: c.
+
+    Raises:
+        UsageError: when the seeds differ.
+
+    >>> compare_paired({1: 0.9, 2: 0.8}, {1: 0.5, 2: 0.5}).n
+    2
+    """
+    one, two = _pairs(first, second)
+    gaps = one - two
+    there = gaps[~np.isnan(gaps)]
+    mean, std, low, high = _interval(there, confidence)
+    t, p = _t_test(there.size, mean, std)
+    return PairedComparison(there.size, gaps.size - there.size, mean, std, low, high, t, p)
+
+
+def _t_test(n: int, mean: float, std: float) -> tuple[float, float]:
+    if n < 2 or (std == 0 and mean == 0):
+        return _MISSING, _MISSING
+    if std == 0:
+        return math.copysign(math.inf, mean), 0.0
+    from scipy.special import stdtr
+
+    t = mean / (std / math.sqrt(n))
+    return t, float(2 * stdtr(n - 1, -abs(t)))
