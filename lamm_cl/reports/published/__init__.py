@@ -1,0 +1,118 @@
+"""Numbers that papers print, as data: one CSV a table, in long form, each row with its citation.
+
+Values are percent, as printed; missing numbers have no row. Columns:
+
+| column | meaning |
+|---|---|
+| source, citation, table | who printed it, where exactly, the name given to `published` |
+| protocol, method, dialect, options | as in this project; `options` in words where a method was changed |
+| trained_on, dataset, label_space | training data set, evaluated data set (`average`: the paper's mean), label space |
+| metric, value, shots, setting | what the number is; `setting` is, for example, the order of the data sets |
+| backbone, pretrained, seeds | what it was measured with |
+| standing, note | `primary` (read in the source) or `secondary` (reprinted elsewhere), and what to know about it |
+"""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from lamm_cl.errors import unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LAMM = "LAMM: Label Alignment for Multi-Modal Prompt Learning, AAAI 2024, arXiv 2312.08212"
+_MAPLE = "MaPLe: Multi-modal Prompt Learning, CVPR 2023, arXiv 2210.03117"
+_ZSCL = (
+    "Preventing Zero-Shot Transfer Degradation in Continual Learning of Vision-Language Models, "
+    "ICCV 2023, arXiv 2303.06628"
+)
+# name: (what it holds, citation, files)
+_TABLES: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "lamm-table1": ("Domain generalisation from ImageNet", _LAMM, ("lamm_table1",)),
+    "lamm-table2": ("Class-incremental, Set1 then Set2", _LAMM, ("lamm_table2",)),
+    "lamm-table3": ("With and without the hierarchical loss, 1 to 16 shots", _LAMM, ("lamm_table3",)),
+    "lamm-table4": ("Each term of the loss", _LAMM, ("lamm_table4",)),
+    "lamm-table5": ("Random and word initialisation", _LAMM, ("lamm_table5",)),
+    "lamm-figure3": ("Differences of the few-shot curves", _LAMM, ("lamm_figure3",)),
+    "maple-base-to-new": ("Base to new, each data set", _MAPLE, ("maple_base_to_new",)),
+    "maple-siblings": ("Base to new, averages of MaPLe and its siblings", f"{_MAPLE} (README)", ("maple_siblings",)),
+    "base-to-new-average": (
+        "Base to new, averages of these and later methods",
+        "several, see the rows",
+        ("maple_siblings", "base_to_new_later"),
+    ),
+    "domain-generalization": ("ImageNet to its four variants", "several, see the rows", ("domain_generalization",)),
+    "cross-dataset": ("ImageNet to ten other data sets", _MAPLE, ("cross_dataset",)),
+    "mtil": ("Eleven data sets in turn: Transfer, Avg, Last", _ZSCL, ("mtil",)),
+}
+
+
+@dataclass(frozen=True)
+class PublishedNumber:
+    """One printed number; the fields are the columns of the CSV files."""
+
+    source: str
+    citation: str
+    table: str
+    protocol: str
+    method: str
+    dialect: str
+    options: str
+    trained_on: str
+    dataset: str
+    label_space: str
+    metric: str
+    value: float
+    shots: str
+    setting: str
+    backbone: str
+    pretrained: str
+    seeds: str
+    standing: str
+    note: str
+    printed: str
+
+
+def names() -> list[tuple[str, str, str]]:
+    """Return (name, what it holds, citation) of every published table, without importing pandas."""
+    return [(name, title, citation) for name, (title, citation, _) in _TABLES.items()]
+
+
+def title(name: str) -> str:
+    """Return what the published table `name` holds, in words."""
+    return _entry(name)[0]
+
+
+def numbers(name: str) -> tuple[PublishedNumber, ...]:
+    """Return the rows of the published table `name`, in the paper's order.
+
+    Raises:
+        UsageError: No such table.
+    """
+    return tuple(row for file in _entry(name)[2] for row in _read(file))
+
+
+def published(name: str) -> "pd.DataFrame":
+    """Return the published table `name` with a row per number; `value` in percent, `printed` with the paper's digits.
+
+    Raises:
+        UsageError: No such table.
+    """
+    import pandas as pd
+
+    return pd.DataFrame(numbers(name))
+
+
+def _entry(name: str) -> tuple[str, str, tuple[str, ...]]:
+    if name not in _TABLES:
+        raise unknown("published table", name, _TABLES)
+    return _TABLES[name]
+
+
+def _read(file: str) -> Iterator[PublishedNumber]:
+    text = files(__package__).joinpath(f"{file}.csv").read_text(encoding="utf-8")
+    for row in csv.DictReader(text.splitlines()):
+        yield PublishedNumber(**{**row, "value": float(row["value"]), "printed": row["value"]})  # type: ignore[arg-type]

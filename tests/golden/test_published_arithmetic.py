@@ -1,0 +1,131 @@
+"""The published numbers agree with themselves, apart from a list that is written down, and with the reference copy."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from lamm_cl.errors import UsageError
+from lamm_cl.evaluation import metrics
+from lamm_cl.reports import published
+from lamm_cl.reports.published.arithmetic import DISAGREEMENTS, harmonic_mean, recomputed
+
+NAMES = [name for name, _, _ in published.names()]
+
+
+def test_every_printed_average_harmonic_mean_and_degradation_is_worked_out_again() -> None:
+    rows = recomputed()
+    counts = {name: sum(row.table == name for row in rows) for name in NAMES}
+    assert {name: count for name, count in counts.items() if count} == {
+        "lamm-table1": 5,
+        "lamm-table2": 12,
+        "lamm-figure3": 20,
+        "maple-base-to-new": 44,
+        "maple-siblings": 8,
+        "base-to-new-average": 16,
+        "cross-dataset": 3,
+    }
+
+
+def test_the_list_of_disagreements_is_what_the_numbers_say() -> None:
+    found = {(row.table, row.what) for row in recomputed() if not row.agrees}
+    assert found == set(DISAGREEMENTS)
+
+
+def test_all_but_figure_3_could_be_rounding() -> None:
+    beyond = {row.what for row in recomputed() if not row.within_rounding}
+    assert beyond == {"lamm minus coop, 16 shots", "lamm minus coop+lamm, 16 shots"}
+
+
+def test_means_of_harmonic_means_are_the_known_ones() -> None:
+    rows = published.numbers("maple-base-to-new")
+    means = {
+        method: fmean(row.value for row in rows if row.method == method and row.metric == "harmonic_mean")
+        for method in ("zero_shot", "coop", "cocoop", "maple")
+    }
+    assert {name: round(value, 2) for name, value in means.items()} == {
+        "zero_shot": 71.59,
+        "coop": 70.83,
+        "cocoop": 75.44,
+        "maple": 78.27,
+    }
+
+
+def test_tables_that_repeat_each_other_agree() -> None:
+    table3 = {(r.method, r.options, r.shots): r.value for r in published.numbers("lamm-table3")}
+    table4 = {r.options: r.value for r in published.numbers("lamm-table4")}
+    table5 = {(r.options, r.shots): r.value for r in published.numbers("lamm-table5")}
+    assert table4["ce"] == table3["lamm", "hierarchical loss off", "16"]
+    assert table4["ce wc cos kd"] == table3["lamm", "", "16"]
+    assert all(table5["words initialisation", shots] == table3["lamm", "", shots] for shots in ("1", "4", "8", "16"))
+    base = {(r.method, r.dataset, r.metric): r.value for r in published.numbers("maple-base-to-new")}
+    for row in published.numbers("lamm-table2"):
+        if row.method == "zero_shot" and row.dataset != "average":
+            assert row.value == base["zero_shot", row.dataset, {"set1_after": "base", "set2": "new"}[row.metric]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_row_says_where_it_comes_from(name: str) -> None:
+    rows = published.numbers(name)
+    assert rows
+    for row in rows:
+        assert row.citation
+        assert row.source
+        assert row.protocol
+        assert row.standing in ("primary", "secondary")
+        assert (row.backbone, row.pretrained) == ("ViT-B-16-quickgelu", "openai")
+        assert -20 < row.value < 100
+    keys = [(r.method, r.dialect, r.options, r.dataset, r.metric, r.shots, r.setting) for r in rows]
+    assert len(set(keys)) == len(keys)
+    assert not any("align" in row.method for row in rows)
+
+
+def test_one_table_as_a_frame() -> None:
+    frame = published.published("lamm-table2")
+    lamm = frame[(frame["method"] == "lamm") & (frame["dataset"] == "average")].set_index("metric")["value"]
+    assert lamm.to_dict() == {"set1_before": 84.14, "set1_after": 84.14, "set2": 87.03, "degradation": 0.0}
+    assert frame["printed"].iloc[0] == "72.43"
+
+
+def test_an_unknown_table_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="lamm-table2"):
+        published.published("lamm-tabel2")
+
+
+def test_listing_the_tables_loads_no_pandas() -> None:
+    code = "import sys; from lamm_cl.reports.published import names; print(len(names()), 'pandas' in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "12 False\n"
+    )
+
+
+def test_harmonic_mean_is_the_metric_of_the_same_name() -> None:
+    assert harmonic_mean(82.28, 75.14) == pytest.approx(metrics.harmonic_mean(82.28, 75.14))
+
+
+def test_numbers_are_those_of_the_reference_copy(shared: Path) -> None:
+    ours: dict[str, list[float]] = {}
+    for file in ("lamm_table1", "lamm_table2", "lamm_table3", "lamm_table5", "lamm_figure3"):
+        ours[file] = sorted(row.value for row in published.numbers(file.replace("_", "-")))
+    theirs = {
+        path.stem: list(csv.DictReader(path.read_text().splitlines()))
+        for path in (shared / "published").glob("lamm_*.csv")
+    }
+    for file, values in ours.items():
+        (rows,) = [rows for name, rows in theirs.items() if name.startswith(file)]
+        columns = ("random", "words") if file == "lamm_table5" else ("value",)
+        assert values == sorted(float(row[name]) for row in rows for name in columns)
+
+
+def test_mtil_of_fine_tuning_is_what_its_published_matrix_gives(shared: Path) -> None:
+    matrix = json.loads((shared / "oracle" / "mtil_matrices.json").read_text())["cases"]["t3_1.npy"]["matrix"]
+    printed = {
+        r.metric: r.value for r in published.numbers("mtil") if (r.method, r.setting) == ("continual-ft", "order 1")
+    }
+    assert round(metrics.transfer(matrix), 1) == printed["transfer"]
+    assert round(metrics.average(matrix), 1) == printed["average"]
+    assert round(metrics.last(matrix), 1) == printed["last"]
