@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from lamm_cl.clip.families import Family, family_of, require_text, text_module
 from lamm_cl.clip.image_tower import ImageTower
+from lamm_cl.clip.precision import at_least_float, cast
 from lamm_cl.clip.preprocess import ImageSettings, evaluation_transform, image_settings
 from lamm_cl.clip.text_tower import TextTower
 from lamm_cl.errors import UsageError
 
 TEXT_BATCH = 256
-_LOW = (torch.float16, torch.bfloat16)
 _LIVE: "weakref.WeakValueDictionary[str, ClipBackbone]" = weakref.WeakValueDictionary()
 
 
@@ -82,9 +82,9 @@ class ClipBackbone:
         self.embed_dim = _embed_dim(model)
         matrix = _first_matrix(model.visual)
         self.device, self.dtype = matrix.device, matrix.dtype
-        self.logit_scale = _at_least_float(model.logit_scale.detach()).exp().reshape(())
+        self.logit_scale = at_least_float(model.logit_scale.detach()).exp().reshape(())
         bias = getattr(model, "logit_bias", None)
-        self.logit_bias = None if bias is None else _at_least_float(bias.detach()).reshape(())
+        self.logit_bias = None if bias is None else at_least_float(bias.detach()).reshape(())
         self._fingerprint: str | None = None
 
     @property
@@ -106,7 +106,7 @@ class ClipBackbone:
         """
         features = self.image(images.to(self.device, self.dtype, non_blocking=True))
         assert isinstance(features, Tensor)
-        return F.normalize(_at_least_float(features), dim=-1)
+        return F.normalize(at_least_float(features), dim=-1)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
@@ -123,17 +123,24 @@ class ClipBackbone:
         if not len(texts):
             return torch.zeros(0, self.embed_dim, device=self.device, dtype=self.logit_scale.dtype)
         tokens = self.tokenizer(list(texts)).to(self.device)
-        parts = [
-            self.model.encode_text(tokens[i : i + TEXT_BATCH]) for i in range(0, len(tokens), TEXT_BATCH)
-        ]
-        return F.normalize(_at_least_float(torch.cat(parts)), dim=-1)
+        parts = [self.model.encode_text(tokens[i : i + TEXT_BATCH]) for i in range(0, len(tokens), TEXT_BATCH)]
+        return F.normalize(at_least_float(torch.cat(parts)), dim=-1)
 
     def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Move the weights in place, as `nn.Module.to` does, and return this same backbone."""
-        self.model.to(device=device, dtype=dtype)
-        self._read_weights()
+        """Move the weights, in place as `nn.Module.to` does, and return this same backbone.
+
+        Args:
+            device: where to; None = stay.
+            dtype: float32, float64, float16 or bfloat16, as `lamm_cl.clip.precision.cast` does it; None = stay.
+        """
         if dtype is not None:
-            self.source = None
+            cast(self.model, dtype)
+        self.model.to(device=device)
+        self._read_weights()
+        if self.source is not None:
+            self.source["device"] = str(self.device)
+        if dtype is not None:
+            self.source = None  # rounding may have lost what loading again would give
         return self
 
     def __repr__(self) -> str:
@@ -188,10 +195,6 @@ def fingerprint(model: nn.Module) -> str:
         if values.numel():
             digest.update(values.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _at_least_float(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in _LOW else x
 
 
 def _first_matrix(visual: nn.Module) -> Tensor:

@@ -1,15 +1,18 @@
 """Which kind of text tower and image tower a CLIP has, and what each kind allows.
 
-The family is read from the model that is there, never from a table of names. Source: open_clip 3.3, all of whose
-configurations fall into the eight families below.
+The family is read from the model that is there, never from a table of names. All configurations of
+open_clip 3.3 fall into the eight families below.
+
+This module imports neither torch nor open_clip, so that `lamm-cl list backbones` answers at once.
 """
 
 from dataclasses import dataclass
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from lamm_cl.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,8 @@ class Family:
         letter: `A` to `H`.
         title: what the family is, in words.
         text: whether prompts can be put into its text tower.
-        exact: whether cropping at the end of the text and sharing prefixes is exact (causal attention, pooled at the
-            end of the text).
+        exact: whether cropping at the end of the text and sharing prefixes is exact: attention is causal
+            and the feature is read at the end of the text.
     """
 
     letter: str
@@ -31,39 +34,40 @@ class Family:
 
 
 FAMILIES: dict[str, Family] = {
-    f.letter: f
-    for f in (
+    family.letter: family
+    for family in (
         Family("A", "CLIP with a flat text tower (OpenAI, OpenCLIP)", text=True, exact=True),
-        Family("B", "CustomTextCLIP with a causal text tower (EVA, ViTamin, MobileCLIP-B, PE)", True, True),
-        Family("C", "causal text tower pooled at the end-of-text id (MetaCLIP 2 worldwide)", True, True),
-        Family("D", "text tower without mask, pooled at the largest id (MobileCLIP S0-S4)", True, False),
-        Family("E", "text tower without mask, pooled at the last position (CLIPA)", True, False),
-        Family("F", "SigLIP: no mask, last position, linear head or none", True, False),
-        Family("G", "CoCa: class token appended to the text, own padding mask", False, False),
-        Family("H", "text tower from Hugging Face transformers", False, False),
+        Family("B", "CustomTextCLIP, causal text tower (EVA, ViTamin, MobileCLIP-B, PE)", text=True, exact=True),
+        Family("C", "causal text tower read at the end-of-text id (MetaCLIP 2 worldwide)", text=True, exact=True),
+        Family("D", "text tower without mask, read at the largest id (MobileCLIP)", text=True, exact=False),
+        Family("E", "text tower without mask, read at the last position (CLIPA)", text=True, exact=False),
+        Family("F", "SigLIP: no mask, last position, linear head or none", text=True, exact=False),
+        Family("G", "CoCa: class token appended to the text, own padding mask", text=False, exact=False),
+        Family("H", "text tower from Hugging Face transformers", text=False, exact=False),
     )
 }
 
 
-def text_module(model: nn.Module) -> Any:
-    """Return the module that holds the text tower: `model.text`, or the model itself where the tower is flat."""
+def text_module(model: "nn.Module") -> Any:
+    """Return the module that holds the text tower: `model.text`, or the model where that is flat."""
     return getattr(model, "text", model)
 
 
-def text_pool(model: nn.Module) -> str:
+def text_pool(model: "nn.Module") -> str:
     """Return where the text tower reads its feature: `argmax`, `eos`, `last`, `first` or `none`."""
     text = text_module(model)
     return str(getattr(text, "pool_type", None) or getattr(text, "text_pool_type", "none"))
 
 
-def family_of(model: nn.Module) -> Family:
+def family_of(model: "nn.Module") -> Family:
     """Return the family of an instantiated open_clip model.
 
     Raises:
-        UsageError: the model is not an open_clip CLIP, or its text tower is of a kind that open_clip 3.3 doesn't have.
+        UsageError: the model is not an open_clip CLIP, or its text tower is of no known kind.
     """
     import open_clip
     from open_clip.hf_model import HFTextEncoder
+    from torch import nn
 
     if isinstance(model, open_clip.CoCa):
         return FAMILIES["G"]
@@ -73,22 +77,31 @@ def family_of(model: nn.Module) -> Family:
     needed = ("token_embedding", "positional_embedding", "transformer", "ln_final", "attn_mask")
     if not hasattr(model, "visual") or not all(hasattr(text, name) for name in needed):
         raise UsageError(
-            f"{type(model).__name__} is not an open_clip CLIP: it needs an image tower `.visual` and a text tower. "
-            "Pass what open_clip.create_model(...) returns."
+            f"{type(model).__name__} is not an open_clip CLIP: it needs an image tower `.visual` and a "
+            "text tower. Pass what open_clip.create_model(...) returns."
         )
-    flat = text is model
-    linear_or_none = not isinstance(text.text_projection, nn.Parameter)
-    return _family(
+    return choose_family(
         masked=text.attn_mask is not None,
         pool=text_pool(model),
-        flat=flat,
-        linear_or_none=linear_or_none,
+        flat=text is model,
+        matrix_head=isinstance(text.text_projection, nn.Parameter),
         appended=getattr(text, "cls_emb", None) is not None,
     )
 
 
-def _family(masked: bool, pool: str, flat: bool, linear_or_none: bool, appended: bool) -> Family:
-    """Choose the family from what decides it; `appended`: a class token stands behind the text."""
+def choose_family(*, masked: bool, pool: str, flat: bool, matrix_head: bool, appended: bool) -> Family:
+    """Choose the family from what decides it.
+
+    Args:
+        masked: attention is causal.
+        pool: where the feature is read.
+        flat: the text tower's parts are attributes of the model itself.
+        matrix_head: the projection is a bare matrix (not a linear layer, and not missing).
+        appended: a class token stands behind the text.
+
+    Raises:
+        UsageError: no family has these.
+    """
     if appended:
         return FAMILIES["G"]
     if masked and pool == "argmax":
@@ -98,32 +111,31 @@ def _family(masked: bool, pool: str, flat: bool, linear_or_none: bool, appended:
     if not masked and pool in ("argmax", "eos"):
         return FAMILIES["D"]
     if not masked and pool == "last":
-        return FAMILIES["F" if linear_or_none else "E"]
+        return FAMILIES["E" if matrix_head else "F"]
     raise UsageError(
-        f"text towers with {'a causal' if masked else 'no'} mask that are pooled at {pool!r} are not supported: "
-        "the class name's tokens could not be found again. Use a backbone of the families A to F "
-        "(`lamm-cl list backbones`)."
+        f"a text tower with {'a causal' if masked else 'no'} mask that is read at {pool!r} is not supported: "
+        "none of the families A to F is like that (`lamm-cl list backbones` shows what is supported)."
     )
 
 
 def require_text(family: Family, name: str) -> None:
-    """Raise a UsageError when no prompt can be put into the text tower of this family (G, H)."""
+    """Raise a UsageError when no prompt can be put into this family's text tower (G, H)."""
     if not family.text:
         raise UsageError(
-            f"backbone {name!r} is of family {family.letter} ({family.title}): its text tower can't take prompts as "
-            "embeddings. Use a backbone of the families A to F, e.g. 'ViT-B-16-quickgelu' "
+            f"backbone {name!r} is of family {family.letter} ({family.title}): its text tower can't take "
+            "prompts as embeddings. Use one of the families A to F, e.g. 'ViT-B-16-quickgelu' "
             "(`lamm-cl list backbones` shows all)."
         )
 
 
-def native_vision(visual: nn.Module) -> bool:
+def native_vision(visual: "nn.Module") -> bool:
     """Whether the image tower is open_clip's own VisionTransformer, the one that takes prompts."""
     from open_clip.transformer import VisionTransformer
 
     return isinstance(visual, VisionTransformer)
 
 
-def require_vision_prompts(model: nn.Module, method: str, name: str) -> None:
+def require_vision_prompts(model: "nn.Module", method: str, name: str) -> None:
     """Raise a UsageError when `method` needs prompts inside an image tower that can't take them.
 
     Args:
@@ -136,7 +148,8 @@ def require_vision_prompts(model: nn.Module, method: str, name: str) -> None:
         return
     inner = type(getattr(visual, "trunk", visual)).__name__
     raise UsageError(
-        f"method {method!r} puts prompts into the image tower, and that of backbone {name!r} is a {inner}, which takes "
-        "none. Use a method that prompts the text side only (coop, cocoop, lamm, language_prompting, coop+lamm), or a "
-        "backbone with open_clip's own VisionTransformer, e.g. 'tiny' or 'ViT-B-16-quickgelu'."
+        f"method {method!r} puts prompts into the image tower, and that of backbone {name!r} is a {inner}, "
+        "which takes none. Use a method that prompts the text side only (coop, cocoop, lamm, "
+        "language_prompting, coop+lamm), or a backbone with open_clip's own VisionTransformer, e.g. 'tiny' "
+        "or 'ViT-B-16-quickgelu'."
     )

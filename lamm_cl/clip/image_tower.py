@@ -76,9 +76,7 @@ class ImageTower:
         self.visual = visual
         self.supports_prompts = native_vision(visual)
         size = getattr(visual, "image_size", None) or (224, 224)
-        self.image_size: tuple[int, int] = (
-            (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
-        )
+        self.image_size: tuple[int, int] = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
         self._blocks: list[FrozenBlock | ModuleBlock] = []
         self.width = 0
         if self.supports_prompts:
@@ -114,8 +112,8 @@ class ImageTower:
         self._check(images, prompts, deep, tokens)
         if not self.supports_prompts:
             with torch.no_grad():
-                out = self.visual(images)
-            return out[0] if isinstance(out, tuple) else out
+                out: Any = self.visual(images)
+            return torch.as_tensor(out[0] if isinstance(out, tuple) else out)
         if prompts is None:
             with torch.no_grad():
                 return self._run(images, None, (), tokens)

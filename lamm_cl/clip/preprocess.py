@@ -26,9 +26,7 @@ def evaluation_transform(model: nn.Module) -> Callable[[Any], Tensor]:
     """Return open_clip's evaluation transform for `model`: PIL image -> (3, H, W)."""
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
-    transform: Callable[[Any], Tensor] = image_transform_v2(
-        PreprocessCfg(**_model_settings(model)), is_train=False
-    )
+    transform: Callable[[Any], Tensor] = image_transform_v2(PreprocessCfg(**_model_settings(model)), is_train=False)
     return transform
 
 
@@ -49,9 +47,7 @@ def image_settings(model: nn.Module, preprocess: Callable[[Any], Tensor]) -> Ima
 def _model_settings(model: Any) -> dict[str, Any]:
     from open_clip import get_model_preprocess_cfg
 
-    known = {
-        key: value for key, value in (get_model_preprocess_cfg(model) or {}).items() if value is not None
-    }
+    known = {key: value for key, value in (get_model_preprocess_cfg(model) or {}).items() if value is not None}
     size = getattr(model.visual, "image_size", None) or 224
     default: dict[str, Any] = {
         "size": size,

@@ -1,0 +1,55 @@
+"""In which number type the frozen matrices are kept; norms, embeddings and the scale keep at least float32."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+LOW = (torch.float16, torch.bfloat16)
+PRECISIONS = {"fp32": torch.float32, "fp64": torch.float64, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def cast(model: nn.Module, dtype: torch.dtype) -> None:
+    """Put an open_clip model's weights into `dtype`, in place.
+
+    In half precision only what multiplies (convolutions, linear layers, attention, projections) is rounded, as in
+    OpenAI's and open_clip's own half-precision models; image towers of timm are rounded whole, as open_clip does.
+
+    Args:
+        model: an open_clip CLIP, in any type.
+        dtype: float32, float64, float16 or bfloat16.
+    """
+    from open_clip.timm_model import TimmModel
+    from open_clip.transformer import LayerNorm, LayerNormFp32
+
+    low = dtype in LOW
+    model.to(torch.float32 if low else dtype)
+    if low and isinstance(model.visual, TimmModel):
+        model.visual.to(dtype)
+    for module in model.modules():
+        if low:
+            _round(module, dtype)
+        # The same formula; the second computes in float32 whatever comes in, which float64 must not.
+        if type(module) in (LayerNorm, LayerNormFp32):
+            module.__class__ = LayerNormFp32 if low and module.weight.dtype == torch.float32 else LayerNorm
+
+
+def _round(module: Any, dtype: torch.dtype) -> None:
+    """Round the matrices that `module` itself owns."""
+    from open_clip.transformer import Attention
+
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
+        module.to(dtype)
+    names = ["text_projection", "proj"]
+    if isinstance(module, nn.MultiheadAttention | Attention):
+        names += ["in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight", "in_proj_bias"]
+        names += ["bias_k", "bias_v"]
+    for name in names:
+        tensor = getattr(module, name, None)
+        if isinstance(tensor, nn.Parameter):
+            tensor.data = tensor.data.to(dtype)
+
+
+def at_least_float(x: torch.Tensor) -> torch.Tensor:
+    """Return `x` in float32 where it is in half precision, unchanged otherwise."""
+    return x.float() if x.dtype in LOW else x

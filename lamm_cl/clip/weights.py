@@ -1,0 +1,204 @@
+"""Weights from files on this machine: what is in them, whether they fit, and which activation they need."""
+
+import json
+import warnings
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lamm_cl.errors import UsageError
+
+# Scalars that OpenAI's archives carry beside the weights, and nobody else's do.
+OPENAI_SCALARS = ("input_resolution", "context_length", "vocab_size")
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a weights file holds.
+
+    Attributes:
+        file: where it is.
+        state: tensors by name, on the CPU.
+        quick_gelu: whether they were trained with QuickGELU; None where the file doesn't tell.
+        told_by: how one knows, for messages.
+        preprocess: settings of the image transform, where something beside the file gives them.
+    """
+
+    file: Path
+    state: dict[str, Tensor]
+    quick_gelu: bool | None
+    told_by: str
+    preprocess: dict[str, Any]
+
+
+def read_weights(path: str | Path) -> Weights:
+    """Read a weights file: safetensors, a PyTorch state dict, or a TorchScript archive as OpenAI's.
+
+    Args:
+        path: the file. State dicts may lie under the key `state_dict`, with names that start with `module.`.
+
+    Raises:
+        UsageError: no such file, not a weights file, damaged, or one whose loading would run code.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        kind = "is a folder, not a file" if file.is_dir() else "does not exist"
+        raise UsageError(f"weights file {file} {kind}: give the path of a .safetensors or .pt file.")
+    try:
+        state, quick_gelu, told_by = _read(file)
+    except UsageError:
+        raise
+    except Exception as error:  # a damaged file can fail in any of three parsers
+        raise UsageError(
+            f"weights file {file} can't be read ({_first_line(error)}): it must be a safetensors file, a PyTorch "
+            "state dict that holds tensors only, or OpenAI's TorchScript archive. Is the download complete?"
+        ) from error
+    state = _unwrapped(state, file)
+    if all(key in state for key in OPENAI_SCALARS):
+        quick_gelu, told_by = True, "it has the layout of OpenAI's own files, which are trained with QuickGELU"
+    for key in OPENAI_SCALARS:
+        state.pop(key, None)
+    if quick_gelu is None:
+        quick_gelu, told_by = _known_name(file)
+    beside = _config_beside(file)
+    if quick_gelu is None and "model_cfg" in beside:
+        quick_gelu = bool(beside["model_cfg"].get("quick_gelu", False))
+        told_by = "open_clip_config.json beside it says so"
+    return Weights(file, state, quick_gelu, told_by, dict(beside.get("preprocess_cfg", {})))
+
+
+def fit(model: nn.Module, weights: Weights, name: str, resize: bool = False) -> None:
+    """Put `weights` into `model`, all of them.
+
+    Args:
+        model: the architecture, any weights.
+        weights: what `read_weights` gave.
+        name: the architecture's name, for messages.
+        resize: let open_clip resize positional embeddings (only weights that open_clip lists need that).
+
+    Raises:
+        UsageError: tensors are missing, left over, of other shapes or not finite; the first are named.
+    """
+    from open_clip.convert import convert_state_dict
+    from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed, resize_text_pos_embed
+
+    state = convert_state_dict(model, dict(weights.state))
+    if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
+        state = convert_to_custom_text_state_dict(state)
+    for scalar in ("logit_scale", "logit_bias"):
+        own = getattr(model, scalar, None)
+        if own is not None and scalar in state and state[scalar].numel() == own.numel():
+            state[scalar] = state[scalar].reshape(own.shape)
+    if resize:
+        resize_pos_embed(state, model)
+        resize_text_pos_embed(state, model)
+    problems = misfits(model, state)
+    if problems:
+        more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise UsageError(
+            f"weights file {weights.file} does not fit {name}: {'; '.join(problems[:SHOWN])}{more}. Name the "
+            "architecture that the weights were trained as."
+        )
+    model.load_state_dict(state)
+
+
+def misfits(model: nn.Module, state: dict[str, Tensor]) -> list[str]:
+    """List what keeps `state` from being the weights of `model`: other shapes first, then missing, left over."""
+    own = model.state_dict()
+    shapes = [
+        f"{key} is {tuple(state[key].shape)}, expected {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    missing = [f"{key} is missing" for key in own if key not in state]
+    extra = [f"{key} is not part of it" for key in state if key not in own]
+    bad = [
+        f"{key} has values that are not finite"
+        for key, tensor in state.items()
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+    ]
+    return [*shapes, *missing, *extra, *bad]
+
+
+def _read(file: Path) -> tuple[Any, bool | None, str]:
+    """Return the content, whether it tells the activation, and how."""
+    if _is_safetensors(file):
+        from safetensors import safe_open
+
+        with safe_open(file, framework="pt") as opened:
+            said = (opened.metadata() or {}).get("quick_gelu")
+            state = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (no mapping)
+        if said is not None:
+            return state, said.lower() in ("1", "true"), "its metadata says so"
+        return state, None, ""
+    names = zipfile.ZipFile(file).namelist() if zipfile.is_zipfile(file) else []
+    if any(name.endswith("constants.pkl") for name in names):
+        return _read_torchscript(file)
+    return torch.load(file, map_location="cpu", weights_only=True), None, ""
+
+
+def _read_torchscript(file: Path) -> tuple[Any, bool | None, str]:
+    """Read the tensors of a TorchScript archive; its code tells the activation."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated; OpenAI's files are what they are
+        module: Any = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
+    state = {key: tensor.detach() for key, tensor in module.state_dict().items()}
+    with zipfile.ZipFile(file) as archive:
+        code = b"".join(archive.read(name) for name in archive.namelist() if "/code/" in name)
+    if b"QuickGELU" in code:
+        return state, True, "its code uses QuickGELU"
+    return state, (False if b"GELU" in code else None), "its code uses GELU"
+
+
+def _is_safetensors(file: Path) -> bool:
+    """Recognise safetensors by what is inside: a header length, then JSON."""
+    with file.open("rb") as opened:
+        head = opened.read(9)
+    return file.suffix == ".safetensors" or (len(head) == 9 and head[8:9] == b"{" and head[4:8] == bytes(4))
+
+
+def _unwrapped(content: Any, file: Path) -> dict[str, Tensor]:
+    """Find the tensors in a checkpoint and drop what parallel training and compiling put before their names."""
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    tensors = isinstance(content, dict) and all(isinstance(v, Tensor) for v in content.values())
+    if not tensors or not content:
+        raise UsageError(f"weights file {file} holds no state dict (names with tensors), so nothing was loaded.")
+    for prefix in ("module.", "_orig_mod."):
+        if all(str(key).startswith(prefix) for key in content):
+            content = {str(key).removeprefix(prefix): tensor for key, tensor in content.items()}
+    return dict(content)
+
+
+def _known_name(file: Path) -> tuple[bool | None, str]:
+    """Look the file up among those that open_clip lists: by its name, or by its place in the hub's cache."""
+    from open_clip.pretrained import _PRETRAINED
+
+    hub = [part.removeprefix("models--").replace("--", "/") for part in file.parts if part.startswith("models--")]
+    for name, tags in _PRETRAINED.items():
+        for tag, settings in tags.items():
+            url = settings.get("url", "")
+            # OpenAI's names are plain ("RN50.pt"), so anyone may use them; its files are known by their layout.
+            by_url = "openaipublic" not in url and url.rsplit("/", 1)[-1] == file.name
+            if by_url or (hub and settings.get("hf_hub", "").startswith(hub[-1] + "/")):
+                return bool(settings.get("quick_gelu", False)), f"its name is that of {name} {tag}"
+    return None, ""
+
+
+def _config_beside(file: Path) -> dict[str, Any]:
+    """Return the open_clip_config.json in the same folder, as the hub's repositories have one."""
+    config = file.with_name("open_clip_config.json")
+    try:
+        found = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"[:200]
