@@ -152,13 +152,14 @@ def average_rows(table: pd.DataFrame, quantities: Sequence[str], name: str = AVE
     groups = table.groupby(keys, sort=False, dropna=False)
     sums = groups[list(quantities)].sum(min_count=1)
     means = (sums / datasets).where(groups[list(quantities)].count() == datasets)
-    means["run_id"] = groups["run_id"].agg(_joined)
+    means["run_id"] = groups["run_id"].agg(joined)
     out = means.reset_index()
     out["dataset"] = name
     return out.dropna(subset=list(quantities), how="all")[table.columns]
 
 
-def _joined(parts: Iterable[tuple[str, ...]]) -> Any:
+def joined(parts: Iterable[tuple[str, ...]]) -> Any:
+    """Return the run ids of several observations, each once."""
     return tuple(dict.fromkeys(one for part in parts for one in part))
 
 
@@ -216,7 +217,7 @@ def _cells(observations: pd.DataFrame, columns: Sequence[Column]) -> list[tuple[
     scale = np.array([100.0 if column.unit == "%" else 1.0 for column in columns])
     means, stds = (frame.to_numpy(dtype=float) * scale for frame in (values.mean(), values.std()))
     counts = values.count()
-    ids = groups["run_id"].agg(_joined)
+    ids = groups["run_id"].agg(joined)
     found = []
     for place, settings in enumerate(counts.index):
         line = zip(means[place], stds[place], counts.to_numpy()[place], strict=True)

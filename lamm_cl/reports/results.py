@@ -1,0 +1,231 @@
+"""Reading an experiment directory that may be unfinished or damaged: everything usable, and a list of what is not."""
+
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lamm_cl.errors import UsageError
+from lamm_cl.reports.tables.collect import COLUMNS, tidy
+
+_RUN_COLUMNS = COLUMNS[:9]
+_ROW_COLUMNS = COLUMNS[9:15]
+_SHOWN = 5
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a directory holds.
+
+    Attributes:
+        directory: Where it was read.
+        frame: Tidy rows of `runs.csv`, completed by records that it lacks; see `tables.collect.tidy`.
+        records: The readable `record.json` files by run id.
+        problems: What is missing, damaged or failed, one sentence each.
+    """
+
+    directory: Path
+    frame: pd.DataFrame
+    records: Mapping[str, Record] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """One row per run: its settings, status and id."""
+        columns = [*_RUN_COLUMNS, "status", "run_id"]
+        return self.frame[columns].drop_duplicates("run_id").reset_index(drop=True)
+
+
+def read_results(directory: Path | str) -> Results:
+    """Read `runs.csv` and the records of `directory`.
+
+    A missing or damaged file costs its own rows and a sentence in `problems`, nothing else. Rows whose run has a
+    record but no line in `runs.csv` are taken from the record.
+
+    Raises:
+        UsageError: There is no such directory.
+    """
+    path = Path(directory)
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise UsageError(f"{path} {what}. Give the directory of an experiment: what `lamm-cl run --out` wrote.")
+    problems: list[str] = []
+    rows = _read_table(path / "runs.csv", problems)
+    records = _read_records(path / "runs", problems)
+    frame = _complete(rows, records, problems)
+    frame = _checked(frame, problems)
+    if frame.empty and not records:
+        problems.insert(0, f"There are no results in {path} yet.")
+    problems += _failures(frame, records)
+    return Results(path, frame, records, tuple(problems))
+
+
+# -- runs.csv --------------------------------------------------------------------------------------------------------
+
+
+def _read_table(path: Path, problems: list[str]) -> pd.DataFrame:
+    empty = pd.DataFrame({name: pd.Series(dtype=object) for name in COLUMNS})
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        problems.append("runs.csv is missing.")
+        return empty
+    except OSError as error:
+        problems.append(f"runs.csv cannot be read: {error.strerror}.")
+        return empty
+    text = data.decode("utf-8", errors="replace").replace("\0", "").lstrip("\ufeff")
+    header, _, body = text.partition("\n")
+    names = [name.strip().strip('"') for name in header.split(",")]
+    absent = [name for name in COLUMNS if name not in names]
+    if absent:
+        what = "is empty" if not text.strip() else f"lacks the column(s) {', '.join(absent)}"
+        problems.append(f"runs.csv {what}; its rows are not used.")
+        return empty
+    return _parse(body, names, problems)
+
+
+def _parse(body: str, names: list[str], problems: list[str]) -> pd.DataFrame:
+    if body and not body.endswith("\n"):
+        body, _, cut = body.rpartition("\n")
+        problems.append(f"The last line of runs.csv is cut off and not used: {_short(cut)!r}.")
+    lines = [line for line in body.split("\n") if line.strip()]
+    # A stray quote would swallow the lines after it: names with commas are the only reason for quotes here.
+    good = [line for line in lines if line.count('"') % 2 == 0 and _fields(line) == len(names)]
+    if len(good) < len(lines):
+        problems.append(
+            f"{len(lines) - len(good)} line(s) of runs.csv do not have {len(names)} fields and are not used."
+        )
+    if not good:
+        return pd.DataFrame({name: pd.Series(dtype=object) for name in COLUMNS})
+    frame = pd.read_csv(
+        io.StringIO("\n".join(good)), names=names, dtype=str, keep_default_na=False, na_values=[""], index_col=False
+    )
+    return frame.loc[:, ~frame.columns.duplicated()][list(COLUMNS)]
+
+
+def _fields(line: str) -> int:
+    if '"' not in line:
+        return line.count(",") + 1
+    outside = "".join(part for place, part in enumerate(line.split('"')) if place % 2 == 0)
+    return outside.count(",") + 1
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+# -- records ---------------------------------------------------------------------------------------------------------
+
+
+def _read_records(folder: Path, problems: list[str]) -> dict[str, Record]:
+    records: dict[str, Record] = {}
+    broken, unfinished = [], []
+    try:
+        places = sorted(place for place in folder.iterdir() if place.is_dir()) if folder.is_dir() else []
+    except OSError as error:
+        problems.append(f"runs/ cannot be read: {error.strerror}.")
+        return records
+    for place in places:
+        try:
+            content = json.loads((place / "record.json").read_bytes())
+        except FileNotFoundError:
+            unfinished.append(place.name)
+            continue
+        except (OSError, ValueError, RecursionError):
+            content = None
+        if isinstance(content, dict):
+            records[place.name] = content
+        else:
+            broken.append(place.name)
+    if broken:
+        problems.append(f"{len(broken)} record(s) cannot be read: {listed(broken)}.")
+    if unfinished:
+        problems.append(f"{len(unfinished)} run(s) started and have no record yet: {listed(unfinished)}.")
+    return records
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return the first names and how many more there are.
+
+    >>> listed("abcdefg")
+    'a, b, c, d, e and 2 more'
+    """
+    every = list(names)
+    more = f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
+    return ", ".join(every[:_SHOWN]) + more
+
+
+def _complete(rows: pd.DataFrame, records: Mapping[str, Record], problems: list[str]) -> pd.DataFrame:
+    known = set(rows["run_id"].dropna())
+    lacking = [run_id for run_id in records if run_id not in known]
+    found = [line for run_id in lacking for line in _lines(run_id, records[run_id])]
+    if found:
+        taken = {line["run_id"] for line in found}
+        if known:
+            problems.append(f"runs.csv lacks {len(taken)} run(s), taken from their records: {listed(sorted(taken))}.")
+        extra = pd.DataFrame(found, columns=list(COLUMNS))
+        rows = pd.concat([rows.astype(object), extra.astype(object)], ignore_index=True) if len(rows) else extra
+    return rows
+
+
+def _lines(run_id: str, record: Record) -> list[dict[str, Any]]:
+    run, rows = record.get("run"), record.get("rows")
+    if not isinstance(run, dict):
+        return []
+    head = {name: run.get(name) for name in _RUN_COLUMNS}
+    head |= {"run_id": run_id, "status": record.get("status")}
+    good = (
+        [row for row in rows if isinstance(row, list) and len(row) == len(_ROW_COLUMNS)]
+        if isinstance(rows, list)
+        else []
+    )
+    if not good:
+        return [head]
+    return [head | dict(zip(_ROW_COLUMNS, row, strict=True)) for row in good]
+
+
+# -- what must not reach a table -------------------------------------------------------------------------------------
+
+
+def _checked(rows: pd.DataFrame, problems: list[str]) -> pd.DataFrame:
+    nameless = rows["run_id"].isna() | (rows["run_id"] == "")
+    if nameless.any():
+        problems.append(f"{int(nameless.sum())} row(s) name no run and are not used.")
+        rows = rows[~nameless]
+    given = rows["value"].notna()
+    frame = tidy(rows)
+    values = frame["value"].replace([np.inf, -np.inf], np.nan)
+    wrong = given & values.isna()
+    outside = (frame["metric"] == "accuracy") & ~values.between(0, 1) & values.notna()
+    for mask, what in ((wrong, "have a value that is no number"), (outside, "have an accuracy outside 0..1")):
+        if mask.any():
+            ids = dict.fromkeys(frame.loc[mask, "run_id"])
+            problems.append(f"{int(mask.sum())} row(s) {what} and count as missing (runs {listed(ids)}).")
+    frame["value"] = values.mask(outside)
+    keys = ["run_id", "stage", "eval_set", "label_space", "metric"]
+    twice = frame.duplicated(keys) & frame["metric"].ne("")
+    if twice.any():
+        problems.append(f"{int(twice.sum())} row(s) are given twice; the first counts.")
+        attrs, frame = frame.attrs, frame[~twice].reset_index(drop=True)
+        frame.attrs.update(attrs)
+    return frame
+
+
+def _failures(frame: pd.DataFrame, records: Mapping[str, Record]) -> list[str]:
+    failed = dict.fromkeys(frame.loc[frame["status"] == "failed", "run_id"])
+    texts = [f"{run_id} ({error_of(records[run_id])})" if run_id in records else run_id for run_id in failed]
+    return [f"{len(texts)} run(s) failed: {listed(texts)}."] if texts else []
+
+
+def error_of(record: Record) -> str:
+    """Return a failed run's error in one line."""
+    error = record.get("error")
+    if isinstance(error, dict):
+        error = error.get("message") or error.get("kind")
+    return _short(" ".join(str(error or "no error text").split()))
