@@ -1,7 +1,7 @@
 """Data sets that need no file of the user's: pictures made from a library's arrays or drawn by code."""
 
 import hashlib
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from lamm_cl.data.items import Item
@@ -16,7 +16,19 @@ DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "e
 DIGITS_TEST_FROM, DIGITS_VAL_FROM = 898, 718
 
 
-def digits_items() -> dict[str, tuple[Item, ...]]:
+def class_names(name: str) -> tuple[str, ...]:
+    """Return the class names of an embedded data set."""
+    from lamm_cl.data.glyphs import CLASS_NAMES
+
+    return {"digits": DIGIT_NAMES, "glyphs": CLASS_NAMES}[name]
+
+
+def items(name: str) -> dict[str, tuple[Item, ...]]:
+    """Return the train, val and test items of an embedded data set."""
+    return {"digits": _digits_items, "glyphs": _glyphs_items}[name]()
+
+
+def _digits_items() -> dict[str, tuple[Item, ...]]:
     """Return train (718), val (180) and test (899) items of scikit-learn's 1,797 handwritten digits.
 
     The order is numpy's permutation of seed 0: the first 718 train, the next 180 val, the rest test, which
@@ -48,15 +60,41 @@ def open_picture(path: str) -> "Image.Image":
     kind, _, rest = path.partition("/")
     if kind == "digits":
         return _digit(rest)
+    if kind == "glyphs":
+        return _glyph(path, rest)
     raise UsageError(f"no embedded picture {path!r}: virtual paths look like 'digits/0012'.")
 
 
+@lru_cache(maxsize=1 << 16)
 def content_key(path: str) -> str:
     """Return a hex digest of the picture's pixels; it changes when a library ships another picture."""
     picture = open_picture(path)
     digest = hashlib.blake2b(f"{picture.mode}{picture.size}".encode(), digest_size=32)
     digest.update(picture.tobytes())
     return digest.hexdigest()
+
+
+def _glyphs_items() -> dict[str, tuple[Item, ...]]:
+    from lamm_cl.data.glyphs import CLASS_NAMES, SIZES
+
+    return {
+        part: tuple(
+            Item(f"glyphs/{part}/{label:02d}/{i:03d}", label, name)
+            for label, name in enumerate(CLASS_NAMES)
+            for i in range(count)
+        )
+        for part, count in SIZES.items()
+    }
+
+
+def _glyph(path: str, rest: str) -> "Image.Image":
+    from lamm_cl.data.glyphs import draw
+
+    part, _, numbers = rest.partition("/")
+    label, _, index = numbers.partition("/")
+    if part not in ("train", "val", "test") or not label.isdecimal() or not index.isdecimal():
+        raise UsageError(f"no embedded picture {path!r}: glyphs are called like 'glyphs/train/07/003'.")
+    return draw(part, int(label), int(index))
 
 
 def _digit(index: str) -> "Image.Image":

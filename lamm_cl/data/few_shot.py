@@ -14,6 +14,7 @@ from lamm_cl.data.items import Dataset, Item, counts
 from lamm_cl.errors import UsageError
 
 VAL_SHOTS = 4
+NAMED = 5  # classes that a note names one by one
 
 
 class _Pair(NamedTuple):
@@ -76,8 +77,9 @@ def shortfalls(dataset: Dataset, shots: int) -> tuple[str, ...]:
     for part, wanted in (("train", shots), ("val", min(shots, VAL_SHOTS))):
         few = {label: n for label, n in counts(getattr(dataset, part)).items() if n < wanted}
         if few:
-            names = ", ".join(f"{dataset.class_names[label]} ({n})" for label, n in few.items())
-            notes.append(f"{dataset.name}: fewer than {wanted} {part} images, taken whole: {names}")
+            names = ", ".join(f"{dataset.class_names[label]} ({n})" for label, n in list(few.items())[:NAMED])
+            more = f" and {len(few) - NAMED} more classes" if len(few) > NAMED else ""
+            notes.append(f"{dataset.name}: fewer than {wanted} {part} images, taken whole: {names}{more}")
     return tuple(notes)
 
 

@@ -53,6 +53,7 @@ class Dataset:
         folder: the folder that relative item paths start from; "" for embedded sets.
         notes: what a reader of the results must know.
         views: how training views are drawn.
+        class_ids: the WordNet id of each label for ImageNet and its variants, whose names are not unique.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Dataset:
     folder: str = ""
     notes: tuple[str, ...] = ()
     views: ViewOptions = field(default_factory=ViewOptions)
+    class_ids: tuple[str, ...] = ()
 
     @property
     def items(self) -> tuple[Item, ...]:

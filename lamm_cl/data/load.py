@@ -1,23 +1,166 @@
-"""From a name, or a description of one's own data, to a `Dataset`."""
+"""From a name, or a description of one's own data, to a `Dataset`. Reads lists and folders, never an image."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from lamm_cl.data import embedded
-from lamm_cl.data.items import Dataset, ViewOptions
-from lamm_cl.errors import unknown
+from lamm_cl.data.aircraft import read_aircraft
+from lamm_cl.data.catalogue import Entry, find
+from lamm_cl.data.folders import missing_files
+from lamm_cl.data.imagenet import read_imagenet, read_variant
+from lamm_cl.data.images import show
+from lamm_cl.data.items import PARTS, Dataset, SplitKind
+from lamm_cl.data.own_data import load_own, template, view_options
+from lamm_cl.data.own_split import own_split
+from lamm_cl.data.split_file import Parts, class_names, read_split
+from lamm_cl.errors import UsageError, unknown
+
+OPTIONS = ("template", "flip", "scale")
 
 
-def load_dataset(name: str, root: str | None = None, check_images: bool = False) -> Dataset:
-    """Load a data set by name."""
-    if name != "digits":
-        raise unknown("data set", name, ["digits"])
-    # Mirrored or closely cropped digits are other symbols or none.
-    views = ViewOptions(scale=(0.6, 1.0), flip=False)
-    parts = embedded.digits_items()
+def load_dataset(
+    name: str | Mapping[str, Any],
+    root: str | os.PathLike[str] | None = None,
+    check_images: bool = False,
+    **options: Any,
+) -> Dataset:
+    """Load a data set: of the catalogue by name, or one's own by description.
+
+    Args:
+        name: a name of the catalogue (any spelling of its title works), or a mapping such as
+            `{"name": "mine", "folder": "photos"}` or `{"csv": "list.csv"}` (keys: see `own_data.load_own`). A
+            mapping with neither folder nor csv is a name of the catalogue with options.
+        root: the folder that holds the data sets' folders; default: the environment's LAMM_CL_DATA, else
+            `./data`.
+        check_images: check that every file exists (not that it decodes: `lamm-cl data verify` does that).
+        options: `template`, `flip`, `scale`.
+
+    Returns:
+        The data set. `split` is "official" only where the lists are the papers' own, in full.
+
+    Raises:
+        UsageError: unknown name or option, missing or damaged files; the message says which and what to do.
+    """
+    if isinstance(name, Mapping):
+        options = {**name, **options}
+        if "folder" not in options and "csv" not in options:
+            return load_dataset(options.pop("name", ""), options.pop("root", root), check_images, **options)
+        dataset = load_own(options)
+    else:
+        for key in options:
+            if key not in OPTIONS:
+                raise unknown("option of a data set", key, OPTIONS)
+        dataset = _load(find(name), data_root(root))
+        if options:
+            dataset = replace(
+                dataset,
+                template=template(options.get("template", dataset.template), dataset.name),
+                views=view_options(options, dataset.views),
+            )
+    if check_images:
+        require_images(dataset)
+    return dataset
+
+
+def data_root(root: str | os.PathLike[str] | None = None) -> Path:
+    """Return the folder of the data sets: `root`, else the environment's LAMM_CL_DATA, else `./data`."""
+    return Path(root or os.environ.get("LAMM_CL_DATA") or "data").expanduser().absolute()
+
+
+def require_images(dataset: Dataset) -> None:
+    """Raise unless every image of the data set exists.
+
+    Raises:
+        UsageError: names the number of missing files and the first three.
+    """
+    if dataset.split == "embedded":
+        return
+    paths = dict.fromkeys(item.path for item in dataset.items)
+    missing = missing_files(paths)
+    if missing:
+        shown = ", ".join(show(path) for path in missing[:3])
+        more = ", ..." if len(missing) > 3 else ""
+        raise UsageError(
+            f"data set {dataset.name!r}: {len(missing)} of {len(paths)} images are missing: {shown}{more}. "
+            f"`lamm-cl data prepare {dataset.name}` fetches them or says how."
+        )
+
+
+def _load(entry: Entry, root: Path) -> Dataset:
+    if entry.embedded:
+        parts = embedded.items(entry.name)
+        return _dataset(entry, parts, "embedded", "", embedded.class_names(entry.name))
+    folder = root / entry.folder
+    if not folder.is_dir():
+        raise UsageError(
+            f"data set {entry.name!r} is not there: {folder} does not exist. Give the folder that holds "
+            f"{entry.folder}/ as root (or in LAMM_CL_DATA), or run `lamm-cl data prepare {entry.name} --root {root}`."
+        )
+    images = str(folder / entry.images) if entry.images else str(folder)
+    if entry.reader == "split_file":
+        return _from_split_file(entry, folder, images)
+    if entry.reader == "aircraft":
+        parts = read_aircraft(folder, images)
+        return _judged(entry, parts, images, class_names(folder, _all(parts)))
+    read = read_imagenet if entry.reader == "imagenet" else read_variant
+    parts, ids = read(folder, images)
+    names = class_names(images, parts["test"], entry.repeated_names)
+    return replace(_judged(entry, parts, images, names), class_ids=ids)
+
+
+def _from_split_file(entry: Entry, folder: Path, images: str) -> Dataset:
+    split = folder / entry.split_file
+    if split.is_file():
+        parts = read_split(split, images)
+        names = class_names(split, _all(parts))
+        return _judged(entry, parts, images, names, f"{entry.split_file} lists")
+    if not Path(images).is_dir():
+        raise UsageError(
+            f"data set {entry.name!r}: {folder} holds neither the papers' split {entry.split_file} nor the images "
+            f"folder {entry.images or 'cars_train'}/. `lamm-cl data prepare {entry.name}` fetches them or says how."
+        )
+    parts = own_split(entry, folder, images)
+    note = f"{entry.name}: {entry.split_file} is missing: the split was made here and is not the papers'"
+    return replace(_dataset(entry, parts, "own", images, class_names(images, _all(parts))), notes=(note,))
+
+
+def _judged(entry: Entry, parts: Parts, images: str, names: tuple[str, ...], what: str = "found") -> Dataset:
+    """Call a split official only when it has the papers' numbers of classes and images."""
+    sizes = tuple(len(parts[part]) for part in PARTS)
+    notes = []
+    official = sizes == entry.sizes and len(names) == entry.classes
+    if not official:
+        notes.append(
+            f"{entry.name}: not the papers' data: {what} {_sizes(sizes)} images of {len(names)} classes, the papers "
+            f"have {_sizes(entry.sizes)} of {entry.classes}"
+        )
+    if entry.repeated_names and len(set(names)) < len(names):
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        notes.append(f"{entry.name}: two classes each are called {' and '.join(repeated)}, as in the papers")
+    return replace(_dataset(entry, parts, "official" if official else "own", images, names), notes=tuple(notes))
+
+
+def _sizes(sizes: tuple[int, ...]) -> str:
+    return " / ".join(f"{size:,}" for size in sizes) + " train / val / test"
+
+
+def _dataset(entry: Entry, parts: Parts, split: SplitKind, images: str, names: tuple[str, ...]) -> Dataset:
     return Dataset(
-        name="digits",
-        class_names=embedded.DIGIT_NAMES,
+        name=entry.name,
+        class_names=names,
         train=parts["train"],
         val=parts["val"],
         test=parts["test"],
-        split="embedded",
-        views=views,
+        template=entry.template,
+        split=split,
+        synthetic=entry.synthetic,
+        folder=images,
+        views=entry.views,
     )
+
+
+def _all(parts: Parts) -> tuple[Any, ...]:
+    return parts["train"] + parts["val"] + parts["test"]

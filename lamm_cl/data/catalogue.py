@@ -1,0 +1,323 @@
+"""The data sets that lamm_cl knows by name: where CoOp keeps them, how large they are, how they are prompted.
+
+Folder layouts, class names, templates and sizes are those of CoOp (Zhou et al., "Learning to Prompt for
+Vision-Language Models", IJCV 2022, Table 8 and its DATASETS.md), which the papers of this family share.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lamm_cl.data.items import ViewOptions
+from lamm_cl.errors import unknown
+
+Reader = Literal["split_file", "aircraft", "imagenet", "imagenet_variant", "embedded"]
+OwnSplit = Literal["folders", "pets", "cars", "flowers", "scenes"]
+
+# Mirrored or closely cropped digits and letters are other symbols, or none.
+SYMBOLS = ViewOptions(scale=(0.6, 1.0), flip=False)
+RESEARCH = "non-commercial research and education only"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One data set of the catalogue.
+
+    Attributes:
+        name: what configs and commands call it.
+        title: what tables call it.
+        folder: its folder under the root.
+        classes: number of classes.
+        sizes: number of train, val and test images; where val and test are the same images (ImageNet), both
+            say so.
+        images: the folder, inside `folder`, that paths in the split start from.
+        reader: how its split is read.
+        split_file: the papers' split, inside `folder`.
+        own_split: how a split is made here where the papers' is missing.
+        ignored, renamed: class folders that CoOp leaves out or calls otherwise.
+        template: the papers' prompt, `{}` stands for the class name.
+        source: where it comes from.
+        licence: what its makers allow, in short; read theirs before use.
+        aliases: other spellings.
+        views: how training views are drawn.
+        synthetic: drawn by code.
+        repeated_names: two classes share a name in the papers' list (ImageNet's "missile" and "sunglasses").
+    """
+
+    name: str
+    title: str
+    folder: str
+    classes: int
+    sizes: tuple[int, int, int]
+    images: str = "images"
+    reader: Reader = "split_file"
+    split_file: str = ""
+    own_split: OwnSplit = "folders"
+    ignored: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    template: str = "a photo of a {}."
+    source: str = ""
+    licence: str = ""
+    aliases: tuple[str, ...] = ()
+    views: ViewOptions = field(default_factory=ViewOptions)
+    synthetic: bool = False
+    repeated_names: bool = False
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it needs no file of the user's."""
+        return self.reader == "embedded"
+
+    @property
+    def test_only(self) -> bool:
+        """Whether it has no training images (the ImageNet variants)."""
+        return self.sizes[0] == 0
+
+
+_ENTRIES = (
+    Entry(
+        "imagenet",
+        "ImageNet",
+        "imagenet",
+        1000,
+        (1_281_167, 50_000, 50_000),
+        reader="imagenet",
+        repeated_names=True,
+        source="https://image-net.org (registration)",
+        licence=RESEARCH,
+        aliases=("imagenet1k", "ilsvrc2012"),
+    ),
+    Entry(
+        "caltech101",
+        "Caltech101",
+        "caltech-101",
+        100,
+        (4128, 1649, 2465),
+        images="101_ObjectCategories",
+        split_file="split_zhou_Caltech101.json",
+        ignored=("BACKGROUND_Google", "Faces_easy"),
+        renamed={"airplanes": "airplane", "Faces": "face", "Leopards": "leopard", "Motorbikes": "motorbike"},
+        source="https://data.caltech.edu/records/mzrjq-6wc02",
+        licence="CC BY 4.0",
+    ),
+    Entry(
+        "oxford_pets",
+        "OxfordPets",
+        "oxford_pets",
+        37,
+        (2944, 736, 3669),
+        split_file="split_zhou_OxfordPets.json",
+        own_split="pets",
+        template="a photo of a {}, a type of pet.",
+        source="https://www.robots.ox.ac.uk/~vgg/data/pets/",
+        licence="CC BY-SA 4.0",
+        aliases=("pets", "oxfordiiitpet"),
+    ),
+    Entry(
+        "stanford_cars",
+        "StanfordCars",
+        "stanford_cars",
+        196,
+        (6509, 1635, 8041),
+        images="",
+        split_file="split_zhou_StanfordCars.json",
+        own_split="cars",
+        source="https://ai.stanford.edu/~jkrause/cars/car_dataset.html (gone since 2023)",
+        licence=RESEARCH,
+        aliases=("cars", "cars196"),
+    ),
+    Entry(
+        "oxford_flowers",
+        "Flowers102",
+        "oxford_flowers",
+        102,
+        (4093, 1633, 2463),
+        images="jpg",
+        split_file="split_zhou_OxfordFlowers.json",
+        own_split="flowers",
+        template="a photo of a {}, a type of flower.",
+        source="https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
+        licence="images belong to their photographers; research use",
+        aliases=("flowers", "flowers102", "oxfordflowers102"),
+    ),
+    Entry(
+        "food101",
+        "Food101",
+        "food-101",
+        101,
+        (50_500, 20_200, 30_300),
+        split_file="split_zhou_Food101.json",
+        template="a photo of {}, a type of food.",
+        source="https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
+        licence="images belong to Foodspotting and its users; scientific fair use",
+        aliases=("food",),
+    ),
+    Entry(
+        "fgvc_aircraft",
+        "FGVCAircraft",
+        "fgvc_aircraft",
+        100,
+        (3334, 3333, 3333),
+        reader="aircraft",
+        template="a photo of a {}, a type of aircraft.",
+        source="https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
+        licence=RESEARCH,
+        aliases=("fgvc", "aircraft"),
+    ),
+    Entry(
+        "sun397",
+        "SUN397",
+        "sun397",
+        397,
+        (15_880, 3970, 19_850),
+        images="SUN397",
+        split_file="split_zhou_SUN397.json",
+        own_split="scenes",
+        source="https://vision.princeton.edu/projects/2010/SUN/ (gone since 2025)",
+        licence="images belong to their photographers; research use",
+        aliases=("sun",),
+    ),
+    Entry(
+        "dtd",
+        "DTD",
+        "dtd",
+        47,
+        (2820, 1128, 1692),
+        split_file="split_zhou_DescribableTextures.json",
+        template="{} texture.",
+        source="https://www.robots.ox.ac.uk/~vgg/data/dtd/",
+        licence="images belong to their photographers; research use",
+        aliases=("describabletextures", "textures"),
+    ),
+    Entry(
+        "eurosat",
+        "EuroSAT",
+        "eurosat",
+        10,
+        (13_500, 5400, 8100),
+        images="2750",
+        split_file="split_zhou_EuroSAT.json",
+        renamed={
+            "AnnualCrop": "Annual Crop Land",
+            "HerbaceousVegetation": "Herbaceous Vegetation Land",
+            "Highway": "Highway or Road",
+            "Industrial": "Industrial Buildings",
+            "Pasture": "Pasture Land",
+            "PermanentCrop": "Permanent Crop Land",
+            "Residential": "Residential Buildings",
+            "SeaLake": "Sea or Lake",
+        },
+        template="a centered satellite photo of {}.",
+        source="https://github.com/phelber/EuroSAT",
+        licence="MIT; contains modified Copernicus Sentinel data",
+    ),
+    Entry(
+        "ucf101",
+        "UCF101",
+        "ucf101",
+        101,
+        (7639, 1898, 3783),
+        images="UCF-101-midframes",
+        split_file="split_zhou_UCF101.json",
+        template="a photo of a person doing {}.",
+        source="https://www.crcv.ucf.edu/data/UCF101.php",
+        licence="videos belong to their makers; research use",
+        aliases=("ucf",),
+    ),
+    Entry(
+        "imagenetv2",
+        "ImageNetV2",
+        "imagenetv2",
+        1000,
+        (0, 0, 10_000),
+        images="imagenetv2-matched-frequency-format-val",
+        reader="imagenet_variant",
+        repeated_names=True,
+        source="https://github.com/modestyachts/ImageNetV2",
+        licence="MIT (collection); images belong to their photographers",
+    ),
+    Entry(
+        "imagenet_sketch",
+        "ImageNet-Sketch",
+        "imagenet-sketch",
+        1000,
+        (0, 0, 50_889),
+        reader="imagenet_variant",
+        repeated_names=True,
+        source="https://github.com/HaohanWang/ImageNet-Sketch",
+        licence="MIT (collection); images belong to their makers",
+        aliases=("imagenets",),
+    ),
+    Entry(
+        "imagenet_a",
+        "ImageNet-A",
+        "imagenet-adversarial",
+        200,
+        (0, 0, 7500),
+        images="imagenet-a",
+        reader="imagenet_variant",
+        source="https://github.com/hendrycks/natural-adv-examples",
+        licence="MIT (collection); images belong to their photographers",
+    ),
+    Entry(
+        "imagenet_r",
+        "ImageNet-R",
+        "imagenet-rendition",
+        200,
+        (0, 0, 30_000),
+        images="imagenet-r",
+        reader="imagenet_variant",
+        source="https://github.com/hendrycks/imagenet-r",
+        licence="MIT (collection); images belong to their makers",
+    ),
+    Entry(
+        "digits",
+        "Digits",
+        "",
+        10,
+        (718, 180, 899),
+        images="",
+        reader="embedded",
+        source="scikit-learn, from the UCI optical recognition of handwritten digits set",
+        licence="CC BY 4.0",
+        views=SYMBOLS,
+    ),
+    Entry(
+        "glyphs",
+        "Glyphs (synthetic)",
+        "",
+        60,
+        (2400, 600, 2400),
+        images="",
+        reader="embedded",
+        source="drawn by lamm_cl.data.glyphs",
+        licence="MIT",
+        views=SYMBOLS,
+        synthetic=True,
+    ),
+)
+
+CATALOGUE: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
+
+
+def find(name: object) -> Entry:
+    """Return the entry of a name, title, folder or alias, in any spelling of case, `-`, `_` and space.
+
+    Raises:
+        UsageError: no such data set; names the nearest and all.
+    """
+    entry = _SPELLINGS.get(_plain(str(name)))
+    if entry is None:
+        raise unknown("data set", name, CATALOGUE)
+    return entry
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter not in "-_ ")
+
+
+_SPELLINGS = {
+    _plain(spelling): entry
+    for entry in _ENTRIES
+    for spelling in (entry.name, entry.title, *filter(None, [entry.folder]), *entry.aliases)
+}

@@ -1,0 +1,96 @@
+"""Listing images in class folders, in an order that no file system decides, leaving nothing out silently."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from lamm_cl.data.images import show
+from lamm_cl.errors import UsageError
+
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2")
+)
+# What file managers leave behind; a copy of DTD ships with one of each.
+JUNK = frozenset(("thumbs.db", "desktop.ini", "ehthumbs.db"))
+
+
+def class_folders(folder: Path, ignored: Iterable[str] = ()) -> list[str]:
+    """Return the names of the folders in `folder`, sorted, hidden and ignored ones left out.
+
+    Raises:
+        UsageError: the folder does not exist or holds no folder.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    except OSError as error:
+        raise UsageError(f"{show(str(folder))}: cannot be listed: {error.strerror}.") from None
+    names = sorted(set(names) - set(ignored))
+    if not names:
+        raise UsageError(f"{show(str(folder))}: holds no class folder. Expected one folder of images per class.")
+    return names
+
+
+def images_in(folder: Path) -> list[str]:
+    """Return the paths of all images under a class folder, relative to it, sorted; sub-folders are searched too.
+
+    Raises:
+        UsageError: a file is no image by its name, or there is no image: a class must not get smaller
+            silently.
+    """
+    found = sorted(_walk(str(folder), "", {_identity(str(folder))}))
+    if not found:
+        raise UsageError(f"class folder {show(str(folder))} holds no image. Remove the folder or fill it.")
+    for relative in found:
+        if os.path.splitext(relative)[1].lower() not in SUFFIXES:  # noqa: PTH122 - a Path per image is slow
+            raise UsageError(
+                f"{show(str(folder / relative))} stands in a class folder and is not an image by its name. "
+                f"Remove it, or give it one of the endings {', '.join(sorted(SUFFIXES))}."
+            )
+    return found
+
+
+def stray_images(folder: Path) -> list[str]:
+    """Return images that lie beside the class folders, in no class."""
+    names = (entry.name for entry in os.scandir(folder) if entry.is_file())
+    return sorted(n for n in names if not n.startswith(".") and os.path.splitext(n)[1].lower() in SUFFIXES)  # noqa: PTH122
+
+
+def missing_files(paths: Iterable[str]) -> list[str]:
+    """Return those of `paths` that are no file, asking the disk once per folder, not per image."""
+    listed: dict[str, frozenset[str]] = {}
+    missing = []
+    for path in paths:
+        parent, name = os.path.split(path)
+        if parent not in listed:
+            listed[parent] = _files(parent)
+        if name not in listed[parent]:
+            missing.append(path)
+    return missing
+
+
+def _files(folder: str) -> frozenset[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries if entry.is_file())
+    except OSError:
+        return frozenset()
+
+
+def _walk(folder: str, prefix: str, above: set[tuple[int, int]]) -> Iterator[str]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise UsageError(f"{show(folder)}: cannot be listed: {error.strerror}.") from None
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name.lower() in JUNK:
+            continue
+        if not entry.is_dir():
+            yield prefix + entry.name
+        elif (identity := _identity(entry.path)) not in above:  # a link back up would never end
+            yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {identity})
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    state = Path(folder).stat()
+    return state.st_dev, state.st_ino
