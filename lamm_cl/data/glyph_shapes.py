@@ -18,7 +18,8 @@ def _at(radius: float | NDArray[np.float64], degrees: NDArray[np.float64]) -> Ou
 
 
 def _shift(outline: Outline, x: float, y: float) -> Outline:
-    return outline + np.array([x, y])
+    moved: Outline = outline + np.array([x, y])
+    return moved
 
 
 def _oval(x: float, y: float, wide: float, high: float) -> Outline:
