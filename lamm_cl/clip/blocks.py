@@ -21,8 +21,9 @@ class FrozenBlock:
     """
 
     def __init__(self, block: nn.Module) -> None:
-        self.block: Any = block
-        self.heads = int(self.block.attn.num_heads)
+        owner: Any = block
+        self.block = owner
+        self.heads = int(owner.attn.num_heads)
         self._folded: tuple[Tensor, Tensor, Tensor] | None = None
         self._folded_for: tuple[Any, ...] = ()
 

@@ -130,7 +130,7 @@ class TextEngine:
                 keep(self._layer(block, x.detach(), key.detach(), value.detach(), places))
         y = block.norm_1(x)
         query = block.split(block.query(y[places.last]).unsqueeze(1))
-        own = torch.cat(block.key_value(y), -1).index_select(0, places.padded).unflatten(0, (-1, layout.widest))
+        own = places.padded_form(torch.cat(block.key_value(y), -1))
         own_key, own_value = (block.split(part) for part in own.chunk(2, -1))
         attended = F.scaled_dot_product_attention(
             query, places.join(key, own_key), places.join(value, own_value), attn_mask=places.last_mask

@@ -48,4 +48,4 @@ def attention_mask(tower: Any, embedded: Tensor, layout: Layout) -> Tensor | Non
         return causal
     groups = len(embedded) // layout.n
     padding: Tensor = tower._build_additive_mask(layout.codes.repeat(groups, 1), window, embedded.dtype)
-    return padding if causal is None else causal[None] + padding
+    return padding if causal is None else torch.add(causal[None], padding)

@@ -1,0 +1,1 @@
+"""Prompts compose: context, labels, deep prompts, matching and objective make a method."""

@@ -1,0 +1,58 @@
+"""ALIGN: several coupled prompts, matched by two-level optimal transport (Wang et al., NeurIPS 2023)."""
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from lamm_cl.methods.depth import depth_for
+from lamm_cl.methods.method import Method, Options, Setting, algebra
+from lamm_cl.methods.recipe import Recipe
+
+if TYPE_CHECKING:
+    from lamm_cl.prompts.prompted_clip import Parts
+
+
+class ALIGNOptions(Options):
+    """Options of ALIGN."""
+
+    n_prompts: int = Field(4, ge=2, description="number of prompts of each class and of each image")
+    n_ctx: int = Field(2, ge=1, description="number of tokens of a prompt")
+    ctx_init: str = Field("a photo of a", description="initial words of the first prompt; the others are random")
+    prompt_depth: int | None = Field(None, ge=1, description="layers that get prompts; default: 9 of 12")
+    hierarchical: bool = Field(True, description="whether token-level transport shapes the prompt-level cost")
+    eps: float = Field(0.1, gt=0, description="entropic regularisation")
+    max_iter: int = Field(100, ge=1, description="most Sinkhorn iterations")
+    thresh: float = Field(1e-2, gt=0, description="Sinkhorn stops at this mean change")
+    sign: Literal["released", "paper"] = Field(
+        "released", description="token level as a similarity (released code) or as a distance (paper)"
+    )
+
+
+def compose(setting: Setting, options: ALIGNOptions) -> "Parts":
+    """Give each class and each image several coupled prompts."""
+    from lamm_cl.prompts.context import LearnedContext
+    from lamm_cl.prompts.deep import CoupledDeep
+    from lamm_cl.prompts.labels import FixedLabels
+    from lamm_cl.prompts.matching import Transport
+    from lamm_cl.prompts.objective import Objective
+    from lamm_cl.prompts.prompted_clip import Parts
+
+    text, image, count = setting.backbone.text, setting.backbone.image, options.n_prompts
+    layers = min(text.layers, image.layers) if image.supports_prompts else text.layers
+    depth = depth_for(options.prompt_depth, 9, layers, "prompt_depth")
+    context = LearnedContext(text, options.n_ctx, options.ctx_init, setting.initial, variants=count)
+    deep = CoupledDeep(depth, options.n_ctx, text.width, image.width, setting.initial, variants=count)
+    matching = Transport(options.hierarchical, options.eps, options.max_iter, options.thresh, options.sign)
+    return Parts(context, FixedLabels(), deep, matching, Objective())
+
+
+METHOD = Method(
+    name="align",
+    title="ALIGN",
+    paper="Wang et al., NeurIPS 2023",
+    options=ALIGNOptions,
+    recipe=Recipe(lr=0.0025, epochs=20, batch_size=4),
+    algebra=algebra("several, learned, coupled", deep="several, coupled", matching="optimal transport"),
+    compose=compose,
+    vision=True,
+)

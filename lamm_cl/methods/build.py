@@ -1,0 +1,78 @@
+"""A method's name and options to a prompted CLIP."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from lamm_cl.clip.backbone import ClipBackbone
+from lamm_cl.errors import UsageError, unknown
+from lamm_cl.methods.method import Options, Setting
+from lamm_cl.methods.registry import get_method
+from lamm_cl.prompts.prompted_clip import PromptedCLIP
+from lamm_cl.prompts.vectors import Initial
+
+
+def build_model(
+    name: str,
+    backbone: ClipBackbone,
+    class_names: Sequence[str],
+    shots: int = 16,
+    *,
+    learn: bool = True,
+    seed: int = 0,
+    templates: Sequence[str] | None = None,
+    repeated_names: bool = False,
+    **options: Any,
+) -> PromptedCLIP:
+    """Build a method on a backbone.
+
+    Args:
+        name: a method ("lamm") or a method with learned labels ("maple+lamm").
+        backbone: the frozen CLIP.
+        class_names: the classes, one column of logits each.
+        shots: training images a class; LAMM's weight of L_WC is 1 / shots.
+        learn: whether the labels of all classes are learned from the start; otherwise none is, until
+            `PromptedCLIP.learn_classes`.
+        seed: of random initial values.
+        templates: each class's own template, for zero-shot CLIP.
+        repeated_names: whether a name may stand for several classes (of several data sets).
+        **options: the method's own options; `lamm-cl list methods` shows them.
+
+    Raises:
+        UsageError: unknown method or option, a wrong value, a backbone or class name that does not fit.
+    """
+    method = get_method(name)
+    if len(class_names) == 0:
+        raise UsageError("class_names is empty: give at least one class")
+    if method.vision and not backbone.image.supports_prompts:
+        raise UsageError(
+            f"{name} puts prompts into the image tower, which the backbone {backbone.name} does not take: use one with "
+            "open_clip's own VisionTransformer, or a text-side method such as coop or lamm"
+        )
+    chosen = read_options(name, options)
+    dtype = torch.float64 if backbone.dtype == torch.float64 else torch.float32
+    initial = Initial(seed, backbone.device, dtype)
+    setting = Setting(backbone, class_names, templates, shots, initial)
+    parts = method.compose(setting, chosen)
+    model = PromptedCLIP(backbone, class_names, parts, method=name, learn=learn, repeated_names=repeated_names)
+    model.options = chosen.model_dump()
+    return model
+
+
+def read_options(name: str, options: dict[str, Any]) -> Options:
+    """Check a method's options.
+
+    Raises:
+        UsageError: an unknown option (with the nearest match) or a wrong value.
+    """
+    model = get_method(name).options
+    for option in options:
+        if option not in model.model_fields:
+            raise unknown(f"option of {name}", option, model.model_fields)
+    try:
+        return model(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"option {first['loc'][0]!s} of {name}: {first['msg']} (given {first['input']!r})") from None

@@ -1,0 +1,97 @@
+"""Independent prompts in one tower or both: VPT, deep language prompting, IVLP (siblings in MaPLe's code)."""
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from lamm_cl.methods.depth import depth_for
+from lamm_cl.methods.method import Method, Options, Setting, algebra
+from lamm_cl.methods.recipe import Recipe
+
+if TYPE_CHECKING:
+    from lamm_cl.prompts.prompted_clip import Parts
+
+WORDS = "a photo of a"
+
+
+class VPTOptions(Options):
+    """Options of visual prompt tuning."""
+
+    n_ctx_vision: int = Field(8, ge=1, description="number of tokens in the image tower")
+    prompt_depth_vision: int | None = Field(
+        None, ge=1, description="layers that get tokens: 1 = shallow; default: 12, or all of a smaller tower"
+    )
+
+
+class LanguagePromptingOptions(Options):
+    """Options of deep language prompting."""
+
+    n_ctx_text: int = Field(4, ge=1, description="number of tokens in the text tower")
+    prompt_depth_text: int | None = Field(
+        None, ge=1, description="layers that get tokens; default: 12, or all of a smaller tower"
+    )
+    ctx_init: str = Field(WORDS, description="initial words; empty = random")
+
+
+class IVLPOptions(Options):
+    """Options of independent vision-language prompting."""
+
+    n_ctx_vision: int = Field(2, ge=1, description="number of tokens in the image tower")
+    n_ctx_text: int = Field(2, ge=1, description="number of tokens in the text tower")
+    prompt_depth_vision: int | None = Field(None, ge=1, description="default: 12, or all of a smaller tower")
+    prompt_depth_text: int | None = Field(None, ge=1, description="default: 12, or all of a smaller tower")
+    ctx_init: str = Field(WORDS, description="initial words; empty = random")
+
+
+def compose(setting: Setting, options: VPTOptions | LanguagePromptingOptions | IVLPOptions) -> "Parts":
+    """Put learned tokens into the towers for which the options name a number of tokens."""
+    from lamm_cl.prompts.context import Context, FixedContext, LearnedContext
+    from lamm_cl.prompts.deep import IndependentDeep
+    from lamm_cl.prompts.labels import FixedLabels
+    from lamm_cl.prompts.matching import Cosine
+    from lamm_cl.prompts.objective import Objective
+    from lamm_cl.prompts.prompted_clip import Parts
+
+    text, image = setting.backbone.text, setting.backbone.image
+    vision, language = (0, 0, 0), (0, 0, 0)
+    context: Context = FixedContext([[f"{WORDS} {{}}."]])
+    if not isinstance(options, LanguagePromptingOptions):
+        depth = depth_for(options.prompt_depth_vision, 12, image.layers, "prompt_depth_vision")
+        vision = (options.n_ctx_vision, image.width, depth)
+    if not isinstance(options, VPTOptions):
+        depth = depth_for(options.prompt_depth_text, 12, text.layers, "prompt_depth_text")
+        language = (options.n_ctx_text, text.width, depth)
+        context = LearnedContext(text, options.n_ctx_text, options.ctx_init, setting.initial)
+    deep = IndependentDeep(vision, language, setting.initial)
+    return Parts(context, FixedLabels(), deep, Cosine(), Objective())
+
+
+VPT = Method(
+    name="vpt",
+    title="VPT",
+    paper="Jia et al., ECCV 2022",
+    options=VPTOptions,
+    recipe=Recipe(lr=0.0025, epochs=5, batch_size=4),
+    algebra=algebra("fixed template", deep="vision"),
+    compose=compose,
+    vision=True,
+)
+LANGUAGE_PROMPTING = Method(
+    name="language_prompting",
+    title="Deep language prompting",
+    paper="Khattak et al., CVPR 2023",
+    options=LanguagePromptingOptions,
+    recipe=Recipe(lr=0.0025, epochs=5, batch_size=4),
+    algebra=algebra("learned", deep="text"),
+    compose=compose,
+)
+IVLP = Method(
+    name="ivlp",
+    title="IVLP",
+    paper="Khattak et al., CVPR 2023",
+    options=IVLPOptions,
+    recipe=Recipe(lr=0.0035, epochs=5, batch_size=4),
+    algebra=algebra("learned", deep="text and vision, independent"),
+    compose=compose,
+    vision=True,
+)

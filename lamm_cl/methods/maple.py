@@ -1,0 +1,49 @@
+"""MaPLe: text prompts in every layer, image prompts coupled to them (Khattak et al., CVPR 2023)."""
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from lamm_cl.methods.depth import depth_for
+from lamm_cl.methods.method import Method, Options, Setting, algebra
+from lamm_cl.methods.recipe import Recipe
+
+if TYPE_CHECKING:
+    from lamm_cl.prompts.prompted_clip import Parts
+
+
+class MaPLeOptions(Options):
+    """Options of MaPLe."""
+
+    n_ctx: int = Field(2, ge=1, description="number of prompt tokens")
+    ctx_init: str = Field("a photo of a", description="initial words, the rest stays as text; empty = random")
+    prompt_depth: int | None = Field(None, ge=1, description="layers that get prompts; default: 9 of 12")
+
+
+def compose(setting: Setting, options: MaPLeOptions) -> "Parts":
+    """Couple the image tower's prompts to the text tower's."""
+    from lamm_cl.prompts.context import LearnedContext
+    from lamm_cl.prompts.deep import CoupledDeep
+    from lamm_cl.prompts.labels import FixedLabels
+    from lamm_cl.prompts.matching import Cosine
+    from lamm_cl.prompts.objective import Objective
+    from lamm_cl.prompts.prompted_clip import Parts
+
+    text, image = setting.backbone.text, setting.backbone.image
+    layers = min(text.layers, image.layers) if image.supports_prompts else text.layers
+    depth = depth_for(options.prompt_depth, 9, layers, "prompt_depth")
+    context = LearnedContext(text, options.n_ctx, options.ctx_init, setting.initial)
+    deep = CoupledDeep(depth, options.n_ctx, text.width, image.width, setting.initial)
+    return Parts(context, FixedLabels(), deep, Cosine(), Objective())
+
+
+METHOD = Method(
+    name="maple",
+    title="MaPLe",
+    paper="Khattak et al., CVPR 2023",
+    options=MaPLeOptions,
+    recipe=Recipe(lr=0.0035, epochs=5, batch_size=4),
+    algebra=algebra("learned, coupled to vision", deep="text -> vision, coupled"),
+    compose=compose,
+    vision=True,
+)

@@ -1,0 +1,207 @@
+"""The context of a prompt: the words around the class name, fixed or learned."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lamm_cl.errors import UsageError
+from lamm_cl.prompts.vectors import ClassVectors, Initial
+from lamm_cl.prompts.wording import Position, Wording
+
+if TYPE_CHECKING:
+    from lamm_cl.clip.text_tower import TextTower
+
+PLACEHOLDER = "X"  # the word that stands where a random vector goes, as in the papers' codes
+
+
+class Context(nn.Module):
+    """What stands around the class names. Abstract: use one of the classes below.
+
+    Attributes:
+        variants: number of prompts a class has.
+        n_ctx: number of learned vectors a prompt has.
+        position: where the class name stands.
+        conditioned: whether the learned vectors depend on the image.
+        class_specific: whether each class has its own learned vectors.
+    """
+
+    variants: int = 1
+    n_ctx: int = 0
+    position: Position = "end"
+    conditioned: bool = False
+    class_specific: bool = False
+
+    def wording(self, class_id: int, variant: int) -> Wording:
+        """Return the words around the name of a class in its prompt number `variant`."""
+        raise NotImplementedError
+
+    def vectors(self, variant: int, class_ids: Sequence[int]) -> Tensor | None:
+        """Return the learned vectors (K, D) of a variant, n_ctx of them (n_ctx a class where class-specific)."""
+        raise NotImplementedError
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything in it trains now."""
+        return any(parameter.requires_grad for parameter in self.parameters())
+
+    def learn(self, class_ids: Sequence[int]) -> None:
+        """Make the vectors of these classes trainable, where each class has its own."""
+
+    def freeze_classes(self) -> None:
+        """Stop training the vectors of single classes."""
+
+
+class FixedContext(Context):
+    """Hand-written templates; several are averaged.
+
+    Args:
+        templates: the templates of each class, or one list for all; every class has equally many.
+    """
+
+    def __init__(self, templates: Sequence[str] | Sequence[Sequence[str]]) -> None:
+        super().__init__()
+        rows = [[row] if isinstance(row, str) else list(row) for row in templates]
+        if isinstance(templates[0], str):
+            rows = [[row[0] for row in rows]]
+        self.variants = len(rows[0])
+        self._wordings = [[Wording.of(template) for template in row] for row in rows]
+
+    def wording(self, class_id: int, variant: int) -> Wording:
+        """Return the class's template."""
+        row = self._wordings[class_id if len(self._wordings) > 1 else 0]
+        return row[variant]
+
+    def vectors(self, variant: int, class_ids: Sequence[int]) -> Tensor | None:
+        """Return nothing: every word is fixed."""
+        return None
+
+
+class LearnedContext(Context):
+    """Learned vectors instead of the first words before the name (CoOp, Zhou et al. 2022, section 3.2).
+
+    Args:
+        tower: text tower, which embeds the initial words.
+        n_ctx: number of learned vectors; 0 = as many as there are initial words.
+        ctx_init: initial words; empty = random vectors. Words beyond n_ctx stay as fixed text (MaPLe).
+        initial: source of random values.
+        position: where the class name stands.
+        variants: number of prompts; only the first starts from the words (ALIGN).
+    """
+
+    def __init__(
+        self,
+        tower: "TextTower",
+        n_ctx: int,
+        ctx_init: str,
+        initial: Initial,
+        position: Position = "end",
+        variants: int = 1,
+    ) -> None:
+        super().__init__()
+        ids = tower.words.ids(ctx_init.replace("_", " ")) if ctx_init else []
+        self.n_ctx = n_ctx or len(ids)
+        self._check(ids, ctx_init, position)
+        self.position, self.variants = position, variants
+        placeholder = Wording(" ".join([PLACEHOLDER] * self.n_ctx), ".")
+        first = Wording(ctx_init.replace("_", " "), ".") if ids else placeholder
+        self._wordings = [first] + [placeholder] * (variants - 1)
+        shape = (self.n_ctx, tower.width)
+        start = tower.embed(ids[: self.n_ctx]).to(initial.dtype) if ids else initial.normal("ctx/0", *shape)
+        if variants == 1:
+            self.ctx = nn.Parameter(start.clone())
+        else:
+            others = [initial.normal(f"ctx/{variant}", *shape) for variant in range(1, variants)]
+            self.ctx = nn.Parameter(torch.stack([start, *others]))
+
+    def wording(self, class_id: int, variant: int) -> Wording:
+        """Return the words whose first n_ctx tokens are learned."""
+        return self._wordings[variant]
+
+    def vectors(self, variant: int, class_ids: Sequence[int]) -> Tensor | None:
+        """Return the shared vectors (n_ctx, D)."""
+        return self.ctx if self.variants == 1 else self.ctx[variant]
+
+    def _check(self, ids: Sequence[int], ctx_init: str, position: Position) -> None:
+        if self.n_ctx < 1:
+            raise UsageError("n_ctx must be at least 1, or give the initial words with ctx_init")
+        if ids and self.n_ctx > len(ids):
+            raise UsageError(
+                f"n_ctx={self.n_ctx} learned vectors need as many initial tokens, but ctx_init={ctx_init!r} has "
+                f"{len(ids)}: lower n_ctx, give more words, or leave ctx_init empty for random vectors"
+            )
+        if ids and position != "end" and self.n_ctx != len(ids):
+            raise UsageError(
+                f"class_token_position={position!r} needs every word of ctx_init learned (n_ctx={len(ids)})"
+            )
+
+
+class ClassSpecificContext(Context):
+    """Learned vectors that each class has for itself (CoOp's CSC).
+
+    Args:
+        tower: text tower.
+        n_ctx: number of learned vectors a class.
+        initial: source of random values: each class's depend on its id.
+        position: where the class name stands.
+    """
+
+    class_specific = True
+
+    def __init__(self, tower: "TextTower", n_ctx: int, initial: Initial, position: Position = "end") -> None:
+        super().__init__()
+        self.n_ctx, self.position = n_ctx, position
+        self.ctx = ClassVectors()
+        self._width, self._initial = tower.width, initial
+        self._wording = Wording(" ".join([PLACEHOLDER] * n_ctx), ".")
+
+    def wording(self, class_id: int, variant: int) -> Wording:
+        """Return the placeholder words."""
+        return self._wording
+
+    def vectors(self, variant: int, class_ids: Sequence[int]) -> Tensor | None:
+        """Return the vectors of the classes one after the other (len(class_ids) * n_ctx, D)."""
+        learned = set(self.ctx.learned)
+        rows = [self.ctx.rows([c])[0] if c in learned else self._start(c) for c in class_ids]
+        return torch.cat(rows)
+
+    def learn(self, class_ids: Sequence[int]) -> None:
+        """Make the vectors of exactly these classes trainable."""
+        self.ctx.learn({class_id: self._start(class_id) for class_id in class_ids})
+
+    def freeze_classes(self) -> None:
+        """Stop training the vectors of single classes."""
+        self.ctx.freeze()
+
+    def _start(self, class_id: int) -> Tensor:
+        return self._initial.normal(f"ctx/class/{class_id}", self.n_ctx, self._width)
+
+
+class ConditionedContext(LearnedContext):
+    """Learned vectors plus a bias computed from the image (CoCoOp, Zhou et al. 2022, equation 3).
+
+    Args:
+        tower: text tower.
+        features: width of an image feature.
+        n_ctx: number of learned vectors.
+        ctx_init: initial words; empty = random.
+        initial: source of random values.
+    """
+
+    conditioned = True
+
+    def __init__(self, tower: "TextTower", features: int, n_ctx: int, ctx_init: str, initial: Initial) -> None:
+        super().__init__(tower, n_ctx, ctx_init, initial)
+        hidden = max(1, features // 16)
+        self.meta_net = nn.Module()
+        self.meta_net.linear1 = initial.linear("meta_net/1", features, hidden)
+        self.meta_net.linear2 = initial.linear("meta_net/2", hidden, tower.width)
+
+    def for_images(self, image_features: Tensor) -> Tensor:
+        """Return the vectors (batch, n_ctx, D) for normalised image features (batch, E)."""
+        net = self.meta_net
+        hidden = F.relu(F.linear(image_features, net.linear1.weight, net.linear1.bias))  # type: ignore[union-attr, arg-type]
+        bias = F.linear(hidden, net.linear2.weight, net.linear2.bias)  # type: ignore[union-attr, arg-type]
+        return self.ctx[None] + bias[:, None]

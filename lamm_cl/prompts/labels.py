@@ -1,0 +1,133 @@
+"""Class names in a prompt: the words themselves, or learned vectors in their place (LAMM)."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lamm_cl.clip.words import spoken
+from lamm_cl.prompts.vectors import ClassVectors, Initial
+from lamm_cl.prompts.wording import LabelPlace
+
+if TYPE_CHECKING:
+    from lamm_cl.clip.backbone import ClipBackbone
+
+Dialect = Literal["official", "paper"]
+
+
+class FixedLabels(nn.Module):
+    """The class names as words."""
+
+    place: LabelPlace = "name_start"
+
+    def lengths(self, class_ids: Sequence[int]) -> list[int]:
+        """Return the number of learned vectors each class has: none."""
+        return [0] * len(class_ids)
+
+    @property
+    def learned(self) -> list[int]:
+        """Classes with learned vectors: none."""
+        return []
+
+    @property
+    def trainable(self) -> set[int]:
+        """Classes whose vectors train: none."""
+        return set()
+
+    def learn(self, names: dict[int, str]) -> None:
+        """Do nothing: words are not learned."""
+
+    def freeze(self) -> None:
+        """Do nothing."""
+
+    def rows(self, class_ids: Sequence[int]) -> list[Tensor]:
+        """Return no vectors."""
+        return []
+
+    def anchors(self, class_ids: Sequence[int]) -> list[Tensor]:
+        """Return no vectors."""
+        return []
+
+
+class LearnedLabels(FixedLabels):
+    """A trainable embedding for each class name (LAMM, Gao et al. 2024, section 3.2).
+
+    The paper replaces a name by one vector <M_i>; the released code replaces the first m tokens of every name, m being
+    the fewest tokens of any name that is learned together with it, and leaves the rest of a longer name as text.
+
+    Args:
+        backbone: its text tower embeds the names.
+        dialect: "official" (the released code) or "paper".
+        initialisation: "words" (embeddings of the name) or "random" (the paper's Table 5).
+        initial: source of random values.
+        place: where the vectors stand; by default where the dialect puts them.
+    """
+
+    def __init__(
+        self,
+        backbone: "ClipBackbone",
+        dialect: Dialect,
+        initialisation: Literal["words", "random"],
+        initial: Initial,
+        place: LabelPlace | None = None,
+    ) -> None:
+        super().__init__()
+        self.place = place or ("whole_name" if dialect == "paper" else "name_start")
+        self.token_classes = ClassVectors()
+        self._backbone, self._initial = backbone, initial
+        self._dialect, self._random = dialect, initialisation == "random"
+        self._anchors: dict[int, Tensor] = {}
+
+    def lengths(self, class_ids: Sequence[int]) -> list[int]:
+        """Return the number of learned vectors of each class; 0 where the name is still words."""
+        return [len(self._anchors[c]) if c in self._anchors else 0 for c in class_ids]
+
+    @property
+    def learned(self) -> list[int]:
+        """Class ids with learned vectors, in the order in which they were learned."""
+        return self.token_classes.learned
+
+    @property
+    def trainable(self) -> set[int]:
+        """Class ids whose vectors train now."""
+        return self.token_classes.trainable
+
+    def learn(self, names: dict[int, str]) -> None:
+        """Make exactly these classes trainable; new ones start from their names (or random values)."""
+        new = {class_id: name for class_id, name in names.items() if class_id not in self._anchors}
+        self._anchors.update(self._embed(new))
+        start = {c: self._start(c) for c in names}
+        self.token_classes.learn(start)
+
+    def freeze(self) -> None:
+        """Stop training every class."""
+        self.token_classes.freeze()
+
+    def rows(self, class_ids: Sequence[int]) -> list[Tensor]:
+        """Return the learned vectors (m, D) of each class."""
+        return self.token_classes.rows(class_ids)
+
+    def anchors(self, class_ids: Sequence[int]) -> list[Tensor]:
+        """Return the embeddings (m, D) of the words that the vectors replaced, which L_WC keeps them near."""
+        return [self._anchors[class_id] for class_id in class_ids]
+
+    def _embed(self, names: dict[int, str]) -> dict[int, Tensor]:
+        tower = self._backbone.text
+        ids = {class_id: tower.words.ids(spoken(name)) for class_id, name in names.items()}
+        dtype = self._initial.dtype
+        if self._dialect == "paper":
+            return {c: tower.embed(tokens).to(dtype).mean(0, keepdim=True) for c, tokens in ids.items()}
+        fewest = 1 if self.place == "after_context" else min((len(tokens) for tokens in ids.values()), default=0)
+        return {c: tower.embed(tokens[:fewest]).to(dtype) for c, tokens in ids.items()}
+
+    def _start(self, class_id: int) -> Tensor:
+        anchor = self._anchors[class_id]
+        if not self._random:
+            return anchor
+        return self._initial.normal(f"token_classes/{class_id}", *anchor.shape)
+
+
+def stacked(rows: Sequence[Tensor], width: int, like: Tensor) -> Tensor:
+    """Join the vectors of several classes to (K, D); no class gives (0, D)."""
+    return torch.cat(list(rows)) if rows else like.new_zeros(0, width)

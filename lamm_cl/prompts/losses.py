@@ -1,0 +1,72 @@
+"""LAMM's losses as pure functions (Gao et al., AAAI 2024, section 3.3; and its released code)."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+OFFICIAL_TEMPERATURE = 2.0
+
+
+def weight_consolidation(learned: Sequence[Tensor], anchors: Sequence[Tensor]) -> Tensor:
+    """L_WC: sum of squared differences between learned label vectors and the words' embeddings (equation 5).
+
+    Args:
+        learned: vectors (m, D) of each class.
+        anchors: their initial word embeddings, same shapes.
+    """
+    return F.mse_loss(torch.cat(list(learned)), torch.cat(list(anchors)), reduction="sum")
+
+
+def cosine_distance(text: Tensor, teacher: Tensor) -> Tensor:
+    """Return 1 - cos of each class's text features and its teacher's, averaged over a class's prompts.
+
+    Args:
+        text: (..., n, v, E) text features, v prompts a class.
+        teacher: (n, E) features of the original names; no gradient reaches them.
+
+    Returns:
+        (..., n).
+    """
+    return (1 - F.cosine_similarity(text, teacher.detach()[:, None], dim=-1)).mean(-1)
+
+
+def cosine_of_classes(distance: Tensor) -> Tensor:
+    """L_COS of the paper: the sum over classes (equation 6); where text depends on the image, its mean over images.
+
+    Args:
+        distance: (n,) or (batch, n), see `cosine_distance`.
+    """
+    return distance.sum(-1).mean()
+
+
+def cosine_of_batch(distance: Tensor, rows: Tensor) -> Tensor:
+    """L_COS of the released code: the mean over the batch's labels; 0 when the batch has one class only.
+
+    Args:
+        distance: (n,) or (batch, n), see `cosine_distance`.
+        rows: (batch,) row of each image's label.
+    """
+    each = distance[rows] if distance.dim() == 1 else distance.gather(1, rows[:, None])[:, 0]
+    several = (rows != rows[0]).any()  # as a factor, not a branch: a device need not wait for the answer
+    return each.mean() * several.to(each.dtype)
+
+
+def knowledge_distillation(logits: Tensor, teacher: Tensor, temperature: float, target: str = "learned") -> Tensor:
+    """L_KD: cross entropy between learned and zero-shot probabilities, times T^2 (equation 7).
+
+    Both the paper's equation and the released code put the *learned* probabilities in the target's place, and the
+    gradient flows through them.
+
+    Args:
+        logits: (batch, n) learned.
+        teacher: (batch, n) zero-shot.
+        temperature: T; 1 in the paper, 2 in the released code.
+        target: "learned" (as published) or "zero_shot" (what distillation usually means; its target has no gradient).
+    """
+    if target == "zero_shot":
+        goal, guess = teacher.detach(), logits
+    else:
+        goal, guess = logits, teacher
+    return F.cross_entropy(guess / temperature, F.softmax(goal / temperature, 1)) * temperature**2

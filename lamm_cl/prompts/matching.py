@@ -1,0 +1,115 @@
+"""How an image and a class are compared: cosine of one feature each, or transport between several."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lamm_cl.prompts.transport import sinkhorn
+
+LARGEST = 1 << 25  # similarities held at once by the token-level transport
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one tower says, normalised.
+
+    Attributes:
+        features: images (batch, v, E); classes (n, v, E), or (batch, n, v, E) where they depend on the image.
+        tokens: (batch or n, v, L, E) features of single tokens, without gradient, where the matching asks for them.
+        used: (n, L) which tokens of a class's prompts take part.
+    """
+
+    features: Tensor
+    tokens: Tensor | None = None
+    used: Tensor | None = None
+
+
+class Cosine:
+    """Cosine similarity of the image's feature and each class's (Radford et al. 2021)."""
+
+    tokens = False
+
+    def __call__(self, image: Side, text: Side) -> Tensor:
+        """Return similarities (batch, n)."""
+        pictures = image.features[:, 0]
+        if text.features.dim() == 4:
+            return torch.einsum("bd,bnd->bn", pictures, text.features[:, :, 0])
+        return pictures @ text.features[:, 0].t()
+
+
+class Transport:
+    """Prompt-level optimal transport, its cost shaped by token-level transport (ALIGN, Wang et al. 2023).
+
+    Args:
+        hierarchical: whether the token level takes part.
+        eps: entropic regularisation.
+        max_iter: most Sinkhorn iterations.
+        thresh: Sinkhorn stops when the mean change of the row scalings falls below it.
+        sign: "released": the token level enters the cost as a similarity, as the released code has it; "paper": as the
+            transport distance of the paper's equation 6.
+    """
+
+    def __init__(
+        self,
+        hierarchical: bool = True,
+        eps: float = 0.1,
+        max_iter: int = 100,
+        thresh: float = 1e-2,
+        sign: Literal["released", "paper"] = "released",
+    ) -> None:
+        self.tokens = hierarchical
+        self.eps, self.max_iter, self.thresh, self.sign = eps, max_iter, thresh, sign
+
+    def __call__(self, image: Side, text: Side) -> Tensor:
+        """Return the transported similarities (batch, n); the plans carry no gradient."""
+        similarity = torch.einsum("bvd,nwd->bnvw", image.features, text.features)
+        plan = self.plan(similarity.detach(), self.token_term(image, text) if self.tokens else None)
+        return (plan * similarity).sum((2, 3))
+
+    @torch.no_grad()
+    def plan(self, similarity: Tensor, token_term: Tensor | None) -> Tensor:
+        """Return the prompt-level plans (batch, n, v, w); all of a batch stop together, as in the released code.
+
+        Args:
+            similarity: (batch, n, v, w).
+            token_term: what `token_term` returns.
+        """
+        cost = 1 - similarity if token_term is None else 1 - similarity + token_term
+        kernel = torch.exp(-cost / self.eps).flatten(0, 1)[None]
+        rows = torch.full_like(kernel[..., 0], 1 / kernel.shape[-2])
+        columns = torch.full_like(kernel[..., 0, :], 1 / kernel.shape[-1])
+        return sinkhorn(kernel, rows, columns, self.max_iter, self.thresh)[0].view_as(similarity)
+
+    @torch.no_grad()
+    def token_term(self, image: Side, text: Side) -> Tensor:
+        """Return what the token level adds to the cost of each pair of prompts (batch, n, v, w)."""
+        assert image.tokens is not None
+        assert text.tokens is not None
+        assert text.used is not None
+        batch, v, patches, _ = image.tokens.shape
+        n, w, length, _ = text.tokens.shape
+        step = max(1, LARGEST // (batch * v * w * patches * length))
+        pieces = [self._token_part(image, text, slice(i, i + step))[1] for i in range(0, n, step)]
+        return torch.cat(pieces, 1)
+
+    def token_plan(self, image: Side, text: Side) -> Tensor:
+        """Return the token-level plans (batch, n, v * w, patches, L)."""
+        return self._token_part(image, text, slice(None))[0]
+
+    def _token_part(self, image: Side, text: Side, classes: slice) -> tuple[Tensor, Tensor]:
+        assert image.tokens is not None
+        assert text.tokens is not None
+        assert text.used is not None
+        batch, v, patches, _ = image.tokens.shape
+        tokens, used = text.tokens[classes], text.used[classes]
+        n, w, length, _ = tokens.shape
+        similarity = torch.einsum("bvpd,nwkd->bnvwpk", image.tokens, tokens).reshape(batch * n, v * w, patches, length)
+        weight = used.to(similarity.dtype).expand(batch, -1, -1).reshape(batch * n, 1, length).expand(-1, v * w, -1)
+        kernel = torch.exp(-(1 - similarity) / self.eps) * weight.unsqueeze(2)
+        rows = torch.full_like(similarity[..., 0], 1 / patches)
+        plan = sinkhorn(kernel, rows, weight / weight.sum(-1, keepdim=True), self.max_iter, self.thresh)
+        gained = (plan * similarity).sum((2, 3))
+        term = gained if self.sign == "released" else plan.sum((2, 3)) - gained
+        return plan.view(batch, n, v * w, patches, length), term.view(batch, n, v, w)

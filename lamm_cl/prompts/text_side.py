@@ -1,0 +1,242 @@
+"""The text side of a prompted CLIP: which prompts to encode, which to remember, in which groups."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lamm_cl.clip.prompts_layout import Layout, slot
+from lamm_cl.errors import UsageError
+from lamm_cl.prompts.labels import stacked
+from lamm_cl.prompts.matching import Side
+from lamm_cl.prompts.wording import Slots, body
+
+if TYPE_CHECKING:
+    from lamm_cl.clip.text_tower import TextTower
+    from lamm_cl.prompts.prompted_clip import PromptedCLIP
+
+Ids = tuple[int, ...]
+
+
+class TextSide:
+    """Encodes the classes of a prompted CLIP.
+
+    Features that no trainable value reaches are computed once and remembered. Classes that were learned together are
+    always encoded together, so that an old class's features are the same bits before and after later classes.
+
+    Args:
+        model: whose classes these are.
+    """
+
+    def __init__(self, model: "PromptedCLIP") -> None:
+        self.model = model
+        self._layouts: dict[tuple[Ids, int, bool, bool], list[tuple[list[int], Layout]]] = {}
+        self._constant: dict[int, Tensor] = {}
+        self._original: dict[int, Tensor] = {}
+        self._snapshot: tuple[Ids, list[Tensor], Side, Tensor | None] | None = None
+
+    def forget(self) -> None:
+        """Drop everything remembered (values or classes have changed)."""
+        self._layouts.clear()
+        self._constant.clear()
+        self._original.clear()
+        self._snapshot = None
+
+    def encode(self, columns: Ids) -> tuple[Side, Tensor | None]:
+        """Return the classes' features (n, v, E), normalised, and the current teacher's (n, E) where one is asked for.
+
+        Without gradients, features are remembered as long as no value has changed.
+        """
+        if torch.is_grad_enabled():
+            return self._encode(columns)
+        values = list(self.model.parameters())
+        if self._snapshot is not None:
+            known, old, side, teacher = self._snapshot
+            if known == columns and len(old) == len(values) and all(map(torch.equal, old, values)):
+                return side, teacher
+        side, teacher = self._encode(columns)
+        self._snapshot = (columns, [value.detach().clone() for value in values], side, teacher)
+        return side, teacher
+
+    def encode_for_images(self, columns: Ids, contexts: Tensor) -> Side:
+        """Return features (batch, n, 1, E) of classes whose context depends on the image.
+
+        Args:
+            columns: class ids.
+            contexts: (batch, n_ctx, D).
+        """
+        features = self._variant(columns, 0, contexts=contexts)[0]
+        return Side(F.normalize(features, dim=-1)[:, :, None])
+
+    def original(self, columns: Ids) -> Tensor:
+        """Return zero-shot features (n, E) of the original names in the fixed template, without gradient."""
+        missing = [c for c in range(len(self.model.class_names)) if c not in self._original]
+        if missing:
+            with torch.no_grad():
+                wording = self.model.parts.teacher_wording
+                bodies = [body(self.tower.words, wording, self.model.class_names[c], Slots()) for c in missing]
+                features = F.normalize(self.tower.encode(self.tower.layout(bodies)).to(self.model.dtype), dim=-1)
+            self._original.update(zip(missing, features, strict=True))
+        return torch.stack([self._original[c] for c in columns])
+
+    def check(self, class_ids: Sequence[int]) -> None:
+        """Check that the prompts of some classes fit the text window, before anything is computed.
+
+        Raises:
+            UsageError: names the class whose prompt is too long.
+        """
+        limit = self.tower.window - len(self.tower.words.head) - len(self.tower.words.end)
+        for variant in range(self.model.context.variants):
+            for class_id, codes in zip(class_ids, self._bodies(class_ids, variant, labels=False), strict=True):
+                if len(codes) > limit:
+                    raise UsageError(
+                        f"class name {self.model.class_names[class_id]!r} makes a prompt of {len(codes)} tokens, but "
+                        f"the text window holds {limit}: shorten the name, the template or the context"
+                    )
+
+    @property
+    def tower(self) -> "TextTower":
+        """The frozen text tower."""
+        return self.model.backbone.text
+
+    def _encode(self, columns: Ids) -> tuple[Side, Tensor | None]:
+        model = self.model
+        if model.matching.tokens:
+            return self._with_tokens(columns), None
+        if model.context.trains or model.deep.trains:
+            return self._live(columns)
+        moving = model.labels.trainable
+        features = dict(self._remembered([c for c in columns if c not in moving]))
+        for group in model.groups:
+            if moving.intersection(group) and set(group).intersection(columns):
+                features.update(zip(group, self._live(group)[0].features, strict=True))
+        side = Side(torch.stack([features[c] for c in columns]))
+        if model.objective.teacher != "current":
+            return side, None
+        with torch.no_grad():
+            teacher = torch.cat([self._variant(columns, 0, original=True)[0]])
+        return side, F.normalize(teacher, dim=-1)
+
+    def _remembered(self, class_ids: Sequence[int]) -> dict[int, Tensor]:
+        """Return features (v, E) of classes that nothing trainable reaches."""
+        model = self.model
+        missing = set(class_ids) - set(self._constant)
+        with torch.no_grad():
+            grouped = {c for group in model.groups for c in group}
+            unlearned = tuple(c for c in range(len(model.class_names)) if c not in grouped)
+            for group in [*model.groups, unlearned]:
+                if missing.intersection(group):
+                    self._constant.update(zip(group, self._live(group)[0].features, strict=True))
+        return {c: self._constant[c] for c in class_ids}
+
+    def _live(self, columns: Ids) -> tuple[Side, Tensor | None]:
+        """Encode classes with whatever gradients there are."""
+        variants, teacher = [], None
+        both = self.model.objective.teacher == "current" and (self.model.context.trains or self.model.deep.trains)
+        for variant in range(self.model.context.variants):
+            features, current = self._variant(columns, variant, teacher=both)
+            variants.append(F.normalize(features, dim=-1))
+            teacher = current if variant == 0 else teacher
+        stack = torch.stack(variants, 1)
+        if self.model.average_variants and stack.shape[1] > 1:
+            stack = F.normalize(stack.mean(1, keepdim=True), dim=-1)
+        return Side(stack), None if teacher is None else F.normalize(teacher, dim=-1)
+
+    def _with_tokens(self, columns: Ids) -> Side:
+        """Encode classes together with the features of single tokens."""
+        features, tokens, reads = [], [], []
+        for variant in range(self.model.context.variants):
+            [(_, layout)] = self._layout(columns, variant, original=False, teacher=False)
+            learned = self._learned(columns, variant)
+            found, every = self.tower.encode_tokens(layout, learned, self.model.deep.text(variant))
+            features.append(F.normalize(found.to(self.model.dtype), dim=-1))
+            tokens.append(F.normalize(every.to(self.model.dtype), dim=-1))
+            reads.append(layout.read)
+        # The released code takes the tokens before the first prompt's full stop, and as many of every other prompt.
+        length = torch.stack([reads[0] - 1, *(read + 1 for read in reads[1:])]).amin(0)
+        longest = int(length.max()) if not length.is_cuda else max(t.shape[1] for t in tokens)
+        padded = [F.pad(t[:, :longest], (0, 0, 0, max(0, longest - t.shape[1]))) for t in tokens]
+        used = torch.arange(longest, device=length.device)[None] < length[:, None]
+        return Side(torch.stack(features, 1), torch.stack(padded, 1), used)
+
+    def _variant(
+        self,
+        columns: Ids,
+        variant: int,
+        original: bool = False,
+        teacher: bool = False,
+        contexts: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Encode one prompt of each class: features (n, E), or (batch, n, E) with `contexts`, not normalised.
+
+        Args:
+            columns: class ids.
+            variant: which of a class's prompts.
+            original: the names as words, also where they are learned.
+            teacher: return the features of the original names as well, from the same pass.
+            contexts: (batch, n_ctx, D) context vectors of each image.
+        """
+        deep = self.model.deep.text(variant)
+        pieces: list[tuple[list[int], Tensor, Tensor | None]] = []
+        for members, layout in self._layout(columns, variant, original, teacher):
+            ids = tuple(columns[i] for i in members)
+            found = self.tower.encode(layout, self._learned(ids, variant), deep, groups=contexts).to(self.model.dtype)
+            n = len(members)
+            pieces.append((members, found[..., :n, :], found[..., n:, :] if teacher else None))
+        if len(pieces) == 1:
+            return pieces[0][1], pieces[0][2]
+        place = torch.tensor([i for members, _, _ in pieces for i in members], device=self.tower.device).argsort()
+        features = torch.cat([piece[1] for piece in pieces], -2)[..., place, :]
+        return features, None
+
+    def _learned(self, columns: Ids, variant: int) -> Tensor:
+        """Return the vectors (K, D) for the slots of a layout: first the context's, then the labels'."""
+        model = self.model
+        context = model.context.vectors(variant, columns)
+        learned = [c for c, length in zip(columns, model.labels.lengths(columns), strict=True) if length]
+        like = torch.empty(0, dtype=model.dtype, device=self.tower.device)
+        labels = stacked(model.labels.rows(learned), self.tower.width, like)
+        return labels if context is None else torch.cat([context, labels])
+
+    def _layout(self, columns: Ids, variant: int, original: bool, teacher: bool) -> list[tuple[list[int], Layout]]:
+        """Return, for each wording, the places of its classes in `columns` and the layout of their prompts."""
+        key = (columns, variant, original, teacher)
+        if key not in self._layouts:
+            self._layouts[key] = self._build(columns, variant, original, teacher)
+        return self._layouts[key]
+
+    def _build(self, columns: Ids, variant: int, original: bool, teacher: bool) -> list[tuple[list[int], Layout]]:
+        model = self.model
+        wordings: dict[str, list[int]] = {}
+        for place, class_id in enumerate(columns):
+            wordings.setdefault(model.context.wording(class_id, variant).before, []).append(place)
+        found = []
+        for members in wordings.values():
+            ids = [columns[place] for place in members]
+            own = self._bodies(ids, variant, labels=not original)
+            bodies = [*own, *self._bodies(ids, variant, labels=False)] if teacher else own
+            found.append((members, self.tower.layout(bodies)))
+        return found
+
+    def _bodies(self, class_ids: Sequence[int], variant: int, labels: bool) -> list[list[int]]:
+        """Write the prompts of some classes; slots count the context's vectors first, then each class's label."""
+        model, context = self.model, self.model.context
+        lengths = model.labels.lengths(class_ids)
+        own = context.class_specific
+        free = context.n_ctx * (len(class_ids) if own else 1)
+        bodies = []
+        for row, (class_id, length) in enumerate(zip(class_ids, lengths, strict=True)):
+            first = row * context.n_ctx if own else 0
+            slots = Slots(
+                context=[slot(first + i) for i in range(context.n_ctx)],
+                label=[slot(free + i) for i in range(length)] if labels else (),
+                place=model.labels.place,
+                position=context.position,
+            )
+            free += length
+            bodies.append(
+                body(self.tower.words, context.wording(class_id, variant), model.class_names[class_id], slots)
+            )
+        return bodies

@@ -1,0 +1,70 @@
+"""How one class's prompt is written: words before the name, the name, words after it, as token codes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lamm_cl.clip.words import Words, spoken
+from lamm_cl.errors import UsageError
+
+Position = Literal["front", "middle", "end"]
+LabelPlace = Literal["name_start", "whole_name", "after_context"]
+
+
+@dataclass(frozen=True)
+class Wording:
+    """The words around a class name."""
+
+    before: str
+    after: str
+
+    @classmethod
+    def of(cls, template: str) -> "Wording":
+        """Split a template such as "a photo of a {}."."""
+        if template.count("{}") != 1:
+            raise UsageError(f"template {template!r} must hold '{{}}' exactly once, where the class name goes")
+        before, after = template.split("{}")
+        return cls(before.strip(), after)
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The learned vectors in one prompt, as codes (`clip.prompts_layout.slot`).
+
+    Attributes:
+        context: they replace the first words before the name.
+        label: they replace what `place` says.
+        place: "name_start": the first tokens of the name (LAMM's released code); "whole_name": the name (LAMM's paper);
+            "after_context": the words right after the learned context (released MaPLe+LAMM).
+        position: where the class name stands among the context (CoOp).
+    """
+
+    context: Sequence[int] = ()
+    label: Sequence[int] = ()
+    place: LabelPlace = "name_start"
+    position: Position = "end"
+
+
+def body(words: Words, wording: Wording, class_name: str, slots: Slots) -> list[int]:
+    """Return the codes of one prompt, without start and end tokens.
+
+    The text is tokenised whole, as the papers' codes do: a name that ends in punctuation may share a token with what
+    follows it.
+    """
+    name = spoken(class_name)
+    before = words.ids(wording.before) if wording.before else []
+    rest = words.ids(f"{wording.before} {name}{wording.after}".strip())
+    # Words are split at spaces before they become tokens, so what stands before the name keeps its tokens.
+    rest = rest[len(before) :] if rest[: len(before)] == before else words.ids(f"{name}{wording.after}")
+    name_length = min(len(words.ids(name)), len(rest))
+    if slots.label and slots.place == "whole_name":
+        rest = [*slots.label, *(words.ids(wording.after.strip()) if wording.after.strip() else [])]
+        name_length = len(slots.label)
+    elif slots.label and slots.place == "name_start":
+        rest = [*slots.label, *rest[len(slots.label) :]]
+    context = [*slots.context, *before[len(slots.context) :]]
+    if slots.label and slots.place == "after_context":
+        first, stop = len(slots.context), len(slots.context) + len(slots.label)
+        context = [*context[:first], *slots.label, *context[stop:]]
+    half = {"front": 0, "middle": len(context) // 2, "end": len(context)}[slots.position]
+    return [*context[:half], *rest[:name_length], *context[half:], *rest[name_length:]]
