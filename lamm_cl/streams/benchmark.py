@@ -1,0 +1,95 @@
+"""From a layout to an Avalanche benchmark.
+
+Put together by hand: Avalanche's `class_incremental_benchmark` drops the classes that do not divide evenly, and wants
+the same classes in every stream, which test-only sets do not have.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from avalanche.benchmarks import benchmark_from_datasets
+from avalanche.benchmarks.scenarios import CLScenario
+from avalanche.benchmarks.scenarios.supervised import with_classes_timeline
+from avalanche.benchmarks.utils import DataAttribute, TaskAwareSupervisedClassificationDataset
+from avalanche.benchmarks.utils.utils import ConstantSequence
+
+from lamm_cl.streams.layout import Layout, Part
+from lamm_cl.streams.plan import EvaluationPlan
+from lamm_cl.streams.source import Backbone, ImageSource
+
+
+class Benchmark(CLScenario):
+    """An Avalanche benchmark that knows its classes and how it is evaluated.
+
+    Batches are (x, y, index, t): image or feature, column, position in `source`, task label (always 0).
+    Experiences carry `name`, `class_names`, `columns` and `dataset_name` besides Avalanche's own attributes.
+
+    Attributes:
+        train_stream, test_stream: Avalanche streams; `val_stream` too where there are validation images.
+        class_names: one per column, over all data sets.
+        templates: one prompt template per column.
+        source: all pictures.
+        plan: what is evaluated, in which label spaces.
+        protocol: name of the protocol.
+        dataset_names: the data sets.
+        data_fingerprint: hex digest of class names and splits.
+        split: "official", "embedded" or "own"; with several data sets, the weakest.
+        synthetic: whether any data set is drawn by code.
+        shots: training images per class, None for all.
+        seed: data seed.
+        notes: what a reader of the results must know.
+    """
+
+    def __init__(
+        self, streams: Iterable[Any], layout: Layout, source: ImageSource, shots: int | None, seed: int
+    ) -> None:
+        """Wrap streams; see `assemble`."""
+        super().__init__(list(streams))
+        self.source = source
+        self.plan: EvaluationPlan = layout.plan
+        self.protocol = layout.protocol
+        self.class_names = layout.class_names
+        self.templates = layout.templates
+        self.dataset_names = tuple(dataset.name for dataset in layout.datasets)
+        self.data_fingerprint = layout.fingerprint
+        self.split = layout.split
+        self.synthetic = any(dataset.synthetic for dataset in layout.datasets)
+        self.notes = layout.notes
+        self.shots, self.seed = shots, seed
+        for stream in self.streams.values():
+            stream.benchmark = self
+
+
+def assemble(layout: Layout, shots: int | None, seed: int, backbone: Backbone | None = None) -> Benchmark:
+    """Make the Avalanche benchmark of a layout; no picture is read."""
+    streams = {"train": layout.train, "test": layout.test, **({"val": layout.val} if layout.val else {})}
+    flat = [(sample, kind == "train") for kind, parts in streams.items() for part in parts for sample in part.samples]
+    source = ImageSource(layout.datasets, flat, seed, backbone)
+    n = len(source)
+    whole = TaskAwareSupervisedClassificationDataset(
+        [source],
+        data_attributes=[
+            DataAttribute(source.targets, "targets"),
+            DataAttribute(list(range(n)), "index", use_in_getitem=True),
+            DataAttribute(ConstantSequence(0, n), "targets_task_labels", use_in_getitem=True),  # t stays last
+        ],
+    )
+    pieces: dict[str, list[Any]] = {}
+    start = 0
+    for kind, parts in streams.items():
+        pieces[kind] = []
+        for part in parts:
+            pieces[kind].append(whole.subset(list(range(start, start + len(part.samples)))))
+            start += len(part.samples)
+    scenario = with_classes_timeline(benchmark_from_datasets(**pieces))
+    for kind, parts in streams.items():
+        _describe(scenario.streams[kind], parts, layout.class_names)
+    return Benchmark(scenario.streams.values(), layout, source, shots, seed)
+
+
+def _describe(stream: Any, parts: Sequence[Part], class_names: Sequence[str]) -> None:
+    for experience, part in zip(stream, parts, strict=True):
+        experience.name = part.name
+        experience.dataset_name = part.dataset
+        experience.columns = part.columns
+        experience.class_names = tuple(class_names[column] for column in part.columns)

@@ -1,0 +1,137 @@
+"""The way in: from names and numbers to a benchmark."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lamm_cl.data.items import Dataset
+from lamm_cl.data.load import load_dataset
+from lamm_cl.errors import UsageError, unknown
+from lamm_cl.streams.builder import Drawing
+from lamm_cl.streams.domains import DOMAIN_ORDERS
+from lamm_cl.streams.layout import Layout, check, restrict_evaluation
+from lamm_cl.streams.protocols import VARIANTS, Protocol, find_protocol
+
+if TYPE_CHECKING:
+    from lamm_cl.streams.benchmark import Benchmark
+    from lamm_cl.streams.source import Backbone
+
+DataSpec = str | Mapping[str, Any] | Dataset
+
+
+def base_to_novel(dataset: DataSpec = "digits", shots: int | None = 16, seed: int = 1, **options: Any) -> "Benchmark":
+    """Make the stream Set1, Set2: the first and the second half of the classes, trained one after the other.
+
+    It is protocol `class_incremental` with two steps; its two experiences are the papers' base and new classes.
+
+    Args:
+        dataset: a name, a description of your own data, or a loaded data set.
+        shots: training images per class; None for all.
+        seed: which images are drawn, and their training views.
+        **options: see `build_stream` and `lamm_cl.streams.protocols.class_incremental`.
+
+    Returns:
+        An Avalanche `CLScenario` with `train_stream` and `test_stream`.
+    """
+    return build_stream("class_incremental", dataset, shots, seed, **options)
+
+
+def build_stream(
+    protocol: str,
+    datasets: DataSpec | Sequence[DataSpec] = (),
+    shots: int | str | None = 16,
+    seed: int = 1,
+    root: str | None = None,
+    backbone: "Backbone | None" = None,
+    **options: Any,
+) -> "Benchmark":
+    """Make the benchmark of a protocol.
+
+    Args:
+        protocol: few_shot, base_to_new, class_incremental, cross_dataset, domain_generalization or multi_domain.
+        datasets: one or several of: name, description of your own data (see `load_dataset`), loaded data set.
+        shots: training images per class; None or "full" for all of them.
+        seed: which images are drawn, and their training views.
+        root: folder of the data sets.
+        backbone: whose image transforms to use; can be given later with `benchmark.source.set_backbone`.
+        **options: those of the protocol (see `lamm_cl.streams.protocols`), and `evaluate`: names of the test sets to
+            keep, where not all are wanted.
+
+    Raises:
+        UsageError: for anything that cannot work, before any picture is read.
+    """
+    layout = build_layout(protocol, datasets, shots, seed, root, **options)
+    from lamm_cl.streams.benchmark import assemble  # Avalanche takes seconds to import: after the checks
+
+    return assemble(layout, _shots(shots), seed, backbone)
+
+
+def build_layout(
+    protocol: str,
+    datasets: DataSpec | Sequence[DataSpec] = (),
+    shots: int | str | None = 16,
+    seed: int = 1,
+    root: str | None = None,
+    *,
+    evaluate: Sequence[str] | None = None,
+    **options: Any,
+) -> Layout:
+    """Do what `build_stream` does, short of torch and Avalanche: for checks and listings."""
+    chosen = find_protocol(protocol)
+    check_options(chosen, options)
+    drawing = Drawing(_shots(shots), seed)
+    loaded = _load(chosen, datasets, root, options)
+    layout = chosen.build(loaded, drawing, **options)
+    if evaluate is not None:
+        layout = restrict_evaluation(layout, [evaluate] if isinstance(evaluate, str) else list(evaluate))
+    return check(layout)
+
+
+def options_of(protocol: Protocol) -> dict[str, Any]:
+    """Return the options of a protocol with their defaults, read from its builder; `evaluate` is common to all."""
+    parameters = inspect.signature(protocol.build).parameters.values()
+    own = {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    return {**own, "evaluate": None}
+
+
+def check_options(protocol: Protocol, options: Mapping[str, Any]) -> None:
+    """Raise UsageError for an option that the protocol does not have."""
+    known = options_of(protocol)
+    for name in options:
+        if name not in known:
+            raise unknown(f"option of protocol {protocol.name}", name, known)
+
+
+def _shots(shots: int | str | None) -> int | None:
+    if isinstance(shots, str):
+        if shots != "full":
+            raise UsageError(f'shots must be a whole number of at least 1, or "full" for all images, not {shots!r}.')
+        return None
+    if shots is not None and (isinstance(shots, bool) or not isinstance(shots, int) or shots < 1):
+        raise UsageError(f'shots must be a whole number of at least 1, or "full" for all images, not {shots!r}.')
+    return shots
+
+
+def _load(
+    protocol: Protocol, datasets: DataSpec | Sequence[DataSpec], root: str | None, options: Mapping[str, Any]
+) -> list[Dataset]:
+    listed = [datasets] if isinstance(datasets, str | Mapping | Dataset) else list(datasets)
+    order = options.get("order")
+    if not listed and protocol.name == "multi_domain" and order in DOMAIN_ORDERS:
+        listed = list(DOMAIN_ORDERS[order])
+    if protocol.name == "domain_generalization" and listed == ["imagenet"]:
+        listed += VARIANTS
+    _check_number(protocol, len(listed))
+    loaded = [one if isinstance(one, Dataset) else load_dataset(one, root) for one in listed]
+    names = [dataset.name for dataset in loaded]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{protocol.name}: data set {twice!r} is given twice.")
+    return loaded
+
+
+def _check_number(protocol: Protocol, n: int) -> None:
+    if protocol.at_least == 1 and n != 1:
+        raise UsageError(f"{protocol.name} takes exactly one data set, not {n}.")
+    if n < protocol.at_least:
+        raise UsageError(f"{protocol.name} takes at least {protocol.at_least} data sets, not {n}.")

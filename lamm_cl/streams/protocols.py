@@ -1,0 +1,176 @@
+"""The protocols: from data sets to the layout of a benchmark. No torch, no Avalanche.
+
+Few-shot images are always drawn over the whole data set and only then dealt out to steps, as the papers' codes do
+(`generate_fewshot_dataset` before `subsample_classes`): the 16 images of a class are the same in every protocol.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from lamm_cl.data.items import Dataset
+from lamm_cl.errors import UsageError, unknown
+from lamm_cl.streams import steps as dealing
+from lamm_cl.streams.builder import Drawing, LayoutBuilder
+from lamm_cl.streams.columns import Columns, onto_columns_of
+from lamm_cl.streams.domains import sequence
+from lamm_cl.streams.layout import Layout
+
+VARIANTS = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
+
+
+class Protocol(NamedTuple):
+    """A named way to turn data sets into a benchmark.
+
+    Attributes:
+        name: what configs call it.
+        title: one line for people.
+        source: where it is from.
+        build: (data sets, drawing, *, options) -> layout.
+        at_least: how many data sets it takes at least; 1 means exactly one.
+    """
+
+    name: str
+    title: str
+    source: str
+    build: Callable[..., Layout]
+    at_least: int = 1
+
+
+def few_shot(datasets: Sequence[Dataset], drawing: Drawing) -> Layout:
+    """Train on all classes at once, test on the full test set."""
+    builder = LayoutBuilder("few_shot", datasets)
+    builder.train_on(0, drawing)
+    builder.test_on(0, trained_in=0)
+    return builder.layout()
+
+
+def base_to_new(datasets: Sequence[Dataset], drawing: Drawing) -> Layout:
+    """Train on the first half of the classes, test on both halves."""
+    n = len(datasets[0].class_names)
+    base, new = dealing.split(range(n), dealing.even_sizes(n, 2))
+    builder = LayoutBuilder("base_to_new", datasets)
+    builder.train_on(0, drawing, [base], ["base"])
+    builder.test_on(0, 0, base, "base")
+    builder.test_on(0, None, new, "new")
+    return builder.layout()
+
+
+def class_incremental(
+    datasets: Sequence[Dataset],
+    drawing: Drawing,
+    *,
+    steps: int | None = None,
+    base: int | None = None,
+    increment: int | None = None,
+    order: str | Sequence[int] | Sequence[str] = "dataset",
+    order_seed: int = dealing.ORDER_SEED,
+) -> Layout:
+    """Train on the classes step by step: Set1, Set2 (LAMM's Table 2), or B-m Inc-n in any number of steps.
+
+    Args:
+        datasets: one data set.
+        drawing: which training images to draw.
+        steps: number of steps of equal size, the first ones one class larger where it does not divide; default 2.
+        base: classes in the first step, instead of `steps`.
+        increment: classes in every further step; what is left over makes a last, smaller one.
+        order: "dataset", "alphabetical", "shuffled", or all labels or class names in order.
+        order_seed: seed of "shuffled".
+    """
+    names = datasets[0].class_names
+    parts = dealing.split(dealing.class_order(names, order, order_seed), _sizes(len(names), steps, base, increment))
+    titles = [f"set{k + 1}" for k in range(len(parts))]
+    builder = LayoutBuilder("class_incremental", datasets)
+    builder.train_on(0, drawing, parts, titles)
+    for k, labels in enumerate(parts):
+        builder.test_on(0, k, labels, titles[k])
+    return builder.layout()
+
+
+def _sizes(classes: int, steps: int | None, base: int | None, increment: int | None) -> tuple[int, ...]:
+    if base is None and increment is None:
+        return dealing.even_sizes(classes, 2 if steps is None else steps)
+    if steps is not None:
+        raise UsageError("class_incremental: give either `steps`, or `base` and `increment`, not both.")
+    if base is None or increment is None:
+        raise UsageError("class_incremental: `base` and `increment` go together (B-base Inc-increment).")
+    return dealing.base_and_increments(classes, base, increment)
+
+
+def cross_dataset(datasets: Sequence[Dataset], drawing: Drawing) -> Layout:
+    """Train on the first data set, test on it and on all others."""
+    return _from_the_first("cross_dataset", datasets, drawing)
+
+
+def domain_generalization(datasets: Sequence[Dataset], drawing: Drawing) -> Layout:
+    """Train on the first data set, test on it and on variants, whose classes are among its classes."""
+    source, *variants = datasets
+    columns = [tuple(range(len(source.class_names)))]
+    columns += [onto_columns_of(source, variant) for variant in variants]
+    return _from_the_first("domain_generalization", datasets, drawing, columns)
+
+
+def _from_the_first(
+    protocol: str, datasets: Sequence[Dataset], drawing: Drawing, columns: Sequence[Columns] | None = None
+) -> Layout:
+    builder = LayoutBuilder(protocol, datasets, columns)
+    builder.train_on(0, drawing)
+    for k in range(len(datasets)):
+        builder.test_on(k, trained_in=0 if k == 0 else None)
+    return builder.layout()
+
+
+def multi_domain(datasets: Sequence[Dataset], drawing: Drawing, *, order: str | Sequence[str] = "given") -> Layout:
+    """Train on one data set after another, test on all of them after each.
+
+    Args:
+        datasets: two or more data sets.
+        drawing: which training images to draw; shots None is MTIL's own setting, all of them.
+        order: "given", "alphabetical", "mtil-1", "mtil-2", "x-tail", or all names in order.
+    """
+    ordered = sequence(datasets, order)
+    builder = LayoutBuilder("multi_domain", ordered)
+    for k in range(len(ordered)):
+        builder.train_on(k, drawing)
+        builder.test_on(k, trained_in=k)
+    return builder.layout()
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol("few_shot", "all classes at once, full test set", "CoOp, IJCV 2022, Figure 3", few_shot),
+        Protocol("base_to_new", "train on base, test on base and new", "CoCoOp, CVPR 2022, Table 1", base_to_new),
+        Protocol(
+            "class_incremental",
+            "Set1, Set2, ... one after another (B-m Inc-n)",
+            "LAMM, AAAI 2024, Table 2; iCaRL, CVPR 2017",
+            class_incremental,
+        ),
+        Protocol("cross_dataset", "train on one, test on others", "CoCoOp, CVPR 2022, Table 2", cross_dataset, 2),
+        Protocol(
+            "domain_generalization",
+            "train on one, test on its variants",
+            "CoOp, IJCV 2022, Table 1",
+            domain_generalization,
+            2,
+        ),
+        Protocol(
+            "multi_domain",
+            "one data set after another (MTIL, X-TAIL)",
+            "ZSCL, ICCV 2023; RAIL, NeurIPS 2024",
+            multi_domain,
+            2,
+        ),
+    )
+}
+
+
+def find_protocol(name: str) -> Protocol:
+    """Return a protocol by name.
+
+    Raises:
+        UsageError: names the protocols there are.
+    """
+    if name not in PROTOCOLS:
+        raise unknown("protocol", name, PROTOCOLS)
+    return PROTOCOLS[name]

@@ -1,0 +1,219 @@
+"""The pictures of a benchmark, as images or as features of a frozen backbone, in the view of the current epoch."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset as TorchDataset
+
+from lamm_cl.data.items import Dataset, Item
+from lamm_cl.data.views import TrainView
+from lamm_cl.errors import UsageError
+from lamm_cl.streams.features import FeatureBank
+from lamm_cl.streams.layout import Sample
+
+_EVALUATION = -1  # what the shared epoch holds for "no epoch"
+
+
+class Backbone(Protocol):
+    """What a source asks of a backbone."""
+
+    image_size: tuple[int, int]
+    image_mean: tuple[float, float, float]
+    image_std: tuple[float, float, float]
+    interpolation: str
+
+    @property
+    def preprocess(self) -> Callable[[Image.Image], Tensor]:
+        """Turns a picture into the tensor (3, H, W) of its evaluation view."""
+        ...
+
+
+class Store(Protocol):
+    """What a source asks of a feature store."""
+
+    def features(self, keys: Sequence[str], load: Callable[[int], Tensor], view: str) -> Tensor:
+        """Return features (n, d) of the images with these content keys, `load(i)` giving image i."""
+        ...
+
+
+class ImageSource(TorchDataset[tuple[Tensor, int]]):
+    """All pictures of a benchmark behind one index; every experience is a subset of it.
+
+    `source[i]` is (x, column): x is the image (3, H, W), or its feature (d,) after `use_features`. Training pictures
+    come in the view of `epoch`; all others, and all when `epoch` is None, in the backbone's evaluation view. Views
+    depend on (picture, seed, epoch) alone, so neither the number of loading workers nor the order matters.
+
+    Attributes:
+        seed: data seed of the views.
+        targets: column of every picture.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[Dataset],
+        samples: Iterable[tuple[Sample, bool]],
+        seed: int,
+        backbone: Backbone | None = None,
+    ) -> None:
+        """Collect the pictures; nothing is read from disk yet.
+
+        Args:
+            datasets: the data sets that samples point at.
+            samples: each picture, and whether it is a training picture (whose views change with the epoch).
+            seed: data seed of the views.
+            backbone: whose transforms to use; without one, `tiny`'s, unless `set_backbone` is called in time.
+        """
+        self._datasets = tuple(datasets)
+        self._dataset: list[int] = []
+        self._items: list[Item] = []
+        self._train: list[bool] = []
+        self.targets: list[int] = []
+        self.seed = seed
+        for sample, train in samples:
+            self._dataset.append(sample.dataset)
+            self._items.append(sample.item)
+            self.targets.append(sample.column)
+            self._train.append(train)
+        # Shared memory: loading workers that outlive an epoch (persistent_workers) see it change.
+        epoch: Any = torch.tensor(_EVALUATION)
+        self._epoch: Tensor = epoch.share_memory_()
+        self._keys: dict[int, str] = {}
+        self._preprocess: Callable[[Image.Image], Tensor] | None = None
+        self._views: list[TrainView] = []
+        self._store: Store | None = None
+        self._on = False
+        self._train_epoch: int | None = None
+        self._eval_bank, self._train_bank = FeatureBank(len(self)), FeatureBank(len(self))
+        if backbone is not None:
+            self.set_backbone(backbone)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def epoch(self) -> int | None:
+        """Epoch (from 0) whose views training pictures are shown in; None for the evaluation view."""
+        epoch = int(self._epoch)
+        return None if epoch == _EVALUATION else epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int | None) -> None:
+        if epoch is not None and epoch < 0:
+            raise ValueError(f"epochs are counted from 0, got {epoch}")
+        self._epoch.fill_(_EVALUATION if epoch is None else epoch)
+
+    def set_backbone(self, backbone: Backbone) -> None:
+        """Use a backbone's transforms from now on. Features in memory are dropped."""
+        self._preprocess = backbone.preprocess
+        self._views = [
+            TrainView(
+                backbone.image_size,
+                backbone.image_mean,
+                backbone.image_std,
+                backbone.interpolation,
+                scale=dataset.views.scale,
+                flip=dataset.views.flip,
+            )
+            for dataset in self._datasets
+        ]
+        self._forget()
+
+    def use_features(self, store: Store | None) -> None:
+        """Give features from `store` instead of images; None goes back to images, and keeps what was fetched."""
+        if store is not None and store is not self._store:
+            self._store = store
+            self._forget()
+        self._on = store is not None
+
+    @property
+    def gives_features(self) -> bool:
+        """Whether `source[i]` is a feature."""
+        return self._on
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """Return (x, column) of picture `index` in the view of the current epoch."""
+        if self._on:
+            return self.gather([index])[0], self.targets[index]
+        return self.image(index, self.epoch), self.targets[index]
+
+    def image(self, index: int, epoch: int | None) -> Tensor:
+        """Return picture `index` as a tensor (3, H, W), in the view of `epoch` if it is a training picture."""
+        if self._preprocess is None:
+            self._use_default()
+        assert self._preprocess is not None
+        dataset = self._datasets[self._dataset[index]]
+        picture = dataset.open(self._items[index])
+        if epoch is None or not self._train[index]:
+            return self._preprocess(picture)
+        return self._views[self._dataset[index]](picture, self.key(index), self.seed, epoch)
+
+    def key(self, index: int) -> str:
+        """Return the content key of picture `index`, a hex digest."""
+        key = self._keys.get(index)
+        if key is None:
+            key = self._datasets[self._dataset[index]].content_key(self._items[index])
+            self._keys[index] = key
+        return key
+
+    def prefetch(self, indices: Iterable[int], epoch: int | None) -> None:
+        """Compute or load the features of many pictures at once, as they look in `epoch`.
+
+        Only the features of one epoch of training views are kept in memory, and all of the evaluation view.
+        """
+        by_view: dict[str, list[int]] = {}
+        for i in indices:
+            by_view.setdefault(self._view(i, epoch), []).append(i)
+        for view, wanted in by_view.items():
+            bank = self._bank(wanted[0], epoch)
+            missing = bank.missing(wanted)
+            if missing:
+                bank.add(missing, self._fetch(missing, epoch, view))
+
+    def _fetch(self, indices: Sequence[int], epoch: int | None, view: str) -> Tensor:
+        if self._store is None:
+            raise UsageError("features: there is no feature store; call source.use_features(store) first.")
+
+        def load(k: int) -> Tensor:
+            return self.image(indices[k], epoch)
+
+        return self._store.features([self.key(i) for i in indices], load, view)
+
+    def gather(self, indices: Sequence[int]) -> Tensor:
+        """Return the features (n, d) of pictures in the view of the current epoch."""
+        epoch = self.epoch
+        self.prefetch(indices, epoch)
+        banks = [self._bank(i, epoch) for i in indices]
+        if all(bank is banks[0] for bank in banks):
+            return banks[0].gather(indices)
+        return torch.stack([bank[i] for bank, i in zip(banks, indices, strict=True)])
+
+    def _view(self, index: int, epoch: int | None) -> str:
+        """Name the view of a picture for the feature store."""
+        if epoch is None or not self._train[index]:
+            return "eval"
+        if not self._views:
+            self._use_default()
+        return f"train/seed{self.seed}/epoch{epoch}/{self._views[self._dataset[index]].tag}"
+
+    def _bank(self, index: int, epoch: int | None) -> FeatureBank:
+        if epoch is None or not self._train[index]:
+            return self._eval_bank
+        if self._train_epoch != epoch:
+            self._train_epoch, self._train_bank = epoch, FeatureBank(len(self))
+        return self._train_bank
+
+    def _forget(self) -> None:
+        self._eval_bank, self._train_bank = FeatureBank(len(self)), FeatureBank(len(self))
+        self._train_epoch = None
+
+    def _use_default(self) -> None:
+        from lamm_cl.clip.load import load_clip
+
+        self.set_backbone(load_clip("tiny"))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A loading worker in a fresh process gets the features that are there, not the backbone that makes them.
+        return {**self.__dict__, "_store": None}

@@ -1,0 +1,117 @@
+"""Class orders and how classes are dealt out to steps: plain numbers, no data."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lamm_cl.errors import UsageError, unknown
+
+ORDERS = ("dataset", "alphabetical", "shuffled")
+ORDER_SEED = 1993
+
+
+def class_order(
+    names: Sequence[str], order: str | Sequence[int] | Sequence[str] = "dataset", order_seed: int = ORDER_SEED
+) -> tuple[int, ...]:
+    """Return the order in which the classes of a data set are met.
+
+    Args:
+        names: class names by label.
+        order: "dataset" (by label), "alphabetical" (by name), "shuffled", or all labels or all names, each once.
+        order_seed: seed of "shuffled". numpy's legacy generator, so that 1993 gives the order that iCaRL and those
+            who compare with it use (68, 56, 78, 8, 23, ... for 100 classes).
+
+    Raises:
+        UsageError: for an unknown order, or a list that leaves a class out or names one twice.
+    """
+    n = len(names)
+    if isinstance(order, str):
+        if order not in ORDERS:
+            raise unknown("class order", order, ORDERS)
+        if order == "alphabetical":
+            return tuple(sorted(range(n), key=lambda label: (names[label].casefold(), names[label], label)))
+        if order == "shuffled":
+            return tuple(int(label) for label in np.random.RandomState(_seed(order_seed)).permutation(n))
+        return tuple(range(n))
+    return _permutation(order, list(names))
+
+
+def _seed(seed: object) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise UsageError(f"order_seed must be a whole number from 0 to {2**32 - 1}, not {seed!r}.")
+    return seed
+
+
+def _permutation(order: Sequence[object], names: list[str]) -> tuple[int, ...]:
+    labels: list[int] = []
+    for entry in order:
+        if isinstance(entry, str):
+            if entry not in names:
+                raise unknown("class in the class order", entry, names)
+            if names.count(entry) > 1:
+                raise UsageError(f"class order: two classes are called {entry!r}; give labels instead of names.")
+            labels.append(names.index(entry))
+        elif isinstance(entry, bool) or not isinstance(entry, int | np.integer):
+            raise UsageError(f"class order: {entry!r} is neither a label nor a class name.")
+        else:
+            labels.append(int(entry))
+    if sorted(labels) != list(range(len(names))):
+        raise UsageError(
+            f"class order is not a permutation of the {len(names)} classes: {_differences(labels, names)}."
+        )
+    return tuple(labels)
+
+
+def _differences(labels: list[int], names: list[str]) -> str:
+    n = len(names)
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    foreign = sorted({label for label in labels if not 0 <= label < n})
+    absent = sorted(set(range(n)) - set(labels))
+    parts = [("given twice", twice), ("no such label", foreign), ("left out", absent)]
+    return "; ".join(f"{what}: {_some(which)}" for what, which in parts if which)
+
+
+def _some(labels: list[int]) -> str:
+    return ", ".join(map(str, labels[:8])) + (", ..." if len(labels) > 8 else "")
+
+
+def even_sizes(classes: int, steps: int) -> tuple[int, ...]:
+    """Deal `classes` out to `steps` steps as evenly as it goes; the first ones get what is left over.
+
+    Two steps are the papers' base and new: ceil(n/2), then the rest.
+
+    Raises:
+        UsageError: for fewer classes than steps, or no step at all.
+    """
+    steps = _count("steps", steps)
+    if classes < steps:
+        raise UsageError(f"{steps} steps need at least {steps} classes, but there are {classes}; ask for fewer steps.")
+    return tuple(classes // steps + (step < classes % steps) for step in range(steps))
+
+
+def base_and_increments(classes: int, base: int, increment: int) -> tuple[int, ...]:
+    """Deal classes out as "B-base Inc-increment": `base` first, then `increment` a step; the last step may be smaller.
+
+    Raises:
+        UsageError: when the base takes more classes than there are, or a number makes no sense.
+    """
+    base, increment = _count("base", base), _count("increment", increment)
+    if base > classes:
+        raise UsageError(f"base: {base} classes in the first step, but there are only {classes}; ask for fewer.")
+    rest = classes - base
+    full, left = divmod(rest, increment)
+    return (base, *[increment] * full, *([left] if left else []))
+
+
+def _count(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UsageError(f"{name} must be a whole number of at least 1, not {value!r}.")
+    return value
+
+
+def split(order: Sequence[int], sizes: Sequence[int]) -> list[tuple[int, ...]]:
+    """Cut `order` into consecutive pieces of the given sizes, which must use it up."""
+    if sum(sizes) != len(order):
+        raise UsageError(f"steps of {tuple(sizes)} classes take {sum(sizes)} classes, but there are {len(order)}.")
+    ends = np.cumsum(sizes)
+    return [tuple(order[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
