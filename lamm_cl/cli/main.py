@@ -1,0 +1,98 @@
+"""The command `lamm-cl`. Commands import what they need when they run: `--help` and wrong use answer at once."""
+
+import importlib
+import importlib.util
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from lamm_cl import __version__
+from lamm_cl.errors import UsageError
+
+# typer brings its own copy of click in some versions; its public exceptions lead to the bases in all of them.
+_WrongUse: Any = typer.BadParameter.__bases__[0]
+_Refusal: Any = _WrongUse.__bases__[0]
+COMMANDS = ("quickstart", "run", "validate", "report", "data", "cache", "list")
+
+app = typer.Typer(
+    name="lamm-cl",
+    help="What happens to CLIP when it learns some classes and later others.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lamm_cl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+def _mount() -> None:
+    """Add every command's module: an `app` with sub-commands of its own, or a function of the command's name."""
+    for name in COMMANDS:
+        home = f"lamm_cl.cli.{name if name != 'list' else 'listing'}"
+        if importlib.util.find_spec(home) is None:
+            continue
+        module = importlib.import_module(home)
+        if isinstance(getattr(module, "app", None), typer.Typer):
+            app.add_typer(module.app, name=name)
+        else:
+            app.command(name)(getattr(module, name))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 something failed, 2 wrong use, 130 after Ctrl-C."""
+    sys.exit(call(sys.argv[1:] if arguments is None else arguments))
+
+
+def call(arguments: list[str]) -> int:
+    """Run the command line; returns the exit code."""
+    _mount()
+    try:
+        code: Any = app(arguments, prog_name="lamm-cl", standalone_mode=False)
+        sys.stdout.flush()
+    except _WrongUse as error:
+        return _wrong_use(error)
+    except _Refusal as error:
+        return _say(error.format_message(), error.exit_code)
+    except UsageError as error:
+        return _say(str(error), 2)
+    except (typer.Abort, KeyboardInterrupt):
+        return _say("interrupted.", 130)
+    except BrokenPipeError:
+        # The reader (`| head`) has seen enough. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+def _wrong_use(error: Any) -> int:
+    context = error.ctx
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(context.get_help())
+        return 2
+    help_of = f" See `{context.command_path} --help`." if context else ""
+    return _say(f"{error.format_message().rstrip('.')}.{help_of}", 2)
+
+
+def _say(message: str, code: int) -> int:
+    typer.echo(f"error: {message}", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()

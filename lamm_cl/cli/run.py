@@ -1,0 +1,30 @@
+"""`lamm-cl run`: do an experiment, or what is left of it."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run(
+    config: Annotated[Path, typer.Argument(help="The experiment, a YAML file.", metavar="CONFIG.yaml")],
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change the config, e.g. methods.lamm.lr=0.01."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory of the results [runs/EXPERIMENT].")] = None,
+    executor: Annotated[str, typer.Option(help="Where runs go: local or slurm.")] = "local",
+    jobs: Annotated[int | None, typer.Option(help="Worker processes [one a core], or jobs on the cluster.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or auto [as the config says].")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show runs and costs, do nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it although the grid is large.")] = False,
+) -> int:
+    """Run an experiment: skips what is done, tries again what failed, and can be stopped and repeated at any time."""
+    from rich.console import Console
+
+    from lamm_cl.experiments.config import read_config
+    from lamm_cl.experiments.run import Request, run_experiment
+
+    request = Request(out, executor, jobs, device, yes, dry_run, ["lamm-cl", *sys.argv[1:]])
+    return run_experiment(read_config(config, assignments or ()), request, Console())

@@ -1,0 +1,134 @@
+"""From a config to its runs."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lamm_cl.errors import UsageError
+from lamm_cl.experiments import known
+from lamm_cl.experiments.config import Backbone, ExperimentConfig, Method
+from lamm_cl.experiments.spec import Environment, RunSpec
+
+
+def grid(config: ExperimentConfig, device: str | None = None) -> list[RunSpec]:
+    """Return the runs of a config, in its order: data set, backbone, method, shots, seed from the outside in.
+
+    Args:
+        config: The experiment.
+        device: "cpu" or "cuda", in place of the config's.
+
+    Raises:
+        UsageError: Two entries of the config are the same run, or an override never applies.
+    """
+    kind = (device or config.device).partition(":")[0]
+    runs: list[RunSpec] = []
+    used: set[int] = set()
+    for datasets in _streams(config):
+        for backbone in config.backbones:
+            for method in config.methods:
+                for shots in config.shots:
+                    runs += [_run(config, datasets, backbone, method, shots, seed, kind, used) for seed in config.seeds]
+    _check(config, runs, used)
+    return runs
+
+
+def _streams(config: ExperimentConfig) -> list[tuple[Any, ...]]:
+    """Return what each stream is made of: one data set, or all of them where the protocol says so."""
+    if known.takes_all_datasets(config.protocol.name):
+        return [tuple(config.datasets)]
+    return [(dataset,) for dataset in config.datasets]
+
+
+def _run(
+    config: ExperimentConfig,
+    datasets: tuple[Any, ...],
+    backbone: Backbone,
+    method: Method,
+    shots: int | str,
+    seed: int,
+    device: str,
+    used: set[int],
+) -> RunSpec:
+    title = "+".join(dataset_name(dataset) for dataset in datasets)
+    given = dict(method.options)
+    for index, override in enumerate(config.overrides):
+        if override.when.matches(dataset=title, method=method.label, backbone=backbone.name, shots=shots):
+            given.update(override.options)
+            used.add(index)
+    return RunSpec(
+        experiment=config.experiment,
+        protocol=config.protocol.name,
+        protocol_options=known.resolved_protocol(config.protocol.name, config.protocol.options),
+        datasets=datasets,
+        dataset=title,
+        label=method.label,
+        method=method.name,
+        options=known.resolved_method(method.name, given, backbone.name),
+        backbone=backbone.name,
+        pretrained=backbone.pretrained,
+        precision=backbone.precision,
+        shots=shots,
+        seed=seed,
+        device=device,
+        threads=config.threads,
+        evaluation=config.evaluation.model_dump(),
+    )
+
+
+def dataset_name(dataset: str | Mapping[str, Any]) -> str:
+    """Return what tables call a data set: its name, or that of its folder or file."""
+    if isinstance(dataset, str):
+        return dataset
+    named = dataset.get("name")
+    if named:
+        return str(named)
+    place = next((str(dataset[key]) for key in ("folder", "csv") if key in dataset), "own")
+    return Path(place).stem or "own"
+
+
+def _check(config: ExperimentConfig, runs: Sequence[RunSpec], used: set[int]) -> None:
+    if not runs:
+        raise UsageError(f"experiment {config.experiment!r} expands to no run: a list in it is empty.")
+    seen: dict[str, RunSpec] = {}
+    for run in runs:
+        other = seen.setdefault(run.run_id, run)
+        if other is not run:
+            raise UsageError(
+                f"experiment {config.experiment!r} asks for one run twice: {other} and {run} are the same, option by "
+                "option. Remove one of the entries."
+            )
+    for index in range(len(config.overrides)):
+        if index not in used:
+            raise UsageError(
+                f"experiment {config.experiment!r}: overrides.{index} matches no run of it; check its `when`."
+            )
+
+
+def environment(config: ExperimentConfig) -> Environment:
+    """Return where the config's runs work."""
+    return Environment(
+        root=config.root,
+        cache=config.cache,
+        loggers=config.loggers,
+        checkpoint_minutes=config.checkpoint_minutes,
+    )
+
+
+def settings(config: ExperimentConfig, device: str) -> dict[str, Any]:
+    """Return what must stay as it is inside one directory: everything but the lists that a grid may grow along."""
+    fixed: dict[str, Any] = {
+        "protocol": {
+            "name": config.protocol.name,
+            **known.resolved_protocol(config.protocol.name, config.protocol.options),
+        },
+        "compute": {"device": device.partition(":")[0], "threads": config.threads},
+        "evaluation": config.evaluation.model_dump(),
+        "overrides": [override.model_dump(exclude_none=True) for override in config.overrides],
+    }
+    for backbone in config.backbones:
+        name = backbone.name + (f" ({backbone.pretrained})" if backbone.pretrained else "")
+        fixed[f"{name}: backbone"] = {"precision": backbone.precision}
+        for method in config.methods:
+            options = known.resolved_method(method.name, method.options, backbone.name)
+            fixed[f"{name}: methods.{method.label}"] = {"method": method.name, **options}
+    return fixed

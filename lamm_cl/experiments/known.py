@@ -1,0 +1,176 @@
+"""What configs may name, asked from the rooms that know; none of this imports torch."""
+
+import dataclasses
+import functools
+import importlib.util
+import inspect
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from lamm_cl.errors import UsageError, nearest
+from lamm_cl.experiments.problems import unknown_name
+
+
+class Training(BaseModel):
+    """Options that every method has beside its own: its recipe's settings, and what trains in which stage."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lr: float | None = Field(None, gt=0, description="learning rate")
+    epochs: int | None = Field(None, ge=1, description="passes over the images of one experience")
+    batch_size: int | None = Field(None, ge=1, description="images a step")
+    momentum: float | None = Field(None, ge=0, lt=1, description="SGD momentum")
+    weight_decay: float | None = Field(None, ge=0, description="SGD weight decay")
+    warmup_epochs: int | None = Field(None, ge=0, description="first epochs, at warmup_lr")
+    warmup_lr: float | None = Field(None, ge=0, description="rate of the warm-up")
+    schedule: Literal["cosine", "constant"] | None = Field(None, description="learning rate per epoch")
+    drop_last: bool | None = Field(None, description="drop the last incomplete batch")
+    label_space: Literal["own", "seen", "all"] = Field("own", description="classes that compete in the loss")
+    freeze_context_after: int | None = Field(None, ge=0, description="stage after which the context is frozen")
+    regime: Literal["naive", "cumulative", "joint"] = Field("naive", description="which images a stage trains on")
+
+
+RECIPE = (
+    "lr",
+    "epochs",
+    "batch_size",
+    "momentum",
+    "weight_decay",
+    "warmup_epochs",
+    "warmup_lr",
+    "schedule",
+    "drop_last",
+)
+
+
+# -- methods -------------------------------------------------------------------------------------------------------
+
+
+def method_names() -> list[str]:
+    """Return the names of all methods, with their `+lamm` forms."""
+    from lamm_cl.methods import registry
+
+    return registry.method_names()
+
+
+def method_problem(name: object) -> str | None:
+    """Say what is wrong with a method's name, None when it is one."""
+    return None if name in method_names() else unknown_name("method", name, method_names())
+
+
+@functools.cache
+def method_options(name: str) -> type[BaseModel]:
+    """Return the model of everything that may stand below a method in a config."""
+    from lamm_cl.methods.registry import get_method
+
+    own = get_method(name).options
+    fields: dict[str, Any] = {
+        key: (info.annotation, info) for key, info in Training.model_fields.items() if key not in own.model_fields
+    }
+    return create_model(f"{name}_options", __base__=own, **fields)
+
+
+def resolved_method(name: str, options: Mapping[str, Any], backbone: str) -> dict[str, Any]:
+    """Return every option of a method with its value: those given, else the recipe's for this backbone."""
+    from lamm_cl.methods.registry import recipe_for
+
+    values = method_options(name).model_validate(options).model_dump(mode="json")
+    recipe = dataclasses.asdict(recipe_for(name, backbone))
+    return {key: recipe[key] if value is None and key in recipe else value for key, value in values.items()}
+
+
+# -- protocols and data --------------------------------------------------------------------------------------------
+
+
+def protocol_names() -> list[str]:
+    """Return the names of all protocols."""
+    from lamm_cl.streams.protocols import PROTOCOLS
+
+    return list(PROTOCOLS)
+
+
+@functools.cache
+def protocol_options(name: str) -> type[BaseModel]:
+    """Return the model of a protocol's options, read from the signature of what builds it."""
+    from lamm_cl.streams.protocols import find_protocol
+
+    build = find_protocol(name).build
+    hints = typing.get_type_hints(build)
+    fields: dict[str, Any] = {
+        parameter.name: (hints[parameter.name], parameter.default)
+        for parameter in inspect.signature(build).parameters.values()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    fields["evaluate"] = (str | list[str] | None, None)
+    return create_model(f"{name}_options", __config__=ConfigDict(extra="forbid", frozen=True), **fields)
+
+
+def resolved_protocol(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a protocol that differ from its defaults."""
+    return protocol_options(name).model_validate(options).model_dump(mode="json", exclude_defaults=True)
+
+
+def takes_all_datasets(protocol: str) -> bool:
+    """Whether one run of the protocol takes all data sets of a config; else each data set is a run of its own."""
+    from lamm_cl.streams.protocols import find_protocol
+
+    return find_protocol(protocol).at_least > 1
+
+
+def dataset_names() -> list[str]:
+    """Return the names of the catalogue."""
+    from lamm_cl.data.catalogue import CATALOGUE
+
+    return list(CATALOGUE)
+
+
+def dataset_name(name: str) -> str | None:
+    """Return the catalogue's name for any spelling of it, None for what it does not have."""
+    from lamm_cl.data.catalogue import find
+
+    try:
+        return find(name).name
+    except UsageError:
+        return None
+
+
+def own_data_problems(description: Mapping[str, Any]) -> list[str]:
+    """Say what is wrong with the description of one's own data, apart from the files."""
+    from lamm_cl.data.own_data import KEYS
+
+    texts = [unknown_name("key of a data set", key, KEYS) for key in description if key not in KEYS]
+    if ("folder" in description) == ("csv" in description):
+        texts.append("a data set of one's own needs either 'folder' or 'csv'.")
+    return texts
+
+
+# -- backbones -----------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def architectures() -> tuple[str, ...]:
+    """Return the names of open_clip's architectures, read from its folder of configs: importing it takes seconds."""
+    found = importlib.util.find_spec("open_clip")
+    folders = found.submodule_search_locations if found else None
+    names = {path.stem for folder in folders or () for path in (Path(folder) / "model_configs").glob("*.json")}
+    return tuple(sorted(names))
+
+
+def backbone_problem(name: str) -> str | None:
+    """Say what is wrong with a backbone's name, None when it can be one."""
+    plain = name.replace("/", "-")
+    head = name.rpartition("/")[0].replace("/", "-")
+    known = architectures()
+    if name == "tiny" or ":" in name or not known or plain in known or head in known:
+        return None
+    by_lower = {choice.lower(): choice for choice in (*known, "tiny")}
+    guess = by_lower.get(nearest(name, by_lower) or "")
+    hint = f" Did you mean {guess!r}?" if guess else ""
+    return (
+        f"unknown backbone {name!r}.{hint} It must be 'tiny' or one of the {len(known)} architectures that "
+        "`lamm-cl list backbones` shows, e.g. 'ViT-B-16-quickgelu' with pretrained: openai."
+    )

@@ -1,0 +1,90 @@
+"""What is wrong with a config: all of it at once, each with its place and the nearest right word."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from lamm_cl.errors import UsageError, nearest
+
+Key = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        key: Path of the key from the top of the file.
+        text: What is wrong and what would be right.
+    """
+
+    key: Key
+    text: str
+
+
+def dotted(key: Key) -> str:
+    """Write a key path as `--set` takes it: `("methods", "lamm", "lr")` -> `methods.lamm.lr`."""
+    return ".".join(map(str, key))
+
+
+def unknown_name(kind: str, name: object, choices: Iterable[str]) -> str:
+    """Say that a name is none of `choices`, with the nearest and, where they are few, all of them."""
+    names = sorted(choices)
+    guess = nearest(str(name), names)
+    hint = f" Did you mean {guess!r}?" if guess else ""
+    return f"unknown {kind} {str(name)!r}.{hint} Choices: {', '.join(names)}."
+
+
+def from_pydantic(error: ValidationError, prefix: Key, keys: Mapping[Key, Sequence[str]]) -> list[Problem]:
+    """Translate pydantic's findings.
+
+    Args:
+        error: What validation raised.
+        prefix: Key path of what was validated.
+        keys: For each place that takes named keys (relative to `prefix`), their names.
+    """
+    problems = []
+    for found in error.errors(include_url=False):
+        key: Key = tuple(found["loc"])
+        if found["type"] == "extra_forbidden":
+            text = unknown_name("key", key[-1], keys.get(key[:-1], ()))
+        elif found["type"] == "missing":
+            text = "is missing."
+        else:
+            text = f"{_plain(found)} (it says {_short(found.get('input'))})."
+        problems.append(Problem((*prefix, *key), text))
+    return problems
+
+
+def _plain(found: Mapping[str, Any]) -> str:
+    message = str(found["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ").rstrip(".")
+    return message.replace("Input should be", "should be").replace("a valid ", "a ")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def raise_all(source: str, problems: Sequence[Problem], place: Any) -> None:
+    """Raise one error that names every problem; do nothing when there is none.
+
+    Args:
+        source: The file's name.
+        problems: What is wrong.
+        place: Function from a key path to ("line 4" or the `--set` text, the key path as the file writes it).
+
+    Raises:
+        UsageError: When there is a problem.
+    """
+    if not problems:
+        return
+    lines = []
+    for problem in dict.fromkeys(problems):
+        where, key = place(problem.key)
+        lines.append(f"{where}, {dotted(key)}: {problem.text}" if key else f"{where}: {problem.text}")
+    if len(lines) == 1:
+        raise UsageError(f"{source}, {lines[0]}")
+    raise UsageError(f"{source} has {len(lines)} errors:\n  " + "\n  ".join(lines))

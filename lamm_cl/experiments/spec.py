@@ -1,0 +1,109 @@
+"""One run: everything that determines its result, and a name made of nothing else."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lamm_cl import __version__
+from lamm_cl.records.files import finite
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run of the grid.
+
+    Attributes:
+        experiment: The experiment it belongs to.
+        protocol: Name of the protocol.
+        protocol_options: Its options.
+        datasets: What the stream is made of: names, or mappings that describe one's own data.
+        dataset: What tables call that.
+        label: What tables call the method with these options.
+        method: The registered method.
+        options: Every option of method, recipe and strategy, defaults filled in.
+        backbone: Name of the CLIP.
+        pretrained: Tag or file of its weights; None for its own.
+        precision: Of the computation.
+        shots: Training images per class, or "full".
+        seed: Of data, order and initialisation, each by a name of its own.
+        device: "cpu" or "cuda": the kind, not which one.
+        threads: Of the computation.
+        evaluation: What is measured beside the accuracy matrix.
+    """
+
+    experiment: str
+    protocol: str
+    datasets: tuple[Any, ...]
+    dataset: str
+    label: str
+    method: str
+    backbone: str
+    shots: int | str
+    seed: int
+    protocol_options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    pretrained: str | None = None
+    precision: str = "fp32"
+    device: str = "cpu"
+    threads: int = 1
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+
+    def determines(self) -> dict[str, Any]:
+        """Return what the result depends on; names that only tables use are not part of it."""
+        return {
+            "protocol": {"name": self.protocol, **self.protocol_options},
+            "datasets": list(self.datasets),
+            "method": self.method,
+            "options": dict(self.options),
+            "backbone": {"name": self.backbone, "pretrained": self.pretrained, "precision": self.precision},
+            "shots": self.shots,
+            "seed": self.seed,
+            "device": self.device,
+            "threads": self.threads,
+            "evaluation": dict(self.evaluation),
+        }
+
+    @property
+    def run_id(self) -> str:
+        """Twelve hexadecimal digits of the digest of `determines()`, the same on every machine."""
+        text = json.dumps(finite(self.determines()), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def columns(self) -> dict[str, Any]:
+        """Return the run's columns of `runs.csv`."""
+        return {
+            "experiment": self.experiment,
+            "protocol": self.protocol,
+            "dataset": self.dataset,
+            "method": self.label,
+            "dialect": self.options.get("dialect"),
+            "backbone": self.backbone,
+            "pretrained": self.pretrained,
+            "shots": self.shots,
+            "seed": self.seed,
+        }
+
+    def __str__(self) -> str:
+        several = f" {self.pretrained}" if self.pretrained else ""
+        return f"{self.label} on {self.dataset}, {self.backbone}{several}, {self.shots} shots, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where runs work: nothing in it changes a result.
+
+    Attributes:
+        root: Directory of the data sets.
+        cache: Directory of cached image features; None for the default place, False for none.
+        loggers: Avalanche loggers by name, with their options.
+        checkpoint_minutes: How often a run saves its state inside an experience.
+        version: Of lamm_cl.
+    """
+
+    root: str | None = None
+    cache: str | bool | None = None
+    loggers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    checkpoint_minutes: float = 5.0
+    version: str = __version__

@@ -1,0 +1,188 @@
+"""Doing one run: alone, recorded whatever happens, and resumable."""
+
+import contextlib
+import datetime
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from lamm_cl.errors import UsageError
+from lamm_cl.experiments.origin import origin
+from lamm_cl.experiments.spec import Environment, RunSpec
+from lamm_cl.records import DONE, FAILED, ExperimentDirectory, Record
+from lamm_cl.records.files import disk_trouble
+
+Progress = Callable[[float, str], None]
+CHECKPOINT = "checkpoint.safetensors"
+
+
+class Stopped(Exception):  # noqa: N818 - it is no error
+    """Raised by a progress callback: leave the run as it was last saved."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run and where to do it.
+
+    Attributes:
+        spec: The run.
+        directory: The run's own directory, for its checkpoint and logs.
+        environment: Where data and caches are.
+        device: "cpu", "cuda:1", ...
+        progress: Called with the done fraction and a few words; may raise `Stopped` at a moment when all is saved.
+    """
+
+    spec: RunSpec
+    directory: Path
+    environment: Environment
+    device: str
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gave: rows as `lamm_cl.records.record` wants them, and further entries of the record."""
+
+    rows: Sequence[Sequence[Any]]
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Work(Protocol):
+    """What a worker does; made once a worker, so that it may keep what is dear to load."""
+
+    def check(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> None:
+        """Raise `UsageError` for what no run could survive: absent weights or data, impossible streams."""
+
+    def execute(self, job: Job) -> Result:
+        """Do a run from its last checkpoint, or from the start."""
+
+
+class TorchWork:
+    """The real work; torch is imported by the worker that does it."""
+
+    def __init__(self) -> None:
+        self._backbones: dict[Any, Any] = {}
+
+    def check(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> None:
+        """Load the backbones, read the data sets, and build what is built before training."""
+        from lamm_cl.experiments.preflight import check
+
+        check(specs, environment, device, self._backbones)
+
+    def execute(self, job: Job) -> Result:
+        """Train and evaluate."""
+        from lamm_cl.experiments.run_one import execute
+
+        return execute(job, self._backbones)
+
+
+Status = Literal["done", "failed", "elsewhere", "busy", "stopped", "disk", "memory"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended for the one who did it.
+
+    Attributes:
+        status: "done" and "failed" are recorded; "elsewhere": another command recorded it meanwhile; "busy": another
+            works on it; "stopped": saved for later; "disk", "memory": there was no room for it.
+        message: One line about it.
+        seconds: That it took.
+    """
+
+    status: Status
+    message: str = ""
+    seconds: float = 0.0
+
+
+def record_stamp(home: ExperimentDirectory, run_id: str) -> int | None:
+    """Return a number that changes whenever the run's record is written; None without one."""
+    try:
+        return (home.run(run_id) / "record.json").stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def perform(home: ExperimentDirectory, work: Work, job: Job, stamp: int | None) -> Outcome:
+    """Do a run unless another process does or did it, and record how it ended.
+
+    Args:
+        home: The experiment's directory.
+        work: Does the run.
+        job: The run.
+        stamp: `record_stamp` when the command began: a newer record is another command's and is left alone.
+    """
+    try:
+        with home.claim(job.spec.run_id) as mine:
+            if not mine:
+                return Outcome("busy")
+            if home.is_done(job.spec.run_id) or record_stamp(home, job.spec.run_id) != stamp:
+                return Outcome("elsewhere")
+            return _do(home, work, job)
+    except OSError as error:
+        trouble = disk_trouble(error)
+        if trouble is None:
+            raise
+        return Outcome("disk", trouble)
+
+
+def _do(home: ExperimentDirectory, work: Work, job: Job) -> Outcome:
+    started = datetime.datetime.now(datetime.UTC)
+    try:
+        result = work.execute(job)
+    except Stopped:
+        return Outcome("stopped")
+    except Exception as error:
+        trouble = disk_trouble(error)
+        if trouble is not None:
+            return Outcome("disk", trouble)
+        if _is_gpu_memory(error):
+            return Outcome("memory", str(error).splitlines()[0])
+        return record_failure(home, job.spec, error, started)
+    seconds = _since(started)
+    details = {**_details(job.spec, started, seconds), **result.details, "error": None}
+    home.write_record(Record(job.spec.run_id, DONE, job.spec.columns(), result.rows, details))
+    _forget_checkpoint(home, job.spec)
+    return Outcome("done", seconds=seconds)
+
+
+def record_failure(
+    home: ExperimentDirectory, spec: RunSpec, error: BaseException | str, started: datetime.datetime | None = None
+) -> Outcome:
+    """Write the record of a run that failed; the next command tries it again from its start."""
+    started = started or datetime.datetime.now(datetime.UTC)
+    if isinstance(error, str):
+        text = {"kind": "WorkerDied", "message": error, "traceback": ""}
+    else:
+        trace = "" if isinstance(error, UsageError) else "".join(traceback.format_exception(error))
+        text = {"kind": type(error).__name__, "message": str(error), "traceback": trace}
+    seconds = _since(started)
+    details = {**_details(spec, started, seconds), "error": text}
+    home.write_record(Record(spec.run_id, FAILED, spec.columns(), (), details))
+    _forget_checkpoint(home, spec)
+    first = (text["message"].strip() or text["kind"]).splitlines()[0]
+    return Outcome("failed", first if isinstance(error, str | UsageError) else f"{text['kind']}: {first}", seconds)
+
+
+def _since(moment: datetime.datetime) -> float:
+    return (datetime.datetime.now(datetime.UTC) - moment).total_seconds()
+
+
+def _details(spec: RunSpec, started: datetime.datetime, seconds: float) -> dict[str, Any]:
+    return {
+        "config": spec.determines(),
+        **origin(),
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": seconds,
+    }
+
+
+def _forget_checkpoint(home: ExperimentDirectory, spec: RunSpec) -> None:
+    with contextlib.suppress(OSError):
+        (home.run(spec.run_id) / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _is_gpu_memory(error: BaseException) -> bool:
+    return type(error).__name__ == "OutOfMemoryError" and type(error).__module__.startswith("torch")

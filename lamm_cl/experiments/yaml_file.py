@@ -1,0 +1,216 @@
+"""A YAML file that remembers on which line each key stands."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lamm_cl.errors import UsageError
+from lamm_cl.experiments.problems import Key, Problem
+
+_MOST_NODES = 100_000
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, with `1e-3` a number as in YAML 1.2."""
+
+
+_Loader.yaml_implicit_resolvers = {key: list(rules) for key, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+class Document:
+    """What a config file and the `--set` options say together.
+
+    Attributes:
+        name: How to call the file in messages.
+        data: The content: dicts, lists and plain values.
+        problems: What is wrong with it as YAML (keys given twice and the like).
+    """
+
+    def __init__(self, text: str, name: str) -> None:
+        """Read a text.
+
+        Raises:
+            UsageError: It is not YAML, or not a mapping of keys.
+        """
+        self.name = name
+        self.problems: list[Problem] = []
+        self._places: dict[Key, str] = {}
+        self._open: list[yaml.Node] = []
+        self._nodes = 0
+        data = self._parse(text)
+        if not isinstance(data, dict):
+            raise UsageError(f"{name}: a config is a mapping of keys (experiment, protocol, datasets, methods, ...).")
+        self.data: dict[str, Any] = data
+
+    @classmethod
+    def read(cls, path: Path) -> "Document":
+        """Read a file.
+
+        Raises:
+            UsageError: It cannot be read, is not text, or is not YAML.
+        """
+        try:
+            return cls(path.read_text(encoding="utf-8"), str(path))
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{path} is not a text file in UTF-8 (byte {error.start}).") from error
+        except FileNotFoundError as error:
+            raise UsageError(f"there is no config file {path}.") from error
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror}.") from error
+
+    def place(self, key: Key) -> tuple[str, Key]:
+        """Return where a key stands ("line 4") and its path as the file writes it.
+
+        Checked configs know lists where a file may say a single thing: their indices are passed over.
+        """
+        best: Key = ()
+        plain = tuple(part for part in key if not isinstance(part, int))
+        for path in (key, plain):
+            while path and path not in self._places:
+                path = path[:-1]
+            best = max(best, path, key=len)
+        missing = plain[len([part for part in best if not isinstance(part, int)]) :]
+        return self._places.get(best, "line 1"), (*best, *missing)
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def _parse(self, text: str) -> Any:
+        try:
+            loader = _Loader(text)
+            try:
+                node = loader.get_single_node()
+                return None if node is None else self._build(loader, node, ())
+            finally:
+                loader.dispose()
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            where = f", line {mark.line + 1}" if mark else ""
+            raise UsageError(f"{self.name}{where}: not YAML: {error.problem or error.context}.") from error
+        except (yaml.YAMLError, RecursionError, ValueError) as error:
+            raise UsageError(f"{self.name}: not YAML: {' '.join(str(error).split())}.") from error
+
+    def _build(self, loader: _Loader, node: yaml.Node, key: Key) -> Any:
+        self._places.setdefault(key, f"line {node.start_mark.line + 1}")
+        self._nodes += 1
+        if self._nodes > _MOST_NODES or any(node is parent for parent in self._open):
+            raise UsageError(f"{self.name}: its aliases (&, *) expand without end.")
+        self._open.append(node)
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(loader, node, key)
+            if isinstance(node, yaml.SequenceNode):
+                return [self._build(loader, item, (*key, index)) for index, item in enumerate(node.value)]
+        finally:
+            self._open.pop()
+        value = loader.construct_object(node)
+        if not isinstance(value, str | int | float | None):
+            self.problems.append(Problem(key, f"is read as a {type(value).__name__}; put it in quotes."))
+            return str(value)
+        return value
+
+    def _mapping(self, loader: _Loader, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
+        seen: dict[str, int] = {}
+        for name_node, _ in node.value:
+            if name_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            name, line = _name(loader, name_node), name_node.start_mark.line + 1
+            if name in seen:
+                text = f"is given twice, on lines {seen[name]} and {line}."
+                self.problems.append(Problem((*key, name), text))
+            seen.setdefault(name, line)
+        loader.flatten_mapping(node)
+        result = {}
+        for name_node, value in node.value:
+            name = _name(loader, name_node)
+            self._places[(*key, name)] = f"line {name_node.start_mark.line + 1}"
+            result[name] = self._build(loader, value, (*key, name))
+        return result
+
+    # -- --set -----------------------------------------------------------------------------------------------------
+
+    def set(self, assignment: str) -> None:
+        """Apply one `key=value`; the value is YAML, the key a dotted path.
+
+        Raises:
+            UsageError: It has no `=`, no key, a value that is not YAML, or leads through something without keys.
+        """
+        source = f"--set {assignment}"
+        name, equals, text = assignment.partition("=")
+        path = [part.strip() for part in name.split(".")]
+        if not equals or not all(path):
+            raise UsageError(f"{source}: write it as key=value, e.g. --set methods.lamm.lr=0.01.")
+        try:
+            value = yaml.load(text, Loader=_Loader)
+        except yaml.YAMLError as error:
+            raise UsageError(f"{source}: the value is not YAML.") from error
+        holder: Any = self.data
+        key: Key = ()
+        for part in path[:-1]:
+            holder = _enter(holder, part, source, key)
+            key = (*key, part)
+        _assign(holder, path[-1], value, source, key)
+        key = (*key, path[-1])
+        self._places = {place: line for place, line in self._places.items() if place[: len(key)] != key}
+        for length in range(1, len(key)):
+            self._places.setdefault(key[:length], source)
+        self._places[key] = source
+
+
+def _name(loader: _Loader, node: yaml.Node) -> str:
+    value = loader.construct_object(node, deep=True) if isinstance(node, yaml.ScalarNode) else node.tag
+    return value if isinstance(value, str) else str(node.value if isinstance(node, yaml.ScalarNode) else value)
+
+
+def _enter(holder: Any, part: str, source: str, key: Key) -> Any:
+    """Return what `part` holds, as something that has keys: a single name becomes a mapping with that name."""
+    if isinstance(holder, list):
+        return holder[_index(holder, part, source)]
+    if part == "methods":
+        holder[part] = as_methods(holder.get(part))
+    elif isinstance(holder.get(part), str):
+        holder[part] = {"name": holder[part]}
+    elif holder.get(part) is None:
+        if key == ("methods",) and part not in holder:
+            raise UsageError(f"{source}: this config has no method {part!r}; it has {', '.join(holder)}.")
+        holder[part] = {}
+    if not isinstance(holder[part], dict | list):
+        raise UsageError(f"{source}: {'.'.join(map(str, (*key, part)))} is {holder[part]!r} and has no keys below it.")
+    return holder[part]
+
+
+def _assign(holder: Any, part: str, value: Any, source: str, key: Key) -> None:
+    if isinstance(holder, list):
+        holder[_index(holder, part, source)] = value
+    else:
+        holder[part] = value
+
+
+def _index(holder: Sequence[Any], part: str, source: str) -> int:
+    if not part.isdigit() or int(part) >= len(holder):
+        raise UsageError(f"{source}: {part!r} is no position in a list of {len(holder)}; positions count from 0.")
+    return int(part)
+
+
+def as_methods(value: Any) -> Any:
+    """Return methods as a mapping from name to options, where a list or a single name was given."""
+    if isinstance(value, str):
+        return {value: {}}
+    if isinstance(value, list):
+        return dict(_named(value))
+    return {} if value is None else value
+
+
+def _named(items: list[Any]) -> Iterator[tuple[str, Any]]:
+    for item in items:
+        if isinstance(item, dict) and len(item) == 1:
+            yield next(iter(item.items()))
+        else:
+            yield str(item), {}

@@ -1,0 +1,72 @@
+"""A stand-in for training: quick, without torch, and able to go wrong in every way that the tests want.
+
+Worker processes import it by this name, so the folder must be on the path.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lamm_cl.errors import UsageError
+from lamm_cl.experiments.spec import Environment, RunSpec
+from lamm_cl.experiments.work import CHECKPOINT, Job, Result
+from lamm_cl.records.files import write_json
+
+
+@dataclass
+class FakeWork:
+    """Counts what it does in `diary` and misbehaves as `tricks` says for a method label."""
+
+    diary: Path
+    seconds: float = 0.0
+    steps: int = 3
+    tricks: Mapping[str, str] = field(default_factory=dict)
+    refuse: str = ""
+
+    def check(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> None:
+        if self.refuse:
+            raise UsageError(self.refuse)
+
+    def note(self, what: str) -> None:
+        with self.diary.open("a") as stream:
+            stream.write(f"{what} {os.getpid()}\n")
+
+    def execute(self, job: Job) -> Result:
+        spec = job.spec
+        self.note(f"start {spec.run_id}")
+        first = self._trick(spec)
+        saved = job.directory / CHECKPOINT
+        state = json.loads(saved.read_text()) if saved.exists() else {"step": 0, "value": first}
+        for step in range(state["step"], self.steps):
+            time.sleep(self.seconds / self.steps)
+            text = f"{state['value']} {step} {spec.run_id}"
+            state = {"step": step + 1, "value": int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 2**32}
+            write_json(saved, state)
+            job.progress((step + 1) / self.steps, f"step {step + 1}")
+        self.note(f"end {spec.run_id}")
+        rows = [
+            (1, "digits", space, "accuracy", state["value"] / part, 899)
+            for part, space in enumerate(("own", "seen", "all"), 1)
+        ]
+        return Result([*rows, (1, "", "", "seconds", time.monotonic(), None)], {"data": [{"name": spec.dataset}]})
+
+    def _trick(self, spec: RunSpec) -> float:
+        trick = self.tricks.get(spec.label, "")
+        times = self.diary.read_text().count(f"start {spec.run_id}")
+        if trick == "fail" or (trick == "fail once" and times == 1):
+            raise ValueError("the loss became NaN in step 3 (term kd)\nmore about it")
+        if trick == "die" or (trick == "die once" and times == 1):
+            print("about to die", flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if trick == "exit":
+            os._exit(3)
+        if trick == "full disk":
+            raise OSError(28, "No space left on device")
+        if trick == "gpu memory" and times == 1:
+            raise type("OutOfMemoryError", (RuntimeError,), {"__module__": "torch"})("CUDA out of memory. Tried")
+        return 0.5

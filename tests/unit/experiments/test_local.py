@@ -1,0 +1,167 @@
+"""The local executor, with work that takes no time and goes wrong on demand."""
+
+import io
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from lamm_cl.errors import UsageError
+from lamm_cl.experiments.config import read_config
+from lamm_cl.experiments.run import Request, run_experiment
+from lamm_cl.records import ExperimentDirectory, read_records
+
+pytestmark = pytest.mark.usefixtures("fake_path")
+
+
+@pytest.fixture
+def run(tmp_path: Path, write_config: Callable[..., Path]) -> Callable[..., Any]:
+    diary = tmp_path / "diary"
+    diary.touch()
+
+    def go(jobs: int = 1, out: str = "out", work: dict[str, Any] | None = None, **changes: Any) -> SimpleNamespace:
+        from lamm_cl_fake_work import FakeWork
+
+        text = io.StringIO()
+        request = Request(out=tmp_path / out, jobs=jobs, command=["lamm-cl", "run", "try it.yaml"])
+        request = Request(**{**vars(request), **changes.pop("request", {})})
+        config = read_config(write_config(**changes))
+        code = run_experiment(config, request, Console(file=text, width=200), partial(FakeWork, diary, **(work or {})))
+        return SimpleNamespace(code=code, text=text.getvalue(), diary=diary.read_text(), out=tmp_path / out)
+
+    return go
+
+
+def values(out: Path) -> list[str]:
+    return [line for line in (out / "runs.csv").read_text().splitlines() if ",seconds," not in line]
+
+
+def test_a_grid_runs_once_and_then_is_skipped(run: Callable[..., Any]) -> None:
+    first = run(jobs=2)
+    assert first.code == 0
+    assert "4 runs: 4 done now." in first.text
+    assert "[4/4] done" in first.text
+    assert len(values(first.out)) == 1 + 4 * 3
+    again = run(jobs=2)
+    assert "4 runs: 0 done now, 4 done before." in again.text
+    assert again.diary.count("start") == 4
+
+
+def test_the_table_does_not_depend_on_jobs_or_order(run: Callable[..., Any]) -> None:
+    one = run(jobs=1, out="one")
+    two = run(jobs=3, out="two", seeds=[2, 1], methods=["lamm", "zero_shot"])
+    assert values(one.out) == values(two.out)
+
+
+def test_a_failed_run_does_not_stop_the_others_and_is_tried_again(run: Callable[..., Any]) -> None:
+    first = run(work={"tricks": {"lamm": "fail once"}})
+    assert first.code == 1
+    assert "4 runs: 2 done now, 2 failed." in first.text
+    assert "failed: lamm on digits, tiny, 16 shots, seed 1: ValueError: the loss became NaN in step 3" in first.text
+    assert "Try the failed ones again with: lamm-cl run 'try it.yaml'" in first.text
+    assert (first.out / "runs.csv").read_text().count(",failed,") == 2
+    error = next(record for record in read_records(first.out) if record.status == "failed").details["error"]
+    assert error["message"] == "the loss became NaN in step 3 (term kd)\nmore about it"
+    assert "lamm_cl_fake_work.py" in error["traceback"]
+    second = run(work={"tricks": {"lamm": "fail once"}})
+    assert second.code == 0
+    assert "4 runs: 2 done now, 2 done before." in second.text
+    assert "failed" not in (first.out / "runs.csv").read_text()
+
+
+def test_a_worker_that_dies_is_replaced_and_its_run_tried_once_more(run: Callable[..., Any]) -> None:
+    result = run(jobs=2, work={"tricks": {"lamm": "die once"}})
+    assert result.code == 0
+    assert "killed by SIGKILL, perhaps for want of memory; it last said: about to die; trying once more" in result.text
+    assert result.diary.count("start") == 6
+
+
+def test_a_run_that_kills_its_worker_twice_has_failed(run: Callable[..., Any]) -> None:
+    result = run(work={"tricks": {"lamm": "exit"}}, seeds=[1])
+    assert result.code == 1
+    assert "2 runs: 1 done now, 1 failed." in result.text
+    assert "ended with code 3, twice." in result.text
+    assert result.diary.count("start") == 3
+
+
+def test_a_full_disk_stops_everything_and_keeps_what_was_done(run: Callable[..., Any]) -> None:
+    result = run(work={"tricks": {"lamm": "full disk"}})
+    assert result.code == 1
+    assert "4 runs: 2 done now, 2 left." in result.text
+    assert "No space left on device" in result.text
+    assert "failed" not in (result.out / "runs.csv").read_text()
+    assert run().code == 0
+    assert len(values(result.out)) == 1 + 4 * 3
+
+
+def test_fewer_runs_share_a_gpu_that_is_too_small(run: Callable[..., Any]) -> None:
+    result = run(jobs=2, work={"tricks": {"lamm": "gpu memory"}, "seconds": 0.3}, seeds=[1], methods=["lamm", "coop"])
+    assert result.code == 0
+    assert "cpu is too small for one more run at a time" in result.text
+    assert "2 runs: 2 done now." in result.text
+
+
+def test_what_no_run_could_survive_is_said_before_anything_is_written(run: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the weights are not here"):
+        run(work={"refuse": "the weights are not here"})
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_large_grid_asks_for_yes(run: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"expands to 4 runs, more than 3: add --yes"):
+        run(max_runs=3)
+    assert not (tmp_path / "out").exists()
+    assert run(max_runs=3, request={"yes": True}).code == 0
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"executor": "slurmm"}, "unknown executor 'slurmm'. Did you mean 'slurm'"),
+        ({"jobs": 0}, "--jobs 0: at least 1"),
+        ({"device": "gpu"}, "unknown device 'gpu'"),
+        ({"device": "cuda:99"}, "device 'cuda:99' is not on this machine"),
+        ({"out": Path("/dev/null/x")}, "cannot write in"),
+    ],
+)
+def test_wrong_requests(run: Callable[..., Any], request_: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        run(request=request_)
+    assert message in str(error.value)
+
+
+def test_another_experiments_directory_is_refused(run: Callable[..., Any]) -> None:
+    run()
+    with pytest.raises(UsageError, match=r"tiny: methods\.lamm\.lr was .* there and is 0\.5 here"):
+        run(methods={"zero_shot": None, "lamm": {"lr": 0.5}})
+    with pytest.raises(UsageError, match="holds the experiment 'try', not 'other'"):
+        run(experiment="other")
+    assert run(seeds=[1, 2, 3]).code == 0
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(run: Callable[..., Any], tmp_path: Path) -> None:
+    whole = run(out="whole")
+    other = run(out="other", seeds=[1])
+    home = ExperimentDirectory(other.out)
+    for record in read_records(other.out):
+        (home.run(record.run_id) / "record.json").unlink()
+        assert not (home.run(record.run_id) / "checkpoint.safetensors").exists()
+    assert values(run(out="other").out) == values(whole.out)
+
+
+def test_leftovers_of_killed_processes_do_not_matter(run: Callable[..., Any]) -> None:
+    first = run()
+    before = values(first.out)
+    one = next(iter((first.out / "runs").iterdir()))
+    (one / "record.json").write_text('{"half')
+    (one / ".record.json.1-a.tmp").write_text("half")
+    (one / "lock").touch()
+    (first.out / ".runs.csv.1-a.tmp").write_text("half")
+    assert run().code == 0
+    assert values(first.out) == before
+    assert sorted(path.name for path in one.iterdir()) == ["record.json"]
+    assert sorted(path.name for path in first.out.iterdir()) == ["experiment.json", "runs", "runs.csv"]
