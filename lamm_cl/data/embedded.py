@@ -4,7 +4,7 @@ import hashlib
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
-from lamm_cl.data.items import Item
+from lamm_cl.data.items import PARTS, Item
 from lamm_cl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -92,9 +92,10 @@ def _glyph(path: str, rest: str) -> "Image.Image":
 
     part, _, numbers = rest.partition("/")
     label, _, index = numbers.partition("/")
-    if part not in ("train", "val", "test") or not label.isdecimal() or not index.isdecimal():
-        raise UsageError(f"no embedded picture {path!r}: glyphs are called like 'glyphs/train/07/003'.")
-    return draw(part, int(label), int(index))
+    for known in PARTS:
+        if part == known and label.isdecimal() and index.isdecimal():
+            return draw(known, int(label), int(index))
+    raise UsageError(f"no embedded picture {path!r}: glyphs are called like 'glyphs/train/07/003'.")
 
 
 def _digit(index: str) -> "Image.Image":

@@ -20,6 +20,7 @@ def read_imagenet(folder: Path, images: str) -> tuple[Parts, tuple[str, ...]]:
     names = read_class_names(folder)
     train_folder, val_folder = Path(images) / "train", Path(images) / "val"
     train: tuple[Item, ...] = ()
+    _require(val_folder)
     ids = class_folders(val_folder)
     if train_folder.is_dir():
         train_ids = class_folders(train_folder)
@@ -41,6 +42,7 @@ def read_variant(folder: Path, images: str) -> tuple[Parts, tuple[str, ...]]:
     others do.
     """
     names = read_class_names(folder)
+    _require(Path(images))
     found = class_folders(Path(images))
     if all(name.isdecimal() for name in found):
         ids = list(names)
@@ -78,6 +80,13 @@ def read_class_names(folder: Path) -> ClassNames:
             raise UsageError(f"{path}, line {number}: expected a new WordNet id and a class name, found {line!r}.")
         names[wnid] = name
     return names
+
+
+def _require(folder: Path) -> None:
+    if not folder.is_dir():
+        raise UsageError(
+            f"{folder} does not exist: the images are missing. `lamm-cl data prepare` says how to get them."
+        )
 
 
 def _items(folder: Path, pairs: list[tuple[str, str]], names: ClassNames) -> tuple[Item, ...]:

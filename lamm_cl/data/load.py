@@ -66,8 +66,15 @@ def load_dataset(
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
-    """Return the folder of the data sets: `root`, else the environment's LAMM_CL_DATA, else `./data`."""
-    return Path(root or os.environ.get("LAMM_CL_DATA") or "data").expanduser().absolute()
+    """Return the folder of the data sets: `root`, else the environment's LAMM_CL_DATA, else `./data`.
+
+    Raises:
+        UsageError: it is a file.
+    """
+    folder = Path(root or os.environ.get("LAMM_CL_DATA") or "data").expanduser().absolute()
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"root {folder} is not a folder. Give the folder that holds the data sets' folders.")
+    return folder
 
 
 def require_images(dataset: Dataset) -> None:

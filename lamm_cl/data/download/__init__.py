@@ -1,0 +1,1 @@
+"""Fetching data sets: one injectable network function, resumable transfers, safe archives."""

@@ -1,0 +1,193 @@
+"""Where each data set's files come from, and where they go in CoOp's layout.
+
+Addresses and checksums of images are torchvision's, or the makers' own; split files and ImageNet's class names are the
+papers' on Google Drive (CoOp's DATASETS.md). No checksum is published for those and for some archives (md5 ""): a split
+file must list the papers' numbers of images instead, an archive must unpack.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file to fetch.
+
+    Attributes:
+        url: its address, or `drive:ID`.
+        file: what it is called in the data set's folder.
+        md5: its checksum, "" where none is published.
+        moves: for an archive, what goes where (see `archive.unpack`); it is removed afterwards.
+        by_hand: what a user can do when the address is dead.
+    """
+
+    url: str
+    file: str
+    md5: str = ""
+    moves: dict[str, str] = field(default_factory=dict)
+    by_hand: str = ""
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        """The paths, in the data set's folder, whose presence says that this file is not needed any more."""
+        return tuple(self.moves.values()) if self.moves else (self.file,)
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """Something that may not or cannot be fetched by a program: what to get, and what must be there then."""
+
+    text: str
+    makes: tuple[str, ...]
+
+
+VGG = "https://www.robots.ox.ac.uk/~vgg/data"
+HUB = "https://huggingface.co/datasets"
+BERKELEY = "https://people.eecs.berkeley.edu/~hendrycks"
+CLASS_NAMES = Source(
+    "drive:1-61f_ol79pViBFDG_IDlUQSwoLcn2XXF", "classnames.txt", by_hand="its lines are 'n01440764 tench' and so on"
+)
+
+SOURCES: dict[str, tuple[Source | ByHand, ...]] = {
+    "imagenet": (
+        CLASS_NAMES,
+        ByHand(
+            "Register at https://image-net.org and fetch ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and "
+            "ILSVRC2012_devkit_t12.tar.gz into {folder}/images. In Python, torchvision.datasets.ImageNet("
+            "'{folder}/images', split) with split 'train' and then 'val' unpacks them into train/ and val/, one folder "
+            "per WordNet id.",
+            ("images/train", "images/val"),
+        ),
+    ),
+    "caltech101": (
+        Source(
+            "https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip",
+            "caltech-101.zip",
+            "3138e1922a9193bfa496528edbbc45d0",
+            {"caltech-101/101_ObjectCategories.tar.gz!101_ObjectCategories": "101_ObjectCategories"},
+        ),
+        Source("drive:1hyarUivQE36mY6jSomru6Fjd-JzwcCzN", "split_zhou_Caltech101.json"),
+    ),
+    "oxford_pets": (
+        Source(
+            f"{VGG}/pets/data/images.tar.gz", "images.tar.gz", "5c4f3ee8e5d25df40f4fd59a7f44e54c", {"images": "images"}
+        ),
+        Source(
+            f"{VGG}/pets/data/annotations.tar.gz",
+            "annotations.tar.gz",
+            "95a8c909bbe2e81eed6a22bccdf3f68f",
+            {"annotations": "annotations"},
+        ),
+        Source("drive:1501r8Ber4nNKvmlFVQZ8SeUHTcdTTEqs", "split_zhou_OxfordPets.json"),
+    ),
+    "stanford_cars": (
+        Source("drive:1ObCFbaAgVu0I-k_Au-gIUcefirdAuizT", "split_zhou_StanfordCars.json"),
+        ByHand(
+            "Stanford took the images offline in 2023. Copies are named in "
+            "https://github.com/pytorch/vision/issues/7545; put cars_train/ (8,144 images, from cars_train.tgz, md5 065e5b463ae28d29e77c1b4b166cfe61) and cars_test/ "
+            "(8,041 images, from cars_test.tgz, md5 4ce7ebf6a94d07f1952d94dd34c4d501) into {folder}.",
+            ("cars_train", "cars_test"),
+        ),
+    ),
+    "oxford_flowers": (
+        Source(
+            f"{VGG}/flowers/102/102flowers.tgz", "102flowers.tgz", "52808999861908f626f3c1f4e79d11fa", {"jpg": "jpg"}
+        ),
+        Source(f"{VGG}/flowers/102/imagelabels.mat", "imagelabels.mat", "e0620be6f572b9609742df49c70aed4d"),
+        Source("drive:1AkcxCXeK_RCGCEC_GvmWxjcjaNhu-at0", "cat_to_name.json"),
+        Source("drive:1Pp0sRXzZFZq15zVOzKjKBu4A9i01nozT", "split_zhou_OxfordFlowers.json"),
+    ),
+    "food101": (
+        Source(
+            "https://data.vision.ee.ethz.ch/cvl/food-101.tar.gz",
+            "food-101.tar.gz",
+            "85eeb15f3717b99a5da872d97d918f87",
+            {"food-101/images": "images", "food-101/meta": "meta"},
+        ),
+        Source("drive:1QK0tGi096I0Ba6kggatX1ee6dJFIcEJl", "split_zhou_Food101.json"),
+    ),
+    "fgvc_aircraft": (
+        Source(
+            f"{VGG}/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz",
+            "fgvc-aircraft-2013b.tar.gz",
+            moves={
+                "fgvc-aircraft-2013b/data/images": "images",
+                "fgvc-aircraft-2013b/data/variants.txt": "variants.txt",
+                "fgvc-aircraft-2013b/data/images_variant_train.txt": "images_variant_train.txt",
+                "fgvc-aircraft-2013b/data/images_variant_val.txt": "images_variant_val.txt",
+                "fgvc-aircraft-2013b/data/images_variant_test.txt": "images_variant_test.txt",
+            },
+        ),
+    ),
+    "sun397": (
+        Source(
+            "http://vision.princeton.edu/projects/2010/SUN/SUN397.tar.gz",
+            "SUN397.tar.gz",
+            "8ca2778205c41d23104230ba66911c7a",
+            {"SUN397": "SUN397"},
+            by_hand="Princeton's address was reported dead in 2025. Any copy of SUN397.tar.gz with this md5 will do",
+        ),
+        Source("drive:1y2RD81BYuiyvebdN-JymPfyWYcd8_MUq", "split_zhou_SUN397.json"),
+    ),
+    "dtd": (
+        Source(
+            f"{VGG}/dtd/download/dtd-r1.0.1.tar.gz",
+            "dtd-r1.0.1.tar.gz",
+            "fff73e5086ae6bdbea199a49dfb8a4c1",
+            {"dtd/images": "images", "dtd/imdb": "imdb", "dtd/labels": "labels"},
+        ),
+        Source("drive:1u3_QfB467jqHgNXC00UIzbLZRQCg2S7x", "split_zhou_DescribableTextures.json"),
+    ),
+    "eurosat": (
+        Source(
+            f"{HUB}/torchgeo/eurosat/resolve/c877bcd43f099cd0196738f714544e355477f3fd/EuroSAT.zip",
+            "EuroSAT.zip",
+            "c8fa014336c82ac7804f0398fcb19387",
+            {"2750": "2750"},
+        ),
+        Source("drive:1Ip7yaCWFi0eaOFUGga0lUdVi_DDQth1o", "split_zhou_EuroSAT.json"),
+    ),
+    "ucf101": (
+        Source(
+            "drive:10Jqome3vtUA2keJkNanAiFpgbyC9Hc2O",
+            "UCF-101-midframes.zip",
+            moves={"UCF-101-midframes": "UCF-101-midframes"},
+            by_hand="or put the videos of https://www.crcv.ucf.edu/data/UCF101.php into {folder}/UCF-101 and run this "
+            "command again: it takes their middle frames (with ffmpeg)",
+        ),
+        Source("drive:1I0S0q91hJfsV9Gf4xDIjgDq4AqBNJb1y", "split_zhou_UCF101.json"),
+    ),
+    "imagenetv2": (
+        Source(
+            f"{HUB}/vaishaal/ImageNetV2/resolve/main/imagenetv2-matched-frequency.tar.gz",
+            "imagenetv2-matched-frequency.tar.gz",
+            moves={"imagenetv2-matched-frequency-format-val": "imagenetv2-matched-frequency-format-val"},
+        ),
+        CLASS_NAMES,
+    ),
+    "imagenet_sketch": (
+        Source(
+            f"{HUB}/songweig/imagenet_sketch/resolve/main/data/ImageNet-Sketch.zip",
+            "ImageNet-Sketch.zip",
+            moves={"sketch": "images"},
+        ),
+        CLASS_NAMES,
+    ),
+    "imagenet_a": (
+        Source(
+            f"{BERKELEY}/imagenet-a.tar",
+            "imagenet-a.tar",
+            "c3e55429088dc681f30d81f4726b6595",
+            {"imagenet-a": "imagenet-a"},
+        ),
+        CLASS_NAMES,
+    ),
+    "imagenet_r": (
+        Source(
+            f"{BERKELEY}/imagenet-r.tar",
+            "imagenet-r.tar",
+            "a61312130a589d0ca1a8fca1f2bd3337",
+            {"imagenet-r": "imagenet-r"},
+        ),
+        CLASS_NAMES,
+    ),
+}
