@@ -1,0 +1,78 @@
+"""The images of a stage and the loaders that cut them into mini-batches."""
+
+from typing import Any
+
+from avalanche.benchmarks.utils.utils import concat_datasets
+from avalanche.training.templates import SupervisedTemplate
+from torch.utils.data import DataLoader
+
+from lamm_cl.methods.recipe import Recipe
+from lamm_cl.seeds import seed_for
+from lamm_cl.strategies.loaders import EpochBatches, FeatureLoader
+from lamm_cl.strategies.pictures import Pictures
+from lamm_cl.strategies.settings import Settings
+
+
+class StageBatches(SupervisedTemplate):
+    """The part of `PromptStrategy` that knows data: regime, order of mini-batches, features instead of images."""
+
+    settings: Settings
+    recipe: Recipe
+    pictures: Pictures
+    dataloader: Any
+    trained: list[tuple[int, ...]]
+    _kept: list[Any]
+    _earlier: list[int]
+    _batches: EpochBatches
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+    @property
+    def stage(self) -> int:
+        """Number of the current or last training experience, from 1; 0 before the first."""
+        return len(self.trained)
+
+    def train_dataset_adaptation(self, **kwargs: Any) -> None:
+        """Choose the images of the stage: its own, those so far, or the whole stream's."""
+        super().train_dataset_adaptation(**kwargs)
+        if self.settings.regime == "cumulative":
+            if self._earlier:  # a restored run: its earlier experiences are known by number only
+                self._kept = [self.experience.origin_stream[number] for number in self._earlier]
+                self._earlier = []
+            self._kept.append(self.experience)
+        if self.settings.regime != "naive":
+            self.adapted_dataset = concat_datasets([e.dataset for e in self._kept]).train()
+
+    def make_train_dataloader(
+        self, shuffle: bool = True, drop_last: bool | None = None, num_workers: int = 0, **kwargs: Any
+    ) -> None:
+        """Make the loader of a stage: the order of its batches depends on (seed, stage, epoch) alone."""
+        # Workers that outlive an epoch would keep showing the views of the first one: no persistent_workers.
+        self._batches = EpochBatches(
+            len(self.adapted_dataset),
+            self.train_mb_size,
+            self._order_seed if shuffle else None,
+            drop_last=self.recipe.drop_last if drop_last is None else drop_last,
+        )
+        if self.pictures.serves(self.adapted_dataset):
+            self.dataloader = FeatureLoader(self.adapted_dataset, self.pictures.rows, self._batches, self.device)
+            return
+        self.dataloader = DataLoader(
+            self.adapted_dataset,
+            batch_sampler=self._batches,
+            collate_fn=self.adapted_dataset.collate_fn,
+            num_workers=num_workers,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def make_eval_dataloader(self, **kwargs: Any) -> None:
+        """Make the loader of an evaluation: features from the cache where there is one."""
+        if not self.pictures.serves(self.adapted_dataset):
+            super().make_eval_dataloader(**kwargs)
+            return
+        batches = EpochBatches(len(self.adapted_dataset), self.eval_mb_size, None, drop_last=False)
+        self.dataloader = FeatureLoader(self.adapted_dataset, self.pictures.rows, batches, self.device)
+
+    def _order_seed(self, epoch: int) -> int:
+        return seed_for("order", self.settings.seed, self.stage, epoch)

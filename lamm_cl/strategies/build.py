@@ -1,0 +1,91 @@
+"""From a method's name, a backbone and a benchmark to a strategy that is ready to train."""
+
+from typing import TYPE_CHECKING, Any
+
+from avalanche.evaluation.metrics import accuracy_metrics
+from avalanche.logging import BaseLogger
+from avalanche.training.plugins import EvaluationPlugin
+
+from lamm_cl.errors import UsageError
+from lamm_cl.methods.build import build_model
+from lamm_cl.strategies.choices import sort_options
+from lamm_cl.strategies.prompt_strategy import PromptStrategy
+from lamm_cl.strategies.settings import Settings
+
+if TYPE_CHECKING:
+    from lamm_cl.clip.backbone import ClipBackbone
+
+_AVALANCHE = ("plugins", "evaluator", "optimizer", "eval_every", "peval_mode")
+_STREAM = ("class_names", "templates", "shots", "cache_dir")
+
+
+class SilentLogger(BaseLogger):
+    """Logs nothing: results are read from what `train` and `eval` return."""
+
+
+def quiet_evaluator(*metrics: Any) -> Any:
+    """Return an evaluator that prints nothing: accuracy of each experience and stream, and `metrics`."""
+    return EvaluationPlugin(accuracy_metrics(experience=True, stream=True), *metrics, loggers=[SilentLogger()])
+
+
+def build_strategy(
+    method: str, backbone: "ClipBackbone", benchmark: Any, device: str = "cpu", **options: Any
+) -> PromptStrategy:
+    """Build the strategy of a method for a benchmark.
+
+    Args:
+        method: `lamm`, `coop`, `maple+lamm`, ... (`lamm-cl list methods`).
+        backbone: Frozen CLIP.
+        benchmark: One of `lamm_cl.streams`, or any Avalanche benchmark of images whose labels are columns (give
+            `class_names` then).
+        device: Where to train.
+        **options: Options of the method; parts of the recipe (`lr`, `epochs`, `batch_size`, ...); the fields of
+            `Settings`; Avalanche's `plugins`, `evaluator`, `optimizer`, `eval_every`, `peval_mode`; `class_names`,
+            `templates` and `shots` where the benchmark does not know them; `cache_dir`, a folder that keeps image
+            features for later runs (without it they are kept in memory).
+
+    Returns:
+        An Avalanche strategy. No label is learned yet: each experience adds its own.
+
+    Raises:
+        UsageError: For an unknown method or option, with the nearest match, or a value that cannot be.
+    """
+    chosen = sort_options(method, backbone.name, options, (*_AVALANCHE, *_STREAM))
+    rest = chosen.rest
+    names = rest.get("class_names") or getattr(benchmark, "class_names", None)
+    if names is None:
+        raise UsageError("the benchmark does not know its class names: pass class_names=[...], one per label.")
+    seed = chosen.settings.get("seed", 0)
+    model = build_model(
+        method,
+        backbone,
+        tuple(names),
+        shots=rest.get("shots") or getattr(benchmark, "shots", None) or 16,
+        learn=False,
+        seed=seed,
+        templates=rest.get("templates") or getattr(benchmark, "templates", None),
+        repeated_names=len(set(names)) < len(names) and hasattr(benchmark, "source"),
+        **chosen.method,
+    )
+    settings = {"source": getattr(benchmark, "source", None), **chosen.settings}
+    if settings["source"] is not None and not model.needs_images and "features" not in settings:
+        settings["features"] = feature_store(backbone, rest.get("cache_dir"))
+    return PromptStrategy(
+        model=model,
+        recipe=chosen.recipe,
+        device=device,
+        settings=Settings(**settings),
+        **{"evaluator": quiet_evaluator, **{name: rest[name] for name in _AVALANCHE if name in rest}},
+    )
+
+
+def feature_store(backbone: "ClipBackbone", cache_dir: str | None) -> Any:
+    """Return a store of image features in a folder, or in memory."""
+    from pathlib import Path
+
+    try:
+        from lamm_cl.clip.feature_cache import FeatureStore
+    except ModuleNotFoundError:
+        return None
+
+    return FeatureStore(backbone, None if cache_dir is None else Path(cache_dir))

@@ -1,0 +1,146 @@
+"""Stop and go on: what a strategy is, as tensors and a JSON-able dict, without pickle and without the backbone.
+
+A run that is stopped after any epoch and goes on from its checkpoint ends, on the CPU, bitwise where the
+uninterrupted run ends.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lamm_cl.errors import UsageError
+from lamm_cl.strategies.generators import generator_state, set_generator_state
+from lamm_cl.strategies.optimizer import momentum_of, options_of, set_momentum, set_options
+from lamm_cl.strategies.plugin_state import plugin_states, set_plugin_states
+
+if TYPE_CHECKING:
+    from lamm_cl.strategies.prompt_strategy import PromptStrategy
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A stage that was interrupted: what its next training call takes up."""
+
+    tensors: Mapping[str, Tensor]
+    state: Mapping[str, Any]
+
+    def check(self, own: tuple[int, ...]) -> None:
+        """Refuse an experience that is not the interrupted one.
+
+        Raises:
+            UsageError: When its classes differ.
+        """
+        expected = tuple(self.state["trained"][-1])
+        if own != expected:
+            raise UsageError(
+                f"the checkpoint is inside a stage with the classes {list(expected)}, "
+                f"but the experience has {list(own)}. Resume with the experience that was interrupted."
+            )
+
+    def apply(self, strategy: "PromptStrategy") -> None:
+        """Set what the start of a stage has reset: momentum, clock, metrics, plugins."""
+        set_momentum(strategy.optimizer, strategy.model, _under("optimizer", self.tensors))
+        _set_progress(strategy, self.state)
+        strategy._pending = None
+
+
+def take(strategy: "PromptStrategy") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and the JSON-able rest of a strategy; see `PromptStrategy.checkpoint`."""
+    inside = strategy.experience is not None
+    generators, rest = generator_state()
+    tensors = {f"model/{name}": value for name, value in strategy.model.state_dict().items()}
+    tensors |= {f"generators/{name}": value for name, value in generators.items()}
+    if inside:
+        momentum = momentum_of(strategy.optimizer, strategy.model)
+        tensors |= {f"optimizer/{name}": value for name, value in momentum.items()}
+    state = {
+        "format": FORMAT,
+        **_identity(strategy),
+        "trained": [list(own) for own in strategy.trained],
+        "epoch": strategy.clock.train_exp_epochs if inside else None,
+        "kept": [e.current_experience for e in strategy._kept if not (inside and e is strategy.experience)],
+        "clock": dict(vars(strategy.clock)),
+        "last_metrics": _numbers(strategy.evaluator.last_metric_results),
+        "all_metrics": {
+            name: [[int(x) for x in xs], [_number(value) for value in values]]
+            for name, (xs, values) in strategy.evaluator.all_metric_results.items()
+        },
+        "plugins": plugin_states(strategy, inside=inside),
+        "optimizer": options_of(strategy.optimizer),
+        "scaler": strategy.precision.scaler.state_dict(),
+        "generators": rest,
+    }
+    return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, state
+
+
+def put(strategy: "PromptStrategy", tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Set what `take` returned; see `PromptStrategy.restore`."""
+    if strategy.stage:
+        raise UsageError("restore() wants a strategy that has not trained yet: build a new one.")
+    _check_identity(strategy, state)
+    strategy._earlier = list(state["kept"])
+    for own in state["trained"]:
+        strategy.trained.append(tuple(own))
+        strategy.model.learn_classes(own)
+    strategy.model.to(strategy.device)
+    learned = _under("model", tensors)
+    expected = strategy.model.state_dict()
+    if {k: v.shape for k, v in learned.items()} != {k: v.shape for k, v in expected.items()}:
+        odd = sorted(set(learned) ^ set(expected)) or sorted(
+            k for k in learned if learned[k].shape != expected[k].shape
+        )
+        raise UsageError(f"the checkpoint's tensors do not fit the model: {', '.join(odd[:5])}.")
+    strategy.model.load_state_dict(learned)
+    set_generator_state(_under("generators", tensors), state["generators"])
+    _set_progress(strategy, state)
+    if state["epoch"] is not None:
+        strategy._pending = Pending(dict(tensors), dict(state))
+
+
+def _identity(strategy: "PromptStrategy") -> dict[str, Any]:
+    names = list(strategy.model.class_names)
+    return {"method": str(strategy.model.method), "class_names": names, "regime": strategy.settings.regime}
+
+
+def _check_identity(strategy: "PromptStrategy", state: Mapping[str, Any]) -> None:
+    if state.get("format") != FORMAT:
+        raise UsageError(f"the checkpoint has format {state.get('format')!r}; this version reads {FORMAT}.")
+    for key, here in _identity(strategy).items():
+        if state[key] != here:
+            raise UsageError(f"the checkpoint was taken with {key} {state[key]!r}, the strategy has {here!r}.")
+
+
+def _set_progress(strategy: "PromptStrategy", state: Mapping[str, Any]) -> None:
+    for name, count in state["clock"].items():
+        setattr(strategy.clock, name, count)
+    evaluator = strategy.evaluator
+    evaluator.last_metric_results.clear()
+    evaluator.last_metric_results.update(state["last_metrics"])
+    evaluator.all_metric_results.clear()
+    for name, (xs, values) in state["all_metrics"].items():
+        evaluator.all_metric_results[name] = (list(xs), list(values))
+    set_plugin_states(strategy, state["plugins"])
+    set_options(strategy.optimizer, state["optimizer"])
+    strategy.precision.scaler.load_state_dict(state["scaler"])
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    start = prefix + "/"
+    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _number(value) for name, value in values.items()}
+
+
+def _number(value: Any) -> Any:
+    """Return a metric's value as JSON knows it; what is no number or text (a figure, say) becomes None."""
+    if isinstance(value, torch.Tensor | np.generic | np.ndarray):
+        return value.tolist()
+    return value if isinstance(value, bool | int | float | str) else None

@@ -1,0 +1,84 @@
+"""A fresh optimizer for every stage, over exactly what trains."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+
+from lamm_cl.errors import UsageError
+from lamm_cl.methods.recipe import Recipe
+
+
+def trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """Return the parameters that train, with their names."""
+    return [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+
+
+def choose_optimizer(given: Optimizer | None, schedulers: Sequence[Any]) -> Optimizer | None:
+    """Return the optimizer that the user made: given, or the one that a learning rate scheduler was made for.
+
+    Raises:
+        UsageError: When it has several parameter groups, or a scheduler belongs to another optimizer.
+    """
+    for scheduler in schedulers:
+        if given is None:
+            given = scheduler.optimizer
+        elif scheduler.optimizer is not given:
+            raise UsageError(
+                "a learning rate scheduler belongs to another optimizer than the strategy's. "
+                "Make it for the optimizer that you pass as optimizer=..., or for strategy.optimizer."
+            )
+    if given is not None and len(given.param_groups) != 1:
+        raise UsageError(
+            f"the optimizer has {len(given.param_groups)} parameter groups; a prompt strategy fills exactly one."
+        )
+    return given
+
+
+def recipe_optimizer(recipe: Recipe, device: torch.device) -> SGD:
+    """Return SGD as a recipe wants it, still without parameters to train."""
+    return SGD(
+        [nn.Parameter(torch.empty(0, device=device))],  # an empty list is refused
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        fused=device.type == "cuda",  # with fp16, the other kernels wait for the device in every step
+    )
+
+
+def restart(optimizer: Optimizer, model: nn.Module) -> None:
+    """Forget momentum and take exactly the parameters of `model` that train."""
+    optimizer.state.clear()
+    optimizer.param_groups[0]["params"] = [p for _, p in trainable(model)]
+
+
+def momentum_of(optimizer: Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """Return the state tensors of the optimizer as `<state name>/<parameter name>`."""
+    tensors = {}
+    for name, parameter in trainable(model):
+        for key, value in optimizer.state.get(parameter, {}).items():
+            if value is not None:
+                tensors[f"{key}/{name}"] = torch.as_tensor(value)
+    return tensors
+
+
+def set_momentum(optimizer: Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Set what `momentum_of` returned."""
+    parameters = dict(trainable(model))
+    for key, value in tensors.items():
+        state, name = key.split("/", 1)
+        place = parameters[name].device if value.dim() else value.device
+        optimizer.state[parameters[name]][state] = value.clone().to(place)
+
+
+def options_of(optimizer: Optimizer) -> dict[str, Any]:
+    """Return the numbers that steer the optimizer now (lr, momentum, a scheduler's initial_lr, ...)."""
+    group = optimizer.param_groups[0]
+    return {name: value for name, value in group.items() if isinstance(value, bool | int | float)}
+
+
+def set_options(optimizer: Optimizer, options: dict[str, Any]) -> None:
+    """Set what `options_of` returned."""
+    optimizer.param_groups[0].update(options)

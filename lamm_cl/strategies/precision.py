@@ -1,0 +1,39 @@
+"""Automatic mixed precision: the frozen towers in half precision, prompts, scale and loss in fp32."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Precision:
+    """What a strategy computes in.
+
+    fp16 has too few exponents for small gradients: its loss is scaled up before the backward pass and the
+    gradients are scaled back before the step. The other precisions pass everything through.
+    """
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        self.name = name
+        self._device = device.type
+        self._dtype = PRECISIONS[name]
+        # torch starts at 2**16, which overflows in the first steps of a run that may have few: they would be skipped.
+        self.scaler: Any = torch.amp.GradScaler(self._device, init_scale=2.0**12, enabled=name == "fp16")
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context in which forward pass and loss are computed."""
+        if self._dtype is None:
+            return nullcontext()
+        return torch.autocast(self._device, dtype=self._dtype)
+
+    def backward(self, loss: Tensor, *, retain_graph: bool = False) -> None:
+        """Run the backward pass of a scalar loss."""
+        self.scaler.scale(loss).backward(retain_graph=retain_graph)
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Let the optimizer step, with gradients at their true scale."""
+        self.scaler.step(optimizer)
+        self.scaler.update()

@@ -1,0 +1,292 @@
+"""The Avalanche strategy that trains a prompted CLIP over a stream.
+
+Three rules make it compose with Avalanche's plugins: the classes that train are those of the adapted data set (so
+cumulative and joint training grow what they see); the output has a column for every class of the stream, and only
+the loss knows the label space; and the frozen backbone is out of reach of whatever copies, saves or optimises the
+model. README.md beside this file explains why.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from avalanche.training.plugins.evaluation import default_evaluator
+from torch import Tensor, nn
+
+from lamm_cl.errors import UsageError
+from lamm_cl.methods.recipe import Recipe, lr_at
+from lamm_cl.seeds import seed_for
+from lamm_cl.strategies import checkpoint
+from lamm_cl.strategies.batches import StageBatches
+from lamm_cl.strategies.device import usable_device
+from lamm_cl.strategies.generators import preserved_generators, seed_generators
+from lamm_cl.strategies.guard import PENALTY, LossGuard
+from lamm_cl.strategies.label_space import LabelSpaceLoss, columns_of, spread
+from lamm_cl.strategies.optimizer import choose_optimizer, recipe_optimizer, restart, trainable
+from lamm_cl.strategies.pictures import Pictures
+from lamm_cl.strategies.plugins import (
+    check_plugins,
+    check_something_trains,
+    read_all_columns,
+    remembered,
+    schedulers,
+    slim_batches,
+)
+from lamm_cl.strategies.precision import Precision
+from lamm_cl.strategies.settings import Settings
+
+
+class PromptStrategy(StageBatches):
+    """Trains a `PromptedCLIP` on each experience and keeps what earlier ones learned.
+
+    When an experience starts, the labels of its classes become trainable, all older ones are frozen, and a fresh
+    optimizer takes exactly the parameters that train. The learning rate follows the recipe, unless an
+    `LRSchedulerPlugin` or an own `optimizer` is given.
+
+    Attributes:
+        stage: Number of the current or last training experience, from 1; 0 before the first.
+        trained: One tuple of class ids per stage: those that trained in it.
+        columns: Label space of the current stage.
+        loss_terms: Terms of the last mini-batch's loss by name, detached scalars.
+    """
+
+    optimizer: torch.optim.Optimizer
+    _stop_training: bool
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        recipe: Recipe,
+        device: str | torch.device = "cpu",
+        plugins: Iterable[Any] | None = None,
+        evaluator: Any = default_evaluator,
+        optimizer: torch.optim.Optimizer | None = None,
+        settings: Settings | None = None,
+        **periodic: Any,
+    ) -> None:
+        """Make a strategy.
+
+        Args:
+            model: A `PromptedCLIP` with a column for every class of the stream.
+            recipe: Learning rate, epochs, mini-batch size and schedule.
+            device: Where to train; the backbone moves there too.
+            plugins: Avalanche plugins.
+            evaluator: Avalanche's evaluation plugin, or what makes one.
+            optimizer: One of your own; its parameters are replaced when a stage starts, its options stay.
+            settings: Everything else that can be chosen.
+            **periodic: Avalanche's `eval_every` and `peval_mode`.
+
+        Raises:
+            UsageError: For a device that is not there, or a plugin that is known to fail.
+        """
+        self.settings = settings or Settings()
+        self.recipe = recipe
+        self._given_optimizer = optimizer
+        listed = list(plugins or ())
+        check_plugins(listed)
+        place = usable_device(device)
+        optimizer = choose_optimizer(optimizer, schedulers(listed)) or recipe_optimizer(recipe, place)
+        super().__init__(
+            model=model,
+            optimizer=optimizer,
+            criterion=LabelSpaceLoss(),
+            train_mb_size=recipe.batch_size,
+            train_epochs=recipe.epochs,
+            eval_mb_size=self.settings.eval_mb_size,
+            device=place,
+            plugins=listed,
+            evaluator=evaluator,
+            **periodic,
+        )
+        self.trained = []
+        self.columns: tuple[int, ...] = tuple(range(self.n_columns))
+        self.loss_terms: dict[str, Tensor] = {}
+        self.precision = Precision(self.settings.precision, place)
+        self.guard = LossGuard(place)
+        features = None if model.needs_images else self.settings.features
+        self.pictures = Pictures(self.settings.source, features, model.backbone)
+        self._computed: tuple[int, ...] | None = None
+        self._kept: list[Any] = []  # experiences of cumulative and joint training
+        self._earlier: list[int] = []
+        self._pending: checkpoint.Pending | None = None
+        model.backbone.to(place)
+        self.model.to(place)
+
+    @property
+    def n_columns(self) -> int:
+        """Number of classes of the stream."""
+        return len(self.model.class_names)
+
+    @property
+    def seen_classes(self) -> tuple[int, ...]:
+        """Ids of all classes that have trained in some stage."""
+        return tuple(sorted({c for own in self.trained for c in own}))
+
+    # -- a stage -------------------------------------------------------------------------------------------
+
+    def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """Train on an experience, or on each of a stream; see Avalanche.
+
+        The global random generators are seeded for the plugins that draw from them, and given back as they were.
+
+        Returns:
+            The last value of every metric.
+
+        Raises:
+            UsageError: For a plugin that is known to fail, or a second call of joint training.
+            NonFiniteLossError: When the loss becomes NaN or infinite.
+        """
+        check_plugins(self.plugins)
+        slim_batches(self.plugins)
+        if self.settings.regime == "joint":
+            self._kept = list(experiences) if isinstance(experiences, Iterable) else [experiences]
+            if self.stage and self._pending is None:
+                raise UsageError("joint training happens once: call train(stream) with the whole stream.")
+            experiences, eval_streams = self._kept[:1], eval_streams or [self._kept]
+        with preserved_generators(), self.pictures.shown(0):
+            return super().train(experiences, eval_streams, **kwargs)  # type: ignore[no-any-return]
+
+    def resume_training(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """Go on with a stage whose checkpoint was restored after some of its epochs.
+
+        Raises:
+            UsageError: When no such checkpoint was restored, or it belongs to other classes.
+        """
+        if self._pending is None:
+            raise UsageError("nothing to resume: restore() a checkpoint that was taken inside a stage first.")
+        return self.train(experiences, eval_streams, **kwargs)
+
+    def eval(self, experiences: Any, **kwargs: Any) -> dict[str, Any]:
+        """Evaluate on an experience or a stream, in the evaluation transform; see Avalanche."""
+        with self.pictures.shown(None):
+            return super().eval(experiences, **kwargs)  # type: ignore[no-any-return]
+
+    def model_adaptation(self, model: Any = None) -> Any:
+        """Do nothing: evaluation asks for this with classes that no stage has trained yet."""
+        return self.model if model is None else model
+
+    def check_model_and_optimizer(self, **kwargs: Any) -> None:
+        """Grow: the classes of the adapted data set become trainable, and a fresh optimizer takes them."""
+        own = tuple(sorted({int(y) for y in self.adapted_dataset.targets.uniques}))
+        if own and own[-1] >= self.n_columns:
+            raise UsageError(
+                f"the experience holds class {own[-1]}, but the model was built with {self.n_columns} class names."
+            )
+        if self._pending is None:
+            self.trained.append(own)
+        else:
+            self._pending.check(own)
+        self.model.learn_classes(own)
+        after = self.settings.freeze_context_after
+        if after is not None and self.stage > after:
+            self.model.freeze_context()
+        self.model.to(self.device)
+        # One object serves all stages, so that a scheduler made for it stays attached.
+        self.optimizer = choose_optimizer(self._given_optimizer, schedulers(self.plugins)) or self.optimizer
+        restart(self.optimizer, self.model)
+
+    def _before_training_exp(self, **kwargs: Any) -> None:
+        seed_generators(seed_for("plugins", self.settings.seed, self.clock.train_exp_counter))
+        super()._before_training_exp(**kwargs)
+        # A plugin may have put other parameters in (FromScratchTraining) or another loader (Replay).
+        self.optimizer.param_groups[0]["params"] = [p for _, p in trainable(self.model)]
+        rehearses = getattr(self.dataloader, "batch_sampler", None) is not self._batches
+        space = "seen" if rehearses and self.settings.label_space == "own" else self.settings.label_space
+        own = self.trained[-1]
+        self.columns = columns_of(space, own, self.seen_classes, self.n_columns)
+        self._criterion.restrict(self.columns, (*self.columns, *self.seen_classes), self.n_columns)
+        everything = rehearses or read_all_columns(self.plugins)
+        self._computed = None if everything else self.columns
+        if self._pending is not None:
+            self._pending.apply(self)
+
+    def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
+        if not trainable(self.model):
+            check_something_trains(self.plugins, self.stage)
+            return
+        for _ in range(self.clock.train_exp_epochs, self.train_epochs):
+            self._before_training_epoch(**kwargs)
+            if self._stop_training:
+                self._stop_training = False
+                break
+            self.training_epoch(**kwargs)
+            self._after_training_epoch(**kwargs)
+
+    def _before_training_epoch(self, **kwargs: Any) -> None:
+        epoch = self.clock.train_exp_epochs
+        seed_generators(seed_for("plugins", self.settings.seed, self.stage, epoch))
+        self._batches.epoch = epoch
+        self.pictures.show(epoch)
+        if self.pictures.serves(self.adapted_dataset):
+            self.pictures.prepare([*self.adapted_dataset.index, *remembered(self.plugins)])
+        if self._given_optimizer is None and not schedulers(self.plugins):
+            for group in self.optimizer.param_groups:
+                group["lr"] = lr_at(replace(self.recipe, epochs=self.train_epochs), epoch)
+        super()._before_training_epoch(**kwargs)
+
+    def _after_training_epoch(self, **kwargs: Any) -> None:
+        self.guard.flush()
+        super()._after_training_epoch(**kwargs)
+        if self.settings.on_epoch_end is not None:
+            self.settings.on_epoch_end(self)
+
+    # -- a step --------------------------------------------------------------------------------------------
+
+    def forward(self) -> Tensor:
+        """Return the logits (batch, n_columns); -inf in columns that nobody reads while training."""
+        columns = self._computed if self.is_training else None
+        with self.precision.autocast():
+            self.output = self.model.output(self.mb_x, columns)
+        return spread(self.output.logits, columns, self.n_columns)
+
+    def criterion(self) -> Tensor:
+        """Return the loss: the method's objective while training, cross-entropy otherwise; both in the label space."""
+        if not self.is_training:
+            columns = columns_of(
+                self.settings.label_space, self.adapted_dataset.targets.uniques, self.seen_classes, self.n_columns
+            )
+            loss = LabelSpaceLoss()
+            loss.restrict(columns, columns, self.n_columns)
+            return loss(self.mb_output.float(), self.mb_y)
+        terms: dict[str, Tensor]
+        with self.precision.autocast():
+            terms = self.model.objective(self.output, self.mb_y, self.columns)
+        self.loss_terms = {name: value.detach() for name, value in terms.items()}
+        return terms["total"]
+
+    def backward(self) -> None:
+        """Run the backward pass, after a look at the loss with all that plugins added."""
+        self.guard.see(self.clock.train_iterations + 1, {**self.loss_terms, PENALTY: self.loss})
+        self.precision.backward(self.loss.squeeze(), retain_graph=self.retain_graph)
+
+    def optimizer_step(self) -> None:
+        """Let the optimizer step."""
+        self.precision.step(self.optimizer)
+
+    def _make_empty_loss(self) -> Tensor:
+        parameter = next(self.model.parameters(), None)
+        return torch.zeros(1, device=self.device, dtype=None if parameter is None else parameter.dtype)
+
+    # -- checkpoints ---------------------------------------------------------------------------------------
+
+    def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return all that is needed to go on from here: tensors, and a JSON-able dict.
+
+        May be called between stages, and by `on_epoch_end` inside one. The backbone is not part of it.
+
+        Raises:
+            UsageError: When a plugin holds a state that is not known how to save.
+        """
+        return checkpoint.take(self)
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Take up a checkpoint in a strategy that was just built in the same way.
+
+        A checkpoint from inside a stage is completed by `resume_training(experience)`.
+
+        Raises:
+            UsageError: When the strategy has trained already, or was built in another way.
+        """
+        checkpoint.put(self, tensors, state)

@@ -1,0 +1,215 @@
+"""The small parts of a strategy, each alone."""
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lamm_cl.errors import UsageError
+from lamm_cl.strategies.generators import (
+    generator_state,
+    preserved_generators,
+    seed_generators,
+    set_generator_state,
+)
+from lamm_cl.strategies.guard import PENALTY, LossGuard, NonFiniteLossError
+from lamm_cl.strategies.label_space import LabelSpaceLoss, columns_of, spread
+from lamm_cl.strategies.loaders import EpochBatches, FeatureLoader
+from lamm_cl.strategies.pictures import Pictures
+from lamm_cl.strategies.precision import Precision
+from lamm_cl.strategies.settings import Settings
+
+
+class TestLabelSpace:
+    def test_columns(self) -> None:
+        assert columns_of("own", {3, 1}, {0}, 5) == (1, 3)
+        assert columns_of("seen", {3, 1}, {0, 1}, 5) == (0, 1, 3)
+        assert columns_of("all", {3}, (), 3) == (0, 1, 2)
+
+    def test_spread_puts_logits_at_their_columns(self) -> None:
+        full = spread(torch.tensor([[1.0, 2.0]]), (3, 1), 4)
+        assert full.tolist() == [[-torch.inf, 2.0, -torch.inf, 1.0]]
+        logits = torch.rand(2, 4)
+        assert spread(logits, None, 4) is logits
+
+    def test_loss_of_an_image_of_the_space(self) -> None:
+        loss, logits = LabelSpaceLoss(), torch.randn(3, 5)
+        labels = torch.tensor([1, 3, 3])
+        assert torch.equal(loss(logits, labels), F.cross_entropy(logits, labels))
+        loss.restrict((1, 3), (0, 1, 3), 5)
+        expected = F.cross_entropy(logits[:, [1, 3]], torch.tensor([0, 1, 1]))
+        assert torch.allclose(loss(logits, labels), expected)
+
+    def test_a_remembered_image_competes_among_the_wider_columns(self) -> None:
+        loss, logits = LabelSpaceLoss(), torch.randn(2, 5, requires_grad=True)
+        loss.restrict((1, 3), (0, 1, 3), 5)
+        value = loss(logits, torch.tensor([0, 3]))
+        wide = F.cross_entropy(logits[:1, [0, 1, 3]], torch.tensor([0]))
+        narrow = F.cross_entropy(logits[1:, [1, 3]], torch.tensor([1]))
+        assert torch.allclose(value, (wide + narrow) / 2)
+        value.backward()
+        assert logits.grad is not None
+        assert torch.isfinite(logits.grad).all()
+
+
+class TestGuard:
+    def terms(self, **values: float) -> dict[str, Tensor]:
+        return {name: torch.tensor(value, requires_grad=True) for name, value in values.items()}
+
+    def test_names_the_term_and_the_step_at_once_on_the_cpu(self) -> None:
+        guard = LossGuard(torch.device("cpu"))
+        guard.see(1, self.terms(ce=1.0, total=1.0))
+        with pytest.raises(NonFiniteLossError, match=r"term 'wc' became nan at training step 2 "):
+            guard.see(2, self.terms(ce=1.0, total=float("nan"), wc=float("nan")))
+        with pytest.raises(NonFiniteLossError, match=r"\"plugins' penalties\" became inf"):
+            guard.see(3, {**self.terms(ce=1.0, total=1.0), PENALTY: torch.tensor([float("inf")])})
+
+    def test_remembers_the_first_bad_step_elsewhere(self) -> None:
+        guard = LossGuard(torch.device("cpu"))
+        guard._at_once = False  # what a CUDA device does, with tensors of the CPU
+        guard.see(1, self.terms(ce=1.0, kd=1.0, total=1.0))
+        guard.see(2, self.terms(ce=1.0, kd=float("inf"), total=float("inf")))
+        guard.see(3, self.terms(ce=float("nan"), kd=1.0, total=float("nan")))
+        with pytest.raises(NonFiniteLossError, match="'kd' became NaN or infinite at training step 2 "):
+            guard.flush()
+        guard.flush()
+
+
+class TestBatches:
+    def test_order_depends_on_the_epoch_alone(self) -> None:
+        def batches(epoch: int) -> list[list[int]]:
+            sampler = EpochBatches(10, 4, lambda e: e, drop_last=False)
+            sampler.epoch = epoch
+            return list(sampler)
+
+        assert batches(1) == batches(1)
+        assert batches(1) != batches(2)
+        assert sorted(i for batch in batches(1) for i in batch) == list(range(10))
+
+    @pytest.mark.parametrize(("n", "sizes"), [(10, [4, 4]), (3, [3]), (4, [4]), (8, [4, 4])])
+    def test_drops_the_last_only_where_there_is_a_full_one(self, n: int, sizes: list[int]) -> None:
+        sampler = EpochBatches(n, 4, None, drop_last=True)
+        assert [len(batch) for batch in sampler] == sizes
+        assert len(sampler) == len(sizes)
+
+
+class Source:
+    """Stands for `ImageSource`: features are (index, epoch)."""
+
+    def __init__(self) -> None:
+        self.epoch: int | None = None
+        self.features: Any = None
+        self.calls: list[Any] = []
+
+    def set_backbone(self, backbone: Any) -> None:
+        self.calls.append(("backbone", backbone))
+
+    def use_features(self, store: Any) -> None:
+        self.features = store
+
+    def prefetch(self, indices: Sequence[int], epoch: int | None) -> None:
+        self.calls.append(("prefetch", list(indices), epoch))
+
+    def gather(self, indices: Sequence[int]) -> Tensor:
+        return torch.tensor([[float(i), -1.0 if self.epoch is None else self.epoch] for i in indices])
+
+
+class TestPictures:
+    def test_shows_views_only_while_needed(self) -> None:
+        source = Source()
+        pictures = Pictures(source, "store", "backbone")
+        with pictures.shown(0):
+            pictures.show(3)
+            assert (source.features, source.epoch) == ("store", 3)
+            with pictures.shown(None):
+                assert source.epoch is None
+            assert (source.features, source.epoch) == ("store", 3)
+        assert (source.features, source.epoch) == (None, None)
+
+    def test_two_backbones_share_a_source(self) -> None:
+        source = Source()
+        one, other = Pictures(source, None, "one"), Pictures(source, None, "other")
+        for pictures in (one, one, other, one):
+            with pictures.shown(None):
+                pass
+        assert source.calls == [("backbone", "one"), ("backbone", "other"), ("backbone", "one")]
+
+    def test_without_a_source_nothing_happens(self) -> None:
+        pictures = Pictures(None, "store", "backbone")
+        with pictures.shown(1):
+            pictures.prepare([1])
+        assert not pictures.as_features
+
+    def test_loader_gathers_rows_of_the_current_epoch(self) -> None:
+        class Data:
+            index, targets, targets_task_labels = [5, 7, 9], [1, 0, 1], [0, 0, 0]
+
+        source = Source()
+        pictures = Pictures(source, "store", "backbone")
+        loader = FeatureLoader(Data(), pictures.rows, EpochBatches(3, 2, None, drop_last=False), torch.device("cpu"))
+        with pictures.shown(4):
+            batches = list(loader)
+        assert len(loader) == len(batches) == 2
+        x, y, index, t = batches[0]
+        assert (x.tolist(), y.tolist(), index.tolist(), t.tolist()) == ([[5, 4], [7, 4]], [1, 0], [5, 7], [0, 0])
+
+
+class TestGenerators:
+    def draws(self) -> tuple[float, float, float]:
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    def test_seeded_inside_and_given_back(self) -> None:
+        before = generator_state()
+        with preserved_generators():
+            seed_generators(5)
+            first = self.draws()
+            seed_generators(5)
+            assert self.draws() == first
+        after = generator_state()
+        assert all(torch.equal(before[0][k], after[0][k]) for k in before[0])
+        assert before[1] == after[1]
+
+    def test_state_round_trip(self) -> None:
+        with preserved_generators():
+            np.random.normal()
+            tensors, rest = generator_state()
+            first = self.draws()
+            set_generator_state(tensors, rest)
+            assert self.draws() == first
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16", "fp16"])
+def test_precision_keeps_parameters_in_fp32(name: str) -> None:
+    precision = Precision(name, torch.device("cpu"))
+    weight = torch.nn.Parameter(torch.eye(4))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    with precision.autocast():
+        out = torch.ones(2, 4) @ weight
+    assert out.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+    precision.backward(out.float().mean())
+    precision.step(optimizer)
+    assert weight.dtype == torch.float32
+    assert torch.allclose(weight, torch.eye(4) - 0.025, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"label_space": "sen"}, "unknown label space 'sen'. Did you mean 'seen'?"),
+        ({"regime": "both"}, "Choices: cumulative, joint, naive"),
+        ({"precision": "fp8"}, "unknown precision 'fp8'"),
+        ({"freeze_context_after": -1}, "freeze_context_after is a stage"),
+        ({"eval_mb_size": 0}, "eval_mb_size"),
+        ({"seed": "x"}, "seed is a whole number"),
+        ({"lable_space": "own"}, "unknown option 'lable_space'. Did you mean 'label_space'?"),
+    ],
+)
+def test_settings_name_what_is_wrong(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        Settings.of(options)
+    assert message in str(error.value)
