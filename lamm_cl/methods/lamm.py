@@ -37,13 +37,14 @@ class LAMMOptions(LabelOptions):
 def with_labels(setting: Setting, parts: "Parts", options: Any, after_context: bool = False) -> "Parts":
     """Replace the labels of a method by learned ones and add the hierarchical loss."""
     from lamm_cl.prompts.labels import LearnedLabels
-    from lamm_cl.prompts.objective import Objective, hierarchical
+    from lamm_cl.prompts.objective import Hierarchical, Objective
 
     official = options.dialect == "official"
     place: LabelPlace | None = "after_context" if after_context and official else None
     labels = LearnedLabels(setting.backbone, options.dialect, options.label_init, setting.initial, place)
     lambda_wc = 1 / max(setting.shots, 1) if options.lambda_wc is None else options.lambda_wc
-    terms = hierarchical(options.dialect, lambda_wc, options.lambda_cos, options.lambda_kd, options.kd_target)
+    loss = Hierarchical(options.dialect, options.kd_target)
+    terms = loss.terms(lambda_wc, options.lambda_cos, options.lambda_kd)
     # The released code's teacher reads the original names in the current context; where a prompt depends on the image,
     # or a class has several, the papers name no teacher and the fixed template serves.
     context = parts.context

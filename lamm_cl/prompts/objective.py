@@ -84,40 +84,38 @@ def _batch(output: "Output", labels: Tensor, classes: Sequence[int] | None) -> B
     return Batch(output, table[labels], keep, logits)
 
 
-def hierarchical(
-    dialect: Dialect,
-    lambda_wc: float,
-    lambda_cos: float,
-    lambda_kd: float,
-    kd_target: Literal["learned", "zero_shot"],
-) -> dict[str, tuple[Term, float]]:
-    """Return LAMM's three terms: parameter, feature and logits space (equations 5 to 8).
+@dataclass(frozen=True)
+class Hierarchical:
+    """LAMM's three terms: parameter, feature and logits space (equations 5 to 8).
 
-    Args:
+    Attributes:
         dialect: "official" (the released code) or "paper"; what differs is in `lamm_cl/methods/README.md`.
-        lambda_wc: weight of L_WC; the paper's is 1 / shots.
-        lambda_cos: weight of L_COS.
-        lambda_kd: weight of L_KD.
         kd_target: see `losses.knowledge_distillation`.
     """
-    official = dialect == "official"
 
-    def wc(batch: Batch) -> Tensor:
+    dialect: Dialect
+    kd_target: Literal["learned", "zero_shot"]
+
+    def terms(self, lambda_wc: float, lambda_cos: float, lambda_kd: float) -> dict[str, tuple[Term, float]]:
+        """Return the terms with their weights; the paper's weight of L_WC is 1 / shots."""
+        return {"wc": (self.wc, lambda_wc), "cos": (self.cos, lambda_cos), "kd": (self.kd, lambda_kd)}
+
+    def wc(self, batch: Batch) -> Tensor:
+        """L_WC over the labels that train."""
         learned, anchors = batch.output.labels
-        if not learned:
-            return batch.logits.new_zeros(())
-        return losses.weight_consolidation(learned, anchors)
+        return losses.weight_consolidation(learned, anchors) if learned else batch.logits.new_zeros(())
 
-    def cos(batch: Batch) -> Tensor:
-        output = batch.output
-        assert output.teacher is not None
-        text = output.text[..., batch.keep, :, :]
-        distance = losses.cosine_distance(text, output.teacher[batch.keep])
-        return losses.cosine_of_batch(distance, batch.rows) if official else losses.cosine_of_classes(distance)
+    def cos(self, batch: Batch) -> Tensor:
+        """L_COS over the label space."""
+        assert batch.output.teacher is not None
+        text = batch.output.text[..., batch.keep, :, :]
+        distance = losses.cosine_distance(text, batch.output.teacher[batch.keep])
+        if self.dialect == "official":
+            return losses.cosine_of_batch(distance, batch.rows)
+        return losses.cosine_of_classes(distance)
 
-    def kd(batch: Batch) -> Tensor:
+    def kd(self, batch: Batch) -> Tensor:
+        """L_KD over the label space."""
         teacher = batch.output.teacher_logits()[:, batch.keep]
-        temperature = losses.OFFICIAL_TEMPERATURE if official else 1.0
-        return losses.knowledge_distillation(batch.logits, teacher, temperature, kd_target)
-
-    return {"wc": (wc, lambda_wc), "cos": (cos, lambda_cos), "kd": (kd, lambda_kd)}
+        temperature = losses.OFFICIAL_TEMPERATURE if self.dialect == "official" else 1.0
+        return losses.knowledge_distillation(batch.logits, teacher, temperature, self.kd_target)

@@ -40,7 +40,7 @@ def build(oracle: Any, case: str, dtype: torch.dtype) -> Any:
             continue
         generator, row = how["generator"], None
         if generator.endswith("]"):  # one prompt of several: "name[1]"
-            generator, row = generator[:-1].rsplit("[", 1)
+            row = generator[:-1].rsplit("[", 1)[1]
         shape = values[name].shape if row is None else values[name].shape[1:]
         drawn = torch.tensor(oracle.detgen.arr(generator, shape, how["std"])).to(dtype)
         if row is None:
@@ -99,7 +99,9 @@ def check_terms(values: Any, tag: str, optimizer: str, step: int, found: dict[st
     for name, official_term in (("ce", "ce"), ("wc", "wc_sumsq"), ("cos", "cos"), ("kd", "kd_raw")):
         key = f"{tag}/{prefix}/{official_term}"
         if key in values and name in found:
-            np.testing.assert_allclose(found[name].item(), values[key], rtol=tolerance * 50, atol=1e-6 if tag == "f32" else 1e-12)
+            np.testing.assert_allclose(
+                found[name].item(), values[key], rtol=tolerance * 50, atol=1e-6 if tag == "f32" else 1e-12
+            )
 
 
 def compare(oracle: Any, case: str, found: dict[str, torch.Tensor], values: Any, key: str, tolerance: float) -> None:
