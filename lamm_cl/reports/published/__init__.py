@@ -5,7 +5,8 @@ Values are percent, as printed; missing numbers have no row. Columns:
 | column | meaning |
 |---|---|
 | source, citation, table | who printed it, where exactly, the name given to `published` |
-| protocol, method, dialect, options | as in this project; `options` in words where a method was changed |
+| protocol, method, dialect, options | as in this project; `options` are those that are not the method's defaults |
+| minus | the other method, where the number is a difference |
 | trained_on, dataset, label_space | training data set, evaluated data set (`average`: the paper's mean), label space |
 | metric, value, shots, setting | what the number is; `setting` is, for example, the order of the data sets |
 | backbone, pretrained, seeds | what it was measured with |
@@ -59,6 +60,7 @@ class PublishedNumber:
     table: str
     protocol: str
     method: str
+    minus: str
     dialect: str
     options: str
     trained_on: str

@@ -100,7 +100,7 @@ def _lamm_table2() -> Iterator[Recomputed]:
 def _lamm_figure3() -> Iterator[Recomputed]:
     table = _index("lamm-table3", "method", "options", "shots")
     for row in numbers("lamm-figure3"):
-        other = row.options.removeprefix("minus ")
+        other = row.minus
         difference = table[row.method, "", row.shots] - table[other, "", row.shots]
         yield Recomputed("lamm-figure3", f"{row.method} minus {other}, {row.shots} shots", row.value, difference)
 

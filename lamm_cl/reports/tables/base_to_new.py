@@ -28,7 +28,7 @@ def base_to_new_table(frame: pd.DataFrame) -> Table:
 
     Source: Zhou et al., "Conditional Prompt Learning for Vision-Language Models" (CoCoOp), CVPR 2022, Table 1.
     """
-    observations = with_averages(per_seed(accuracies(frame, "base_to_new"), quantities), COLUMNS)
+    observations = observe(frame)
     several = observations["dataset"].nunique() > 1
     note = (
         "H of an average is the harmonic mean of the two averages, as papers print it; "
@@ -36,6 +36,11 @@ def base_to_new_table(frame: pd.DataFrame) -> Table:
     )
     table = build_table("base_to_new", "Base to new", observations, COLUMNS, (note,) if several else (), _of_means)
     return _with_mean_of_h(table) if several else table
+
+
+def observe(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return base, new and H per settings and seed, with the averages over data sets."""
+    return with_averages(per_seed(accuracies(frame, "base_to_new"), quantities), COLUMNS)
 
 
 def quantities(table: pd.DataFrame) -> "Mapping[str, pd.Series[float]]":

@@ -20,6 +20,13 @@ _SET1 = (
     Column("set1_after", "after", group="Set1", unit="%", best="max"),
 )
 _DEGRADATION = Column("degradation", "Degradation", unit="%", best="max")
+_TWO = (*_SET1, Column("set2", "Set2", unit="%", best="max"), _DEGRADATION)
+_LONG = (
+    *_SET1,
+    Column("last_set", "Last set", unit="%", best="max"),
+    _DEGRADATION,
+    Column("total", "All images", unit="%", best="max"),
+)
 
 
 def class_incremental_table(frame: pd.DataFrame) -> Table:
@@ -35,23 +42,34 @@ def class_incremental_table(frame: pd.DataFrame) -> Table:
 
     Source: LAMM (AAAI 2024), Table 2.
     """
+    rows, long = _by_length(frame)
+    return _long_table(rows) if long else _two_step_table(rows)
+
+
+def observe(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the table's numbers per settings and seed, with the averages over data sets."""
+    rows, long = _by_length(frame)
+    return with_averages(per_seed(rows, _many_sets), _LONG) if long else with_averages(per_seed(rows, _two_sets), _TWO)
+
+
+def _by_length(frame: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
+    """Return the protocol's rows, and whether any of its streams has more than two sets."""
     rows = accuracies(frame, "class_incremental")
     numbered = rows[rows["eval_set"].str.fullmatch(r"set\d+")]
     lengths = numbered.groupby("run_id")["eval_set"].nunique()
     if set(lengths) <= {1, 2}:
-        return _two_step_table(rows)
+        return rows, False
     if lengths.nunique() > 1:
         # Streams of different lengths are different experiments: they must not be averaged.
         steps = rows["run_id"].map(lengths).map(lambda count: f"{count:g} steps", na_action="ignore")
         rows = rows.assign(setting=(rows["setting"] + " " + steps.fillna("")).str.strip())
-    return _long_table(rows)
+    return rows, True
 
 
 def _two_step_table(rows: pd.DataFrame) -> Table:
-    columns = (*_SET1, Column("set2", "Set2", unit="%", best="max"), _DEGRADATION)
-    observations = with_averages(per_seed(rows, _two_sets), columns)
+    observations = with_averages(per_seed(rows, _two_sets), _TWO)
     note = "Degradation is Set1 after minus Set1 before: below zero, something was lost."
-    return build_table("class_incremental", "Class-incremental, Set1 then Set2", observations, columns, (note,))
+    return build_table("class_incremental", "Class-incremental, Set1 then Set2", observations, _TWO, (note,))
 
 
 def _two_sets(table: pd.DataFrame) -> "Mapping[str, pd.Series[float]]":
@@ -65,18 +83,12 @@ def _two_sets(table: pd.DataFrame) -> "Mapping[str, pd.Series[float]]":
 
 
 def _long_table(rows: pd.DataFrame) -> Table:
-    columns = (
-        *_SET1,
-        Column("last_set", "Last set", unit="%", best="max"),
-        _DEGRADATION,
-        Column("total", "All images", unit="%", best="max"),
-    )
-    observations = with_averages(per_seed(rows, _many_sets), columns)
+    observations = with_averages(per_seed(rows, _many_sets), _LONG)
     note = (
         "Degradation is the mean, over all sets but the last, of the accuracy at the end minus the "
         "accuracy when the set had just been learned: below zero, something was lost."
     )
-    return build_table("class_incremental", "Class-incremental", observations, columns, (note,))
+    return build_table("class_incremental", "Class-incremental", observations, _LONG, (note,))
 
 
 def _many_sets(table: pd.DataFrame) -> "Mapping[str, pd.Series[float]]":

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import unicodedata
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -31,9 +32,13 @@ _LATEX = {
     "–": "--",
     "×": r"$\times$",
     "ø": r"{\o}",
+    "ß": r"{\ss}",
+    "æ": r"{\ae}",
     "≥": r"$\geq$",
     "≤": r"$\leq$",
 }
+
+_ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0308": '"', "\u030a": "r", "\u0327": "c"}
 
 
 def plain(cell: Cell, column: Column, usual_seeds: int) -> str:
@@ -120,15 +125,15 @@ def render_text(table: Table, width: int | None = None) -> str:
 def render_markdown(table: Table) -> str:
     """Return the table in GitHub's Markdown."""
     titles = [f"{c.group}: {heading(c)}" if c.group else heading(c) for c in table.columns]
-    lines = [f"**{_markdown(table.title)}**", "", _pipe([_markdown(title) for title in titles])]
+    lines = [f"**{markdown_escape(table.title)}**", "", _pipe([markdown_escape(title) for title in titles])]
     lines.append(_pipe(["---:" if column.numeric else ":---" for column in table.columns]))
     for row in table.rows:
         texts = []
         for cell, column in zip(row.cells, table.columns, strict=True):
-            text = _markdown(plain(cell, column, table.seeds))
+            text = markdown_escape(plain(cell, column, table.seeds))
             texts.append(f"**{text}**" if cell.best else text)
         lines.append(_pipe(texts))
-    lines += [line for note in notes(table) for line in ("", _markdown(note))]
+    lines += [line for note in notes(table) for line in ("", markdown_escape(note))]
     return "\n".join(lines) + "\n"
 
 
@@ -136,26 +141,28 @@ def _pipe(texts: list[str]) -> str:
     return "| " + " | ".join(texts) + " |"
 
 
-def _markdown(text: str) -> str:
+def markdown_escape(text: str) -> str:
+    """Return `text` with the characters that Markdown gives a meaning escaped."""
     for character in "\\|*_`<>[]":
         text = text.replace(character, "\\" + character)
     return text.replace("\n", " ")
 
 
 def latex_escape(text: str) -> str:
-    """Return `text` safe in LaTeX text mode; characters that pdfLaTeX cannot set become a question mark."""
-    safe = "".join(_LATEX.get(character, character) for character in text.replace("\n", " "))
-    return "".join(character if character.isascii() else _accented(character) for character in safe)
+    """Return `text` safe in LaTeX text mode, in ASCII; a character that has no such form becomes a question mark."""
+    return "".join(_LATEX.get(one, one if one.isascii() else _accented(one)) for one in text.replace("\n", " "))
 
 
 def _accented(character: str) -> str:
-    # The Latin-1 letters are in T1 fonts and utf8 is LaTeX's input encoding; anything else stops pdflatex.
-    return character if "¡" <= character <= "ÿ" else "?"
+    letter, *marks = unicodedata.normalize("NFD", character)
+    if len(marks) == 1 and marks[0] in _ACCENTS and letter.isascii():
+        return rf"\{_ACCENTS[marks[0]]}{{{letter}}}"
+    return "?"
 
 
 def render_latex(table: Table) -> str:
     """Return a `table` environment in booktabs style, the best in bold."""
-    align = "".join("r" if column.numeric else "l" for column in table.columns)
+    align = "".join("r" if column.numeric else _latex_words(table, column) for column in table.columns)
     lines = [
         r"\begin{table}",
         r"\centering",
@@ -175,6 +182,11 @@ def render_latex(table: Table) -> str:
     lines += [r"\bottomrule", r"\end{tabular}"]
     lines += [r"\par\smallskip\footnotesize " + latex_escape(note) for note in notes(table)]
     return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def _latex_words(table: Table, column: Column) -> str:
+    longest = max((len(cell.text or "") for cell in table.column(column.key)), default=0)
+    return r"p{5cm}" if longest > 40 else "l"
 
 
 def _latex_head(table: Table) -> list[str]:
@@ -205,7 +217,7 @@ def latex_document(tables: list[Table]) -> str:
     """Return a whole LaTeX file that compiles by itself and prints `tables`."""
     head = (
         "% Needs booktabs; to use one table elsewhere, take its table environment.\n"
-        "\\documentclass{article}\n\\usepackage[T1]{fontenc}\n\\usepackage[utf8]{inputenc}\n\\usepackage{textcomp}\n"
+        "\\documentclass{article}\n"
         "\\usepackage[landscape,margin=1cm]{geometry}\n\\usepackage{booktabs}\n\\begin{document}\n"
     )
     return head + "\n\\clearpage\n".join(render_latex(table) for table in tables) + "\\end{document}\n"

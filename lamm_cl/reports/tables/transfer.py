@@ -29,30 +29,32 @@ def domain_generalization_table(frame: pd.DataFrame) -> Table:
 
 
 def _table(frame: pd.DataFrame, protocol: str, title: str, with_source: bool) -> Table:
-    rows, sets, sources = prepare(frame, protocol)
+    observations, sets, sources = observe(frame, protocol)
     columns = [
         Column(name, name, group="Source" if name in sources else "Target", unit="%", best="max") for name in sets
     ]
     columns.append(Column("average", "Average", unit="%", best="max"))
     if with_source:
         columns.append(Column("average_with_source", "with source", unit="%", best="max"))
-    observations = per_seed(rows, quantities(sets, sources))
     notes = (_NOTE if with_source else _NOTE.partition(";")[0] + ".",)
     return build_table(protocol, title, observations, tuple(columns), notes)
 
 
-def prepare(frame: pd.DataFrame, protocol: str) -> tuple[pd.DataFrame, list[str], list[str]]:
-    """Return the rows of the protocol, its evaluation sets (sources first) and the sources among them.
+def observe(frame: pd.DataFrame, protocol: str) -> tuple[pd.DataFrame, list[str], list[str]]:
+    """Return accuracies and averages per settings and seed, the evaluation sets, and the sources among them.
 
-    One label space is kept: with one training experience, `own` is the one that papers print.
+    The data set of a row is the source: the first of the names that a run joins with "+". One label space is kept:
+    with one training experience, `own` is the one that papers print.
     """
     rows = accuracies(frame, protocol)
     spaces = set(rows["label_space"])
     space = next((name for name in ("own", "seen", "all") if name in spaces), "own")
     rows = rows[(rows["label_space"] == space) & (rows["eval_set"] != "total")]
+    rows = rows.assign(dataset=rows["dataset"].str.partition("+")[0])
     sources = sorted(set(rows["dataset"]) & set(rows["eval_set"]), key=dataset_rank)
     targets = sorted(set(rows["eval_set"]) - set(sources), key=dataset_rank)
-    return rows, [*sources, *targets], sources
+    sets = [*sources, *targets]
+    return per_seed(rows, quantities(sets, sources)), sets, sources
 
 
 def quantities(

@@ -1,0 +1,69 @@
+"""`lamm-cl report`: the tables of an experiment's directory."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+FORMATS = ("text", "markdown", "latex", "csv", "html")
+
+
+def report(
+    directory: Annotated[Path, typer.Argument(help="What `lamm-cl run --out` wrote.", metavar="DIR")],
+    form: Annotated[str, typer.Option("--format", help=f"One of {', '.join(FORMATS)}.")] = "text",
+    compare: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Published table beside it; see `lamm-cl list published`.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="PATH", help="Write to this file [standard output].")] = None,
+    figures: Annotated[Path | None, typer.Option(metavar="DIR", help="Also draw the figures, SVG and PNG.")] = None,
+) -> int:
+    """Print an experiment's tables in the shape of the papers'; says what is missing and shows the rest.
+
+    HTML goes to DIR/report.html when no --out is given and standard output is a terminal.
+    """
+    from lamm_cl.errors import UsageError, unknown
+    from lamm_cl.reports import published
+
+    if form not in FORMATS:
+        raise unknown("format", form, FORMATS)
+    if compare is not None:
+        published.numbers(compare)
+    for path in (out, figures):
+        _check_place(path, wants_directory=path is figures)
+
+    from lamm_cl.reports.output import render, show
+    from lamm_cl.reports.report import make_report
+    from lamm_cl.reports.results import read_results
+
+    made = make_report(read_results(directory), compare)
+    if out is None and form == "html" and sys.stdout.isatty():
+        out = directory / "report.html"
+    try:
+        if figures is not None:
+            from lamm_cl.reports.figures.gallery import write_figures
+
+            for path in write_figures(made.results, figures):
+                typer.echo(path, err=True)
+        if out is None:
+            show(made, form)
+        else:
+            from lamm_cl.records.files import write_atomic
+
+            out.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(out, render(made, form).encode())
+            typer.echo(out)
+    except OSError as error:
+        raise UsageError(f"cannot write {error.filename or out}: {error.strerror}. Choose another path.") from error
+    return 0
+
+
+def _check_place(path: Path | None, wants_directory: bool) -> None:
+    """Refuse a path that cannot be written before any work is done."""
+    from lamm_cl.errors import UsageError
+
+    if path is None:
+        return
+    wanted, other = ("directory", "file") if wants_directory else ("file", "directory")
+    if path.exists() and path.is_dir() != wants_directory:
+        raise UsageError(f"{path} is a {other}. Give the name of a {wanted}.")

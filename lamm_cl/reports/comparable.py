@@ -1,0 +1,168 @@
+"""Whether a measured number may stand beside a printed one, and if not, why."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lamm_cl.reports.names import AVERAGE
+from lamm_cl.reports.published import PublishedNumber
+
+# What a record must say of a method's options; the rest of them changes the machine's work, not the result's meaning.
+_ORDINARY = {"label_space": "own", "freeze_context_after": None, "regime": "naive"}
+_NOT_THE_RESULT = frozenset(
+    {"dialect", "device", "threads", "eval_mb_size", "precision", "compile", "chunk", "workers"}
+)
+_SPLITS = {"own": "own split, not the official one", "embedded": "data set that no paper uses"}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One measured number with what its runs' records say.
+
+    Attributes:
+        label: What tables call the method.
+        method: The registered method behind the label.
+        dialect, dataset, quantity, shots, label_space, setting, backbone, pretrained: As in `tables.collect`.
+        minus: The other method, where the number is a difference of two methods; else "".
+        values: One per seed, in percent.
+        seeds: Those seeds.
+        run_ids: The runs behind it.
+        datasets: The data sets that an average is over; else one.
+        configs: The distinct (method, options) of its runs; empty where no record tells them.
+        splits: What the records say of the split: official, own, embedded.
+        synthetic: Whether a record calls the data synthetic.
+    """
+
+    label: str
+    method: str
+    dialect: str
+    dataset: str
+    quantity: str
+    shots: str
+    label_space: str
+    setting: str
+    backbone: str
+    pretrained: str
+    values: tuple[float, ...]
+    seeds: tuple[float, ...]
+    run_ids: tuple[str, ...]
+    datasets: frozenset[str]
+    minus: str = ""
+    configs: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    splits: frozenset[str] = frozenset()
+    synthetic: bool = False
+
+
+def found_in(record: Any, name: str) -> Iterator[Any]:
+    """Yield every value under the key `name` in a record, at any depth, apart from its config and its rows."""
+    if isinstance(record, Mapping):
+        for key, value in record.items():
+            if key == name:
+                yield value
+            elif key not in ("config", "rows"):
+                yield from found_in(value, name)
+    elif isinstance(record, list | tuple):
+        for value in record:
+            yield from found_in(value, name)
+
+
+def reasons(measured: Measured, printed: PublishedNumber, datasets: frozenset[str]) -> list[str]:
+    """Return why the two must not be compared, nothing where they may.
+
+    Args:
+        measured: The measured number.
+        printed: The published one with the same method, data set and metric.
+        datasets: What the paper's averages are over.
+    """
+    model = list(_model(measured, printed))
+    # Another backbone has a recipe of its own: its options need not be named as well.
+    configs = () if model else measured.configs
+    options = [text for method, chosen in configs for text in _options(method, chosen, printed)]
+    return [*model, *_data(measured, printed, datasets), *options]
+
+
+def _model(measured: Measured, printed: PublishedNumber) -> Iterator[str]:
+    if _architecture(measured.backbone, measured.pretrained) != _architecture(printed.backbone, printed.pretrained):
+        yield f"other backbone: {measured.backbone}, published with {printed.backbone}"
+    elif measured.pretrained != printed.pretrained:
+        yield f"other weights: {measured.pretrained or 'not named'}, published with {printed.pretrained}"
+    if printed.dialect and measured.dialect != printed.dialect:
+        yield f"other dialect: {measured.dialect or 'not named'}, published with {printed.dialect}"
+
+
+def _architecture(backbone: str, pretrained: str) -> str:
+    # OpenAI's weights are QuickGELU models under either of open_clip's names; other weights are not.
+    name = backbone.lower().replace("/", "-")
+    return name.removesuffix("-quickgelu") if pretrained == "openai" else name
+
+
+def _data(measured: Measured, printed: PublishedNumber, datasets: frozenset[str]) -> Iterator[str]:
+    if measured.shots != printed.shots and measured.method != "zero_shot":
+        yield f"other shots: {measured.shots or 'all'}, published with {printed.shots or 'all'}"
+    if printed.setting and measured.setting != printed.setting:
+        yield f"other setting: {measured.setting or 'not named'}, published with {printed.setting}"
+    yield from (text for split, text in _SPLITS.items() if split in measured.splits)
+    if measured.synthetic:
+        yield "synthetic data"
+    if printed.dataset.startswith(AVERAGE) and measured.datasets != datasets:
+        missing, extra = sorted(datasets - measured.datasets), sorted(measured.datasets - datasets)
+        parts = [f"without {_few(missing)}"] * bool(missing) + [f"with {_few(extra)}"] * bool(extra)
+        yield f"average over other data sets: {' and '.join(parts)}"
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _options(method: str, options: Mapping[str, Any], printed: PublishedNumber) -> Iterator[str]:
+    named = parse_options(printed.options) if method == printed.method else {}
+    wanted = {**defaults(method), **_ORDINARY, **named}
+    for name, value in options.items():
+        if name in wanted and name not in _NOT_THE_RESULT and not _same(value, wanted[name]):
+            yield f"other option {name}: {_word(value)}, published with {_word(wanted[name])}"
+
+
+def _word(value: Any) -> str:
+    return "default" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _same(first: Any, second: Any) -> bool:
+    if isinstance(first, int | float) and isinstance(second, int | float):
+        return abs(first - second) <= 1e-12
+    return bool(first == second)
+
+
+def parse_options(text: str) -> dict[str, Any]:
+    """Return the options that a published row names: `a=1 b=word`.
+
+    >>> parse_options("lambda_kd=0 label_init=random")
+    {'lambda_kd': 0.0, 'label_init': 'random'}
+    """
+    pairs = (part.partition("=") for part in text.split())
+    return {name: _number_or_word(value) for name, _, value in pairs}
+
+
+def _number_or_word(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def defaults(method: str) -> dict[str, Any]:
+    """Return a method's options and recipe as its paper has them; nothing for a method that is not registered."""
+    from dataclasses import asdict
+
+    from lamm_cl.errors import UsageError
+    from lamm_cl.methods.registry import get_method
+
+    try:
+        found = get_method(method)
+    except UsageError:
+        return {}
+    return {**found.options().model_dump(), **asdict(found.recipe)}
+
+
+def unique(values: Iterable[str]) -> list[str]:
+    """Return each value once, in order."""
+    return list(dict.fromkeys(values))

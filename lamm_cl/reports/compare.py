@@ -1,0 +1,213 @@
+"""Measured and published numbers side by side, with the interval over seeds."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from lamm_cl.evaluation.statistics import summarise
+from lamm_cl.reports import published
+from lamm_cl.reports.comparable import Measured, reasons, unique
+from lamm_cl.reports.measured import TRANSFER, differences, measure
+from lamm_cl.reports.names import AVERAGE, ELEVEN
+from lamm_cl.reports.published import PublishedNumber
+from lamm_cl.reports.results import Results
+from lamm_cl.reports.tables.model import Cell, Column, Row, Table
+
+_QUANTITIES = {
+    "set1_before": "Set1 before",
+    "set1_after": "Set1 after",
+    "set2": "Set2",
+    "degradation": "Degradation",
+    "harmonic_mean": "H",
+    "accuracy": "Accuracy",
+    "average_with_source": "average with source",
+}
+_COLUMNS = (
+    Column("dataset", "Data set"),
+    Column("method", "Method"),
+    Column("dialect", "Dialect"),
+    Column("shots", "Shots"),
+    Column("quantity", "Number"),
+    Column("measured", "Measured", unit="%"),
+    Column("low", "from", group="95% interval", unit="%"),
+    Column("high", "to", group="95% interval", unit="%"),
+    Column("published", "Published", unit="%"),
+    Column("difference", "Difference", unit="%", signed=True),
+    Column("verdict", "Verdict"),
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One measured number beside its published one.
+
+    Attributes:
+        measured: The measured number.
+        printed: The published number of the same method, data set and metric; None where there is none.
+        why_not: Why they must not be compared; empty where they may.
+        low: Lower end of the 95% interval over seeds, percent; None with one seed.
+        high: Upper end.
+        std: Sample standard deviation over seeds, percent; None with one seed.
+    """
+
+    measured: Measured
+    printed: PublishedNumber | None
+    why_not: tuple[str, ...]
+    low: float | None
+    high: float | None
+    std: float | None = None
+
+    @property
+    def mean(self) -> float:
+        """The measured mean over seeds, percent."""
+        return sum(self.measured.values) / len(self.measured.values)
+
+    @property
+    def difference(self) -> float | None:
+        """Measured minus published, in points; None where they must not be compared."""
+        return None if self.printed is None or self.why_not else self.mean - self.printed.value
+
+    @property
+    def outside(self) -> bool | None:
+        """Whether the published number lies outside the interval; None without a difference or an interval."""
+        if self.difference is None or self.printed is None or self.low is None or self.high is None:
+            return None
+        half = 0.5 * 10.0 ** -len(self.printed.printed.partition(".")[2])  # what rounding may have taken
+        return not self.low - half <= self.printed.value <= self.high + half
+
+    @property
+    def verdict(self) -> str:
+        """The comparison in words."""
+        if self.why_not:
+            return "not compared: " + "; ".join(self.why_not)
+        if self.outside is None:
+            return "one seed: no interval"
+        return "outside the interval" if self.outside else "inside the interval"
+
+
+def compare(results: Results, name: str) -> list[Comparison]:
+    """Compare every measured number of the published table's protocol and label space with it.
+
+    Raises:
+        UsageError: There is no published table of that name.
+    """
+    rows = published.numbers(name)
+    return _worth_showing([_beside(one, rows) for one in _measured(results, rows)], rows)
+
+
+def _worth_showing(found: list[Comparison], rows: tuple[PublishedNumber, ...]) -> list[Comparison]:
+    """Leave out what the published table has no place for, unless nothing else was measured."""
+    datasets, quantities = ({_place(row)[part] for row in rows} for part in (1, 2))
+    known = [one for one in found if one.measured.dataset in datasets]
+    places = {_place(row)[1:] for row in rows}
+    inside = [one for one in known if (one.measured.dataset, one.measured.quantity) in places]
+    return inside or [one for one in found if one.measured.quantity in quantities] or found
+
+
+def compare_table(results: Results, name: str) -> Table:
+    """Return the comparison as a table: measured, interval, published, difference, verdict.
+
+    Raises:
+        UsageError: There is no published table of that name.
+    """
+    rows = published.numbers(name)
+    everything = [_beside(one, rows) for one in _measured(results, rows)]
+    comparisons = _worth_showing(everything, rows)
+    met = {one.printed for one in comparisons if one.printed is not None and not one.why_not}
+    notes = [f"Published: {'; '.join(unique(row.citation for row in rows))}."]
+    notes += [f"{one.printed.method}, {one.printed.dataset}: {one.printed.note}." for one in _noted(comparisons)]
+    notes.append(
+        "Interval: Student's t over the seeds. * marks a published number outside of it (rounding allowed for)."
+    )
+    if not comparisons:
+        notes.append(f"Nothing was measured with the protocol {rows[0].protocol} in its label space.")
+    shown = {one.measured.dataset for one in comparisons}
+    others = unique(one.measured.dataset for one in everything if one.measured.dataset not in shown)
+    if others:
+        notes.append(f"Measured, but not in {name}: {', '.join(others)}.")
+    if len(met) < len(rows):
+        notes.append(f"{len(rows) - len(met)} of the {len(rows)} published numbers have no comparable measured one.")
+    if any(one.printed and not one.why_not and not one.measured.splits for one in comparisons):
+        notes.append("? marks numbers whose runs left no record of their split: it is taken to be the official one.")
+    title = f"Measured beside {name}: {published.title(name)}"
+    return Table(f"compare-{name}", title, _COLUMNS, tuple(map(_row, comparisons)), tuple(notes))
+
+
+def _measured(results: Results, rows: tuple[PublishedNumber, ...]) -> list[Measured]:
+    spaces = {row.label_space for row in rows}
+    numbers = [one for one in measure(results, rows[0].protocol) if one.label_space in spaces]
+    return list(differences(numbers, _pairs(rows))) if rows[0].minus else numbers
+
+
+def _noted(comparisons: list[Comparison]) -> Iterator[Any]:
+    seen = set()
+    for one in comparisons:
+        if one.printed is not None and one.printed.note and one.printed.note not in seen:
+            seen.add(one.printed.note)
+            yield one
+
+
+def _row(one: Comparison) -> Row:
+    measured = one.measured
+    mark = "*" if one.outside else ""
+    if one.printed is not None and not one.why_not and not measured.splits:
+        mark += "?"
+    number = Cell(one.mean, one.std, len(measured.values), run_ids=measured.run_ids)
+    cells = (
+        Cell(text=measured.dataset),
+        Cell(text=measured.label),
+        Cell(text=measured.dialect),
+        Cell(text=measured.shots),
+        Cell(text=_QUANTITIES.get(measured.quantity, measured.quantity)),
+        number,
+        Cell(one.low),
+        Cell(one.high),
+        Cell(one.printed.value if one.printed else None),
+        Cell(one.difference, mark=mark),
+        Cell(text=one.verdict),
+    )
+    return Row(cells, measured.dataset)
+
+
+# -- the published side ----------------------------------------------------------------------------------------------
+
+
+def _beside(measured: Measured, rows: tuple[PublishedNumber, ...]) -> Comparison:
+    summary = summarise(measured.values)
+    spread = (summary.low, summary.high, summary.std) if summary.n > 1 else (None, None, None)
+    place = (measured.method, measured.dataset, measured.quantity)
+    same = [row for row in rows if _place(row) == place and row.minus == measured.minus]
+    if not same:
+        return Comparison(measured, None, (_absent(measured, rows),), *spread)
+    judged = [(tuple(unique(reasons(measured, row, _parts(rows, row)))), row) for row in same]
+    # Runs without a record tell no options: then the method's own, not a variant, is meant.
+    why_not, printed = min(judged, key=lambda pair: (len(pair[0]), len(pair[1].options)))
+    return Comparison(measured, printed, why_not, *spread)
+
+
+def _place(row: PublishedNumber) -> tuple[str, str, str]:
+    if row.protocol in TRANSFER:
+        return row.method, row.trained_on, row.dataset
+    return row.method, row.dataset, row.metric
+
+
+def _parts(rows: tuple[PublishedNumber, ...], printed: PublishedNumber) -> frozenset[str]:
+    """Return what the paper's averages are over."""
+    ours = [row for row in rows if row.method == printed.method and not row.dataset.startswith(AVERAGE)]
+    if printed.protocol in TRANSFER:
+        return frozenset(row.dataset for row in ours)
+    return frozenset(row.dataset for row in ours) or ELEVEN
+
+
+def _absent(measured: Measured, rows: tuple[PublishedNumber, ...]) -> str:
+    places = [_place(row) for row in rows]
+    if measured.dataset not in {place[1] for place in places}:
+        return f"data set {measured.dataset} is not in the published table"
+    if measured.method not in {place[0] for place in places}:
+        return f"method {measured.method} is not in the published table"
+    return "this number is not in the published table"
+
+
+def _pairs(rows: tuple[PublishedNumber, ...]) -> list[tuple[str, str]]:
+    """Return the pairs (method, method subtracted) of published differences."""
+    return list(dict.fromkeys((row.method, row.minus) for row in rows))

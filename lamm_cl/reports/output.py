@@ -1,0 +1,76 @@
+"""A whole report as text, Markdown, LaTeX, CSV or HTML."""
+
+import csv
+import io
+import sys
+from collections.abc import Callable
+
+from lamm_cl.reports.report import Report
+from lamm_cl.reports.tables import render_csv, render_markdown, render_rich, render_text
+from lamm_cl.reports.tables.render import latex_document, markdown_escape
+
+
+def render(report: Report, form: str) -> str:
+    """Return the report in one of the formats text, markdown, latex, csv, html."""
+    if form == "html":
+        from lamm_cl.reports.html import render_html
+
+        return render_html(report)
+    writers: dict[str, Callable[[Report], str]] = {"text": _text, "markdown": _markdown, "latex": _latex, "csv": _csv}
+    return writers[form](report)
+
+
+def show(report: Report, form: str) -> None:
+    """Print the report: with colours and bold in a terminal, as it would be written to a file elsewhere."""
+    if form == "csv":
+        # The problems must not stand between the rows, nor be lost.
+        for problem in report.problems:
+            print(problem, file=sys.stderr)
+    if form != "text" or not sys.stdout.isatty():
+        sys.stdout.write(render(report, form))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for line in _head(report):
+        console.print(Text(line))
+    for table in report.tables:
+        console.print()
+        console.print(render_rich(table))
+
+
+def _head(report: Report) -> list[str]:
+    lines = [report.title, *report.summary]
+    if report.problems:
+        lines += ["", "What is missing:", *(f"  - {problem}" for problem in report.problems)]
+    return lines
+
+
+def _text(report: Report) -> str:
+    parts = ["\n".join(_head(report)) + "\n", *(render_text(table) for table in report.tables)]
+    return "\n".join(parts)
+
+
+def _markdown(report: Report) -> str:
+    lines = [f"# {markdown_escape(report.title)}", "", *map(markdown_escape, report.summary)]
+    if report.problems:
+        lines += ["", "## What is missing", "", *(f"- {markdown_escape(problem)}" for problem in report.problems)]
+    return "\n\n".join(["\n".join(lines), *(render_markdown(table).rstrip("\n") for table in report.tables)]) + "\n"
+
+
+def _latex(report: Report) -> str:
+    lines = [report.title, *report.summary, *(f"Missing: {problem}" for problem in report.problems)]
+    comments = "".join(f"% {' '.join(line.split())}\n" for line in lines)
+    return comments + latex_document(list(report.tables))
+
+
+def _csv(report: Report) -> str:
+    """Return all tables in one CSV, a row per table row; `table` says which, columns of other tables are empty."""
+    parts = [(table.name, list(csv.DictReader(io.StringIO(render_csv(table))))) for table in report.tables]
+    columns = dict.fromkeys(key for _, rows in parts for row in rows for key in row)
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, ["table", *columns], restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({"table": name, **row} for name, rows in parts for row in rows)
+    return stream.getvalue()
