@@ -1,0 +1,249 @@
+"""The accuracy matrix of a stream in every label space, from one pass over each test set."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from avalanche.evaluation import PluginMetric
+from avalanche.evaluation.metric_results import MetricValue
+
+from lamm_cl.errors import UsageError
+from lamm_cl.evaluation.matrix import Matrix
+from lamm_cl.evaluation.rows import Row
+from lamm_cl.evaluation.scores import LABEL_SPACES, Score, Tally
+from lamm_cl.evaluation.summary import TOTAL, Sets, stages_of, summarise_stage
+
+# Logged after a pass over all test sets; the rest stands in the records.
+_LOGGED = ("forgetting", "backward_transfer", "degradation", "harmonic_mean", "incremental_accuracy")
+
+
+class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
+    """Scores own, seen and all label spaces from the same logits, and fills a[i, j] for every pair, also i < j.
+
+    Works with any Avalanche strategy whose `mb_output` has one column per class of the stream:
+    `EvaluationPlugin(AccuracyMatrix(), loggers=[...])`. A row is filled when a stage is over: evaluations inside a
+    stage (`eval_every`) are logged and not kept, nor are those of other streams than `stream`.
+
+    - own: an image competes among the classes of its own experience (or data set).
+    - seen: among the classes trained so far. Before the first stage there are none: missing. A set whose classes
+      are all still to come scores 0 there, since no candidate is right.
+    - all: among all classes of the benchmark.
+    """
+
+    def __init__(self, benchmark: Any | None = None, *, stream: str = "test") -> None:
+        """Make the plugin.
+
+        Args:
+            benchmark: benchmark or evaluation plan; by default the plan of the benchmark that is evaluated, and where
+                that has none (a benchmark not made by lamm_cl) the experiences tell their own classes.
+            stream: name of the stream whose experiences are the test sets.
+        """
+        super().__init__()
+        self._plan = getattr(benchmark, "plan", benchmark)
+        self._stream = stream
+        self._training = False
+        self._met: list[list[int]] = []  # columns that each stage trained
+        self._scores: dict[tuple[int, int], dict[str, Score]] = {}
+        self._found: dict[int, tuple[str, tuple[int, ...]]] = {}  # without a plan: name and columns of each set
+        self._place = 0
+        self._tally: Tally | None = None
+
+    # -- what Avalanche calls ----------------------------------------------------------------------------------
+
+    def before_training_exp(self, strategy: Any) -> None:
+        """A stage begins: rows are not filled until it is over."""
+        self._training = True
+        # The adapted data set knows better than the experience: joint training sees the classes of all.
+        met = set(map(int, strategy.adapted_dataset.targets.uniques))
+        self._meeting = sorted(met | set(map(int, getattr(strategy.experience, "columns", ()))))
+
+    def after_training_exp(self, strategy: Any) -> None:
+        """A stage is over: its classes have been seen."""
+        self._training = False
+        self._met.append(self._meeting)
+
+    def before_eval_exp(self, strategy: Any) -> None:
+        """Find out which test set this is, and its label spaces."""
+        self._tally = None
+        if strategy.experience.origin_stream.name == self._stream:
+            self._place = int(strategy.experience.current_experience)
+            self._own = self._columns_of(strategy.experience)
+
+    def after_eval_iteration(self, strategy: Any) -> None:
+        """Count a batch in every label space."""
+        if strategy.experience.origin_stream.name != self._stream:
+            return
+        if self._tally is None:
+            self._tally = Tally(self._spaces(strategy.mb_output.shape[1]))
+        self._tally.add(strategy.mb_output, strategy.mb_y)
+
+    def after_eval_exp(self, strategy: Any) -> list[MetricValue]:
+        """Fill a[i, j] and report it."""
+        if self._tally is None:
+            return []
+        scores = self._tally.scores()
+        self._tally = None
+        if not self._training:
+            self._scores[self.stage, self._place] = scores
+        where = f"eval_phase/{self._stream}_stream/Exp{self._place:03}"
+        # Avalanche's CSV logger has one column for accuracy and keeps the last of this name: own.
+        spaces = [space for space in reversed(LABEL_SPACES) if space in scores]
+        return [self._value(strategy, f"Top1_Acc_Exp_{space}/{where}", scores[space].accuracy) for space in spaces]
+
+    def after_eval(self, strategy: Any) -> list[MetricValue]:
+        """Report what the whole pass says."""
+        if self._training or self.stage == 0:
+            return []
+        where = f"eval_phase/{self._stream}_stream"
+        values = []
+        for row in self._summary(self.stage):
+            total = row.metric == "accuracy" and row.eval_set == TOTAL
+            if row.value is None or not (total or row.metric in _LOGGED):
+                continue
+            place = "" if row.eval_set == TOTAL else f"/{row.eval_set}"
+            name = "Top1_Acc_Stream" if total else row.metric.title().replace("_", "")
+            values.append(self._value(strategy, f"{name}_{row.label_space}/{where}{place}", row.value))
+        return values
+
+    def _value(self, strategy: Any, name: str, value: float) -> MetricValue:
+        return MetricValue(self, name, float(value), strategy.clock.train_iterations)
+
+    def _spaces(self, width: int) -> dict[str, tuple[int, ...]]:
+        """Return the columns of each label space, ascending."""
+        seen = tuple(sorted({column for columns in self._met for column in columns}))
+        spaces = {"own": self._own, "seen": seen, "all": tuple(range(width))}
+        highest = max(max(columns, default=-1) for columns in spaces.values())
+        if highest >= width:
+            raise UsageError(
+                f"accuracy matrix: the output has {width} columns but class {highest} is asked for; "
+                "give the model one column per class of the whole stream."
+            )
+        return spaces
+
+    def _columns_of(self, experience: Any) -> tuple[int, ...]:
+        """Return the own columns of a test set, ascending; without a plan, note its name and columns."""
+        self._plan = self._plan or getattr(experience.origin_stream.benchmark, "plan", None)
+        if self._plan is not None:
+            return tuple(self._plan.sets[self._place].own)
+        columns = tuple(sorted(map(int, experience.classes_in_this_experience)))
+        self._found[self._place] = (getattr(experience, "name", f"set{self._place + 1}"), columns)
+        return columns
+
+    # -- what has been found -----------------------------------------------------------------------------------
+
+    @property
+    def stage(self) -> int:
+        """Number of stages that are over."""
+        return len(self._met)
+
+    @property
+    def sets(self) -> Sets:
+        """The test sets: those of the plan, else those that were evaluated."""
+        if self._plan is not None:
+            stages = stages_of([one.own for one in self._plan.sets], self._met)
+            # A variant of a trained data set has classes that were trained, and was itself never trained on.
+            trained = (None if one.trained_in is None else k for one, k in zip(self._plan.sets, stages, strict=True))
+            return Sets(
+                tuple(one.name for one in self._plan.sets), tuple(one.n for one in self._plan.sets), tuple(trained)
+            )
+        counts = {j: spaces["all"].n for (_, j), spaces in self._scores.items()}
+        found = [self._found.get(j, (f"set{j + 1}", ())) for j in range(max(self._found, default=-1) + 1)]
+        return Sets(
+            tuple(name for name, _ in found),
+            tuple(counts.get(j, 0) for j in range(len(found))),
+            stages_of([columns for _, columns in found], self._met),
+        )
+
+    def result(self) -> dict[str, Matrix]:
+        """Return `matrices()`."""
+        return self.matrices()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._training = False
+        self._met.clear()
+        self._scores.clear()
+        self._found.clear()
+
+    def matrices(self, before: bool = False) -> dict[str, Matrix]:
+        """Return a[i, j] per label space as fractions, shape (stages so far, test sets); NaN = missing.
+
+        Args:
+            before: put stage 0, before any training, on top as a further row.
+        """
+        n_sets = len(self.sets.names)
+        first = 0 if before else 1
+        matrices = {space: np.full((self.stage + 1 - first, n_sets), np.nan) for space in LABEL_SPACES}
+        for (stage, j), scores in self._scores.items():
+            if stage >= first:
+                for space, score in scores.items():
+                    matrices[space][stage - first, j] = score.accuracy
+        return matrices
+
+    def score(self, stage: int, eval_set: str, space: str) -> Score | None:
+        """Return the counts behind one entry: confusion, calibration; None when it is missing."""
+        names = self.sets.names
+        return self._scores.get((stage, names.index(eval_set)), {}).get(space) if eval_set in names else None
+
+    def rows(self, *, per_class: bool = False, calibration: bool = False) -> list[Row]:
+        """Return everything as rows for the records, stage by stage.
+
+        Args:
+            per_class: add `class_accuracy/<column>`, and their mean, for every class of every test set.
+            calibration: add `ece`, the expected calibration error.
+        """
+        rows: list[Row] = []
+        for stage in range(self.stage + 1):
+            rows += self._summary(stage)
+            rows += self._details(stage, per_class, calibration)
+        return rows
+
+    def _summary(self, stage: int) -> Iterable[Row]:
+        sets, table = self.sets, self.matrices(before=True)
+        rows: list[Row] = []
+        images = sum(sets.counts)
+        for space in LABEL_SPACES:
+            found = [self._scores.get((stage, j), {}).get(space) for j in range(len(sets.names))]
+            for name, n, score in zip(sets.names, sets.counts, found, strict=True):
+                rows.append(Row(stage, name, space, "accuracy", score.accuracy if score else None, n))
+            there = [score for score in found if score]
+            complete = len(there) == len(found) and images > 0
+            total = sum(score.correct for score in there) / images if complete else None
+            rows.append(Row(stage, TOTAL, space, "accuracy", total, images))
+            if stage and found:
+                protocol = getattr(self._plan, "protocol", "")
+                rows += summarise_stage(space, stage, table[space][1:], table[space][0], sets, protocol)
+        return rows
+
+    def _details(self, stage: int, per_class: bool, calibration: bool) -> Iterable[Row]:
+        for j, name in enumerate(self.sets.names):
+            for space, score in self._scores.get((stage, j), {}).items():
+                if calibration:
+                    yield Row(stage, name, space, "ece", score.calibration, score.n)
+                if per_class:
+                    classes = score.class_accuracies()
+                    mean = float(np.mean([accuracy for accuracy, _ in classes.values()]))
+                    yield Row(stage, name, space, "mean_class_accuracy", mean, score.n)
+                    for column, (accuracy, n) in classes.items():
+                        yield Row(stage, name, space, f"class_accuracy/{column}", accuracy, n)
+
+    # -- resuming ----------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Return all that was found as plain lists, numbers and text, for JSON. Call it between stages."""
+        scores = [
+            {"stage": stage, "set": j, "spaces": {space: score.state() for space, score in spaces.items()}}
+            for (stage, j), spaces in sorted(self._scores.items())
+        ]
+        found = [[j, name, list(columns)] for j, (name, columns) in sorted(self._found.items())]
+        return {"met": [list(columns) for columns in self._met], "found": found, "scores": scores}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up a state that `state` gave."""
+        self._training = False
+        self._met = [list(columns) for columns in state["met"]]
+        self._found = {j: (name, tuple(columns)) for j, name, columns in state["found"]}
+        self._scores = {
+            (one["stage"], one["set"]): {space: Score.of_state(score) for space, score in one["spaces"].items()}
+            for one in state["scores"]
+        }

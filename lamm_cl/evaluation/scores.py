@@ -1,0 +1,125 @@
+"""Predictions of one test set in several label spaces at once, counted."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lamm_cl.evaluation.classification import CALIBRATION_BINS, calibration_bins, calibration_error
+from lamm_cl.evaluation.matrix import Matrix
+
+LABEL_SPACES = ("own", "seen", "all")
+
+
+@dataclass
+class Score:
+    """How one test set was classified in one label space.
+
+    Attributes:
+        n: images.
+        correct: images whose class was predicted.
+        bins: (3, 15) images, confidence and correct predictions per bin of confidence.
+        confusion: (k, 3) rows (true column, predicted column, images); pairs that never occurred are left out.
+    """
+
+    n: int
+    correct: int
+    bins: Matrix
+    confusion: NDArray[np.int64]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the images that were recognised; NaN without images."""
+        return self.correct / self.n if self.n else float("nan")
+
+    @property
+    def calibration(self) -> float:
+        """Expected calibration error."""
+        return calibration_error(self.bins)
+
+    def class_accuracies(self) -> dict[int, tuple[float, int]]:
+        """Return (accuracy, images) per true column, ascending; columns without images are left out."""
+        images: dict[int, int] = {}
+        right: dict[int, int] = {}
+        for true, predicted, count in self.confusion.tolist():
+            images[true] = images.get(true, 0) + count
+            right[true] = right.get(true, 0) + (count if true == predicted else 0)
+        return {column: (right[column] / images[column], images[column]) for column in sorted(images)}
+
+    def state(self) -> dict[str, Any]:
+        """Return everything as plain lists and numbers."""
+        return {
+            "n": self.n,
+            "correct": self.correct,
+            "bins": self.bins.tolist(),
+            "confusion": self.confusion.tolist(),
+        }
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> "Score":
+        """Make a score from its state."""
+        confusion = np.array(state["confusion"], dtype=np.int64).reshape(-1, 3)
+        return cls(int(state["n"]), int(state["correct"]), np.array(state["bins"], dtype=np.float64), confusion)
+
+
+@dataclass
+class Tally:
+    """Collects predictions batch by batch. Nothing leaves the device, and so nothing waits, until `scores`.
+
+    Attributes:
+        spaces: label space -> its columns; a space without columns is left out of the scores.
+    """
+
+    spaces: Mapping[str, Sequence[int]]
+    _labels: list[Tensor] = field(default_factory=list)
+    _predictions: dict[str, list[Tensor]] = field(default_factory=dict)
+    _confidences: dict[str, list[Tensor]] = field(default_factory=dict)
+    _columns: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """Count a batch.
+
+        Args:
+            logits: (batch, columns of the benchmark).
+            labels: (batch,) true columns.
+        """
+        logits = logits.detach().float()
+        self._labels.append(labels.detach())
+        for space, columns in self.spaces.items():
+            if columns:
+                self._add(space, columns, logits)
+
+    def _add(self, space: str, columns: Sequence[int], logits: Tensor) -> None:
+        if len(columns) == logits.shape[1]:
+            confidence, place = logits.softmax(dim=1).max(dim=1)
+            prediction = logits.argmax(dim=1)
+        else:
+            if space not in self._columns:
+                self._columns[space] = torch.tensor(columns, device=logits.device)
+            competing = logits[:, self._columns[space]]
+            place = competing.argmax(dim=1)
+            confidence = competing.softmax(dim=1).max(dim=1).values
+            prediction = self._columns[space][place]
+        self._predictions.setdefault(space, []).append(prediction)
+        self._confidences.setdefault(space, []).append(confidence)
+
+    def scores(self) -> dict[str, Score]:
+        """Return one score per label space that has columns."""
+        if not self._labels:
+            return {}
+        true = torch.cat(self._labels).cpu().numpy()
+        return {space: _score(true, self._predictions[space], self._confidences[space]) for space in self._predictions}
+
+
+def _score(true: NDArray[np.int64], predictions: list[Tensor], confidences: list[Tensor]) -> Score:
+    predicted = torch.cat(predictions).cpu().numpy()
+    right = predicted == true
+    pairs, counts = np.unique(np.stack([true, predicted], axis=1), axis=0, return_counts=True)
+    # A confidence that is not a number belongs to no bin; the step that made it is reported where it is made.
+    confidence = np.nan_to_num(torch.cat(confidences).cpu().numpy().astype(np.float64), nan=0.0)
+    bins = calibration_bins(confidence, right, CALIBRATION_BINS)
+    return Score(len(true), int(right.sum()), bins, np.column_stack([pairs, counts]).astype(np.int64))

@@ -1,0 +1,118 @@
+"""What an accuracy matrix says, stage by stage, as rows for the records."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lamm_cl.evaluation import metrics
+from lamm_cl.evaluation.matrix import Matrix
+from lamm_cl.evaluation.rows import Row
+
+TOTAL = "total"
+
+_OF_A_SQUARE: Mapping[str, Callable[[Matrix], float]] = {
+    "forgetting": metrics.forgetting,
+    "backward_transfer": metrics.backward_transfer,
+    "transfer": metrics.transfer,
+    "average": metrics.average,
+    "last": metrics.last,
+}
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The test sets, in the order of the matrix's columns.
+
+    Attributes:
+        names: one per set.
+        counts: images per set.
+        trained: stage (from 1) after which all classes of a set had been trained; None: not yet, or never.
+    """
+
+    names: tuple[str, ...]
+    counts: tuple[int, ...]
+    trained: tuple[int | None, ...]
+
+    def trained_until(self, stage: int) -> list[int]:
+        """Return the sets trained after `stage`, the earliest first."""
+        return [j for _, j in sorted((k, j) for j, k in enumerate(self.trained) if k is not None and k <= stage)]
+
+    def untrained_at(self, stage: int) -> list[int]:
+        """Return the sets that are not trained after `stage`."""
+        return [j for j, k in enumerate(self.trained) if k is None or k > stage]
+
+
+def summarise_stage(space: str, stage: int, a: Matrix, before: Matrix, sets: Sets, protocol: str = "") -> list[Row]:
+    """Return the metrics of one label space after `stage`.
+
+    Metrics of the square matrix (forgetting, transfer, ...) are given where each stage so far trained one set.
+
+    Args:
+        space: label space.
+        stage: number of training experiences so far, from 1.
+        a: accuracy matrix (stages, sets) so far, NaN = missing; at least `stage` rows.
+        before: accuracies before any training (sets,), NaN = missing.
+        sets: the test sets.
+        protocol: some protocols have metrics of their own.
+    """
+    now, trained = a[stage - 1], sets.trained_until(stage)
+    rows = [
+        Row(stage, sets.names[j], space, "degradation", _plain(now[j] - a[k - 1, j]))
+        for j, k in enumerate(sets.trained)
+        if k is not None and k < stage
+    ]
+    found: dict[str, float] = {}
+    if trained:
+        met = [_over_all_met(a, i, sets) for i in range(1, stage + 1)]
+        found["incremental_accuracy"] = met[-1]
+        found["average_incremental_accuracy"] = float(np.mean(met))
+    if stage > 1 and [sets.trained[j] for j in trained] == list(range(1, stage + 1)):
+        found |= _of_a_square(space, a[:stage][:, trained], before[trained])
+    later = sets.untrained_at(stage)
+    if later and space != "seen":
+        # A set that was never trained is a column beyond the rows.
+        beside = [trained[:1] + later] if trained else [[later[0], *later]]
+        found["zero_shot_retention"] = metrics.zero_shot_retention(now[beside], before[beside[0]])
+    if protocol == "base_to_new" and len(now) == 2 and space != "seen":
+        found["harmonic_mean"] = metrics.harmonic_mean(*now)
+    return rows + [Row(stage, TOTAL, space, name, _plain(value)) for name, value in found.items()]
+
+
+def _over_all_met(a: Matrix, stage: int, sets: Sets) -> float:
+    """Return the accuracy over all images of the sets trained after `stage`."""
+    met = sets.trained_until(stage)
+    images = np.array([sets.counts[j] for j in met], dtype=np.float64)
+    return float((a[stage - 1, met] * images).sum() / images.sum()) if images.sum() > 0 else float("nan")
+
+
+def _of_a_square(space: str, a: Matrix, before: Matrix) -> dict[str, float]:
+    found = {name: metric(a) for name, metric in _OF_A_SQUARE.items()}
+    found["forward_transfer"] = metrics.forward_transfer(a, before)
+    if space == "seen":  # there a set not yet trained has no candidate that is right: its 0 says nothing
+        del found["transfer"], found["forward_transfer"], found["average"]
+    return found
+
+
+def _plain(value: float) -> float | None:
+    """Return a Python float, None for NaN."""
+    number = float(value)
+    return None if math.isnan(number) else number
+
+
+def stages_of(own: Sequence[Sequence[int]], met: Sequence[Sequence[int]]) -> tuple[int | None, ...]:
+    """Return, for each set, the stage (from 1) after which all its columns had been met; None where not.
+
+    Args:
+        own: columns of each set.
+        met: columns that each stage trained.
+    """
+    stages: list[int | None] = [None] * len(own)
+    seen: set[int] = set()
+    for stage, columns in enumerate(met, 1):
+        seen |= set(columns)
+        for j, wanted in enumerate(own):
+            if stages[j] is None and seen.issuperset(wanted):
+                stages[j] = stage
+    return tuple(stages)
