@@ -147,8 +147,8 @@ def run_here(plan: Plan, console: Console, make_work: Callable[[], Work]) -> Sum
         display.close()
 
 
-def make_pool(plan: Plan, jobs: int, make_work: Callable[[], Work]) -> Pool:
-    """Return a pool for the plan; no worker is started yet."""
+def make_pool(plan: Plan, jobs: int, make_work: Callable[[], Work], device: str | None = None) -> Pool:
+    """Return a pool for the plan, on its device or another; no worker is started yet."""
     shared = WorkerSettings(
         directory=plan.home.path.absolute(),
         environment=environment(plan.config),
@@ -157,7 +157,7 @@ def make_pool(plan: Plan, jobs: int, make_work: Callable[[], Work]) -> Pool:
         log=Path(),
         make_work=make_work,
     )
-    return Pool(on_device(shared), devices.one_per_worker(plan.device, jobs))
+    return Pool(on_device(shared), devices.one_per_worker(device or plan.device, jobs))
 
 
 def continue_with(plan: Plan) -> list[str]:
