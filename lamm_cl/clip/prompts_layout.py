@@ -29,6 +29,7 @@ class Layout:
         lengths: (n,) number of codes in each suffix, at least 1.
         tail: codes that follow every sequence up to the text window (padding), for towers that read them.
         window: number of positions of the text tower.
+        beginning: the prefix's codes once more, as plain numbers (on any device, without waiting for it).
     """
 
     prefix: Tensor
@@ -36,6 +37,7 @@ class Layout:
     lengths: Tensor
     tail: int
     window: int
+    beginning: tuple[int, ...]
 
     @classmethod
     def of(cls, sequences: Sequence[Sequence[int]], window: int, tail: int = 0) -> "Layout":
@@ -58,6 +60,7 @@ class Layout:
             lengths=torch.tensor([len(codes) for codes in rest], dtype=torch.long),
             tail=tail,
             window=window,
+            beginning=tuple(sequences[0][:shared]),
         )
 
     def to(self, device: torch.device) -> "Layout":

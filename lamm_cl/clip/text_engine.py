@@ -29,12 +29,14 @@ class PackedText:
         suffix: (T, D) the packed rest, the same in every group.
         deep: vectors (m, D) that replace positions start..start+m-1 before layer 1, 2, ...
         start: first position that `deep` replaces.
+        constant: names the beginning when nothing learned is in it, so that it is computed once and for all.
     """
 
     prefix: Tensor
     suffix: Tensor
     deep: Sequence[Tensor] = ()
     start: int = 1
+    constant: tuple[int, ...] | None = None
 
 
 class TextEngine:
@@ -48,6 +50,7 @@ class TextEngine:
     def __init__(self, blocks: Sequence[FrozenBlock], positional: Tensor) -> None:
         self.blocks = blocks
         self.positional = positional
+        self._beginnings: dict[object, list[KeyValue]] = {}
 
     def last_tokens(self, text: PackedText, layout: Layout, chunk: int | None = None) -> Tensor:
         """Compute the residual stream at the token that is read.
@@ -61,7 +64,7 @@ class TextEngine:
         Returns:
             (G, n, D), before the final normalisation.
         """
-        beginning, _ = self._prefix(text, with_tokens=False)
+        beginning = self._beginning(text)
         groups = len(text.prefix)
         if chunk is None or chunk >= layout.n:
             return self._suffix(text.suffix, beginning, layout, groups)
@@ -88,6 +91,16 @@ class TextEngine:
         padded[:, layout.packed] = every[0].reshape(groups, -1, read.shape[-1])
         suffix = padded.view(groups, layout.n, layout.widest, -1)
         return read, torch.cat([prefix[:, None].expand(-1, layout.n, -1, -1), suffix], 2)
+
+    def _beginning(self, text: PackedText) -> list[KeyValue]:
+        """Return the beginning's keys and values, from memory when nothing in it is learned."""
+        if text.constant is None:
+            return self._prefix(text, with_tokens=False)[0]
+        key = (text.constant, text.prefix.dtype, torch.is_autocast_enabled(text.prefix.device.type))
+        if key not in self._beginnings:
+            with torch.no_grad():
+                self._beginnings[key] = self._prefix(text, with_tokens=False)[0]
+        return self._beginnings[key]
 
     def _prefix(self, text: PackedText, with_tokens: bool) -> tuple[list[KeyValue], Tensor | None]:
         """Return each layer's keys and values (G, h, P, d) of the shared beginning, and its last layer's output."""

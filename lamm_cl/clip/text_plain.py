@@ -27,7 +27,7 @@ def run_window(tower: Any, embedded: Tensor, layout: Layout, deep: Sequence[Tens
         (N, window, D), before the final normalisation.
     """
     window = embedded.shape[1]
-    x = embedded + tower.positional_embedding[:window].to(embedded.dtype)
+    x: Tensor = embedded + tower.positional_embedding[:window].to(embedded.dtype)
     mask = attention_mask(tower, embedded, layout)
     for index, block in enumerate(tower.transformer.resblocks):
         if 0 < index <= len(deep):

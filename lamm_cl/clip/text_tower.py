@@ -104,7 +104,9 @@ class TextTower:
         if self._engine is None or plain or not self._fits(layout, deep):
             features = self._plain(layout, learned, deep, groups)[0]
         else:
-            text = PackedText(*self._vectors(layout, learned, groups), deep, self.words.start)
+            fixed = groups is None and not deep and all(code >= 0 for code in layout.beginning)
+            constant = layout.beginning if fixed else None
+            text = PackedText(*self._vectors(layout, learned, groups), deep, self.words.start, constant)
             features = self._read(self._engine.last_tokens(text, layout, self._chunk(layout, text)))
         return features if groups is not None else features[0]
 
