@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lamm_cl.data.catalogue import CATALOGUE
 from lamm_cl.data.items import Dataset
 from lamm_cl.data.load import load_dataset
 from lamm_cl.errors import UsageError, unknown
@@ -117,17 +118,27 @@ def _load(
 ) -> list[Dataset]:
     listed = [datasets] if isinstance(datasets, str | Mapping | Dataset) else list(datasets)
     order = options.get("order")
-    if not listed and protocol.name == "multi_domain" and order in DOMAIN_ORDERS:
-        listed = list(DOMAIN_ORDERS[order])
-    if protocol.name == "domain_generalization" and listed == ["imagenet"]:
-        listed += VARIANTS
-    _check_number(protocol, len(listed))
+    if not listed and protocol.name == "multi_domain" and isinstance(order, str) and order in DOMAIN_ORDERS:
+        listed = _all_domains(order)
     loaded = [one if isinstance(one, Dataset) else load_dataset(one, root) for one in listed]
     names = [dataset.name for dataset in loaded]
+    if protocol.name == "domain_generalization" and names == ["imagenet"]:
+        loaded += [load_dataset(name, root) for name in VARIANTS]
+    _check_number(protocol, len(loaded))
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError(f"{protocol.name}: data set {twice!r} is given twice.")
     return loaded
+
+
+def _all_domains(order: str) -> list[DataSpec]:
+    absent = [name for name in DOMAIN_ORDERS[order] if name not in CATALOGUE]
+    if absent:
+        raise UsageError(
+            f"order {order!r} has {' and '.join(absent)}, which the catalogue does not have. Name the data sets, these "
+            f'as your own, such as {{"name": "{absent[0]}", "folder": ...}}; they are put in order by name.'
+        )
+    return list(DOMAIN_ORDERS[order])
 
 
 def _check_number(protocol: Protocol, n: int) -> None:

@@ -30,9 +30,9 @@ def onto_columns_of(source: Dataset, variant: Dataset) -> Columns:
     Raises:
         UsageError: names the classes of the variant that the source does not have, or that it has twice.
     """
-    by_id = bool(identifiers(source)) and bool(identifiers(variant))
-    known = identifiers(source) if by_id else source.class_names
-    wanted = identifiers(variant) if by_id else variant.class_names
+    by_id = bool(source.class_ids) and bool(variant.class_ids)
+    known = source.class_ids if by_id else source.class_names
+    wanted = variant.class_ids if by_id else variant.class_names
     places: dict[str, list[int]] = {}
     for label, key in enumerate(known):
         places.setdefault(key, []).append(label)
@@ -56,8 +56,3 @@ def _next_place(places: dict[str, list[int]], key: str, source: Dataset, variant
         f"domain_generalization: {source.name} has {len(labels)} classes called {key!r}, so it cannot be told which "
         f"one {variant.name} means. Give both data sets class identifiers, or different names."
     )
-
-
-def identifiers(dataset: Dataset) -> tuple[str, ...]:
-    """Return the data set's class identifiers (WordNet ids), one per label; empty where it has none."""
-    return tuple(getattr(dataset, "class_ids", ()) or ())

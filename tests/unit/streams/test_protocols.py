@@ -82,9 +82,7 @@ def test_domain_generalization_scores_the_right_classes(make_dataset):
 
 def test_domain_generalization_tells_two_classes_of_one_name_apart(make_dataset):
     def known(name, pairs, **more):
-        dataset = make_dataset(name, [n for _, n in pairs], **more)
-        object.__setattr__(dataset, "class_ids", tuple(i for i, _ in pairs))
-        return dataset
+        return make_dataset(name, [n for _, n in pairs], class_ids=tuple(i for i, _ in pairs), **more)
 
     source = known("big", [("n1", "missile"), ("n2", "crane"), ("n3", "missile")])
     variant = known("small", [("n2", "crane"), ("n3", "missile")], train=0, val=0)
@@ -191,6 +189,10 @@ CALLS = [
     (lambda d: build_layout("cross_dataset", d()), "at least 2 data sets, not 1"),
     (lambda d: build_layout("multi_domain", [d("a"), d("a")]), "'a' is given twice"),
     (lambda d: build_layout("multi_domain", [d("a"), d("b")], order="mtil-1"), "has no place for a, b"),
+    (
+        lambda d: build_layout("multi_domain", order="mtil-1"),
+        "has cifar100 and mnist, which the catalogue does not have",
+    ),
     (lambda d: build_layout("multi_domain", [d("a"), d("b")], order="mtil"), "unknown order of data sets 'mtil'"),
     (lambda d: build_layout("multi_domain", [d("a"), d("b")], order=["a"]), "not a permutation"),
     (lambda d: build_layout("domain_generalization", [d("a"), d("b")]), "6 of the 6 classes of b are not classes of a"),
