@@ -22,7 +22,7 @@ def build_model(
     *,
     learn: bool = True,
     seed: int = 0,
-    templates: Sequence[str] | None = None,
+    class_templates: Sequence[str] | None = None,
     repeated_names: bool = False,
     **options: Any,
 ) -> PromptedCLIP:
@@ -36,7 +36,7 @@ def build_model(
         learn: whether the labels of all classes are learned from the start; otherwise none is, until
             `PromptedCLIP.learn_classes`.
         seed: of random initial values.
-        templates: each class's own template, for zero-shot CLIP.
+        class_templates: each class's own template (its data set's), for zero-shot CLIP.
         repeated_names: whether a name may stand for several classes (of several data sets).
         **options: the method's own options; `lamm-cl list methods` shows them.
 
@@ -54,7 +54,7 @@ def build_model(
     chosen = read_options(name, options)
     dtype = torch.float64 if backbone.dtype == torch.float64 else torch.float32
     initial = Initial(seed, backbone.device, dtype)
-    setting = Setting(backbone, class_names, templates, shots, initial)
+    setting = Setting(backbone, class_names, class_templates, shots, initial)
     parts = method.compose(setting, chosen)
     model = PromptedCLIP(backbone, class_names, parts, method=name, learn=learn, repeated_names=repeated_names)
     model.options = chosen.model_dump()

@@ -62,14 +62,14 @@ class Named(PromptStrategy):
             evaluator: Avalanche's evaluation plugin.
             lamm: Whether labels are learned as well (the `+lamm` form of the method).
             **options: `train_mb_size`, `train_epochs`, `eval_mb_size` and other parts of the recipe; the method's
-                own options; the fields of `Settings`; `optimizer`, `eval_every`, `peval_mode`, `templates`.
+                own options; the fields of `Settings`; `optimizer`, `eval_every`, `peval_mode`, `class_templates`.
 
         Raises:
             UsageError: For an unknown option, with the nearest match, or a value that cannot be.
         """
         name = self.method_name + SUFFIX if lamm else self.method_name
-        chosen = sort_options(name, backbone.name, options, (*_AVALANCHE, "templates"))
-        templates = chosen.rest.pop("templates", None)
+        chosen = sort_options(name, backbone.name, options, (*_AVALANCHE, "class_templates"))
+        class_templates = chosen.rest.pop("class_templates", None)
         settings = Settings(**chosen.settings)
         model = build_model(
             name,
@@ -78,7 +78,7 @@ class Named(PromptStrategy):
             shots,
             learn=False,
             seed=settings.seed,
-            templates=templates,
+            class_templates=class_templates,
             **chosen.method,
         )
         super().__init__(
@@ -100,7 +100,13 @@ def _signature(method: str) -> inspect.Signature:
     """Return what a constructor accepts, for help() and editors."""
     common = [p for p in inspect.signature(Named.__init__).parameters.values() if p.kind is p.KEYWORD_ONLY]
     known = {p.name for p in common}
-    options = {**defaults_of(method), "optimizer": None, "eval_every": -1, "peval_mode": "epoch", "templates": None}
+    options = {
+        **defaults_of(method),
+        "optimizer": None,
+        "eval_every": -1,
+        "peval_mode": "epoch",
+        "class_templates": None,
+    }
     more = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
         for name, default in options.items()
@@ -110,7 +116,7 @@ def _signature(method: str) -> inspect.Signature:
 
 
 class ZeroShot(Named, method="zero_shot"):
-    """CLIP with hand-written templates: nothing trains (Radford et al., ICML 2021)."""
+    """CLIP with hand-written class_templates: nothing trains (Radford et al., ICML 2021)."""
 
 
 class CoOp(Named, method="coop"):
