@@ -1,12 +1,15 @@
 """Puts the layout of a benchmark together, part by part."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from lamm_cl.data.few_shot import few_shot
-from lamm_cl.data.items import Dataset
+from lamm_cl.data.items import Dataset, Item
 from lamm_cl.streams.columns import Columns, one_column_each
-from lamm_cl.streams.layout import Layout, Part, only, samples
+from lamm_cl.streams.layout import Layout, Part, Sample
+
+Parts = Sequence[Sequence[int]]  # labels of each part
 
 
 class Drawing(NamedTuple):
@@ -35,29 +38,43 @@ class LayoutBuilder:
         self._test: list[Part] = []
         self._notes = [note for dataset in datasets for note in dataset.notes]
 
-    def train_on(
-        self, k: int, drawing: Drawing, parts: Sequence[Sequence[int]] | None = None, names: Sequence[str] = ()
-    ) -> None:
+    def train_on(self, k: int, drawing: Drawing, parts: Parts | None = None, names: Sequence[str] = ()) -> None:
         """Add training experiences from data set `k`: all its classes, or one experience per list of labels.
 
         The images are drawn over the whole data set first, whatever the parts, as the papers' codes do.
         """
-        dataset, chosen = self.datasets[k], few_shot(self.datasets[k], *drawing)
+        chosen = few_shot(self.datasets[k], *drawing)
         self._notes += chosen.notes
-        for labels, name in zip(parts or [range(len(dataset.class_names))], names or [dataset.name], strict=True):
-            own = self._own(k, labels)
-            for place, items in ((self._train, chosen.train), (self._val, chosen.val)):
-                place.append(Part(name, dataset.name, only(samples(items, k, self.columns[k]), own), own))
+        for place, items in ((self._train, chosen.train), (self._val, chosen.val)):
+            place += self._deal(k, items, parts, names)
 
-    def test_on(self, k: int, trained_in: int | None, labels: Sequence[int] | None = None, name: str = "") -> None:
-        """Add a test set from data set `k`: all of it, or the images of some labels."""
-        dataset = self.datasets[k]
-        own = self._own(k, range(len(dataset.class_names)) if labels is None else labels)
-        images = only(samples(dataset.test, k, self.columns[k]), own)
-        self._test.append(Part(name or dataset.name, dataset.name, images, own, trained_in))
+    def test_on(
+        self, k: int, trained_in: Sequence[int | None], parts: Parts | None = None, names: Sequence[str] = ()
+    ) -> None:
+        """Add test sets from data set `k`: all of it, or one per list of labels.
 
-    def _own(self, k: int, labels: Sequence[int]) -> tuple[int, ...]:
-        return tuple(sorted(self.columns[k][label] for label in labels))
+        Args:
+            k: data set.
+            trained_in: for each test set the training experience on it, or None.
+            parts: labels of each test set.
+            names: one per part.
+        """
+        dealt = self._deal(k, self.datasets[k].test, parts, names)
+        self._test += [replace(part, trained_in=t) for part, t in zip(dealt, trained_in, strict=True)]
+
+    def _deal(self, k: int, items: Sequence[Item], parts: Parts | None, names: Sequence[str]) -> list[Part]:
+        dataset, columns = self.datasets[k], self.columns[k]
+        labels = parts or [range(len(dataset.class_names))]
+        owner = {label: p for p, some in enumerate(labels) for label in some}
+        dealt: list[list[Sample]] = [[] for _ in labels]
+        for item in items:
+            p = owner.get(item.label)
+            if p is not None:
+                dealt[p].append(Sample(k, item, columns[item.label]))
+        return [
+            Part(name, dataset.name, tuple(samples), tuple(sorted(columns[label] for label in some)))
+            for name, samples, some in zip(names or [dataset.name], dealt, labels, strict=True)
+        ]
 
     def layout(self) -> Layout:
         """Return the layout."""

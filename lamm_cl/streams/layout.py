@@ -1,7 +1,7 @@
 """A benchmark before Avalanche sees it: which image belongs to which part, as which column."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -90,17 +90,6 @@ class Layout:
         """Hex digest of the data sets' fingerprints; a single data set's own fingerprint."""
         prints = [dataset.fingerprint for dataset in self.datasets]
         return prints[0] if len(prints) == 1 else hashlib.sha256("\x1f".join(prints).encode()).hexdigest()
-
-
-def samples(items: Iterable[Item], dataset: int, columns: Sequence[int]) -> tuple[Sample, ...]:
-    """Turn items into samples; `columns[label]` is the column of a label."""
-    return tuple(Sample(dataset, item, columns[item.label]) for item in items)
-
-
-def only(chosen: Iterable[Sample], columns: Iterable[int]) -> tuple[Sample, ...]:
-    """Keep the samples of some columns, in their order."""
-    wanted = frozenset(columns)
-    return tuple(sample for sample in chosen if sample.column in wanted)
 
 
 def restrict_evaluation(layout: Layout, names: Sequence[str]) -> Layout:

@@ -40,7 +40,7 @@ def few_shot(datasets: Sequence[Dataset], drawing: Drawing) -> Layout:
     """Train on all classes at once, test on the full test set."""
     builder = LayoutBuilder("few_shot", datasets)
     builder.train_on(0, drawing)
-    builder.test_on(0, trained_in=0)
+    builder.test_on(0, trained_in=[0])
     return builder.layout()
 
 
@@ -50,8 +50,7 @@ def base_to_new(datasets: Sequence[Dataset], drawing: Drawing) -> Layout:
     base, new = dealing.split(range(n), dealing.even_sizes(n, 2))
     builder = LayoutBuilder("base_to_new", datasets)
     builder.train_on(0, drawing, [base], ["base"])
-    builder.test_on(0, 0, base, "base")
-    builder.test_on(0, None, new, "new")
+    builder.test_on(0, [0, None], [base, new], ["base", "new"])
     return builder.layout()
 
 
@@ -81,8 +80,7 @@ def class_incremental(
     titles = [f"set{k + 1}" for k in range(len(parts))]
     builder = LayoutBuilder("class_incremental", datasets)
     builder.train_on(0, drawing, parts, titles)
-    for k, labels in enumerate(parts):
-        builder.test_on(0, k, labels, titles[k])
+    builder.test_on(0, range(len(parts)), parts, titles)
     return builder.layout()
 
 
@@ -115,7 +113,7 @@ def _from_the_first(
     builder = LayoutBuilder(protocol, datasets, columns)
     builder.train_on(0, drawing)
     for k in range(len(datasets)):
-        builder.test_on(k, trained_in=0 if k == 0 else None)
+        builder.test_on(k, trained_in=[0 if k == 0 else None])
     return builder.layout()
 
 
@@ -131,7 +129,7 @@ def multi_domain(datasets: Sequence[Dataset], drawing: Drawing, *, order: str | 
     builder = LayoutBuilder("multi_domain", ordered)
     for k in range(len(ordered)):
         builder.train_on(k, drawing)
-        builder.test_on(k, trained_in=k)
+        builder.test_on(k, trained_in=[k])
     return builder.layout()
 
 
