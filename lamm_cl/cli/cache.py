@@ -1,0 +1,89 @@
+"""`lamm-cl cache`: what the cached image features take, and how to get rid of them."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lamm_cl.clip.cache_folder import MAX_BYTES, Scope, clear, default_folder, status
+from lamm_cl.errors import UsageError
+
+app = typer.Typer(help="Cached image features: what is there, and clear it.", no_args_is_help=True)
+
+Folder = Annotated[
+    Path | None,
+    typer.Option("--dir", help="Folder of the cache; default: $LAMM_CL_CACHE or ~/.cache/lamm_cl/features."),
+]
+
+
+@app.command("status")
+def show(
+    folder: Folder = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show what is cached: per backbone, how many features in how many views, how large, when last used."""
+    where = folder or default_folder()
+    scopes = status(where)
+    total = sum(scope.bytes for scope in scopes)
+    if as_json:
+        entries = [_entry(scope) for scope in scopes]
+        typer.echo(json.dumps({"folder": str(where), "bytes": total, "limit": MAX_BYTES, "scopes": entries}, indent=1))
+        return
+    if not scopes:
+        typer.echo(f"{where}: nothing is cached.")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=None)
+    for name in ("backbone", "weights", "device", "features", "views", "size", "last used"):
+        table.add_column(name, justify="right" if name in ("features", "views", "size") else "left")
+    for scope in scopes:
+        entry = _entry(scope)
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(scope.used)) if scope.used else "-"
+        shown = [entry["backbone"], entry["pretrained"], entry["device"], scope.images, scope.views]
+        table.add_row(*(str(value) for value in shown), _size(scope.bytes), used)
+    Console().print(table)
+    typer.echo(f"{where}: {_size(total)} of at most {_size(MAX_BYTES)}; what was used longest ago goes first.")
+
+
+@app.command("clear")
+def delete(
+    folder: Folder = None,
+    older_than: Annotated[
+        float, typer.Option("--older-than", metavar="DAYS", help="Keep what was used in the last DAYS days.")
+    ] = 0.0,
+) -> None:
+    """Delete cached features. Nothing is lost but the time to compute them again."""
+    if older_than < 0:
+        raise UsageError(f"--older-than {older_than}: days can't be negative.")
+    where = folder or default_folder()
+    images, freed = clear(where, older_than)
+    typer.echo(f"{where}: deleted {images} features, {_size(freed)}.")
+
+
+def _entry(scope: Scope) -> dict[str, str | int | float]:
+    about = scope.about
+    engine = about.get("engine")
+    return {
+        "backbone": str(about.get("backbone", "?")),
+        "pretrained": str(about.get("pretrained", "")),
+        "weights": str(about.get("weights", "?")),
+        "device": str(engine.get("device", "?")) if isinstance(engine, dict) else "?",
+        "features": scope.images,
+        "views": scope.views,
+        "bytes": scope.bytes,
+        "used": scope.used,
+    }
+
+
+def _size(count: int) -> str:
+    """Write a number of bytes for people."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GiB"

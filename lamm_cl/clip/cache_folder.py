@@ -1,0 +1,189 @@
+"""The folder of cached features, as files: where it is, what is in it, how it is kept small. Needs no torch.
+
+    FOLDER/<scope>/scope.json                          what the features under it depend on
+    FOLDER/<scope>/<view>/<count>-<name>.safetensors   features of <count> images in one view
+    FOLDER/<scope>/<view>/<name>.claim                 a process is computing these now
+    FOLDER/<scope>/<view>/lock                         held for moments, to look and claim
+
+A file's time of change is when it was last used. Only files of this form are ever deleted.
+"""
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+MAX_BYTES = 10 * 1024**3
+SEGMENT = ".safetensors"
+_NAME = re.compile(r"[0-9a-f]{16}")
+_SEGMENT_NAME = re.compile(r"(\d+)-[0-9a-f]{16}\.safetensors")
+_OTHER_NAME = re.compile(r"lock|[0-9a-f]{16}\.(claim|tmp)")
+
+
+@dataclass(frozen=True)
+class Scope:
+    """All features of one backbone with one image transform.
+
+    Attributes:
+        folder: where they are.
+        about: content of `scope.json`: backbone, weights, transform, engine.
+        images: number of features.
+        views: number of views of images (evaluation is one, every epoch of training another).
+        bytes: size on disk.
+        used: when any of them was last used, in seconds since 1970.
+    """
+
+    folder: Path
+    about: dict[str, Any] = field(default_factory=dict)
+    images: int = 0
+    views: int = 0
+    bytes: int = 0
+    used: float = 0.0
+
+
+def default_folder() -> Path:
+    """Return the folder of cached features: $LAMM_CL_CACHE, or `lamm_cl/features` in the user's cache folder."""
+    chosen = os.environ.get("LAMM_CL_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "lamm_cl" / "features"
+
+
+def segments(folder: Path) -> Iterator[Path]:
+    """Yield every file of features under a cache folder."""
+    for scope in scope_folders(folder):
+        for view in _folders(scope):
+            for file in list_files(view):
+                if _SEGMENT_NAME.fullmatch(file.name):
+                    yield file
+
+
+def scope_folders(folder: Path) -> list[Path]:
+    """List the scopes' folders: those with a scope.json and a name of ours."""
+    return [scope for scope in _folders(folder) if (scope / "scope.json").is_file()]
+
+
+def status(folder: Path) -> list[Scope]:
+    """Return what is in a cache folder, the last used scope first."""
+    found = []
+    for scope in scope_folders(folder):
+        files = [file for view in _folders(scope) for file in list_files(view) if _SEGMENT_NAME.fullmatch(file.name)]
+        stats = [(file, stat) for file in files if (stat := _stat(file)) is not None]
+        found.append(
+            Scope(
+                scope,
+                about=read_about(scope),
+                images=sum(int(file.name.partition("-")[0]) for file, _ in stats),
+                views=len({file.parent for file, _ in stats}),
+                bytes=sum(stat.st_size for _, stat in stats),
+                used=max((stat.st_mtime for _, stat in stats), default=0.0),
+            )
+        )
+    return sorted(found, key=lambda scope: -scope.used)
+
+
+def read_about(scope: Path) -> dict[str, Any]:
+    """Return the content of a scope's `scope.json`; empty where it can't be read."""
+    try:
+        about = json.loads((scope / "scope.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def list_files(folder: Path) -> list[Path]:
+    """List what is in a folder, in order; nothing where it can't be read."""
+    with contextlib.suppress(OSError):
+        return sorted(folder.iterdir())
+    return []
+
+
+def write_about(scope: Path, about: dict[str, Any]) -> None:
+    """Write a scope's `scope.json` unless it is there; OSError where that is impossible."""
+    file = scope / "scope.json"
+    if file.is_file():
+        return
+    scope.mkdir(parents=True, exist_ok=True)
+    temporary = scope / f"{secrets.token_hex(8)}.tmp"
+    temporary.write_text(json.dumps(about, indent=1), encoding="utf-8")
+    temporary.replace(file)
+
+
+def evict(folder: Path, max_bytes: int, keep: frozenset[Path] = frozenset()) -> int:
+    """Delete the features that were used longest ago until the folder holds at most `max_bytes`.
+
+    Args:
+        folder: a cache folder.
+        max_bytes: what may stay.
+        keep: files that stay whatever their age.
+
+    Returns:
+        Bytes freed.
+    """
+    stats = [(stat.st_mtime, stat.st_size, file) for file in segments(folder) if (stat := _stat(file)) is not None]
+    over = sum(size for _, size, _ in stats) - max_bytes
+    freed = 0
+    for _, size, file in sorted(stats):
+        if freed >= over:
+            break
+        if file not in keep:
+            with contextlib.suppress(OSError):
+                file.unlink()
+                freed += size
+    return freed
+
+
+def clear(folder: Path, older_than_days: float = 0.0) -> tuple[int, int]:
+    """Delete cached features.
+
+    Args:
+        folder: a cache folder; nothing but files of the cache's own form is touched.
+        older_than_days: keep what was used more recently.
+
+    Returns:
+        Number of features and bytes freed.
+    """
+    limit = time.time() - older_than_days * 86400
+    images = size = 0
+    for scope in scope_folders(folder):
+        for view in _folders(scope):
+            for file in list_files(view):
+                match, stat = _SEGMENT_NAME.fullmatch(file.name), _stat(file)
+                if stat is None or (older_than_days and stat.st_mtime > limit):
+                    continue
+                if match or _OTHER_NAME.fullmatch(file.name):
+                    with contextlib.suppress(OSError):
+                        file.unlink()
+                        images += int(match[1]) if match else 0
+                        size += stat.st_size if match else 0
+            _drop(view)
+        if not _folders(scope):
+            with contextlib.suppress(OSError):
+                (scope / "scope.json").unlink()
+            _drop(scope)
+    return images, size
+
+
+def _folders(folder: Path) -> list[Path]:
+    with contextlib.suppress(OSError):
+        return sorted(p for p in folder.iterdir() if _NAME.fullmatch(p.name) and p.is_dir() and not p.is_symlink())
+    return []
+
+
+def _stat(file: Path) -> os.stat_result | None:
+    with contextlib.suppress(OSError):
+        return file.stat()
+    return None
+
+
+def _drop(folder: Path) -> None:
+    """Remove a folder if nothing is left in it."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()

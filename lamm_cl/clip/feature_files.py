@@ -1,0 +1,253 @@
+"""One view's cached features on disk: files that are written whole, checked before use, and computed once.
+
+A file is safetensors with one tensor `features` (n, d), memory-mapped. Its metadata names the images, what the
+features depend on, and a check sum over all of it: what is damaged, or was made for something else, is deleted and
+computed again. Processes that want the same images share the work: each claims some in a small file that it keeps
+locked, and waits for the others' files instead of computing what they claimed.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamm_cl.clip.cache_folder import SEGMENT, list_files
+
+if sys.platform != "win32":
+    import fcntl
+
+PATIENCE_SECONDS = 900.0
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Features of some images in one view.
+
+    Attributes:
+        rows: (n, d).
+        index: row of each image, by its content key.
+        file: where they are kept, or None for memory.
+    """
+
+    rows: Tensor
+    index: dict[str, int]
+    file: Path | None = None
+
+
+class ViewFolder:
+    """The files of one view.
+
+    Args:
+        folder: where they are.
+        scope: digest of what the features depend on besides image and view.
+        view: name of the view.
+        width: number d of features.
+        dtype: their type.
+    """
+
+    def __init__(self, folder: Path, scope: str, view: str, width: int, dtype: torch.dtype) -> None:
+        self.folder, self.scope, self.view = folder, scope, view
+        self.width, self.dtype = width, dtype
+        self._open: dict[Path, Segment] = {}
+
+    def segments(self) -> list[Segment]:
+        """Return what is there and sound; delete what is not."""
+        files = {file for file in list_files(self.folder) if file.suffix == SEGMENT}
+        self._open = {file: segment for file, segment in self._open.items() if file in files}
+        for file in sorted(files):
+            if file not in self._open:
+                segment = self._read(file)
+                if segment is not None:
+                    self._open[file] = segment
+        return list(self._open.values())
+
+    def touch(self) -> None:
+        """Note that the view is used now, so that it is deleted late."""
+        for file in self._open:
+            with contextlib.suppress(OSError):
+                os.utime(file)
+
+    def write(self, keys: Sequence[str], rows: Tensor) -> None:
+        """Write the features `rows` (n, d) of the images `keys`, whole or not at all."""
+        from safetensors.torch import save
+
+        rows = rows.contiguous()
+        metadata = {"keys": json.dumps(list(keys)), "scope": self.scope, "view": self.view}
+        content = save({"features": rows}, metadata | {"sum": _sum(metadata, rows)})
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = secrets.token_hex(8)
+        temporary = self.folder / f"{name}.tmp"
+        try:
+            with temporary.open("wb") as opened:
+                opened.write(content)
+                opened.flush()
+                os.fsync(opened.fileno())
+            file = self.folder / f"{len(keys)}-{name}{SEGMENT}"
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
+        # What was written is read back: mapped from the file instead of held in memory, and checked once.
+        segment = self._read(file)
+        if segment is None:
+            raise OSError(f"{file} can't be read back as it was written")
+        self._open[file] = segment
+
+    def merge(self, at_least: int = 5) -> None:
+        """Put many small files into one."""
+        with self.locked():
+            many = self.segments()
+            if len(many) < at_least:
+                return
+            whole = {key: segment.rows[row] for segment in many for key, row in segment.index.items()}
+            self.write(list(whole), torch.stack(list(whole.values())))
+            for segment in many:
+                assert segment.file is not None
+                segment.file.unlink(missing_ok=True)
+                self._open.pop(segment.file, None)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from looking and claiming for a moment."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("a") as opened:
+            _flock(opened, "wait")
+            yield
+
+    def share(
+        self, missing: Sequence[str], limit: int, ignored: Set[Path]
+    ) -> tuple["Claim | None", list[str], list[Path]]:
+        """Divide the work among processes.
+
+        Args:
+            missing: images without features, by content key.
+            limit: how many to claim at most.
+            ignored: claims of others that count no more.
+
+        Returns:
+            This process's claim and what it covers, or (None, []) when there is nothing left to claim; and the
+            claims of others, to wait for.
+        """
+        with self.locked():
+            claims = {file: keys for file, keys in self._claims().items() if file not in ignored}
+            taken = frozenset().union(*claims.values())
+            for segment in self.segments():
+                taken |= segment.index.keys()
+            mine = [key for key in missing if key not in taken][:limit]
+            claim = Claim(self.folder / f"{secrets.token_hex(8)}.claim", mine) if mine else None
+            return claim, mine, list(claims)
+
+    def _claims(self) -> dict[Path, frozenset[str]]:
+        """Return what living processes are computing; remove what dead ones left."""
+        found = {}
+        for file in list_files(self.folder):
+            if file.suffix == ".claim":
+                with contextlib.suppress(FileNotFoundError), file.open("r+") as opened:
+                    if _flock(opened, "try"):
+                        file.unlink(missing_ok=True)
+                    else:
+                        found[file] = _names(opened.read())
+            elif file.suffix == ".tmp" and self._stale(file):
+                file.unlink(missing_ok=True)
+        return found
+
+    @staticmethod
+    def _stale(file: Path) -> bool:
+        """Whether a half-written file is so old that its process must be dead."""
+        with contextlib.suppress(OSError):
+            return time.time() - file.stat().st_mtime > PATIENCE_SECONDS
+        return False
+
+    def wait(self, claim: Path) -> bool:
+        """Wait until the process behind a claim has finished or died; False when it takes too long."""
+        started, pause = time.monotonic(), 0.01
+        while time.monotonic() - started < PATIENCE_SECONDS:
+            try:
+                with claim.open("r+") as opened:
+                    if _flock(opened, "try"):
+                        return True
+            except FileNotFoundError:
+                return True
+            time.sleep(pause)
+            pause = min(2 * pause, 0.25)
+        return False
+
+    def _read(self, file: Path) -> Segment | None:
+        """Map a file; None, and the file deleted, when it is damaged or was made for something else."""
+        from safetensors import safe_open
+
+        try:
+            with safe_open(file, framework="pt") as opened:
+                metadata = dict(opened.metadata() or {})
+                rows = opened.get_tensor("features")
+            keys = json.loads(metadata["keys"])
+            own = (self.scope, self.view, (len(keys), self.width), self.dtype)
+            sound = (metadata["scope"], metadata["view"], tuple(rows.shape), rows.dtype) == own
+            sound = sound and metadata.pop("sum") == _sum(metadata, rows)
+        except FileNotFoundError:
+            return None
+        except Exception:  # whatever is wrong with it, it can be computed again
+            sound = False
+        if not sound:
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
+            return None
+        return Segment(rows, {key: row for row, key in enumerate(keys)}, file)
+
+
+class Claim:
+    """A small locked file that names what this process is computing.
+
+    Args:
+        file: where; it must not exist.
+        keys: content keys of the images.
+    """
+
+    def __init__(self, file: Path, keys: Sequence[str]) -> None:
+        self.file = file
+        self._opened = file.open("x+")
+        _flock(self._opened, "try")
+        self._opened.write(json.dumps(list(keys)))
+        self._opened.flush()
+
+    def release(self) -> None:
+        """Tell the others that this is done, or given up."""
+        with contextlib.suppress(OSError):
+            self.file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._opened.close()
+
+
+def _names(text: str) -> frozenset[str]:
+    """Return the keys that a claim names; none where it is not one of ours."""
+    try:
+        return frozenset(map(str, json.loads(text)))
+    except (ValueError, TypeError):
+        return frozenset()
+
+
+def _sum(metadata: dict[str, str], rows: Tensor) -> str:
+    """Return a check sum over a file's names, what they depend on, and the numbers."""
+    digest = hashlib.sha256(json.dumps([metadata[key] for key in ("keys", "scope", "view")]).encode())
+    digest.update(rows.contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _flock(opened: Any, how: str) -> bool:
+    """Lock an open file: `wait` for it, or `try`; True when locked. A dead process holds no lock."""
+    if sys.platform == "win32":  # no such locks there: processes may compute the same thing twice
+        return True
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | (0 if how == "wait" else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,81 @@
+"""What cached features depend on, as text: weights, transform, and what computed them."""
+
+import hashlib
+import json
+import platform
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from lamm_cl.clip.backbone import ClipBackbone
+
+FORMAT = 1
+_NAMES = ("backbone", "pretrained")  # for people: the same weights under another name are the same
+_PROBES = ((97, 61), (61, 97), (340, 300), (16, 16))
+
+
+def describe(backbone: "ClipBackbone", batch_size: int) -> dict[str, Any]:
+    """Return what a backbone's features depend on besides image and view.
+
+    `transform` is None where the backbone's transform does not do the same each time.
+
+    Args:
+        backbone: a frozen CLIP.
+        batch_size: images encoded at once.
+    """
+    engine: dict[str, Any] = {
+        "torch": torch.__version__,
+        "device": backbone.device.type,
+        "batch_size": batch_size,
+        "machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+    }
+    if backbone.device.type == "cuda":
+        engine["machine"] = torch.cuda.get_device_name(backbone.device)
+        engine["matmul"] = torch.get_float32_matmul_precision()
+    return {
+        "backbone": backbone.name,
+        "pretrained": backbone.pretrained,
+        "format": FORMAT,
+        "weights": backbone.fingerprint,
+        "transform": transform_key(backbone.preprocess),
+        "engine": engine,
+    }
+
+
+def scope_of(about: dict[str, Any]) -> str:
+    """Return the digest of what `describe` gave; names don't count."""
+    return digest(json.dumps({k: v for k, v in about.items() if k not in _NAMES}, sort_keys=True))
+
+
+def digest(text: str) -> str:
+    """Return the hex digest of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def transform_key(preprocess: Callable[[Any], Tensor]) -> str | None:
+    """Return a digest of what a transform says of itself and of what it does to four drawn pictures.
+
+    So a transform of the user's own counts as well, and so does a change in the library that resizes. None where it
+    does not do the same twice, or can't be applied to pictures.
+    """
+    shown = re.sub(r" at 0x[0-9a-f]+", "", repr(preprocess))
+    try:
+        first, second = (b"".join(_apply(preprocess, *size) for size in _PROBES) for _ in range(2))
+    except Exception:  # a transform may fail in any way; then nothing can be said of it
+        return None
+    return digest(shown + hashlib.sha256(first).hexdigest()) if first == second else None
+
+
+def _apply(preprocess: Callable[[Any], Tensor], width: int, height: int) -> bytes:
+    """Apply a transform to a picture of coloured waves and noise, the same on every machine."""
+    y, x = np.mgrid[:height, :width]
+    noise = (x * 7919 + y * 104729 + (x * y) % 251 * 31) % 256
+    channels = [(x * 3 + y) % 256, (noise + y * 5) % 256, noise]
+    picture = Image.fromarray(np.stack(channels, -1).astype(np.uint8), "RGB")
+    return bytes(torch.as_tensor(preprocess(picture)).float().contiguous().numpy().tobytes())
