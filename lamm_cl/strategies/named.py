@@ -116,7 +116,7 @@ def _signature(method: str) -> inspect.Signature:
 
 
 class ZeroShot(Named, method="zero_shot"):
-    """CLIP with hand-written class_templates: nothing trains (Radford et al., ICML 2021)."""
+    """CLIP with hand-written templates: nothing trains (Radford et al., ICML 2021)."""
 
 
 class CoOp(Named, method="coop"):
