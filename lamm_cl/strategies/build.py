@@ -3,10 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 from avalanche.evaluation.metrics import accuracy_metrics
-from avalanche.logging import BaseLogger
-from avalanche.training.plugins import EvaluationPlugin
 
 from lamm_cl.errors import UsageError
+from lamm_cl.evaluation.plugins import AccuracyMatrix, evaluator
 from lamm_cl.methods.build import build_model
 from lamm_cl.strategies.choices import sort_options
 from lamm_cl.strategies.prompt_strategy import PromptStrategy
@@ -16,16 +15,13 @@ if TYPE_CHECKING:
     from lamm_cl.clip.backbone import ClipBackbone
 
 _AVALANCHE = ("plugins", "evaluator", "optimizer", "eval_every", "peval_mode")
-_STREAM = ("class_names", "templates", "shots", "cache_dir")
+_STREAM = ("class_names", "class_templates", "shots")
 
 
-class SilentLogger(BaseLogger):
-    """Logs nothing: results are read from what `train` and `eval` return."""
-
-
-def quiet_evaluator(*metrics: Any) -> Any:
-    """Return an evaluator that prints nothing: accuracy of each experience and stream, and `metrics`."""
-    return EvaluationPlugin(accuracy_metrics(experience=True, stream=True), *metrics, loggers=[SilentLogger()])
+def quiet_evaluator(benchmark: Any | None = None) -> Any:
+    """Return an evaluator that prints nothing: accuracies of experiences and streams, by label space where planned."""
+    spaces = [AccuracyMatrix(benchmark)] if hasattr(benchmark, "plan") else []
+    return evaluator(accuracy_metrics(experience=True, stream=True), *spaces)
 
 
 def build_strategy(
@@ -41,8 +37,7 @@ def build_strategy(
         device: Where to train.
         **options: Options of the method; parts of the recipe (`lr`, `epochs`, `batch_size`, ...); the fields of
             `Settings`; Avalanche's `plugins`, `evaluator`, `optimizer`, `eval_every`, `peval_mode`; `class_names`,
-            `templates` and `shots` where the benchmark does not know them; `cache_dir`, a folder that keeps image
-            features for later runs (without it they are kept in memory).
+            `class_templates` and `shots` where the benchmark does not know them.
 
     Returns:
         An Avalanche strategy. No label is learned yet: each experience adds its own.
@@ -63,29 +58,15 @@ def build_strategy(
         shots=rest.get("shots") or getattr(benchmark, "shots", None) or 16,
         learn=False,
         seed=seed,
-        templates=rest.get("templates") or getattr(benchmark, "templates", None),
+        class_templates=rest.get("class_templates") or getattr(benchmark, "templates", None),
         repeated_names=len(set(names)) < len(names) and hasattr(benchmark, "source"),
         **chosen.method,
     )
     settings = {"source": getattr(benchmark, "source", None), **chosen.settings}
-    if settings["source"] is not None and not model.needs_images and "features" not in settings:
-        settings["features"] = feature_store(backbone, rest.get("cache_dir"))
     return PromptStrategy(
         model=model,
         recipe=chosen.recipe,
         device=device,
         settings=Settings(**settings),
-        **{"evaluator": quiet_evaluator, **{name: rest[name] for name in _AVALANCHE if name in rest}},
+        **{"evaluator": quiet_evaluator(benchmark), **{name: rest[name] for name in _AVALANCHE if name in rest}},
     )
-
-
-def feature_store(backbone: "ClipBackbone", cache_dir: str | None) -> Any:
-    """Return a store of image features in a folder, or in memory."""
-    from pathlib import Path
-
-    try:
-        from lamm_cl.clip.feature_cache import FeatureStore
-    except ModuleNotFoundError:
-        return None
-
-    return FeatureStore(backbone, None if cache_dir is None else Path(cache_dir))

@@ -46,7 +46,7 @@ class Pending:
     def apply(self, strategy: "PromptStrategy") -> None:
         """Set what the start of a stage has reset: momentum, clock, metrics, plugins."""
         set_momentum(strategy.optimizer, strategy.model, _under("optimizer", self.tensors))
-        _set_progress(strategy, self.state)
+        _set_progress(strategy, self.state, inside=True)
         strategy._pending = None
 
 
@@ -98,7 +98,7 @@ def put(strategy: "PromptStrategy", tensors: dict[str, Tensor], state: dict[str,
         raise UsageError(f"the checkpoint's tensors do not fit the model: {', '.join(odd[:5])}.")
     strategy.model.load_state_dict(learned)
     set_generator_state(_under("generators", tensors), state["generators"])
-    _set_progress(strategy, state)
+    _set_progress(strategy, state, inside=False)
     if state["epoch"] is not None:
         strategy._pending = Pending(dict(tensors), dict(state))
 
@@ -116,7 +116,7 @@ def _check_identity(strategy: "PromptStrategy", state: Mapping[str, Any]) -> Non
             raise UsageError(f"the checkpoint was taken with {key} {state[key]!r}, the strategy has {here!r}.")
 
 
-def _set_progress(strategy: "PromptStrategy", state: Mapping[str, Any]) -> None:
+def _set_progress(strategy: "PromptStrategy", state: Mapping[str, Any], *, inside: bool) -> None:
     for name, count in state["clock"].items():
         setattr(strategy.clock, name, count)
     evaluator = strategy.evaluator
@@ -125,7 +125,7 @@ def _set_progress(strategy: "PromptStrategy", state: Mapping[str, Any]) -> None:
     evaluator.all_metric_results.clear()
     for name, (xs, values) in state["all_metrics"].items():
         evaluator.all_metric_results[name] = (list(xs), list(values))
-    set_plugin_states(strategy, state["plugins"])
+    set_plugin_states(strategy, state["plugins"], inside=inside)
     set_options(strategy.optimizer, state["optimizer"])
     strategy.precision.scaler.load_state_dict(state["scaler"])
 

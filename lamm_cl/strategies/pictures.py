@@ -2,13 +2,37 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from lamm_cl.clip.backbone import ClipBackbone
+
 # Whose transforms each source has; setting them again would drop the features in memory.
 _TRANSFORMS: "WeakKeyDictionary[Any, Any]" = WeakKeyDictionary()
+
+
+def source_of(experiences: Any) -> Any | None:
+    """Return the picture source of the benchmark that an experience or a stream comes from, if it has one."""
+    first = experiences
+    if not hasattr(experiences, "origin_stream"):
+        if not hasattr(experiences, "__getitem__") or not len(experiences):
+            return None  # a stream that is made while it is read: looking at it would use it up
+        first = experiences[0]
+    benchmark = getattr(getattr(first, "origin_stream", None), "benchmark", None)
+    return getattr(benchmark, "source", None)
+
+
+def feature_store(features: Any, backbone: "ClipBackbone") -> Any | None:
+    """Return the store of image features that a setting means: "memory", a folder, a store, or None."""
+    if features is None or not isinstance(features, str | Path):
+        return features
+    from lamm_cl.clip.feature_cache import FeatureStore
+
+    return FeatureStore(backbone, None if features == "memory" else Path(features))
 
 
 class Pictures:
@@ -19,24 +43,22 @@ class Pictures:
     afterwards it gives images in the evaluation transform again.
     """
 
-    def __init__(self, source: Any | None, features: Any | None, backbone: Any) -> None:
-        """Hold a source.
+    def __init__(self, features: Any | None, backbone: Any) -> None:
+        """Prepare to hold sources.
 
         Args:
-            source: `ImageSource` of the benchmark, or None where the user's own data are used as they come.
             features: `FeatureStore` to read image features from, or None for images.
             backbone: Whose transforms make the views.
         """
-        self._source = source
+        self._features = features
         self._backbone = backbone
-        self._features = features if source is not None else None
-        self._depth = 0
+        self._source: Any | None = None
         self._epoch: int | None = None
 
     @property
     def as_features(self) -> bool:
         """Whether batches hold image features instead of images."""
-        return self._features is not None
+        return self._features is not None and self._source is not None
 
     def serves(self, dataset: Any) -> bool:
         """Whether the samples of a data set can be read from the source as features."""
@@ -54,20 +76,19 @@ class Pictures:
         self._source.epoch = epoch
 
     @contextmanager
-    def shown(self, epoch: int | None) -> Iterator[None]:
-        """Show views while something trains or is evaluated; evaluations nest inside training."""
-        before = self._epoch
-        self._depth += 1
+    def shown(self, source: Any | None, epoch: int | None) -> Iterator[None]:
+        """Show views of a source while something trains or is evaluated; evaluations nest inside training."""
+        outer = (self._source, self._epoch)
+        self._source = source
         self.show(epoch)
         try:
             yield
         finally:
-            self._depth -= 1
-            if self._depth:
-                self.show(before)
-            elif self._source is not None:
-                self._source.use_features(None)
-                self._source.epoch = None
+            if source is not None:
+                source.use_features(None)
+                source.epoch = None
+            self._source = outer[0]
+            self.show(outer[1])
 
     def prepare(self, indices: Iterable[int]) -> None:
         """Compute the features of these positions of the source in large batches, for the views that are shown."""

@@ -1,7 +1,8 @@
 """What plugins and metrics know across epochs and stages, as JSON.
 
-Anything with `state_dict()` and `load_state_dict(state)` that are JSON-able takes part; of Avalanche's own, those
-below do. A plugin that remembers something else would make a resumed run another run, so it is refused.
+Takes part what has `state_dict()` and `load_state_dict(state)` (loaded again when an interrupted stage goes on), or
+`state()` and `load_state(state)` (loaded before that stage starts anew, as our own metrics want it); of Avalanche's,
+what is named below. Any other plugin with a memory would make a resumed run another run, so it is refused.
 """
 
 import json
@@ -43,8 +44,8 @@ def plugin_states(strategy: "PromptStrategy", *, inside: bool) -> dict[str, Any]
     return states
 
 
-def set_plugin_states(strategy: "PromptStrategy", states: dict[str, Any]) -> None:
-    """Set what `plugin_states` returned.
+def set_plugin_states(strategy: "PromptStrategy", states: dict[str, Any], *, inside: bool) -> None:
+    """Set what `plugin_states` returned; `inside` when the interrupted stage has started again.
 
     Raises:
         UsageError: When the strategy has other plugins or metrics.
@@ -54,7 +55,7 @@ def set_plugin_states(strategy: "PromptStrategy", states: dict[str, Any]) -> Non
     if missing:
         raise UsageError(f"the checkpoint was taken with plugins or metrics that are not here: {', '.join(missing)}.")
     for key, state in states.items():
-        _set_state(things[key], state)
+        _set_state(things[key], state, inside=inside)
 
 
 def _things(strategy: "PromptStrategy") -> Iterator[tuple[str, Any]]:
@@ -72,6 +73,8 @@ def _state(thing: Any, *, inside: bool) -> Any:
         return thing.scheduler.state_dict()
     if callable(getattr(thing, "state_dict", None)):
         return thing.state_dict()
+    if callable(getattr(thing, "load_state", None)):
+        return thing.state()
     if _is_comparing(thing):
         compared = {
             name: [[key, value] for key, value in getattr(getattr(thing, side), name).items()]
@@ -90,11 +93,14 @@ def _state(thing: Any, *, inside: bool) -> Any:
     )
 
 
-def _set_state(thing: Any, state: Any) -> None:
+def _set_state(thing: Any, state: Any, *, inside: bool) -> None:
     if isinstance(thing, LRSchedulerPlugin):
         thing.scheduler.load_state_dict(state)
     elif callable(getattr(thing, "load_state_dict", None)):
         thing.load_state_dict(state)
+    elif callable(getattr(thing, "load_state", None)):
+        if not inside:
+            thing.load_state(state)
     else:
         for side in _COMPARING:
             for name in _COMPARED:

@@ -8,11 +8,11 @@ model. README.md beside this file explains why.
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from avalanche.training.plugins.evaluation import default_evaluator
-from torch import Tensor, nn
+from torch import Tensor
 
 from lamm_cl.errors import UsageError
 from lamm_cl.methods.recipe import Recipe, lr_at
@@ -24,7 +24,7 @@ from lamm_cl.strategies.generators import preserved_generators, seed_generators
 from lamm_cl.strategies.guard import PENALTY, LossGuard
 from lamm_cl.strategies.label_space import LabelSpaceLoss, columns_of, spread
 from lamm_cl.strategies.optimizer import choose_optimizer, recipe_optimizer, restart, trainable
-from lamm_cl.strategies.pictures import Pictures
+from lamm_cl.strategies.pictures import Pictures, feature_store, source_of
 from lamm_cl.strategies.plugins import (
     check_plugins,
     check_something_trains,
@@ -35,6 +35,9 @@ from lamm_cl.strategies.plugins import (
 )
 from lamm_cl.strategies.precision import Precision
 from lamm_cl.strategies.settings import Settings
+
+if TYPE_CHECKING:
+    from lamm_cl.prompts.prompted_clip import PromptedCLIP
 
 
 class PromptStrategy(StageBatches):
@@ -57,7 +60,7 @@ class PromptStrategy(StageBatches):
     def __init__(
         self,
         *,
-        model: nn.Module,
+        model: "PromptedCLIP",
         recipe: Recipe,
         device: str | torch.device = "cpu",
         plugins: Iterable[Any] | None = None,
@@ -105,8 +108,8 @@ class PromptStrategy(StageBatches):
         self.loss_terms: dict[str, Tensor] = {}
         self.precision = Precision(self.settings.precision, place)
         self.guard = LossGuard(place)
-        features = None if model.needs_images else self.settings.features
-        self.pictures = Pictures(self.settings.source, features, model.backbone)
+        features = None if model.needs_images else feature_store(self.settings.features, model.backbone)
+        self.pictures = Pictures(features, model.backbone)
         self._computed: tuple[int, ...] | None = None
         self._kept: list[Any] = []  # experiences of cumulative and joint training
         self._earlier: list[int] = []
@@ -145,7 +148,8 @@ class PromptStrategy(StageBatches):
             if self.stage and self._pending is None:
                 raise UsageError("joint training happens once: call train(stream) with the whole stream.")
             experiences, eval_streams = self._kept[:1], eval_streams or [self._kept]
-        with preserved_generators(), self.pictures.shown(0):
+        source = source_of(experiences) or self.settings.source
+        with preserved_generators(), self.pictures.shown(source, 0):
             return super().train(experiences, eval_streams, **kwargs)  # type: ignore[no-any-return]
 
     def resume_training(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> dict[str, Any]:
@@ -160,7 +164,7 @@ class PromptStrategy(StageBatches):
 
     def eval(self, experiences: Any, **kwargs: Any) -> dict[str, Any]:
         """Evaluate on an experience or a stream, in the evaluation transform; see Avalanche."""
-        with self.pictures.shown(None):
+        with self.pictures.shown(source_of(experiences) or self.settings.source, None):
             return super().eval(experiences, **kwargs)  # type: ignore[no-any-return]
 
     def model_adaptation(self, model: Any = None) -> Any:

@@ -25,9 +25,10 @@ class Settings:
         seed: Names the order of mini-batches and starts the generators that plugins draw from.
         precision: `fp32`, `bf16` or `fp16` (autocast; prompts and scale stay fp32).
         eval_mb_size: Images a mini-batch when nothing trains.
-        features: A `FeatureStore` to read cached image features from, where the method leaves the image tower
-            alone and the benchmark has a source; None encodes images as they come.
-        source: Picture source of the benchmark (`benchmark.source`), where it has one.
+        features: Where the features of images are kept, for methods that leave the image tower alone on benchmarks
+            that have a picture source: `memory`, a folder that later runs share, or a `FeatureStore`. None encodes
+            images as they come.
+        source: Picture source of a benchmark whose experiences do not lead to it.
         on_epoch_end: Called with the strategy after every training epoch and what its plugins do then.
     """
 
@@ -37,7 +38,7 @@ class Settings:
     seed: int = 0
     precision: str = "fp32"
     eval_mb_size: int = 256
-    features: Any | None = None
+    features: Any | None = "memory"
     source: Any | None = None
     on_epoch_end: Callable[[Any], None] | None = None
 

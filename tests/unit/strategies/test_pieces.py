@@ -122,37 +122,37 @@ class Source:
 class TestPictures:
     def test_shows_views_only_while_needed(self) -> None:
         source = Source()
-        pictures = Pictures(source, "store", "backbone")
-        with pictures.shown(0):
+        pictures = Pictures("store", "backbone")
+        with pictures.shown(source, 0):
             pictures.show(3)
             assert (source.features, source.epoch) == ("store", 3)
-            with pictures.shown(None):
+            with pictures.shown(source, None):
                 assert source.epoch is None
             assert (source.features, source.epoch) == ("store", 3)
         assert (source.features, source.epoch) == (None, None)
 
     def test_two_backbones_share_a_source(self) -> None:
         source = Source()
-        one, other = Pictures(source, None, "one"), Pictures(source, None, "other")
+        one, other = Pictures(None, "one"), Pictures(None, "other")
         for pictures in (one, one, other, one):
-            with pictures.shown(None):
+            with pictures.shown(source, None):
                 pass
         assert source.calls == [("backbone", "one"), ("backbone", "other"), ("backbone", "one")]
 
     def test_without_a_source_nothing_happens(self) -> None:
-        pictures = Pictures(None, "store", "backbone")
-        with pictures.shown(1):
+        pictures = Pictures("store", "backbone")
+        with pictures.shown(None, 1):
             pictures.prepare([1])
-        assert not pictures.as_features
+            assert not pictures.as_features
 
     def test_loader_gathers_rows_of_the_current_epoch(self) -> None:
         class Data:
             index, targets, targets_task_labels = [5, 7, 9], [1, 0, 1], [0, 0, 0]
 
         source = Source()
-        pictures = Pictures(source, "store", "backbone")
+        pictures = Pictures("store", "backbone")
         loader = FeatureLoader(Data(), pictures.rows, EpochBatches(3, 2, None, drop_last=False), torch.device("cpu"))
-        with pictures.shown(4):
+        with pictures.shown(source, 4):
             batches = list(loader)
         assert len(loader) == len(batches) == 2
         x, y, index, t = batches[0]

@@ -1,0 +1,156 @@
+"""What every registered method does as a strategy, alone and with learned labels."""
+
+import copy
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from lamm_cl.methods.registry import method_names
+
+# Two shots, batches of two, two epochs: ten images a stage, enough for each rule and quick for every method.
+OPTIONS: dict[str, Any] = {"epochs": 2, "batch_size": 4, "warmup_lr": 1e-3, "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def digits(tiny: Any) -> Any:
+    import lamm_cl
+
+    return lamm_cl.base_to_novel("digits", shots=2, seed=1)
+
+
+@pytest.fixture
+def build(tiny: Any, digits: Any) -> Any:
+    import lamm_cl
+
+    def build(method: str, **options: Any) -> Any:
+        return lamm_cl.build_strategy(method, tiny, digits, **{**OPTIONS, **options})
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def images(digits: Any, tiny: Any) -> torch.Tensor:
+    digits.source.set_backbone(tiny)
+    data = digits.test_stream[0].dataset
+    return torch.stack([data[i][0] for i in range(6)])
+
+
+def learned(strategy: Any) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in strategy.model.state_dict().items()}
+
+
+def trains(strategy: Any) -> set[str]:
+    return {name for name, p in strategy.model.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize("method", method_names())
+def test_grows_freezes_and_leaves_the_backbone_alone(
+    method: str, build: Any, digits: Any, images: torch.Tensor, tiny: Any
+) -> None:
+    frozen = {name: value.clone() for name, value in tiny.model.state_dict().items()}
+    strategy = build(method)
+    assert strategy.model.backbone is tiny
+    assert not [n for n, p in strategy.model.named_parameters() if any(p is q for q in tiny.model.parameters())]
+    strategy.train(digits.train_stream[0])
+    first, before = trains(strategy), learned(strategy)
+    logits = strategy.model(images)[:, :5].detach().clone()
+    assert (method == "zero_shot") == (not first)
+    held = {id(p) for p in strategy.optimizer.param_groups[0]["params"]}
+    assert held == {id(p) for p in strategy.model.parameters() if p.requires_grad}
+    strategy.train(digits.train_stream[1])
+    after = learned(strategy)
+    old = first - trains(strategy)
+    assert bool(old) == (method.endswith("lamm"))  # labels of Set1 are frozen, everything else trains on
+    assert all(torch.equal(before[name], after[name]) for name in old)
+    assert all(not torch.equal(before[name], after[name]) for name in first & trains(strategy))
+    shared = first & trains(strategy)
+    if not shared:
+        assert torch.equal(strategy.model(images)[:, :5], logits)
+    assert strategy.model(images).shape == (6, 10)
+    assert all(torch.equal(value, frozen[name]) for name, value in tiny.model.state_dict().items())
+    assert all(p.grad is None for p in tiny.model.parameters())
+
+
+@pytest.mark.parametrize("method", method_names())
+def test_is_deterministic_and_resumes_to_the_bit(method: str, build: Any, digits: Any) -> None:
+    def stop(strategy: Any) -> None:
+        if (strategy.stage, strategy.clock.train_exp_epochs) == (2, 1):
+            saved.append(strategy.checkpoint())
+
+    saved: list[Any] = []
+    whole = build(method, on_epoch_end=stop)
+    whole.train(digits.train_stream)
+    if method == "zero_shot":
+        assert not saved
+        return
+    torch.rand(3)
+    resumed = build(method)
+    tensors, state = saved[0]
+    resumed.restore(tensors, json.loads(json.dumps(state)))
+    resumed.resume_training(digits.train_stream[1])
+    assert learned(resumed).keys() == learned(whole).keys()
+    assert all(torch.equal(value, learned(resumed)[name]) for name, value in learned(whole).items())
+    assert not any(value.numel() > 1_000_000 for value in tensors.values())
+    size = sum(v.numel() * v.element_size() for k, v in tensors.items() if k.startswith(("model/", "optimizer/")))
+    values = sum(p.numel() for p in whole.model.parameters())
+    assert size <= 4 * 2 * values  # values and momentum in fp32, and no backbone
+
+
+@pytest.mark.parametrize("method", method_names())
+def test_a_copy_shares_the_backbone(method: str, build: Any, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    strategy = build(method)
+    strategy.model.learn_classes([0, 1])
+    copied: set[int] = set()
+
+    def spy(kind: Any) -> None:
+        original = kind.__deepcopy__
+
+        def deepcopy(tensor: torch.Tensor, memo: Any) -> Any:
+            copied.add(tensor.data_ptr())
+            return original(tensor, memo)
+
+        monkeypatch.setattr(kind, "__deepcopy__", deepcopy)
+
+    spy(torch.Tensor)
+    spy(torch.nn.Parameter)
+    other = copy.deepcopy(strategy.model)
+    assert other.backbone is tiny
+    assert copied.isdisjoint(value.data_ptr() for value in tiny.model.state_dict().values())
+    assert copied >= {p.data_ptr() for p in strategy.model.parameters() if p.numel()}
+
+
+@pytest.mark.parametrize("method", ["coop", "lamm", "maple", "coop+lamm"])
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_keeps_prompts_in_fp32(method: str, precision: str, build: Any, digits: Any) -> None:
+    strategy = build(method, precision=precision)
+    strategy.train(digits.train_stream[0])
+    assert all(p.dtype == torch.float32 for p in strategy.model.parameters())
+    full = build(method)
+    full.train(digits.train_stream[0])
+    for name, value in learned(full).items():
+        assert torch.allclose(value, learned(strategy)[name], atol=0.02), name
+    assert not all(torch.equal(value, learned(strategy)[name]) for name, value in learned(full).items())
+
+
+@pytest.mark.parametrize("method", ["lamm", "coop", "coop+lamm", "maple+lamm"])
+def test_freezing_the_context_leaves_labels_to_learn(method: str, build: Any, digits: Any) -> None:
+    strategy = build(method, freeze_context_after=1)
+    strategy.train(digits.train_stream[0])
+    before = learned(strategy)
+    strategy.train(digits.train_stream[1])
+    after = learned(strategy)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert bool(trains(strategy)) == method.endswith("lamm")
+
+
+@pytest.mark.parametrize("method", ["lamm", "coop"])
+def test_each_label_space_trains_differently(method: str, build: Any, digits: Any) -> None:
+    results = []
+    for space in ("own", "seen", "all"):
+        strategy = build(method, label_space=space)
+        strategy.train(digits.train_stream)
+        results.append(torch.cat([value.flatten() for value in learned(strategy).values()]))
+    assert not torch.equal(results[0], results[1])
+    assert not torch.equal(results[1], results[2])
