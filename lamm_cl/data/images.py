@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,18 +22,12 @@ def open_rgb(path: str) -> "Image.Image":
     Raises:
         UsageError: the file is missing, empty, truncated, too large to be a photograph, or no image.
     """
-    import warnings
-
     from PIL import Image, UnidentifiedImageError
 
+    _quiet()
     try:
-        with warnings.catch_warnings():
-            # Pillow warns above 89 megapixels and raises above twice that; a large photograph is one still.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            # Oddities that do not change the pixels (broken EXIF, transparency given as bytes) are no news.
-            warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-            with Image.open(path) as picture:
-                return picture.convert("RGB")
+        with Image.open(path) as picture:
+            return picture.convert("RGB")
     except FileNotFoundError:
         raise UsageError(f"image {show(path)} does not exist. `lamm-cl data verify` lists all missing files.") from None
     except UnidentifiedImageError:
@@ -43,6 +38,22 @@ def open_rgb(path: str) -> "Image.Image":
         raise UsageError(f"image {show(path)} is too large: {error}") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise UsageError(f"image {show(path)} cannot be decoded: {error}. Fetch the file again.") from None
+
+
+def _quiet() -> None:
+    """Silence Pillow's remarks on sound pictures: large ones, and oddities that do not change the pixels.
+
+    Set once for the process and again where someone has reset the filters: `warnings.catch_warnings` around each
+    picture would not be safe with threads.
+    """
+    from PIL import Image
+
+    # Pillow warns above 89 megapixels and raises above twice that; a large photograph is one still.
+    bomb = ("ignore", None, Image.DecompressionBombWarning, None, 0)
+    if bomb not in warnings.filters:
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        # Broken EXIF blocks, transparency given as bytes.
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def content_key(path: str) -> str:

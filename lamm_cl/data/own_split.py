@@ -77,7 +77,7 @@ def _scenes(entry: "Entry", folder: Path, images: Path) -> Classes:
 def _pets(entry: "Entry", folder: Path, images: Path) -> Classes:
     """OxfordPets: the file name is the breed and a number; the breeds' alphabetical order is that of the labels."""
     classes: Classes = {}
-    for file in images_in(images):
+    for file in images_in(images, beside=".mat"):  # the archive holds a few stray MATLAB files
         breed, _, number = Path(file).stem.rpartition("_")
         if not breed or not number.isdecimal():
             raise UsageError(f"{images / file}: expected a name such as Abyssinian_1.jpg, breed and number.")

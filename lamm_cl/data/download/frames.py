@@ -15,8 +15,8 @@ def middle_frames(videos: Path, target: Path, grab: Grab | None = None) -> int:
     """Write the middle frame of every video as a JPEG, in folders that are called as CoOp calls them.
 
     `ApplyEyeMakeup/v_x.avi` becomes `Apply_Eye_Makeup/v_x.jpg`. Frames are gathered in a hidden folder that a later
-    call continues; the target appears when all are there. How CoOp's frames were compressed is not known, so pixels differ
-    a little from those of its archive.
+    call continues; the target appears when all are there. How CoOp's frames were compressed is not known, so
+    pixels differ a little from those of its archive.
 
     Args:
         videos: the folder `UCF-101`, with one folder per action.

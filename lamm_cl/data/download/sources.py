@@ -83,8 +83,9 @@ SOURCES: dict[str, tuple[Source | ByHand, ...]] = {
         Source("drive:1ObCFbaAgVu0I-k_Au-gIUcefirdAuizT", "split_zhou_StanfordCars.json"),
         ByHand(
             "Stanford took the images offline in 2023. Copies are named in "
-            "https://github.com/pytorch/vision/issues/7545; put cars_train/ (8,144 images, from cars_train.tgz, md5 065e5b463ae28d29e77c1b4b166cfe61) and cars_test/ "
-            "(8,041 images, from cars_test.tgz, md5 4ce7ebf6a94d07f1952d94dd34c4d501) into {folder}.",
+            "https://github.com/pytorch/vision/issues/7545; put cars_train/ (8,144 images, from cars_train.tgz, md5 "
+            "065e5b463ae28d29e77c1b4b166cfe61) and "
+            "cars_test/ (8,041 images, from cars_test.tgz, md5 4ce7ebf6a94d07f1952d94dd34c4d501) into {folder}.",
             ("cars_train", "cars_test"),
         ),
     ),

@@ -1,0 +1,105 @@
+"""Opening images as the papers' code does, and errors that name the file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lamm_cl.data.images import content_key, open_rgb
+from lamm_cl.errors import UsageError
+
+
+def pixels(height: int = 6, width: int = 9) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "LA", "CMYK", "I;16", "I", "F"])
+def test_every_mode_becomes_what_pillow_makes_of_it(tmp_path: Path, mode: str) -> None:
+    suffix = {"CMYK": "jpg", "I": "tif", "F": "tif"}.get(mode, "png")
+    path = tmp_path / f"x.{suffix}"
+    if mode == "I;16":
+        picture = Image.fromarray(pixels()[..., 0].astype(np.uint16) * 257)
+    elif mode in "IF":
+        picture = Image.fromarray(pixels()[..., 0].astype(np.int32 if mode == "I" else np.float32))
+    else:
+        picture = Image.fromarray(pixels()).convert(mode)
+    picture.save(path)
+    opened = open_rgb(str(path))
+    assert opened.mode == "RGB"
+    with Image.open(path) as expected:
+        assert np.array_equal(np.asarray(opened), np.asarray(expected.convert("RGB")))
+
+
+def test_exif_rotation_is_not_applied(tmp_path: Path) -> None:
+    picture = Image.fromarray(pixels())
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "x.jpg", exif=exif)
+    assert open_rgb(str(tmp_path / "x.jpg")).size == (9, 6)
+
+
+def test_transparency_given_as_bytes_is_no_news(tmp_path: Path) -> None:
+    palette = Image.fromarray(pixels()).convert("P")
+    palette.save(tmp_path / "x.png", transparency=bytes(range(256)))
+    assert open_rgb(str(tmp_path / "x.png")).mode == "RGB"
+
+
+def test_a_very_large_photograph_opens_and_a_bomb_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(pixels(20, 20)).save(tmp_path / "x.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)
+    assert open_rgb(str(tmp_path / "x.png")).size == (20, 20)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(UsageError, match=r"x\.png.*too large"):
+        open_rgb(str(tmp_path / "x.png"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "empty"), (b"hello", "not an image"), (b"\xff\xd8\xff", "x.jpg"), (b"GIF89a", "x.jpg")],
+)
+def test_what_is_no_image_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "x.jpg"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=message) as caught:
+        open_rgb(str(path))
+    assert "x.jpg" in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "webp", "tif", "bmp"])
+def test_truncated_files_are_named(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"x.{suffix}"
+    Image.fromarray(pixels(64, 64)).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UsageError, match=rf"x\.{suffix}"):
+        open_rgb(str(path))
+
+
+def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nowhere\.jpg.*does not exist"):
+        open_rgb(str(tmp_path / "nowhere.jpg"))
+    with pytest.raises(UsageError, match="cannot be decoded"):
+        open_rgb(str(tmp_path))
+    with pytest.raises(UsageError, match=r"nowhere\.jpg"):
+        content_key(str(tmp_path / "nowhere.jpg"))
+
+
+def test_names_that_are_not_utf8_work_and_print(tmp_path: Path) -> None:
+    path = str(tmp_path / "caf\udce9.png")
+    Image.fromarray(pixels()).save(tmp_path / "x.png")
+    (tmp_path / "x.png").rename(path)
+    assert open_rgb(path).size == (9, 6)
+    assert len(content_key(path)) == 64
+    Path(path).write_bytes(b"no")
+    with pytest.raises(UsageError, match=r"caf\\\\xe9\.png") as caught:
+        open_rgb(path)
+    str(caught.value).encode()
+
+
+def test_content_keys_follow_the_bytes_not_the_name(tmp_path: Path) -> None:
+    for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+        (tmp_path / name).write_bytes(content)
+    keys = [content_key(str(tmp_path / name)) for name in "abc"]
+    assert keys[0] == keys[1] != keys[2]
+    (tmp_path / "a").write_bytes(b"longer")
+    assert content_key(str(tmp_path / "a")) != keys[0]

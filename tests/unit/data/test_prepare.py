@@ -1,0 +1,248 @@
+"""prepare: CoOp's layout from a faked network, and exact words for what must be done by hand."""
+
+import importlib
+import io
+import json
+import shutil
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from lamm_cl.data.catalogue import CATALOGUE
+from lamm_cl.data.download.frames import action_folder, middle_frames
+from lamm_cl.data.download.network import DownloadError, Response
+from lamm_cl.data.download.prepare import Tools, prepare
+from lamm_cl.data.download.sources import SOURCES, ByHand, Source
+from lamm_cl.data.load import load_dataset
+from lamm_cl.data.status import status
+from lamm_cl.errors import UsageError
+
+
+def archive(name: str, paths: list[str]) -> bytes:
+    """Make an archive of small files, of the kind that `name` says."""
+    buffer = io.BytesIO()
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(buffer, "w") as opened:
+            for path in paths:
+                outer, _, inner = path.partition("!")
+                opened.writestr(outer if inner else f"{path}/x.jpg", archive("t.tar", [inner]) if inner else b"x")
+    else:
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            for path in paths:
+                info = tarfile.TarInfo(path if path.endswith(".txt") else f"{path}/x.jpg")
+                info.size = 1
+                tar.addfile(info, io.BytesIO(b"x"))
+    return buffer.getvalue()
+
+
+class Network:
+    """Serves what a data set's sources would give; notes what was asked for."""
+
+    def __init__(self, name: str, splits: dict[str, Any] | None = None) -> None:
+        self.asked: list[str] = []
+        self.contents: dict[str, bytes] = {}
+        for source in SOURCES[name]:
+            if isinstance(source, Source):
+                made = archive(source.file, list(source.moves)) if source.moves else json.dumps(splits or {}).encode()
+                self.contents[source.url] = made
+
+    def __call__(self, url: str, offset: int) -> Response:
+        self.asked.append(url)
+        if url not in self.contents:
+            raise DownloadError(f"{url} answers 404 Not Found")
+        content = self.contents[url]
+        return Response(0, len(content), iter([content]))
+
+
+@pytest.fixture(autouse=True)
+def _no_checksums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faked archives have other checksums; transfers test theirs on their own."""
+    monkeypatch.setattr(Source, "md5", "", raising=False)
+    for sources in SOURCES.values():
+        for source in sources:
+            if isinstance(source, Source):
+                monkeypatch.setitem(source.__dict__, "md5", "")
+
+
+def test_every_data_set_of_the_catalogue_has_a_source() -> None:
+    assert set(SOURCES) == {name for name, entry in CATALOGUE.items() if not entry.embedded}
+    for name, sources in SOURCES.items():
+        entry = CATALOGUE[name]
+        made = {path for source in sources for path in source.makes}
+        assert not entry.split_file or entry.split_file in made
+        assert not entry.images or any(path.split("/")[0] == entry.images for path in made)
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if name not in ("imagenet", "stanford_cars")])
+def test_files_land_in_coops_layout(tmp_path: Path, name: str) -> None:
+    split = {part: [[f"{part}{i}.jpg", 0, "x"] for i in range(n)] for part, n in _sizes(name).items()}
+    network = Network(name, split)
+    outcome = prepare(name, tmp_path, Tools(fetch=network))
+    assert not outcome.failed
+    assert outcome.complete
+    folder = tmp_path / CATALOGUE[name].folder
+    for source in SOURCES[name]:
+        for made in source.makes:
+            assert (folder / made).exists()
+    assert not [
+        path for path in folder.iterdir() if path.name.startswith(".") or path.suffix in (".gz", ".zip", ".tar")
+    ]
+    again = prepare(name, tmp_path, Tools(fetch=network))
+    assert again.complete
+    assert len(again.present) == len(SOURCES[name])
+    assert len(network.asked) == len(SOURCES[name])
+
+
+def _sizes(name: str) -> dict[str, int]:
+    return dict(zip(("train", "val", "test"), CATALOGUE[name].sizes, strict=True))
+
+
+def test_what_must_be_fetched_by_hand_is_said_with_its_place(tmp_path: Path) -> None:
+    for name, words in (("imagenet", "image-net.org"), ("stanford_cars", "cars_train")):
+        outcome = prepare(name, tmp_path, Tools(fetch=Network(name, {"train": []})))
+        assert not outcome.complete
+        assert words in outcome.by_hand[0]
+        assert str(tmp_path / CATALOGUE[name].folder) in outcome.by_hand[0]
+    manual = next(source for source in SOURCES["stanford_cars"] if isinstance(source, ByHand))
+    for made in manual.makes:
+        (tmp_path / "stanford_cars" / made).mkdir()
+    assert prepare("stanford_cars", tmp_path, Tools(fetch=Network("stanford_cars"))).by_hand == []
+
+
+def test_a_dead_address_does_not_stop_the_rest_and_says_what_to_do(tmp_path: Path) -> None:
+    network = Network("sun397", {part: [["x.jpg", 0, "x"]] * n for part, n in _sizes("sun397").items()})
+    dead = "http://vision.princeton.edu/projects/2010/SUN/SUN397.tar.gz"
+    del network.contents[dead]
+    outcome = prepare("sun397", tmp_path, Tools(fetch=network))
+    assert outcome.fetched == ["split_zhou_SUN397.json"]
+    assert "404" in outcome.failed[0]
+    assert str(tmp_path / "sun397" / "SUN397.tar.gz") in outcome.failed[0]
+    # An archive that was fetched by hand is used.
+    (tmp_path / "sun397" / "SUN397.tar.gz").write_bytes(archive("x.tar", ["SUN397"]))
+    assert prepare("sun397", tmp_path, Tools(fetch=network)).complete
+    assert (tmp_path / "sun397" / "SUN397" / "x.jpg").exists()
+
+
+@pytest.mark.parametrize("content", [b"<html>quota</html>", b'{"train": [], "val": [], "test": []}'])
+def test_a_split_file_that_is_not_the_papers_is_removed(tmp_path: Path, content: bytes) -> None:
+    network = Network("dtd")
+    network.contents["drive:1u3_QfB467jqHgNXC00UIzbLZRQCg2S7x"] = content
+    outcome = prepare("dtd", tmp_path, Tools(fetch=network))
+    assert "not the papers' split" in outcome.failed[0]
+    assert not (tmp_path / "dtd" / "split_zhou_DescribableTextures.json").exists()
+
+
+def test_the_unreachable_outside_is_an_outcome_not_a_crash(tmp_path: Path) -> None:
+    def nowhere(url: str, offset: int) -> Response:
+        raise DownloadError("no network", retry=True)
+
+    outcome = prepare("dtd", tmp_path, Tools(fetch=nowhere, pause=lambda seconds: None))
+    assert len(outcome.failed) == 2
+    assert prepare("digits", tmp_path).complete
+
+
+def test_a_root_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be made"):
+        prepare("dtd", tmp_path / "file")
+
+
+def test_middle_frames_come_from_videos(tmp_path: Path) -> None:
+    videos = tmp_path / "ucf101" / "UCF-101"
+    for name in ("ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01", "YoYo/v_YoYo_g01_c01"):
+        path = videos / f"{name}.avi"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"video")
+    grabbed: list[str] = []
+
+    def grab(video: Path, frame: Path) -> None:
+        grabbed.append(video.name)
+        if len(grabbed) == 2:
+            raise DownloadError("stopped")
+        Image.new("RGB", (4, 4)).save(frame)
+
+    network = Network("ucf101", {part: [["x.jpg", 0, "x"]] * n for part, n in _sizes("ucf101").items()})
+    first = prepare("ucf101", tmp_path, Tools(fetch=network, grab=grab))
+    assert "stopped" in first.failed[0]
+    assert not (tmp_path / "ucf101" / "UCF-101-midframes").exists()
+    second = prepare("ucf101", tmp_path, Tools(fetch=network, grab=grab))
+    assert "2 middle frames" in second.fetched[0]
+    assert grabbed.count("v_ApplyEyeMakeup_g01_c01.avi") == 1
+    frames = tmp_path / "ucf101" / "UCF-101-midframes"
+    assert sorted(str(p.relative_to(frames)) for p in frames.rglob("*.jpg")) == [
+        "Apply_Eye_Makeup/v_ApplyEyeMakeup_g01_c01.jpg",
+        "Yo_Yo/v_YoYo_g01_c01.jpg",
+    ]
+    with pytest.raises(DownloadError, match="holds no video"):
+        middle_frames(tmp_path, tmp_path / "out")
+
+
+def test_actions_are_called_as_coop_calls_them() -> None:
+    assert [action_folder(name) for name in ("ApplyEyeMakeup", "TaiChi", "Archery", "YoYo")] == [
+        "Apply_Eye_Makeup",
+        "Tai_Chi",
+        "Archery",
+        "Yo_Yo",
+    ]
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+def test_ffmpeg_takes_the_frame_in_the_middle(tmp_path: Path) -> None:
+    import subprocess
+
+    video = tmp_path / "v" / "Archery" / "v_Archery_g01_c01.avi"
+    video.parent.mkdir(parents=True)
+    for i in range(9):
+        Image.new("RGB", (32, 32), (28 * i,) * 3).save(tmp_path / f"{i}.png")
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-i", str(tmp_path / "%d.png"), "-c:v", "mjpeg", "-q:v", "2", str(video)], check=True
+    )
+    middle_frames(tmp_path / "v", tmp_path / "out")
+    with Image.open(tmp_path / "out" / "Archery" / "v_Archery_g01_c01.jpg") as frame:
+        assert abs(frame.convert("L").getpixel((16, 16)) - 112) < 8
+
+
+def test_addresses_and_checksums_are_torchvisions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    torchvision: Any = importlib.import_module("torchvision.datasets")
+    ours = {
+        source.md5: source.url for s in SOURCES.values() for source in s if isinstance(source, Source) and source.md5
+    }
+    theirs = {md5: url for url, md5 in torchvision.OxfordIIITPet._RESOURCES}
+    theirs |= {
+        torchvision.DTD._MD5: torchvision.DTD._URL,
+        torchvision.SUN397._DATASET_MD5: torchvision.SUN397._DATASET_URL,
+    }
+    flowers = torchvision.Flowers102
+    theirs |= {
+        flowers._file_dict[k][1]: flowers._download_url_prefix + flowers._file_dict[k][0] for k in ("image", "label")
+    }
+    assert theirs.items() <= ours.items()
+    assert torchvision.Food101._MD5 in ours
+
+
+def test_status_tells_what_is_there(tmp_path: Path) -> None:
+    assert {row.state for row in status(tmp_path)} == {"absent", "embedded"}
+    folder = tmp_path / "eurosat" / "2750" / "River"
+    folder.mkdir(parents=True)
+    for i in range(10):
+        (folder / f"{i}.jpg").write_bytes(b"12345")
+    (row,) = status(tmp_path, ["eurosat"])
+    assert (row.state, row.split, row.images, row.expected, row.size) == ("ready", "own", 10, 10, 50)
+    split = {part: [[f"River/{i}.jpg", 0, "River"]] for i, part in enumerate(("train", "val", "test"))}
+    (tmp_path / "eurosat" / "split_zhou_EuroSAT.json").write_text(json.dumps(split))
+    assert load_dataset("eurosat", tmp_path).split == "own"
+    (folder / "1.jpg").unlink()
+    (row,) = status(tmp_path, ["eurosat"])
+    assert (row.state, row.images, row.expected) == ("incomplete", 2, 3)
+    shutil.rmtree(folder)
+    assert status(tmp_path, ["eurosat"])[0].state == "no images"
+    (tmp_path / "eurosat" / "split_zhou_EuroSAT.json").write_text("{")
+    assert status(tmp_path, ["eurosat"])[0].state == "broken"
+    (tmp_path / "imagenet").mkdir()
+    (tmp_path / "imagenet" / "classnames.txt").write_text("n01440764 tench\n")
+    assert status(tmp_path, ["imagenet"])[0].state == "no images"
