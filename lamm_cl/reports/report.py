@@ -76,10 +76,10 @@ def _summary(results: Results) -> Iterator[str]:
     )
     yield f"{len(runs)} run{'s' * (len(runs) != 1)}: {statuses}."
     for column, word in (
-        ("protocol", "Protocol"),
+        ("protocol", "Protocols"),
         ("dataset", "Data sets"),
         ("method", "Methods"),
-        ("backbone", "Backbone"),
+        ("backbone", "Backbones"),
     ):
         names = [name for name in runs[column].unique() if name]
         more = f" and {len(names) - 20} more" if len(names) > 20 else ""

@@ -6,7 +6,6 @@ they stay apart when printed in grey.
 
 import io
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+
+from lamm_cl.records.files import write_atomic
 
 COLOURS = (
     "#0072B2",
@@ -60,6 +61,8 @@ _RC = {
     "savefig.dpi": 160,
     "figure.dpi": 100,
     # Text stays text: small files, searchable, read aloud; ids do not change from one run to the next.
+    # A dollar sign in a name is a dollar sign.
+    "text.parse_math": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "lamm_cl",
     "hatch.linewidth": 0.7,
@@ -111,7 +114,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> tuple[Path, ...]:
         targets = (target.with_name(target.name + ".svg"), target.with_name(target.name + ".png"))
     for one in targets:
         one.parent.mkdir(parents=True, exist_ok=True)
-        _write(one, render(figure, one.suffix[1:].lower()))
+        write_atomic(one, render(figure, one.suffix[1:].lower()))
     return targets
 
 
@@ -124,18 +127,20 @@ def render(figure: Figure, kind: str) -> bytes:
     return stream.getvalue()
 
 
-def _write(path: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+def legend_below(figure: Figure, axis: Any) -> None:
+    """Put one legend for all panels below them, as wide as the figure allows."""
+    handles, names = axis.get_legend_handles_labels()
+    if not names:
+        return
+    longest = max(map(len, names))
+    across = max(1, int(figure.get_figwidth() / (0.075 * longest + 0.65)))
+    figure.legend(handles, names, loc="outside lower center", ncols=min(across, len(names)), handlelength=3.2)
+
+
+def keep_in_percent(axis: Any) -> None:
+    """Cut the y axis to 0..100, leaving room for markers: an interval may go beyond, an accuracy may not."""
+    low, high = axis.get_ylim()
+    axis.set_ylim(max(low, -1.5), min(high, 101.5))
 
 
 def message_figure(text: str) -> Figure:

@@ -154,7 +154,7 @@ def latex_escape(text: str) -> str:
 
 
 def _accented(character: str) -> str:
-    letter, *marks = unicodedata.normalize("NFD", character)
+    letter, *marks = list(unicodedata.normalize("NFD", character))
     if len(marks) == 1 and marks[0] in _ACCENTS and letter.isascii():
         return rf"\{_ACCENTS[marks[0]]}{{{letter}}}"
     return "?"

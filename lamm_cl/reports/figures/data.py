@@ -1,0 +1,124 @@
+"""The numbers that figures show: means and intervals over seeds."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lamm_cl.evaluation.statistics import summarise
+from lamm_cl.reports.names import method_rank
+from lamm_cl.reports.tables import base_to_new, few_shot, multi_domain, transfer
+from lamm_cl.reports.tables.collect import accuracies, average_rows, numbered_sets, per_seed, pick, tidy
+
+MOST_METHODS = 10
+HEADLINES = {
+    "class_incremental": "accuracy at the end, mean over sets [%]",
+    "base_to_new": "harmonic mean of base and new [%]",
+    "few_shot": "accuracy [%]",
+    "cross_dataset": "accuracy on the data sets not trained on [%]",
+    "domain_generalization": "accuracy on the variants not trained on [%]",
+    "multi_domain": "accuracy at the end, mean over data sets (Last) [%]",
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A mean over seeds with its 95% interval (None with one seed), in percent."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+def point(values: Iterable[float]) -> Point | None:
+    """Return mean and 95% interval of fractions, in percent; None where there is no value.
+
+    >>> point([0.5])
+    Point(mean=50.0, low=None, high=None)
+    """
+    found = summarise([100 * value for value in values])
+    if math.isnan(found.mean):
+        return None
+    interval = (found.low, found.high) if found.n > 1 else (None, None)
+    return Point(found.mean, *interval)
+
+
+def error_bars(points: Sequence[Point]) -> np.ndarray:
+    """Return the distances from mean to both ends of the interval, shape (2, n), 0 where there is none."""
+    below = [0.0 if one.low is None else one.mean - one.low for one in points]
+    above = [0.0 if one.high is None else one.high - one.mean for one in points]
+    return np.array([below, above])
+
+
+def labels(rows: pd.DataFrame) -> "pd.Series[str]":
+    """Return what legends call each row: the method, with dialect where one label has two."""
+    name = (rows["method"] + " " + rows["variant"]).str.strip()
+    dialects = rows.groupby(name)["dialect"].nunique()
+    several = set(dialects[dialects > 1].index)
+    return name.where(~name.isin(several), name + " (" + rows["dialect"] + ")")
+
+
+def methods_of(rows: pd.DataFrame) -> tuple[list[str], str]:
+    """Return the first methods in the order of the tables, and a note where there are more than a figure can show."""
+    every = sorted(set(labels(rows)), key=method_rank)
+    note = f"the first {MOST_METHODS} of {len(every)} methods" if len(every) > MOST_METHODS else ""
+    return every[:MOST_METHODS], note
+
+
+def headline(frame: pd.DataFrame, protocol: str) -> pd.DataFrame:
+    """Return one accuracy (a fraction) per settings and seed, the one number that a protocol is about.
+
+    Averages over data sets come with it, under the data set name "average".
+    """
+    rows = tidy(frame)
+    if protocol == "class_incremental":
+        out = per_seed(accuracies(rows, protocol), _at_the_end)
+        extra = average_rows(out, ["accuracy"]) if len(out) else out
+        return pd.concat([out, extra], ignore_index=True) if len(extra) else out
+    if protocol in ("cross_dataset", "domain_generalization"):
+        return transfer.observe(rows, protocol)[0].rename(columns={"average": "accuracy"})
+    if protocol == "base_to_new":
+        return base_to_new.observe(rows).rename(columns={"harmonic_mean": "accuracy"})
+    if protocol == "multi_domain":
+        return multi_domain.observe(rows).rename(columns={"last": "accuracy"})
+    return few_shot.observe(rows)
+
+
+def _at_the_end(table: pd.DataFrame) -> "Mapping[str, pd.Series[float]]":
+    names = numbered_sets(map(str, table.columns.get_level_values(1)))
+    scored = pd.DataFrame(
+        {
+            name: pd.concat([pick(table, stage, name) for stage in range(len(names) + 1)], axis=1).notna().any(axis=1)
+            for name in names
+        },
+        index=table.index,
+    )
+    length = scored.sum(axis=1)
+    out = pd.Series(np.nan, index=table.index)
+    for steps in sorted(set(length)):
+        ours = [pick(table, steps, name) for name in names[:steps]]
+        if ours:
+            out = out.mask(length == steps, pd.concat(ours, axis=1).mean(axis=1, skipna=False))
+    return {"accuracy": out}
+
+
+def over_stages(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the accuracy over everything met so far: columns of `frame` with `value` per run, stage, label space.
+
+    Where runs left the metric `incremental_accuracy` it is taken; else the mean over the sets trained so far.
+    """
+    rows = tidy(frame)
+    rows = rows[
+        (rows["protocol"].isin(["class_incremental", "multi_domain"])) & rows["value"].notna() & (rows["stage"] > 0)
+    ]
+    given = rows[rows["metric"] == "incremental_accuracy"]
+    plain = rows[(rows["metric"] == "accuracy") & (rows["eval_set"] != "total")]
+    plain = plain[~plain["run_id"].isin(set(given["run_id"]))]
+    place = plain.groupby("run_id", sort=False)["eval_set"].transform(lambda names: pd.factorize(names)[0] + 1)
+    numbered = plain["eval_set"].str.extract(r"^set(\d+)$")[0].astype(float)
+    met = plain[numbered.fillna(place) <= plain["stage"]]
+    keys = [name for name in rows.columns if name not in ("eval_set", "metric", "value", "n")]
+    means = met.groupby(keys, sort=False, dropna=False)["value"].mean().reset_index()
+    return pd.concat([given[[*keys, "value"]], means[[*keys, "value"]]], ignore_index=True)
