@@ -27,6 +27,15 @@ def test_digits_have_a_fixed_split(digits: Dataset) -> None:
     assert not digits.synthetic
 
 
+def test_digits_are_scikit_learns() -> None:
+    import numpy as np
+    from sklearn.datasets import load_digits
+
+    images, labels = embedded._digits()
+    assert np.array_equal(images, load_digits().images)
+    assert np.array_equal(labels, load_digits().target)
+
+
 def test_digits_are_pictures(digits: Dataset) -> None:
     picture = digits.open(digits.train[0])
     assert (picture.mode, picture.size) == ("RGB", (8, 8))
