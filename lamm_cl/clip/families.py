@@ -6,7 +6,9 @@ open_clip 3.3 fall into the eight families below.
 This module imports neither torch nor open_clip, so that `lamm-cl list backbones` answers at once.
 """
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lamm_cl.errors import UsageError
@@ -153,3 +155,20 @@ def require_vision_prompts(model: "nn.Module", method: str, name: str) -> None:
         "language_prompting, coop+lamm), or a backbone with open_clip's own VisionTransformer, e.g. 'tiny' "
         "or 'ViT-B-16-quickgelu'."
     )
+
+
+def table() -> list[dict[str, Any]]:
+    """Return what is known of every architecture that open_clip lists, without importing it.
+
+    Each entry has `name`, `family` (letter), `text_methods` and `vision_prompts` (whether methods that prompt the
+    text, or the image tower, run on it), `exact_engine`, `vision` (kind of image tower), `quick_gelu`, and
+    `pretrained` (the tags whose activation fits). Made by `python -m lamm_cl.clip.families_table`.
+    """
+    entries: list[dict[str, Any]] = shipped()["architectures"]
+    return entries
+
+
+def shipped() -> dict[str, Any]:
+    """Return the content of families.json: the version of open_clip it was made from, and its architectures."""
+    content: dict[str, Any] = json.loads(Path(__file__).with_name("families.json").read_text(encoding="utf-8"))
+    return content
