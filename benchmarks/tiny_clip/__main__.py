@@ -1,50 +1,65 @@
-"""Pre-train `tiny`: `python -m benchmarks.tiny_clip`."""
+"""Pre-train `tiny` and write the weights that ship: `python -m benchmarks.tiny_clip`."""
 
 import argparse
+import platform
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import PIL
 import torch
 
-import lamm_cl.clip.tiny
-import lamm_cl.clip.tiny.architecture
+from lamm_cl.clip.tiny import WEIGHTS_FILE
 
-from .evaluate import PROMPTS, accuracies, digits
+from .evaluate import PROMPTS, digits, drawn, summary
 from .pack import pack
-from .pretrain import Recipe, pretrain
+from .pretrain import Recipe, Student, pretrain
 
-SHIPPED = Path(lamm_cl.clip.tiny.__file__).with_name("tiny.safetensors")
+
+def parse() -> tuple[Recipe, Path]:
+    """Read the command line; without options it is the recipe of the shipped weights."""
+    options = argparse.ArgumentParser(prog="python -m benchmarks.tiny_clip", description=__doc__)
+    options.add_argument("--out", type=Path, default=WEIGHTS_FILE, help="file to write (default: the shipped one)")
+    for name in ("seed", "steps", "batch", "warmup"):
+        options.add_argument(f"--{name}", type=int, default=getattr(Recipe, name))
+    options.add_argument("--rate", type=float, default=Recipe.rate, help="peak learning rate")
+    given = vars(options.parse_args())
+    out = given.pop("out")
+    return Recipe(**given), out
+
+
+def report(student: Student) -> None:
+    """Print the numbers of the README."""
+    model, tokenizer = student.model, student.tokenizer
+    print(f"learned logit scale {model.logit_scale.exp().item():.2f}")
+    print("zero-shot accuracy in percent: all classes, first half, second half")
+    sets = [(f"digits, {part} half", digits(model, part)) for part in ("choice", "test")]
+    for name, pictures in sets:
+        for prompt in PROMPTS:
+            print(f"  {name:20s} {prompt!r:38s} {summary(model, tokenizer, pictures, prompt)}")
+    for split in ("val", "test"):
+        line = summary(model, tokenizer, drawn(model, split))
+        print(f"  {'glyphs, ' + split:20s} {PROMPTS[0]!r:38s} {line}")
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(prog="python -m benchmarks.tiny_clip", description=__doc__)
-    options.add_argument("--out", type=Path, default=SHIPPED, help="weights file to write (default: the shipped one)")
-    for name, default in asdict(Recipe()).items():
-        if name not in ("version", "largest_scale"):
-            options.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
-    given = vars(options.parse_args())
-    out = given.pop("out")
-    recipe = Recipe(**given)
-    torch.set_num_threads(1)
-    began = time.perf_counter()
+    recipe, out = parse()
+    torch.set_num_threads(1)  # sums in another order would give other weights
+    versions = f"torch {torch.__version__}, numpy {np.__version__}, pillow {PIL.__version__}"
+    print(f"{recipe}\n{versions}, {platform.machine()}", flush=True)
+    wall, cpu = time.perf_counter(), time.process_time()
     choice: list[Any] = []
 
-    def look(model: Any) -> str:
-        choice[:] = choice or [digits(model, "choice")]
-        return "digits (choice half) {:.1f} | {:.1f} {:.1f}".format(*accuracies(model, tokenizer, choice[0]))
+    def look(student: Student) -> str:
+        choice[:] = choice or [digits(student.model, "choice")]
+        return "digits, choice half " + summary(student.model, student.tokenizer, choice[0])
 
-    tokenizer = lamm_cl.clip.tiny.architecture.build_tokenizer()
-    print(recipe, flush=True)
     student = pretrain(recipe, lambda line: print(line, flush=True), look)
-    size = pack(student, out, {key: str(value) for key, value in asdict(recipe).items()})
-    print(f"{out}: {size} bytes, {len(student.token_ids)} token rows, {time.perf_counter() - began:.0f} s in all")
-    for part in ("choice", "test"):
-        pictures = digits(student.model, part)
-        for prompt in PROMPTS:
-            scores = accuracies(student.model, student.tokenizer, pictures, prompt)
-            print(f"{part:6s} {prompt!r:40s} " + " ".join(f"{score:5.1f}" for score in scores))
+    print(f"{time.perf_counter() - wall:.0f} s of wall time, {time.process_time() - cpu:.0f} s of one core")
+    size = pack(student, out, recipe)
+    print(f"{out}: {size} bytes, {len(student.token_ids)} of {len(student.position)} token rows")
+    report(student)
 
 
 if __name__ == "__main__":

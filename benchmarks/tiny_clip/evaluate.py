@@ -1,4 +1,4 @@
-"""Zero-shot accuracy on handwriting that the pre-training never saw."""
+"""Zero-shot accuracy on pictures that the pre-training never saw."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from lamm_cl.clip.tiny.architecture import build_preprocess
+from lamm_cl.data import glyphs
 
 from .captions import DIGITS
 
@@ -28,10 +29,11 @@ PROMPTS = (
 
 @dataclass(frozen=True)
 class Pictures:
-    """Preprocessed pictures (n, 3, 32, 32) and their labels (n,)."""
+    """Preprocessed pictures (n, 3, 32, 32), their labels (n,) and the names of the classes."""
 
     images: Tensor
     labels: Tensor
+    names: tuple[str, ...]
 
 
 def digits(model: Any, part: str) -> Pictures:
@@ -42,22 +44,33 @@ def digits(model: Any, part: str) -> Pictures:
     transform = build_preprocess(model)
     pixels = (data.images[rows] * 255 / 16).round().astype(np.uint8)
     images = torch.stack([transform(Image.fromarray(p).convert("RGB")) for p in pixels])
-    return Pictures(images, torch.from_numpy(data.target[rows]))
+    return Pictures(images, torch.from_numpy(data.target[rows]), DIGITS)
+
+
+def drawn(model: Any, split: glyphs.Split) -> Pictures:
+    """Draw one split of the synthetic `glyphs`."""
+    transform, size = build_preprocess(model), glyphs.SIZES[split]
+    labels = torch.arange(len(glyphs.CLASS_NAMES)).repeat_interleave(size)
+    images = torch.stack([transform(glyphs.draw(split, int(k), i % size)) for i, k in enumerate(labels)])
+    return Pictures(images, labels, glyphs.CLASS_NAMES)
 
 
 @torch.no_grad()
-def features(model: Any, pictures: Pictures) -> Tensor:
-    return F.normalize(torch.cat([model.encode_image(part) for part in pictures.images.split(256)]), dim=-1)
+def scores(model: Any, tokenizer: Any, pictures: Pictures, prompt: str = PROMPTS[0]) -> Tensor:
+    """Return cosine similarities (pictures, classes)."""
+    texts = F.normalize(model.encode_text(tokenizer([prompt.format(name) for name in pictures.names])), dim=-1)
+    images = torch.cat([model.encode_image(part) for part in pictures.images.split(256)])
+    return F.normalize(images, dim=-1) @ texts.T
 
 
-@torch.no_grad()
-def accuracies(model: Any, tokenizer: Any, pictures: Pictures, prompt: str = PROMPTS[0]) -> tuple[float, float, float]:
-    """Return accuracy in percent: 10-way, 0-4 among themselves, 5-9 among themselves."""
-    texts = F.normalize(model.encode_text(tokenizer([prompt.format(name) for name in DIGITS])), dim=-1)
-    scores, labels = features(model, pictures) @ texts.T, pictures.labels
+def accuracy(scored: Tensor, labels: Tensor, low: int, high: int) -> float:
+    """Return the percentage of right answers for classes low..high - 1 among themselves."""
+    inside = (labels >= low) & (labels < high)
+    return (scored[inside, low:high].argmax(1) + low == labels[inside]).double().mean().item() * 100
 
-    def right(low: int, high: int) -> float:
-        inside = (labels >= low) & (labels < high)
-        return (scores[inside, low:high].argmax(1) + low == labels[inside]).double().mean().item() * 100
 
-    return right(0, 10), right(0, 5), right(5, 10)
+def summary(model: Any, tokenizer: Any, pictures: Pictures, prompt: str = PROMPTS[0]) -> str:
+    """Print accuracy over all classes, and within the first and the second half of them."""
+    scored, count = scores(model, tokenizer, pictures, prompt), len(pictures.names)
+    parts = ((0, count), (0, count // 2), (count // 2, count))
+    return " ".join(f"{accuracy(scored, pictures.labels, *part):5.1f}" for part in parts)

@@ -23,7 +23,7 @@ class Recipe:
 
     version: int = 1
     seed: int = 1
-    steps: int = 2400
+    steps: int = 2700
     batch: int = 256
     rate: float = 1e-3
     warmup: int = 150
@@ -102,7 +102,7 @@ def soft_loss(logits: Tensor, truth: Tensor) -> Tensor:
     )
 
 
-def pretrain(recipe: Recipe, report: Callable[[str], None], look: Callable[[Any], str] | None = None) -> Student:
+def pretrain(recipe: Recipe, report: Callable[[str], None], look: Callable[[Student], str]) -> Student:
     """Train for exactly `recipe.steps` steps; `look` describes the model every 300 steps."""
     student, artist = Student(recipe), Artist(recipe.seed)
     model = student.model.train()
@@ -124,7 +124,8 @@ def pretrain(recipe: Recipe, report: Callable[[str], None], look: Callable[[Any]
             model.logit_scale.clamp_(0, math.log(recipe.largest_scale))
             correct.append(truth[torch.arange(len(truth)), logits.argmax(1)].mean().item())
         if (step + 1) % 300 == 0:
-            seen = look(student.finish()) if look else ""
+            student.finish()
+            seen = look(student)
             model.train()
             report(
                 f"step {step + 1:5d}  {time.perf_counter() - began:5.0f} s  loss {loss.item():.3f}  "

@@ -12,7 +12,7 @@ from .shapes import shape_bank
 from .strokes import SIZE
 from .templates import FONTS, LETTERS, font_bank
 
-SHARES = (0.36, 0.10, 0.26, 0.28)  # stroke digits, font digits, letters, shapes
+SHARES = (0.24, 0.10, 0.33, 0.33)  # stroke digits, font digits, letters, shapes
 PALETTE = np.array(list(COLOURS.values()), np.float32) / 255
 
 
@@ -102,7 +102,8 @@ class Artist:
             ]
         )
         content = np.concatenate([digit, font_digit, letter + 10, shape + 36])
-        texture = np.where((kind == 3) | (rng.random(size) < 0.03), rng.integers(0, len(TEXTURES), size), 0)
+        textured = rng.random(size) < np.where(kind == 3, 0.65, 0.03)
+        texture = np.where(textured, rng.integers(0, len(TEXTURES), size), 0)
         masks = coarsen(masks, texture == 0, rng)
         pictures, colour = self.paint(masks, texture, scanned=kind < 3)
         facts = Facts(content, colour, texture, printed=(kind > 0).astype(int))

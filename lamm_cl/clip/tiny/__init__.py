@@ -3,6 +3,7 @@
 It was pre-trained on captioned drawings only (`benchmarks/tiny_clip`), on no photograph and no data set.
 """
 
+import json
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -15,12 +16,13 @@ WEIGHTS_FILE = Path(__file__).with_name("tiny.safetensors")
 __all__ = ["WEIGHTS_FILE", "load_tiny", "provenance", "unknown_words"]
 
 
-def provenance() -> dict[str, str]:
+def provenance() -> dict[str, int | float]:
     """Return how the shipped weights were made: recipe version, seed, steps and the other settings."""
     from safetensors import safe_open
 
     with safe_open(WEIGHTS_FILE, framework="pt") as file:
-        return dict(sorted(file.metadata().items()))
+        made: dict[str, int | float] = json.loads(file.metadata()["made"])
+    return made
 
 
 @lru_cache
@@ -62,9 +64,10 @@ def load_tiny() -> tuple[Any, Any, Any]:
 
     model = build_model()
     with safe_open(WEIGHTS_FILE, framework="pt") as file:
-        std = float(file.metadata()["row_std"])
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    table = token_table(model.token_embedding.num_embeddings, model.token_embedding.embedding_dim, std)
+    table = token_table(
+        model.token_embedding.num_embeddings, model.token_embedding.embedding_dim, provenance()["row_std"]
+    )
     table[weights.pop("token_embedding.ids").long()] = weights.pop("token_embedding.rows").float()
     weights["token_embedding.weight"] = table
     model.load_state_dict({name: value.float() for name, value in weights.items()})
