@@ -304,10 +304,10 @@ def _repetitions(data: Mapping[str, Any]) -> list[Problem]:
 def _protocol_problems(protocol: Any) -> list[Problem]:
     if not isinstance(protocol, dict) or not isinstance(protocol.get("name"), str):
         return []
-    name = protocol["name"]
+    name, options = protocol["name"], protocol.get("options") or {}
     if name not in known.protocol_names():
         return [Problem(("protocol",), unknown_name("protocol", name, known.protocol_names()))]
-    return _options_problems(known.protocol_options(name), protocol["options"], ("protocol",))
+    return _options_problems(known.protocol_options(name), options, ("protocol",))
 
 
 def _dataset_problems(datasets: Any) -> list[Problem]:

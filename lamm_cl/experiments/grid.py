@@ -11,7 +11,7 @@ from lamm_cl.experiments.spec import Environment, RunSpec
 
 
 def grid(config: ExperimentConfig, device: str | None = None) -> list[RunSpec]:
-    """Return the runs of a config, in its order: data set, backbone, method, shots, seed from the outside in.
+    """Return the runs of a config, in its order: backbone, data set, method, shots, seed from the outside in.
 
     Args:
         config: The experiment.
@@ -23,8 +23,8 @@ def grid(config: ExperimentConfig, device: str | None = None) -> list[RunSpec]:
     kind = (device or config.device).partition(":")[0]
     runs: list[RunSpec] = []
     used: set[int] = set()
-    for datasets in _streams(config):
-        for backbone in config.backbones:
+    for backbone in config.backbones:
+        for datasets in _streams(config):
             for method in config.methods:
                 for shots in config.shots:
                     runs += [_run(config, datasets, backbone, method, shots, seed, kind, used) for seed in config.seeds]
@@ -109,7 +109,7 @@ def environment(config: ExperimentConfig) -> Environment:
     return Environment(
         root=config.root,
         cache=config.cache,
-        loggers=config.loggers,
+        loggers={str(name): options for name, options in config.loggers.items()},
         checkpoint_minutes=config.checkpoint_minutes,
     )
 

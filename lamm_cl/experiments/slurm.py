@@ -182,9 +182,7 @@ class Follower:
 
         wanted = self._plan.config.slurm
         count = _jobs(self._plan, len(self._left))
-        executor = submitit.AutoExecutor(
-            folder=self._folder, cluster="slurm", slurm_max_num_timeout=wanted.requeues
-        )
+        executor = submitit.AutoExecutor(folder=self._folder, cluster="slurm", slurm_max_num_timeout=wanted.requeues)
         executor.update_parameters(**parameters(wanted, self._plan.config.experiment, count))
         specs = list(self._left.values())
         task = Task(
@@ -268,5 +266,3 @@ def parameters(wanted: Slurm, name: str, count: int) -> dict[str, Any]:
         "slurm_additional_parameters": {"requeue": True, **wanted.extra},
     }
     return {key: value for key, value in chosen.items() if value is not None}
-
-

@@ -1,0 +1,87 @@
+"""Avalanche loggers that a config asks for by name. They watch; no result depends on them."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from avalanche.evaluation.metrics import accuracy_metrics, loss_metrics
+from avalanche.logging import BaseLogger, CSVLogger, TensorboardLogger, TextLogger
+
+from lamm_cl.errors import UsageError, unknown
+from lamm_cl.experiments.work import Job
+
+NAMES = ("tensorboard", "wandb", "csv", "text")
+
+
+class WandbNumbers(BaseLogger):  # type: ignore[misc]
+    """Sends numbers to Weights & Biases. Avalanche 0.6's own logger needs parts that today's wandb no longer has."""
+
+    def __init__(self, job: Job, options: Mapping[str, Any]) -> None:
+        """Open a W&B run of the run's name and id; `mode: offline` writes to the run's directory only."""
+        super().__init__()
+        try:
+            import wandb
+        except ImportError as error:
+            raise UsageError("logger 'wandb' needs the package: pip install 'lamm_cl[wandb]'.") from error
+        spec = job.spec
+        self._run = wandb.init(
+            **{
+                "project": "lamm_cl",
+                "group": spec.experiment,
+                "name": str(spec),
+                "id": spec.run_id,
+                "resume": "allow",
+                "dir": str(job.directory),
+                "config": spec.determines(),
+                **options,
+            }
+        )
+
+    def log_single_metric(self, name: str, value: Any, x_plot: int) -> None:
+        """Log a number; W&B's own step counts the calls, the iteration goes along."""
+        if isinstance(value, int | float):
+            self._run.log({name: value, "iteration": x_plot})
+
+    def close(self) -> None:
+        """End the W&B run."""
+        self._run.finish(quiet=True)
+
+
+@contextlib.contextmanager
+def make_loggers(job: Job) -> Iterator[list[Any]]:
+    """Yield the loggers of a run, which write below its directory; they are closed however the run ends.
+
+    Raises:
+        UsageError: No such logger, or its package is not installed.
+    """
+    with contextlib.ExitStack() as stack:
+        yield [_make(name, options, job, stack) for name, options in job.environment.loggers.items()]
+
+
+def _make(name: str, options: Mapping[str, Any], job: Job, stack: contextlib.ExitStack) -> Any:
+    folder = job.directory / name
+    if name == "tensorboard":
+        logger = TensorboardLogger(folder)
+        stack.callback(logger.writer.close)
+        return logger
+    if name == "csv":
+        logger = CSVLogger(str(folder))
+        stack.callback(logger.close)
+        return logger
+    if name == "text":
+        return TextLogger(stack.enter_context(_opened(job.directory / "log.txt")))
+    if name == "wandb":
+        logger = WandbNumbers(job, options)
+        stack.callback(logger.close)
+        return logger
+    raise unknown("logger", name, NAMES)
+
+
+def _opened(path: Path) -> Any:
+    return path.open("a", encoding="utf-8")
+
+
+def watched() -> list[Any]:
+    """Return the further metrics that are worth logging: loss and accuracy while a stage trains."""
+    return [accuracy_metrics(epoch=True), loss_metrics(epoch=True)]

@@ -1,0 +1,112 @@
+"""What no run could survive, found out before anything is written: data, weights, class names, device."""
+
+from collections.abc import Iterable, MutableMapping, Sequence
+from typing import Any
+
+from lamm_cl.errors import UsageError
+from lamm_cl.experiments.spec import Environment, RunSpec
+
+
+def check(specs: Sequence[RunSpec], environment: Environment, device: str, loaded: MutableMapping[Any, Any]) -> None:
+    """Read every data set, load every backbone, and put every method together once.
+
+    Args:
+        specs: The runs to come.
+        environment: Where data and caches are.
+        device: Of this worker.
+        loaded: Backbones of this worker, see `run_one`; the last ones stay loaded for the runs.
+
+    Raises:
+        UsageError: Everything that was found, in one message.
+    """
+    layouts = _layouts(specs, environment)
+    from lamm_cl.experiments.run_one import backbone_of
+
+    problems: list[str] = []
+    for name, weights in dict.fromkeys((spec.backbone, spec.pretrained) for spec in specs):
+        own = [spec for spec in specs if (spec.backbone, spec.pretrained) == (name, weights)]
+        try:
+            backbone, _ = backbone_of(own[0], device, environment, loaded)
+        except UsageError as error:
+            problems.append(str(error))
+            continue
+        for spec in _one_of_each(own):
+            _collect(problems, _assemble, spec, backbone, layouts[_data(spec)])
+    _raise(problems)
+
+
+def _layouts(specs: Iterable[RunSpec], environment: Environment) -> dict[str, Any]:
+    """Return the layout of every distinct stream; needs neither torch nor pictures.
+
+    Raises:
+        UsageError: Everything that is wrong with data sets and protocol.
+    """
+    from lamm_cl.streams.build import build_layout
+
+    problems: list[str] = []
+    layouts: dict[str, Any] = {}
+    for spec in specs:
+        key = _data(spec)
+        if key in layouts:
+            continue
+        try:
+            layouts[key] = build_layout(
+                spec.protocol,
+                list(spec.datasets),
+                spec.shots,
+                spec.seed,
+                environment.root,
+                **spec.protocol_options,
+            )
+        except UsageError as error:
+            problems.append(str(error))
+            layouts[key] = None
+    _raise(problems)
+    return layouts
+
+
+def _data(spec: RunSpec) -> str:
+    return repr(spec.datasets)
+
+
+def _one_of_each(specs: Sequence[RunSpec]) -> list[RunSpec]:
+    """Return a run for every method on the first data, and one for all other data with the first method."""
+    first = specs[0]
+    chosen = {
+        (spec.label, _data(spec)): spec
+        for spec in reversed(specs)
+        if _data(spec) == _data(first) or spec.label == first.label
+    }
+    return list(chosen.values())
+
+
+def _assemble(spec: RunSpec, backbone: Any, layout: Any) -> None:
+    """Build a run's model, which checks options, class names and what the backbone can take."""
+    from lamm_cl.methods.build import build_model
+    from lamm_cl.strategies.choices import sort_options
+
+    build_model(
+        spec.method,
+        backbone,
+        layout.class_names,
+        shots=spec.shots if isinstance(spec.shots, int) else 16,
+        learn=False,
+        class_templates=layout.templates,
+        repeated_names=len(set(layout.class_names)) < len(layout.class_names),
+        **sort_options(spec.method, backbone.name, spec.options).method,
+    )
+
+
+def _collect(problems: list[str], work: Any, *arguments: Any) -> None:
+    try:
+        work(*arguments)
+    except UsageError as error:
+        problems.append(str(error))
+
+
+def _raise(problems: Sequence[str]) -> None:
+    different = list(dict.fromkeys(problems))
+    if len(different) == 1:
+        raise UsageError(different[0])
+    if different:
+        raise UsageError(f"{len(different)} things are in the way:\n  " + "\n  ".join(different))

@@ -1,0 +1,223 @@
+"""One run, for real: stream, strategy, training stage by stage, evaluation, rows. Imported by workers only."""
+
+import time
+from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from lamm_cl.clip.backbone import ClipBackbone
+from lamm_cl.clip.cache_folder import default_folder
+from lamm_cl.clip.feature_cache import FeatureStore
+from lamm_cl.clip.load import load_clip
+from lamm_cl.evaluation.plugins import AccuracyMatrix, StageCost, evaluator
+from lamm_cl.experiments.checkpoints import Saved, load_checkpoint, save_checkpoint
+from lamm_cl.experiments.loggers import make_loggers, watched
+from lamm_cl.experiments.spec import Environment, RunSpec
+from lamm_cl.experiments.work import CHECKPOINT, Job, Result, Stopped
+from lamm_cl.strategies.build import build_strategy
+from lamm_cl.streams.build import build_stream
+
+Backbones = MutableMapping[Any, tuple[ClipBackbone, FeatureStore | None]]
+_MOST_BACKBONES = 2
+
+
+def backbone_of(
+    spec: RunSpec, device: str, environment: Environment, loaded: Backbones
+) -> tuple[ClipBackbone, FeatureStore | None]:
+    """Return a run's backbone and its store of features; loads them once and keeps the last few."""
+    key = (spec.backbone, spec.pretrained, device)
+    if key not in loaded:
+        while len(loaded) >= _MOST_BACKBONES:
+            loaded.pop(next(iter(loaded)))
+        backbone = load_clip(spec.backbone, spec.pretrained, device=device)
+        loaded[key] = backbone, feature_store(backbone, environment)
+    return loaded[key]
+
+
+def feature_store(backbone: ClipBackbone, environment: Environment) -> FeatureStore:
+    """Return the store of a backbone's image features: on disk unless the config says `cache: false`."""
+    if environment.cache is False:
+        return FeatureStore(backbone, None)
+    chosen = environment.cache if isinstance(environment.cache, str) else default_folder()
+    return FeatureStore(backbone, chosen)
+
+
+@dataclass
+class Course:
+    """How far a run has come, and when its state was saved last.
+
+    Attributes:
+        trained: Stages whose training is over.
+        evaluated: Stages whose evaluation is over; stage 0 counts as one.
+        seconds: That earlier processes spent on the run.
+    """
+
+    job: Job
+    stages: int
+    trained: int = 0
+    evaluated: int = 0
+    seconds: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+    saved: float = field(default_factory=time.monotonic)
+
+    def total(self) -> float:
+        """Return the seconds spent on the run by all processes."""
+        return self.seconds + time.monotonic() - self.began
+
+    def save(self, strategy: Any) -> None:
+        """Write the state of the run."""
+        tensors, state = strategy.checkpoint()
+        course = {"trained": self.trained, "evaluated": self.evaluated, "seconds": self.total()}
+        save_checkpoint(self.job.directory / CHECKPOINT, Saved(self.job.spec.run_id, tensors, state, course))
+        self.saved = time.monotonic()
+
+    def resume(self, strategy: Any) -> bool:
+        """Take up the state that an earlier process left; returns whether it stopped inside a stage's training."""
+        saved = load_checkpoint(self.job.directory / CHECKPOINT, self.job.spec.run_id)
+        if saved is None:
+            return False
+        strategy.restore(saved.tensors, saved.state)
+        self.trained = int(saved.course["trained"])
+        self.evaluated = int(saved.course["evaluated"])
+        self.seconds = float(saved.course["seconds"])
+        return saved.state["epoch"] is not None
+
+    def after_epoch(self, strategy: Any) -> None:
+        """Report, and save when it is time or when the user wants to stop."""
+        epochs = max(1, strategy.train_epochs)
+        done = strategy.clock.train_exp_epochs
+        self._report(strategy, (self.trained + done / epochs) / self.stages, f"stage {self.trained + 1}, epoch {done}")
+        if time.monotonic() - self.saved > 60 * self.job.environment.checkpoint_minutes:
+            self.save(strategy)
+
+    def between(self, strategy: Any, text: str) -> None:
+        """Save between training and evaluation, and report."""
+        self.save(strategy)
+        self._report(strategy, (self.trained + self.evaluated) / 2 / self.stages, text)
+
+    def _report(self, strategy: Any, fraction: float, text: str) -> None:
+        try:
+            self.job.progress(min(1.0, fraction), text)
+        except Stopped:
+            self.save(strategy)
+            raise
+
+
+def execute(job: Job, loaded: Backbones) -> Result:
+    """Do a run from its last checkpoint, or from the start.
+
+    Args:
+        job: The run and where to do it.
+        loaded: Backbones that this worker has loaded; grows.
+
+    Raises:
+        UsageError: The run cannot be done as it is described.
+        Stopped: The user wants to stop; the state is saved.
+    """
+    spec = job.spec
+    torch.set_num_threads(spec.threads)
+    backbone, store = backbone_of(spec, job.device, job.environment, loaded)
+    benchmark = build_stream(
+        spec.protocol,
+        list(spec.datasets),
+        spec.shots,
+        spec.seed,
+        root=job.environment.root,
+        backbone=backbone,
+        **spec.protocol_options,
+    )
+    matrix, cost = AccuracyMatrix(benchmark), StageCost()
+    course = Course(job, stages=len(benchmark.train_stream))
+    with make_loggers(job) as loggers:
+        strategy = build_strategy(
+            spec.method,
+            backbone,
+            benchmark,
+            device=job.device,
+            seed=spec.seed,
+            precision=spec.precision,
+            features=store,
+            evaluator=evaluator(matrix, cost, *(watched() if loggers else []), loggers=loggers),
+            on_epoch_end=course.after_epoch,
+            **spec.options,
+        )
+        _follow(strategy, benchmark, course, before=bool(spec.evaluation.get("before_training", True)))
+    return _result(spec, strategy, benchmark, backbone, matrix, cost, course)
+
+
+def _follow(strategy: Any, benchmark: Any, course: Course, before: bool) -> None:
+    """Train and evaluate whatever of the stream is left."""
+    inside = course.resume(strategy)
+    if before and course.trained == course.evaluated == 0 and not inside:
+        _evaluate(strategy, benchmark, course, "before training")
+    stages = _stages(benchmark, strategy.settings.regime)
+    course.stages = len(stages)
+    for number, experiences in enumerate(stages, 1):
+        if course.trained < number:
+            (strategy.resume_training if inside else strategy.train)(experiences)
+            inside = False
+            course.trained = number
+            course.between(strategy, f"stage {number} trained")
+        if course.evaluated < number:
+            _evaluate(strategy, benchmark, course, f"stage {number}")
+            course.evaluated = number
+            course.between(strategy, f"stage {number} evaluated")
+
+
+def _stages(benchmark: Any, regime: str) -> Sequence[Any]:
+    """Return what each training call takes: an experience, or for joint training the whole stream at once."""
+    return [benchmark.train_stream] if regime == "joint" else list(benchmark.train_stream)
+
+
+def _evaluate(strategy: Any, benchmark: Any, course: Course, text: str) -> None:
+    course._report(strategy, (course.trained + course.evaluated) / 2 / course.stages, f"evaluating {text}")
+    strategy.eval(benchmark.test_stream)
+
+
+def _result(
+    spec: RunSpec,
+    strategy: Any,
+    benchmark: Any,
+    backbone: ClipBackbone,
+    matrix: AccuracyMatrix,
+    cost: StageCost,
+    course: Course,
+) -> Result:
+    chosen = spec.evaluation
+    rows = matrix.rows(per_class=bool(chosen.get("per_class")), calibration=bool(chosen.get("calibration")))
+    costs = cost.rows()
+    details = {
+        "seconds": course.total(),
+        "peak_memory_mb": max((row.value or 0.0 for row in costs if row.metric == "peak_memory_mb"), default=None),
+        "device": _device(strategy.device, spec.threads),
+        "backbone": {"name": backbone.name, "pretrained": backbone.pretrained, "fingerprint": backbone.fingerprint},
+        "data": {
+            "names": list(benchmark.dataset_names),
+            "fingerprint": benchmark.data_fingerprint,
+            "split": benchmark.split,
+            "synthetic": benchmark.synthetic,
+            "notes": list(benchmark.notes),
+        },
+        "stream": {
+            "train": list(benchmark.plan.train_names),
+            "eval": [one.name for one in benchmark.plan.sets],
+            "classes": len(benchmark.class_names),
+        },
+        "matrices": {space: values.tolist() for space, values in matrix.matrices(before=True).items()},
+    }
+    if chosen.get("confusion"):
+        details["confusion"] = {"classes": list(benchmark.class_names), "sets": _confusions(benchmark, matrix)}
+    return Result([*rows, *costs], details)
+
+
+def _confusions(benchmark: Any, matrix: AccuracyMatrix) -> dict[str, Any]:
+    """Return (true column, predicted column, images) after the last stage, by test set, among all classes."""
+    scores = {one.name: matrix.score(matrix.stage, one.name, "all") for one in benchmark.plan.sets}
+    return {name: score.confusion.tolist() for name, score in scores.items() if score is not None}
+
+
+def _device(device: torch.device, threads: int) -> dict[str, Any]:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return {"kind": device.type, "name": name, "threads": threads}
