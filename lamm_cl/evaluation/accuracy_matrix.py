@@ -1,20 +1,33 @@
 """The accuracy matrix of a stream in every label space, from one pass over each test set."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from avalanche.evaluation import PluginMetric
 from avalanche.evaluation.metric_results import MetricValue
 
-from lamm_cl.errors import UsageError
+from lamm_cl.errors import UsageError, unknown
 from lamm_cl.evaluation.matrix import Matrix
 from lamm_cl.evaluation.rows import Row
 from lamm_cl.evaluation.scores import LABEL_SPACES, Score, Tally
 from lamm_cl.evaluation.summary import TOTAL, Sets, stages_of, summarise_stage
 
-# Logged after a pass over all test sets; the rest stands in the records.
-_LOGGED = ("forgetting", "backward_transfer", "degradation", "harmonic_mean", "incremental_accuracy")
+LOGGED = ("degradation", "forgetting", "backward_transfer", "incremental_accuracy", "harmonic_mean")
+LOGGABLE = (
+    *LOGGED,
+    "forward_transfer",
+    "transfer",
+    "average",
+    "last",
+    "average_incremental_accuracy",
+    "zero_shot_retention",
+    "ece",
+    "mean_class_accuracy",
+    "class_accuracy",
+    "confusion",
+)
 
 
 class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
@@ -30,15 +43,22 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
     - all: among all classes of the benchmark.
     """
 
-    def __init__(self, benchmark: Any | None = None, *, stream: str = "test") -> None:
+    def __init__(
+        self, benchmark: Any | None = None, *, stream: str = "test", log: Sequence[str] | str = LOGGED
+    ) -> None:
         """Make the plugin.
 
         Args:
             benchmark: benchmark or evaluation plan; by default the plan of the benchmark that is evaluated, and where
                 that has none (a benchmark not made by lamm_cl) the experiences tell their own classes.
             stream: name of the stream whose experiences are the test sets.
+            log: what loggers get beside the accuracies, out of `LOGGABLE`, or "all". `rows` has everything anyway.
+
+        Raises:
+            UsageError: for something to log that there is not.
         """
         super().__init__()
+        self._log = _loggable(log)
         self._plan = getattr(benchmark, "plan", benchmark)
         self._stream = stream
         self._training = False
@@ -85,28 +105,41 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
         self._tally = None
         if not self._training:
             self._scores[self.stage, self._place] = scores
-        where = f"eval_phase/{self._stream}_stream/Exp{self._place:03}"
+        place = f"Exp{self._place:03}"
         # Avalanche's CSV logger has one column for accuracy and keeps the last of this name: own.
         spaces = [space for space in reversed(LABEL_SPACES) if space in scores]
-        return [self._value(strategy, f"Top1_Acc_Exp_{space}/{where}", scores[space].accuracy) for space in spaces]
+        return [self._value(strategy, "Top1_Acc_Exp", space, scores[space].accuracy, place) for space in spaces]
 
     def after_eval(self, strategy: Any) -> list[MetricValue]:
         """Report what the whole pass says."""
         if self._training or self.stage == 0:
             return []
-        where = f"eval_phase/{self._stream}_stream"
-        values = []
-        for row in self._summary(self.stage):
-            total = row.metric == "accuracy" and row.eval_set == TOTAL
-            if row.value is None or not (total or row.metric in _LOGGED):
-                continue
-            place = "" if row.eval_set == TOTAL else f"/{row.eval_set}"
-            name = "Top1_Acc_Stream" if total else row.metric.title().replace("_", "")
-            values.append(self._value(strategy, f"{name}_{row.label_space}/{where}{place}", row.value))
-        return values
+        rows = [*self._summary(self.stage), *self._details(self.stage, "class_accuracy" in self._log, True)]
+        return [*self._numbers(strategy, rows), *self._confusions(strategy)]
 
-    def _value(self, strategy: Any, name: str, value: float) -> MetricValue:
-        return MetricValue(self, name, float(value), strategy.clock.train_iterations)
+    def _numbers(self, strategy: Any, rows: Iterable[Row]) -> Iterable[MetricValue]:
+        """Yield the rows that are logged."""
+        for row in rows:
+            metric, _, column = row.metric.partition("/")
+            total = metric == "accuracy" and row.eval_set == TOTAL
+            if row.value is not None and (total or metric in self._log):
+                title = "Top1_Acc_Stream" if total else metric.title().replace("_", "")
+                places = [] if row.eval_set == TOTAL else [row.eval_set]
+                yield self._value(strategy, title, row.label_space, row.value, *places, *filter(None, [column]))
+
+    def _confusions(self, strategy: Any) -> Iterable[MetricValue]:
+        """Yield the confusion matrix of each test set among all classes, as a tensor (true, predicted)."""
+        for j, name in enumerate(self.sets.names if "confusion" in self._log else ()):
+            score = self._scores.get((self.stage, j), {}).get("all")
+            if score is not None:
+                counts = torch.zeros(score.columns, score.columns, dtype=torch.long)
+                true, predicted, images = torch.from_numpy(score.confusion).T
+                counts[true, predicted] = images
+                yield self._value(strategy, "Confusion", "all", counts, name)
+
+    def _value(self, strategy: Any, title: str, space: str, value: Any, *places: str) -> MetricValue:
+        name = "/".join([f"{title}_{space}", "eval_phase", f"{self._stream}_stream", *places])
+        return MetricValue(self, name, value, strategy.clock.train_iterations)
 
     def _spaces(self, width: int) -> dict[str, tuple[int, ...]]:
         """Return the columns of each label space, ascending."""
@@ -247,3 +280,11 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
             (one["stage"], one["set"]): {space: Score.of_state(score) for space, score in one["spaces"].items()}
             for one in state["scores"]
         }
+
+
+def _loggable(log: Sequence[str] | str) -> frozenset[str]:
+    names = LOGGABLE if log == "all" else (log,) if isinstance(log, str) else tuple(log)
+    for name in names:
+        if name not in LOGGABLE:
+            raise unknown("metric to log", name, (*LOGGABLE, "all"))
+    return frozenset(names)

@@ -107,14 +107,18 @@ def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: 
     Source: Guo et al., ICML 2017, eq. 3.
 
     Args:
-        confidence: probability given to the predicted class (n,).
-        correct: whether the prediction was right (n,).
+        confidence: probability given to the predicted class (n,); or the probabilities of all classes (n, classes).
+        correct: whether the prediction was right (n,); or, with the probabilities of all classes, the labels (n,).
         bins: M.
 
     >>> expected_calibration_error([0.75, 0.75, 0.75, 0.75], [1, 1, 0, 0])
     0.25
     """
-    return calibration_error(calibration_bins(confidence, correct, bins))
+    sure = as_numbers(confidence, "confidence")
+    if sure.ndim == 2 and sure.size:
+        correct = sure.argmax(axis=1) == _labels(correct, sure.shape[1], "labels")
+        sure = sure.max(axis=1)
+    return calibration_error(calibration_bins(sure, correct, bins))
 
 
 def harmonic_mean(*values: Any) -> Any:

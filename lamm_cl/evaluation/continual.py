@@ -5,6 +5,8 @@ function answers in the unit it was given. An entry that a metric needs and that
 NaN; so does a metric of something that does not exist, such as the forgetting of a stream of one stage.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -157,6 +159,37 @@ def degradation(a: ArrayLike, j: int = 0) -> float:
     if not 0 <= j < len(matrix):
         raise UsageError(f"degradation: there is no set {j}; the sets are 0..{len(matrix) - 1}.")
     return float(matrix[-1, j] - matrix[j, j])
+
+
+class Set1Set2(NamedTuple):
+    """A row of LAMM's Table 2, in the unit of the matrix.
+
+    Attributes:
+        set1_before: accuracy on Set1 right after training it.
+        set1_after: accuracy on Set1 at the end.
+        set2: accuracy on Set2 at the end.
+        degradation: set1_after - set1_before.
+    """
+
+    set1_before: float
+    set1_after: float
+    set2: float
+    degradation: float
+
+
+def set1_set2(a: ArrayLike) -> Set1Set2:
+    """Read the numbers of a two-step stream off its matrix.
+
+    Formula: a[0, 0], a[1, 0], a[1, 1], a[1, 0] - a[0, 0].
+    Source: LAMM, AAAI 2024, Table 2.
+
+    >>> set1_set2([[82.5, 60.0], [69.75, 85.25]])
+    Set1Set2(set1_before=82.5, set1_after=69.75, set2=85.25, degradation=-12.75)
+    """
+    matrix = as_matrix(a)
+    if len(matrix) != 2:
+        raise UsageError(f"Set1, Set2 are the sets of a two-step stream; this matrix has {len(matrix)} stages.")
+    return Set1Set2(float(matrix[0, 0]), float(matrix[1, 0]), float(matrix[1, 1]), degradation(matrix))
 
 
 def incremental_accuracies(a: ArrayLike, counts: ArrayLike | None = None) -> Matrix:

@@ -30,23 +30,28 @@ class StageCost(PluginMetric[list[dict[str, float]]]):
         """Start with no stage."""
         super().__init__()
         self._stages: list[dict[str, float]] = []
-        self._start = 0.0
+        self._start: float | None = None  # None between stages
+        self._before = 0.0  # seconds that an interrupted process had spent on this stage
 
     def before_training_exp(self, strategy: Any) -> None:
         """Start the clock."""
         _reset_peak(strategy.device)
         self._start = time.perf_counter()
 
+    def _seconds(self) -> float:
+        return 0.0 if self._start is None else self._before + time.perf_counter() - self._start
+
     def after_training_exp(self, strategy: Any) -> list[MetricValue]:
         """Stop the clock and report."""
         if strategy.device.type == "cuda":
             torch.cuda.synchronize(strategy.device)
         costs = {
-            "seconds": time.perf_counter() - self._start,
+            "seconds": self._seconds(),
             "peak_memory_mb": _peak(strategy.device),
             "trained_parameters": float(trained_parameters(strategy)),
         }
         self._stages.append(costs)
+        self._start, self._before = None, 0.0
         where = f"train_phase/{strategy.experience.origin_stream.name}_stream"
         x = strategy.clock.train_iterations
         names = {"seconds": "Stage_Seconds", "peak_memory_mb": "Stage_PeakMemoryMB"}
@@ -60,6 +65,7 @@ class StageCost(PluginMetric[list[dict[str, float]]]):
     def reset(self) -> None:
         """Forget everything."""
         self._stages.clear()
+        self._start, self._before = None, 0.0
 
     def rows(self) -> list[Row]:
         """Return everything as rows for the records."""
@@ -70,12 +76,13 @@ class StageCost(PluginMetric[list[dict[str, float]]]):
         ]
 
     def state(self) -> dict[str, Any]:
-        """Return all that was found, for JSON."""
-        return {"stages": [dict(costs) for costs in self._stages]}
+        """Return all that was found, and the seconds of a stage that is not over, for JSON."""
+        return {"stages": [dict(costs) for costs in self._stages], "inside": self._seconds()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take up a state that `state` gave."""
+        """Take up a state that `state` gave; an interrupted stage goes on at its next `before_training_exp`."""
         self._stages = [dict(costs) for costs in state["stages"]]
+        self._start, self._before = None, float(state["inside"])
 
 
 def trained_parameters(strategy: Any) -> int:

@@ -21,12 +21,14 @@ class Score:
 
     Attributes:
         n: images.
+        columns: columns of the label space.
         correct: images whose class was predicted.
         bins: (3, 15) images, confidence and correct predictions per bin of confidence.
         confusion: (k, 3) rows (true column, predicted column, images); pairs that never occurred are left out.
     """
 
     n: int
+    columns: int
     correct: int
     bins: Matrix
     confusion: NDArray[np.int64]
@@ -54,6 +56,7 @@ class Score:
         """Return everything as plain lists and numbers."""
         return {
             "n": self.n,
+            "columns": self.columns,
             "correct": self.correct,
             "bins": self.bins.tolist(),
             "confusion": self.confusion.tolist(),
@@ -63,7 +66,8 @@ class Score:
     def of_state(cls, state: Mapping[str, Any]) -> "Score":
         """Make a score from its state."""
         confusion = np.array(state["confusion"], dtype=np.int64).reshape(-1, 3)
-        return cls(int(state["n"]), int(state["correct"]), np.array(state["bins"], dtype=np.float64), confusion)
+        bins = np.array(state["bins"], dtype=np.float64)
+        return cls(int(state["n"]), int(state["columns"]), int(state["correct"]), bins, confusion)
 
 
 @dataclass
@@ -87,7 +91,9 @@ class Tally:
             logits: (batch, columns of the benchmark).
             labels: (batch,) true columns.
         """
-        logits = logits.detach().float()
+        logits = logits.detach()
+        if logits.dtype not in (torch.float32, torch.float64):
+            logits = logits.float()
         self._labels.append(labels.detach())
         for space, columns in self.spaces.items():
             if columns:
@@ -112,14 +118,17 @@ class Tally:
         if not self._labels:
             return {}
         true = torch.cat(self._labels).cpu().numpy()
-        return {space: _score(true, self._predictions[space], self._confidences[space]) for space in self._predictions}
+        return {
+            space: _score(true, len(self.spaces[space]), chosen, self._confidences[space])
+            for space, chosen in self._predictions.items()
+        }
 
 
-def _score(true: NDArray[np.int64], predictions: list[Tensor], confidences: list[Tensor]) -> Score:
+def _score(true: NDArray[np.int64], columns: int, predictions: list[Tensor], confidences: list[Tensor]) -> Score:
     predicted = torch.cat(predictions).cpu().numpy()
     right = predicted == true
     pairs, counts = np.unique(np.stack([true, predicted], axis=1), axis=0, return_counts=True)
     # A confidence that is not a number belongs to no bin; the step that made it is reported where it is made.
     confidence = np.nan_to_num(torch.cat(confidences).cpu().numpy().astype(np.float64), nan=0.0)
     bins = calibration_bins(confidence, right, CALIBRATION_BINS)
-    return Score(len(true), int(right.sum()), bins, np.column_stack([pairs, counts]).astype(np.int64))
+    return Score(len(true), columns, int(right.sum()), bins, np.column_stack([pairs, counts]).astype(np.int64))

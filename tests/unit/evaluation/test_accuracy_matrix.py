@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import lamm_cl
 from lamm_cl.errors import UsageError
 from lamm_cl.evaluation import metrics
+from lamm_cl.evaluation.accuracy_matrix import LOGGABLE
 from lamm_cl.evaluation.plugins import AccuracyMatrix, StageCost, evaluator
 
 SPACES = ("own", "seen", "all")
@@ -308,6 +309,49 @@ def test_every_logger_gets_the_values(digits, tmp_path, capsys):
     logged = (tmp_path / "csv" / "eval_results.csv").read_text()
     assert f"{results[f'Top1_Acc_Exp_own/{where}/Exp002']:.4f}" in logged
     assert list((tmp_path / "board").rglob("events*"))
+
+
+def test_everything_can_be_logged(digits):
+    strategy = strategy_of(Naive, evaluator(AccuracyMatrix(log="all")))
+    strategy.eval(digits.test_stream)
+    for exp in digits.train_stream[:2]:
+        strategy.train(exp, eval_streams=[])
+        results = strategy.eval(digits.test_stream)
+    names = {name.split("/")[0].removesuffix("_all") for name in results if name.split("/")[0].endswith("_all")}
+    assert {metric.title().replace("_", "") for metric in LOGGABLE} - {"HarmonicMean"} <= names
+    confusion = results["Confusion_all/eval_phase/test_stream/set2"]
+    assert confusion.shape == (10, 10)
+    assert int(confusion.sum()) == digits.plan.sets[1].n
+    right = int(confusion.diagonal().sum()) / digits.plan.sets[1].n
+    assert right == pytest.approx(results["Top1_Acc_Exp_all/eval_phase/test_stream/Exp001"])
+    assert 0 <= results["ClassAccuracy_all/eval_phase/test_stream/set2/4"] <= 1
+    with pytest.raises(UsageError, match="Did you mean 'forgetting'"):
+        AccuracyMatrix(log=["forgeting"])
+
+
+def test_double_precision_decides_near_ties():
+    from lamm_cl.evaluation.scores import Tally
+
+    logits = torch.tensor([[1.0, 1.0 + 1e-12]], dtype=torch.float64)
+    tally = Tally({"all": (0, 1)})
+    tally.add(logits, torch.tensor([1]))
+    assert tally.scores()["all"].accuracy == 1
+
+
+def test_an_interrupted_stage_keeps_its_seconds(digits):
+    class Trained:
+        device = torch.device("cpu")
+
+    first, second = StageCost(), StageCost()
+    first.before_training_exp(Trained)
+    state = json.loads(json.dumps(first.state()))
+    assert state["inside"] > 0
+    second.load_state({**state, "inside": 1000.0})
+    strategy = strategy_of(Naive, evaluator(second))
+    strategy.train(digits.train_stream[:2], eval_streams=[])
+    seconds = [row.value for row in second.rows() if row.metric == "seconds"]
+    assert seconds[0] > 1000
+    assert seconds[1] < 1000
 
 
 def test_a_model_with_too_few_columns_is_refused(digits):

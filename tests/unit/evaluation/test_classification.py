@@ -32,6 +32,7 @@ def test_calibration_agrees_with_torchmetrics(logits, true):
     confidence, predicted = probabilities.max(dim=1)
     reference = multiclass_calibration_error(probabilities, torch.from_numpy(true % 6), 6, n_bins=15, norm="l1")
     ours = metrics.expected_calibration_error(confidence, predicted.numpy() == true % 6)
+    assert ours == metrics.expected_calibration_error(probabilities, true % 6)
     # The reference adds up in single precision, and a confidence on a bin's edge may fall to either side.
     edge = np.abs(confidence.numpy() * 15 - np.round(confidence.numpy() * 15)).min() < 1e-4
     assert edge or ours == pytest.approx(float(reference), abs=1e-5)
@@ -107,6 +108,8 @@ def test_papers_print_the_harmonic_mean_of_the_averages(shared):
         (lambda: metrics.expected_calibration_error([1.2], [1]), "between 0 and 1"),
         (lambda: metrics.expected_calibration_error([np.nan], [1]), "between 0 and 1"),
         (lambda: metrics.expected_calibration_error([0.5], [1, 0]), "one confidence and one"),
+        (lambda: metrics.expected_calibration_error([[0.5, 0.5]], [2]), "must be 0..1"),
+        (lambda: metrics.expected_calibration_error([[0.5, 0.5]], [0, 1]), "one confidence and one"),
         (lambda: metrics.expected_calibration_error([0.5], [1], bins=0), "at least one bin"),
     ],
 )

@@ -1,6 +1,8 @@
 """Metrics of the accuracy matrix: by hand, by property, by their own doctests."""
 
 import doctest
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -59,6 +61,19 @@ def test_by_hand():
 
 def test_degradation_has_the_sign_of_the_published_table():
     assert metrics.degradation([[82.69, 0], [69.74, 85.18]]) == pytest.approx(-12.95)
+
+
+def test_set1_set2_are_the_row_of_the_table():
+    row = metrics.set1_set2([[82.69, 60], [69.74, 85.18]])
+    assert row[:3] == (82.69, 69.74, 85.18)
+    assert row.degradation == metrics.degradation([[82.69, 60], [69.74, 85.18]])
+    with pytest.raises(UsageError, match="two-step stream"):
+        metrics.set1_set2(MATRIX)
+
+
+def test_metrics_need_neither_torch_nor_avalanche():
+    code = "import sys; from lamm_cl.evaluation import metrics; assert not {'torch', 'avalanche'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_forgetting_counts_what_was_known_before_training_as_the_formula_is_printed():
