@@ -87,8 +87,7 @@ def put(strategy: "PromptStrategy", tensors: dict[str, Tensor], state: dict[str,
     strategy._earlier = list(state["kept"])
     for own in state["trained"]:
         strategy.trained.append(tuple(own))
-        strategy.model.learn_classes(own)
-    strategy.model.to(strategy.device)
+        strategy._grow(own)
     learned = _under("model", tensors)
     expected = strategy.model.state_dict()
     if {k: v.shape for k, v in learned.items()} != {k: v.shape for k, v in expected.items()}:

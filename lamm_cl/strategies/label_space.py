@@ -27,21 +27,18 @@ def columns_of(space: str, own: Iterable[int], seen: Iterable[int], n_columns: i
     return tuple(sorted(set(own)))
 
 
-def spread(logits: Tensor, columns: Sequence[int] | None, n_columns: int) -> Tensor:
+def spread(logits: Tensor, places: Tensor, n_columns: int) -> Tensor:
     """Put logits of some columns at their places in the full width; the other columns become -inf.
 
     Args:
-        logits: (batch, len(columns)).
-        columns: Their column ids; None or all of them returns `logits` itself.
+        logits: (batch, len(places)).
+        places: Their column ids.
         n_columns: Full width.
 
     Returns:
         (batch, n_columns).
     """
-    if columns is None or len(columns) == n_columns:
-        return logits
     full = logits.new_full((logits.shape[0], n_columns), -torch.inf)
-    places = torch.as_tensor(columns, device=logits.device)
     return full.index_copy(1, places, logits)
 
 

@@ -72,7 +72,9 @@ class FeatureLoader:
         return len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[list[Tensor]]:
+        # One copy to the device an epoch: within a step nothing has to wait for it.
         tensors = [t.to(self._device) for t in (self._rows(self._index), *self._columns)]
-        for batch in self.batch_sampler:
-            places = torch.tensor(batch, device=self._device)
+        batches = list(self.batch_sampler)
+        order = torch.tensor([place for batch in batches for place in batch], device=self._device)
+        for places in torch.split(order, [len(batch) for batch in batches]):
             yield [tensor[places] for tensor in tensors]

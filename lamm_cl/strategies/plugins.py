@@ -5,7 +5,13 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-from avalanche.training.plugins import EarlyStoppingPlugin, EvaluationPlugin, LRSchedulerPlugin, MASPlugin
+from avalanche.training.plugins import (
+    EarlyStoppingPlugin,
+    EvaluationPlugin,
+    LRSchedulerPlugin,
+    LwFPlugin,
+    MASPlugin,
+)
 from avalanche.training.plugins.clock import Clock
 from avalanche.training.templates.base_sgd import PeriodicEval
 from torch.utils.data import Dataset
@@ -79,6 +85,20 @@ class _Slim(Dataset[Any]):
     def __getitem__(self, i: int) -> tuple[Any, Any, Any]:
         sample = self._dataset[i]
         return sample[0], sample[1], sample[-1]
+
+
+def check_data(plugins: Iterable[Any], dataset: Any) -> None:
+    """Refuse plugins that need more from the data than they have, before anything is trained.
+
+    Raises:
+        UsageError: Names the plugin and what it needs.
+    """
+    for plugin in plugins:
+        if isinstance(plugin, LwFPlugin) and not hasattr(dataset, "targets_task_labels"):
+            raise UsageError(
+                "LwFPlugin needs data that know their task label: make the data sets with Avalanche's "
+                "as_taskaware_classification_dataset, or the benchmark with lamm_cl.base_to_novel."
+            )
 
 
 def read_all_columns(plugins: Iterable[Any]) -> bool:

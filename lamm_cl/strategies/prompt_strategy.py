@@ -6,7 +6,7 @@ the loss knows the label space; and the frozen backbone is out of reach of whate
 model. README.md beside this file explains why.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from lamm_cl.strategies.label_space import LabelSpaceLoss, columns_of, spread
 from lamm_cl.strategies.optimizer import choose_optimizer, recipe_optimizer, restart, trainable
 from lamm_cl.strategies.pictures import Pictures, feature_store, source_of
 from lamm_cl.strategies.plugins import (
+    check_data,
     check_plugins,
     check_something_trains,
     read_all_columns,
@@ -111,6 +112,7 @@ class PromptStrategy(StageBatches):
         features = None if model.needs_images else feature_store(self.settings.features, model.backbone)
         self.pictures = Pictures(features, model.backbone)
         self._computed: tuple[int, ...] | None = None
+        self._eval_loss = LabelSpaceLoss()
         self._kept: list[Any] = []  # experiences of cumulative and joint training
         self._earlier: list[int] = []
         self._pending: checkpoint.Pending | None = None
@@ -126,8 +128,6 @@ class PromptStrategy(StageBatches):
     def seen_classes(self) -> tuple[int, ...]:
         """Ids of all classes that have trained in some stage."""
         return tuple(sorted({c for own in self.trained for c in own}))
-
-    # -- a stage -------------------------------------------------------------------------------------------
 
     def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> dict[str, Any]:
         """Train on an experience, or on each of a stream; see Avalanche.
@@ -182,17 +182,21 @@ class PromptStrategy(StageBatches):
             self.trained.append(own)
         else:
             self._pending.check(own)
+        self._grow(own)
+        # One object serves all stages, so that a scheduler made for it stays attached.
+        self.optimizer = choose_optimizer(self._given_optimizer, schedulers(self.plugins)) or self.optimizer
+        restart(self.optimizer, self.model)
+
+    def _grow(self, own: Sequence[int]) -> None:
         self.model.learn_classes(own)
         after = self.settings.freeze_context_after
         if after is not None and self.stage > after:
             self.model.freeze_context()
         self.model.to(self.device)
-        # One object serves all stages, so that a scheduler made for it stays attached.
-        self.optimizer = choose_optimizer(self._given_optimizer, schedulers(self.plugins)) or self.optimizer
-        restart(self.optimizer, self.model)
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         seed_generators(seed_for("plugins", self.settings.seed, self.clock.train_exp_counter))
+        check_data(self.plugins, self.experience.dataset)
         super()._before_training_exp(**kwargs)
         # A plugin may have put other parameters in (FromScratchTraining) or another loader (Replay).
         self.optimizer.param_groups[0]["params"] = [p for _, p in trainable(self.model)]
@@ -201,10 +205,17 @@ class PromptStrategy(StageBatches):
         own = self.trained[-1]
         self.columns = columns_of(space, own, self.seen_classes, self.n_columns)
         self._criterion.restrict(self.columns, (*self.columns, *self.seen_classes), self.n_columns)
-        everything = rehearses or read_all_columns(self.plugins)
+        everything = rehearses or read_all_columns(self.plugins) or len(self.columns) == self.n_columns
         self._computed = None if everything else self.columns
+        self._places = torch.tensor(self.columns, device=self.device)
         if self._pending is not None:
             self._pending.apply(self)
+
+    def _before_eval_exp(self, **kwargs: Any) -> None:
+        super()._before_eval_exp(**kwargs)
+        own = [int(y) for y in self.adapted_dataset.targets.uniques]
+        columns = columns_of(self.settings.label_space, own, self.seen_classes, self.n_columns)
+        self._eval_loss.restrict(columns, columns, self.n_columns)
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
         if not trainable(self.model):
@@ -236,24 +247,18 @@ class PromptStrategy(StageBatches):
         if self.settings.on_epoch_end is not None:
             self.settings.on_epoch_end(self)
 
-    # -- a step --------------------------------------------------------------------------------------------
-
     def forward(self) -> Tensor:
         """Return the logits (batch, n_columns); -inf in columns that nobody reads while training."""
         columns = self._computed if self.is_training else None
         with self.precision.autocast():
             self.output = self.model.output(self.mb_x, columns)
-        return spread(self.output.logits, columns, self.n_columns)
+        logits: Tensor = self.output.logits
+        return logits if columns is None else spread(logits, self._places, self.n_columns)
 
     def criterion(self) -> Tensor:
         """Return the loss: the method's objective while training, cross-entropy otherwise; both in the label space."""
         if not self.is_training:
-            columns = columns_of(
-                self.settings.label_space, self.adapted_dataset.targets.uniques, self.seen_classes, self.n_columns
-            )
-            loss = LabelSpaceLoss()
-            loss.restrict(columns, columns, self.n_columns)
-            return loss(self.mb_output.float(), self.mb_y)
+            return self._eval_loss(self.mb_output, self.mb_y)
         terms: dict[str, Tensor]
         with self.precision.autocast():
             terms = self.model.objective(self.output, self.mb_y, self.columns)
@@ -272,8 +277,6 @@ class PromptStrategy(StageBatches):
     def _make_empty_loss(self) -> Tensor:
         parameter = next(self.model.parameters(), None)
         return torch.zeros(1, device=self.device, dtype=None if parameter is None else parameter.dtype)
-
-    # -- checkpoints ---------------------------------------------------------------------------------------
 
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all that is needed to go on from here: tensors, and a JSON-able dict.

@@ -154,3 +154,33 @@ def test_each_label_space_trains_differently(method: str, build: Any, digits: An
         results.append(torch.cat([value.flatten() for value in learned(strategy).values()]))
     assert not torch.equal(results[0], results[1])
     assert not torch.equal(results[1], results[2])
+
+
+@pytest.mark.parametrize("method", ["lamm", "coop", "coop+lamm", "maple+lamm"])
+@pytest.mark.parametrize("after", [None, 1])
+def test_scores_the_same_bits_after_restoring(
+    method: str, after: int | None, build: Any, digits: Any, images: torch.Tensor
+) -> None:
+    strategy = build(method, freeze_context_after=after)
+    strategy.train(digits.train_stream)
+    restored = build(method, freeze_context_after=after)
+    restored.restore(*strategy.checkpoint())
+    with torch.no_grad():
+        assert torch.equal(strategy.model(images), restored.model(images))
+
+
+@pytest.mark.filterwarnings("ignore:Call to deprecated function update:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*__array_wrap__ must accept context:DeprecationWarning")
+@pytest.mark.parametrize("method", ["lamm", "coop", "maple+lamm"])
+@pytest.mark.parametrize("plugin", ["Replay", "EWC", "LwF", "SynapticIntelligence", "MAS", "AGEM", "GDumb"])
+def test_composes_with_avalanches_plugins(method: str, plugin: str, build: Any, digits: Any) -> None:
+    from avalanche.training import plugins as avalanche
+
+    arguments = {"Replay": (8,), "EWC": (1.0,), "SynapticIntelligence": (1.0,), "AGEM": (4, 4), "GDumb": (12,)}
+    kind = getattr(avalanche, f"{plugin}Plugin")
+    strategy = build(method, plugins=[kind(*arguments.get(plugin, ()))])
+    strategy.train(digits.train_stream)
+    assert strategy.trained[-1] == (tuple(range(10)) if plugin == "GDumb" else tuple(range(5, 10)))
+    held = {id(p) for p in strategy.optimizer.param_groups[0]["params"]}
+    assert held == {id(p) for p in strategy.model.parameters() if p.requires_grad}
+    assert all(torch.isfinite(value).all() for value in learned(strategy).values())

@@ -170,3 +170,9 @@ def test_the_result_does_not_depend_on_what_drew_before(build: Any, stream: Any,
             strategy.train(experience)
         results.append(strategy.model.state_dict())
     assert all(torch.equal(results[0][k], results[1][k]) for k in results[0])
+
+
+def test_lwf_says_which_data_it_needs(build: Any, stream: Any) -> None:
+    strategy = build(plugins=[avalanche.LwFPlugin()])
+    with pytest.raises(UsageError, match="LwFPlugin needs data that know their task label"):
+        strategy.train(stream(tasks=False).train_stream)

@@ -143,3 +143,31 @@ def test_a_real_tensor_device_is_checked(build: Any) -> None:
         build(device="gpu")
     with pytest.raises(UsageError, match="not supported"):
         build(device="meta")
+
+
+def test_terms_of_the_loss_are_logged(build: Any, stream: Any, silent: Any) -> None:
+    from lamm_cl.strategies.loss_terms import LossTerms
+
+    strategy = build(evaluator=silent(LossTerms()))
+    results = strategy.train(stream().train_stream[0])
+    terms = {name: value for name, value in results.items() if name.startswith("Loss_")}
+    assert {name.split("/")[0] for name in terms} == {"Loss_ce_Epoch", "Loss_wc_Epoch", "Loss_total_Epoch"}
+    assert all(name.endswith("train_phase/train_stream") for name in terms)
+    assert set(strategy.loss_terms) == {"ce", "wc", "total"}
+
+
+def test_a_bad_loss_stops_the_run(build: Any, toy: Any, stream: Any) -> None:
+    from lamm_cl.strategies.guard import NonFiniteLossError
+
+    class Broken(toy):  # type: ignore[misc,valid-type]
+        def objective(self, output: Any, labels: Any, classes: Any = None) -> Any:
+            terms = super().objective(output, labels, classes)
+            steps.append(1)
+            bad = terms["wc"] * (float("nan") if len(steps) == 5 else 1.0)
+            return {**terms, "wc": bad, "total": terms["ce"] + bad}
+
+    steps: list[int] = []
+    strategy = build(model=Broken(4))
+    with pytest.raises(NonFiniteLossError, match="'wc' became nan at training step 5 "):
+        strategy.train(stream().train_stream)
+    assert all(torch.isfinite(p).all() for p in strategy.model.parameters())
