@@ -1,7 +1,6 @@
 """The command `lamm-cl`. Commands import what they need when they run: `--help` and wrong use answer at once."""
 
 import importlib
-import importlib.util
 import os
 import sys
 from typing import Annotated, Any
@@ -14,7 +13,16 @@ from lamm_cl.errors import UsageError
 # typer brings its own copy of click in some versions; its public exceptions lead to the bases in all of them.
 _WrongUse: Any = typer.BadParameter.__bases__[0]
 _Refusal: Any = _WrongUse.__bases__[0]
-COMMANDS = ("quickstart", "run", "validate", "report", "data", "cache", "list")
+# Each command's module in this folder, in the order that `--help` shows.
+COMMANDS = {
+    "quickstart": "quickstart",
+    "run": "run",
+    "validate": "validate",
+    "report": "report",
+    "data": "data",
+    "cache": "cache",
+    "list": "listing",
+}
 
 app = typer.Typer(
     name="lamm-cl",
@@ -42,16 +50,13 @@ def _options(
 
 
 def _mount() -> None:
-    """Add every command's module: an `app` with sub-commands of its own, or a function of the command's name."""
-    for name in COMMANDS:
-        home = f"lamm_cl.cli.{name if name != 'list' else 'listing'}"
-        if importlib.util.find_spec(home) is None:
-            continue
-        module = importlib.import_module(home)
+    """Add every command's module: an `app` with sub-commands of its own, or a function of the module's name."""
+    for name, home in COMMANDS.items():
+        module = importlib.import_module(f"lamm_cl.cli.{home}")
         if isinstance(getattr(module, "app", None), typer.Typer):
             app.add_typer(module.app, name=name)
         else:
-            app.command(name)(getattr(module, name))
+            app.command(name)(getattr(module, home))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -145,7 +145,7 @@ def _do(home: ExperimentDirectory, work: Work, job: Job) -> Outcome:
     details = {**_details(job.spec, started, seconds), **result.details, "error": None}
     home.write_record(Record(job.spec.run_id, DONE, job.spec.columns(), result.rows, details))
     _forget_checkpoint(home, job.spec)
-    return Outcome("done", seconds=seconds)
+    return Outcome("done", seconds=float(details["seconds"]))
 
 
 def record_failure(

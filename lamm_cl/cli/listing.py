@@ -1,0 +1,115 @@
+"""`lamm-cl list`: what configs may name."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+KINDS = ("methods", "datasets", "protocols", "backbones", "published")
+
+
+def listing(
+    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}.", metavar="WHAT")],
+    options: Annotated[bool, typer.Option("--options", help="Also show what can be set, with defaults.")] = False,
+) -> None:
+    """List methods, data sets, protocols, backbones, or published tables."""
+    from lamm_cl.errors import unknown
+
+    if kind not in KINDS:
+        raise unknown("kind", kind, KINDS)
+    {
+        "methods": _methods,
+        "datasets": _datasets,
+        "protocols": _protocols,
+        "backbones": _backbones,
+        "published": _published,
+    }[kind](options)
+
+
+def _show(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print aligned columns; on a terminal and in a pipe alike, nothing is cut off."""
+    table = [list(header), *[[str(cell) for cell in row] for row in rows]]
+    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
+    for row in table:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _methods(options: bool) -> None:
+    from lamm_cl.methods.method import ALGEBRA
+    from lamm_cl.methods.registry import METHODS
+
+    _show(
+        ("method", *ALGEBRA, "paper"),
+        [(method.name, *(method.algebra[part] for part in ALGEBRA), method.paper) for method in METHODS.values()],
+    )
+    typer.echo("\nX+lamm is any method X but lamm with learned labels and the hierarchical loss, e.g. maple+lamm.")
+    if options:
+        from lamm_cl.experiments.known import method_options
+
+        for name in METHODS:
+            _options(f"methods.{name}", method_options(name))
+    else:
+        typer.echo("`lamm-cl list methods --options` shows what can be set.")
+
+
+def _options(where: str, model: type) -> None:
+    fields = model.model_fields  # type: ignore[attr-defined]
+    rows = [
+        (f"{where}.{name}", "recipe" if info.default is None else info.default, info.description or "")
+        for name, info in fields.items()
+    ]
+    typer.echo()
+    _show(("option", "default", "meaning"), rows)
+
+
+def _datasets(options: bool) -> None:
+    from lamm_cl.data.catalogue import CATALOGUE
+
+    rows = [
+        (
+            entry.name,
+            entry.classes,
+            *(f"{size:,}" if size else "-" for size in entry.sizes),
+            "embedded" if entry.embedded else entry.folder,
+            ("synthetic; " if entry.synthetic else "") + entry.licence,
+        )
+        for entry in CATALOGUE.values()
+    ]
+    _show(("data set", "classes", "train", "val", "test", "where", "licence"), rows)
+    typer.echo("\n`lamm-cl data status --root DIR` says which of them are there. Your own data: see configs/README.md.")
+
+
+def _protocols(options: bool) -> None:
+    from lamm_cl.streams.protocols import PROTOCOLS
+
+    _show(
+        ("protocol", "what it does", "data sets", "source"),
+        [
+            (protocol.name, protocol.title, "one a run" if protocol.at_least == 1 else "all in one run", protocol.source)
+            for protocol in PROTOCOLS.values()
+        ],
+    )
+    if options:
+        from lamm_cl.experiments.known import protocol_options
+
+        for name in PROTOCOLS:
+            _options(f"protocol.{name}", protocol_options(name))
+
+
+def _backbones(options: bool) -> None:
+    from lamm_cl.clip.families import table
+
+    yes = {True: "yes", False: "no"}
+    rows = [("tiny", "-", "yes", "yes", "yes", "embedded, 32 pixels, for digits and glyphs")]
+    for entry in table():
+        marks = (yes[entry[key]] for key in ("text_methods", "vision_prompts", "exact_engine"))
+        rows.append((entry["name"], entry["family"], *marks, ", ".join(entry["pretrained"]) or "-"))
+    _show(("backbone", "family", "text methods", "vision prompts", "exact engine", "pretrained"), rows)
+    typer.echo("\nFamilies: lamm_cl/clip/README.md. A weights file of one's own: pretrained: PATH.")
+
+
+def _published(options: bool) -> None:
+    from lamm_cl.reports.published import names
+
+    _show(("table", "what it holds", "from"), names())
+    typer.echo("\n`lamm-cl report DIR --compare TABLE` puts it beside measured numbers.")
