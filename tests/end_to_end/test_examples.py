@@ -21,6 +21,7 @@ EXPECTED = {
     "lr_scheduler": "stage 2: lr 0.00050",
     "bounds": "joint      Set1",
     "loggers": "eval_results.csv",
+    "what_trains": "| coop | frozen | seen |",
     "own_images": "classes: bar, circle, cross, square",
 }
 
@@ -39,8 +40,9 @@ def test_every_example_is_here() -> None:
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_example(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    folder = [str(tmp_path / "out")] if name in ("loggers", "own_images") else []
-    monkeypatch.setattr(sys, "argv", [str(EXAMPLES / f"{name}.py"), *folder])
+    out = str(tmp_path / "out")
+    arguments = {"loggers": [out], "own_images": [out], "what_trains": ["1", "1", "1", "lamm", "coop"]}
+    monkeypatch.setattr(sys, "argv", [str(EXAMPLES / f"{name}.py"), *arguments.get(name, [])])
     runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
     assert EXPECTED[name] in capsys.readouterr().out
     if name == "loggers":
