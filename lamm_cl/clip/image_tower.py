@@ -132,6 +132,9 @@ class ImageTower:
             )
         if prompts is None and deep:
             raise UsageError("deep visual prompts replace the first layer's: give `prompts` as well.")
+        wrong = [p for p in (prompts, *deep) if p is not None and p.shape[-1] != self.width]
+        if wrong:
+            raise UsageError(f"visual prompts must have width {self.width}, got {tuple(wrong[0].shape)}.")
         if len(deep) >= max(self.layers, 1):
             raise UsageError(
                 f"{len(deep) + 1} layers of visual prompts, but the image tower has {self.layers} layers: "
