@@ -33,6 +33,16 @@ class StageBatches(SupervisedTemplate):
         """Number of the current or last training experience, from 1; 0 before the first."""
         return len(self.trained)
 
+    @property
+    def n_columns(self) -> int:
+        """Number of classes of the stream."""
+        return len(self.model.class_names)
+
+    @property
+    def seen_classes(self) -> tuple[int, ...]:
+        """Ids of all classes that have trained in some stage."""
+        return tuple(sorted({c for own in self.trained for c in own}))
+
     def train_dataset_adaptation(self, **kwargs: Any) -> None:
         """Choose the images of the stage: its own, those so far, or the whole stream's."""
         super().train_dataset_adaptation(**kwargs)

@@ -1,6 +1,7 @@
 """Which Avalanche plugins a prompt strategy works with, and what they need from it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -104,6 +105,20 @@ def check_data(plugins: Iterable[Any], dataset: Any) -> None:
 def read_all_columns(plugins: Iterable[Any]) -> bool:
     """Return whether a plugin may read logits of classes outside the label space that trains."""
     return any(not isinstance(plugin, _CONTENT_WITH_LABEL_SPACE) for plugin in plugins)
+
+
+@contextmanager
+def no_first_evaluation(plugins: Iterable[Any]) -> Iterator[None]:
+    """Keep `eval_every` from evaluating before the first epoch."""
+    periodic = [plugin for plugin in plugins if isinstance(plugin, PeriodicEval)]
+    before = [plugin.do_initial for plugin in periodic]
+    for plugin in periodic:
+        plugin.do_initial = False
+    try:
+        yield
+    finally:
+        for plugin, initial in zip(periodic, before, strict=True):
+            plugin.do_initial = initial
 
 
 def schedulers(plugins: Iterable[Any]) -> list[Any]:

@@ -29,6 +29,7 @@ from lamm_cl.strategies.plugins import (
     check_data,
     check_plugins,
     check_something_trains,
+    no_first_evaluation,
     read_all_columns,
     remembered,
     schedulers,
@@ -119,16 +120,6 @@ class PromptStrategy(StageBatches):
         model.backbone.to(place)
         self.model.to(place)
 
-    @property
-    def n_columns(self) -> int:
-        """Number of classes of the stream."""
-        return len(self.model.class_names)
-
-    @property
-    def seen_classes(self) -> tuple[int, ...]:
-        """Ids of all classes that have trained in some stage."""
-        return tuple(sorted({c for own in self.trained for c in own}))
-
     def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> dict[str, Any]:
         """Train on an experience, or on each of a stream; see Avalanche.
 
@@ -193,6 +184,11 @@ class PromptStrategy(StageBatches):
         if after is not None and self.stage > after:
             self.model.freeze_context()
         self.model.to(self.device)
+
+    def _before_training(self, **kwargs: Any) -> None:
+        # An interrupted stage has had its evaluation of the model as it was before.
+        with no_first_evaluation(self.plugins if self._pending else ()):
+            super()._before_training(**kwargs)
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         seed_generators(seed_for("plugins", self.settings.seed, self.clock.train_exp_counter))

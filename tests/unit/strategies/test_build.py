@@ -257,3 +257,40 @@ def test_loading_workers_change_nothing(tiny: Any, digits: Any) -> None:
         strategy.train(digits.train_stream[0], num_workers=workers, persistent_workers=workers > 0)
         results.append(strategy.model.state_dict())
     assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
+
+
+def test_an_interrupted_run_fills_the_same_accuracy_matrix(tiny: Any, digits: Any) -> None:
+    import json
+
+    from lamm_cl.clip.feature_cache import FeatureStore
+    from lamm_cl.evaluation.plugins import AccuracyMatrix, evaluator
+
+    features = FeatureStore(tiny, None)
+
+    def run(stop: bool = False, start: Any = None) -> Any:
+        matrix = AccuracyMatrix()
+        strategy = lamm_cl.build_strategy(
+            "coop",
+            tiny,
+            digits,
+            epochs=2,
+            warmup_lr=0.01,
+            features=features,
+            evaluator=evaluator(matrix),
+            eval_every=1,
+            on_epoch_end=lambda s: saved.append(s.checkpoint()) if stop and s.stage == 2 else None,
+        )
+        first = 0
+        if start is not None:
+            strategy.restore(start[0], json.loads(json.dumps(start[1])))
+            first = 1
+        for experience in digits.train_stream[first:]:
+            strategy.train(experience, eval_streams=[digits.test_stream])
+            strategy.eval(digits.test_stream)
+        return strategy, matrix
+
+    saved: list[Any] = []
+    whole, expected = run(stop=True)
+    resumed, found = run(start=saved[0])
+    assert found.state() == expected.state()
+    assert resumed.evaluator.last_metric_results == whole.evaluator.last_metric_results
