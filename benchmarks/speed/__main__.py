@@ -1,0 +1,91 @@
+"""The speed suite: `python -m benchmarks.speed [--quick] [--out DIR]`, or `make bench`."""
+
+import argparse
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pandas as pd
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import lamm_cl
+from benchmarks.speed.backbone import random_backbone
+from benchmarks.speed.growth import against_classes, against_depth, against_stages
+from benchmarks.speed.measure import peak_flops
+from benchmarks.speed.plot import plot_growth
+from benchmarks.speed.steps import METHODS, Step, measure_step
+from benchmarks.speed.whole_run import image_seconds, whole_runs
+
+CONSOLE = Console()
+
+
+def machine() -> dict[str, Any]:
+    """Return what a speed depends on besides the code."""
+    cpu = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.processor(),
+    )
+    return {
+        "cpu": cpu,
+        "threads": torch.get_num_threads(),
+        "peak_gflops": round(peak_flops() / 1e9, 1),
+        "torch": torch.__version__,
+        "open_clip": open_clip.__version__,
+        "lamm_cl": lamm_cl.__version__,
+        "date": date.today().isoformat(),
+    }
+
+
+def write(rows: Sequence[Any], path: Path, about: dict[str, Any]) -> pd.DataFrame:
+    """Write a table with the machine in its last columns, and print it."""
+    table = pd.DataFrame([asdict(row) for row in rows])
+    table.assign(**about).to_csv(path, index=False)
+    shown = Table(title=path.stem.replace("_", " "))
+    for column in table.columns:
+        shown.add_column(str(column))
+    for row in table.itertuples(index=False):
+        shown.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
+    CONSOLE.print(shown)
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Engine against plain reference, in turn in one process, on one core.")
+    parser.add_argument("--quick", action="store_true", help="few classes and methods, under 3 minutes")
+    parser.add_argument("--out", type=Path, default=Path("results/speed"), help="where the tables go")
+    parser.add_argument("--backbone", default="ViT-B-16-quickgelu", help="an open_clip architecture, random weights")
+    parser.add_argument("--repeat", type=int, default=2, help="repetitions of the plain reference")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    backbone, about = random_backbone(arguments.backbone), machine()
+    classes = (10,) if arguments.quick else (10, 47, 102)
+    methods = ("lamm", "coop", "maple") if arguments.quick else METHODS
+    steps: list[Step] = []
+    for count in classes:
+        for method in methods:
+            steps.append(measure_step(backbone, method, count, 1 if arguments.quick else arguments.repeat))
+            CONSOLE.print(f"{method}, {count} classes: {steps[-1].ratio:.1f}x")
+    write(steps, arguments.out / "steps.csv", about)
+    if arguments.quick:
+        return
+    largest = {step.method: step for step in steps if step.classes == classes[-1]}
+    write(whole_runs(largest, image_seconds(backbone)), arguments.out / "whole_runs.csv", about)
+    growth = [
+        against_classes(backbone, method, count, memory=True)
+        for method in ("lamm", "coop", "maple")
+        for count in (10, 30, 100, 300, 1000)
+    ]
+    growth += [against_depth(backbone, "maple", depth) for depth in (1, 3, 6, 9, 12)]
+    growth += [against_stages(backbone, stage) for stage in (1, 2, 5, 10)]
+    plot_growth(write(growth, arguments.out / "growth.csv", about), arguments.out / "growth")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Timing two ways of computing the same thing in one process, in turn, as ratios with their spread."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of each repetition of two computations, paired in time.
+
+    Attributes:
+        reference: seconds of the plain reference.
+        exact: seconds of the engine.
+    """
+
+    reference: list[float]
+    exact: list[float]
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster the engine is: the ratio of the best repetitions."""
+        return min(self.reference) / min(self.exact)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """Lowest and highest ratio of neighbouring repetitions."""
+        each = [median(self.reference) / exact for exact in self.exact]
+        return min(each), max(each)
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Return the processor time of one call, over all threads: other programs on the machine disturb it least."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        call()
+        torch.cuda.synchronize()
+        return time.perf_counter() - start
+    start = time.process_time()
+    call()
+    return time.process_time() - start
+
+
+def in_turn(reference: Callable[[], object], exact: Callable[[], object], repeat: int) -> Timing:
+    """Time both in turn: the slow one `repeat` times, the fast one three times after each."""
+    exact()
+    slow, fast = [], []
+    for _ in range(repeat):
+        slow.append(seconds(reference))
+        fast += [seconds(exact) for _ in range(3)]
+    return Timing(slow, fast)
+
+
+def peak_flops(size: int = 1536, repeat: int = 8) -> float:
+    """Return the floating-point operations a second of a large matrix product, the floor's yardstick."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    return 2 * size**3 / min(seconds(lambda: a @ b) for _ in range(repeat))

@@ -1,0 +1,96 @@
+"""The plain reference: one training step done the way the papers' codes do it, on the same model and numbers.
+
+The whole text window for every class in every step, the original names encoded again in every step, every image encoded
+again in every epoch, every layer computed at every position, and transport in a loop over images and classes.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamm_cl.prompts.matching import Side, Transport
+from lamm_cl.prompts.prompted_clip import PromptedCLIP
+from lamm_cl.prompts.transport import sinkhorn
+
+
+class PlainImageTower:
+    """open_clip's image tower with prompts, every layer at every position."""
+
+    supports_prompts = True
+
+    def __init__(self, tower: Any) -> None:
+        self.visual, self.width, self.layers = tower.visual, tower.width, tower.layers
+
+    def __call__(
+        self, images: Tensor, prompts: Tensor | None = None, deep: Any = (), tokens: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        visual = self.visual
+        x = visual._embeds(images)
+        if prompts is not None:
+            x = torch.cat([x, visual.ln_pre(prompts).expand(len(x), -1, -1)], 1)
+        for index, block in enumerate(visual.transformer.resblocks):
+            if 0 < index <= len(deep):
+                count = deep[index - 1].shape[-2]
+                x = torch.cat([x[:, :-count], deep[index - 1].expand(len(x), -1, -1)], 1)
+            x = block(x)
+        every = visual.ln_post(x) @ visual.proj
+        return (every[:, 0], every.detach()) if tokens else every[:, 0]
+
+
+class LoopedTransport(Transport):
+    """Token-level transport, one image and one class at a time."""
+
+    @torch.no_grad()
+    def token_term(self, image: Side, text: Side) -> Tensor:
+        assert image.tokens is not None
+        assert text.tokens is not None
+        assert text.used is not None
+        batch, v, patches, _ = image.tokens.shape
+        n, w = text.tokens.shape[:2]
+        term = image.features.new_zeros(batch, n, v, w)
+        for b in range(batch):
+            for c in range(n):
+                tokens = text.tokens[c, :, : int(text.used[c].sum())]
+                similarity = torch.einsum("vpd,wkd->vwpk", image.tokens[b], tokens).flatten(0, 1)
+                kernel = torch.exp(-(1 - similarity) / self.eps)[None]
+                rows = torch.full_like(kernel[..., 0], 1 / patches)
+                columns = torch.full_like(kernel[..., 0, :], 1 / tokens.shape[1])
+                plan = sinkhorn(kernel, rows, columns, self.max_iter, self.thresh)[0]
+                term[b, c] = (plan * similarity).sum((1, 2)).view(v, w)
+        return term
+
+
+@contextmanager
+def as_published(model: PromptedCLIP) -> Iterator[None]:
+    """Compute `model` the papers' way for a while; the numbers are the same."""
+    backbone, text = model.backbone, model.backbone.text
+    engine, image, matching = text._engine, backbone.image, model.matching
+    text._engine, backbone.image = None, PlainImageTower(image)  # type: ignore[assignment]
+    if isinstance(matching, Transport):
+        model.matching = LoopedTransport(
+            matching.tokens, matching.eps, matching.max_iter, matching.thresh, matching.sign
+        )
+    try:
+        yield
+    finally:
+        text._engine, backbone.image, model.matching = engine, image, matching
+
+
+def published_step(model: PromptedCLIP, images: Tensor, labels: Tensor) -> Tensor:
+    """One loss and its gradients, everything computed again."""
+    with as_published(model):
+        model._text._original.clear()
+        loss = model.losses(images, labels)["total"]
+        loss.backward()  # type: ignore[no-untyped-call]
+    return loss.detach()
+
+
+def exact_step(model: PromptedCLIP, images: Tensor, features: Tensor, labels: Tensor) -> Tensor:
+    """The same loss and gradients by the engine, from remembered image features where no prompt enters the tower."""
+    given = images if model.needs_images else features
+    loss = model.losses(given, labels)["total"]
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss.detach()

@@ -1,0 +1,79 @@
+"""Seconds a training step: engine against plain reference, for each method and number of classes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from benchmarks.speed.floor import flops
+from benchmarks.speed.measure import in_turn, peak_flops
+from benchmarks.speed.reference import exact_step, published_step
+from lamm_cl import ClipBackbone, build_model
+
+BATCH = {"cocoop": 1, "maple": 4, "maple+lamm": 4, "align": 4, "vpt": 4, "ivlp": 4}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "coop": {"ctx_init": "a photo of a"},
+    "coop+lamm": {"ctx_init": "a photo of a"},
+}
+METHODS = ("lamm", "coop", "coop+lamm", "cocoop", "maple", "maple+lamm", "align")
+# Names of one to four tokens, as the data sets of the papers have them.
+NOUNS = ("beagle", "pug", "airbus a380", "water lily", "apple pie", "ferry boat", "golf course", "persian cat")
+KINDS = ("small", "old", "wild", "dwarf", "common", "giant", "northern", "red", "striped", "spotted", "royal", "plain")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One row of the table."""
+
+    method: str
+    classes: int
+    batch: int
+    reference_seconds: float
+    exact_seconds: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    share_of_floor: float
+    loss_difference: float
+
+
+def names(count: int) -> list[str]:
+    """Return distinct class names, each a noun with up to two adjectives."""
+    first = list(NOUNS)
+    second = [f"{kind} {noun}" for kind in KINDS for noun in NOUNS]
+    third = [f"{a} {b} {noun}" for a in KINDS for b in KINDS if a != b for noun in NOUNS]
+    return (first + second + third)[:count]
+
+
+def measure_step(backbone: ClipBackbone, method: str, classes: int, repeat: int) -> Step:
+    """Time one method at one number of classes."""
+    torch.manual_seed(0)
+    batch = BATCH.get(method, 32)
+    model = build_model(method, backbone, names(classes), **OPTIONS.get(method, {}))
+    images = torch.randn(batch, 3, *backbone.image_size)
+    labels = torch.arange(batch) % classes
+    features = F.normalize(backbone.encode_images(images), dim=-1)
+    losses: dict[str, float] = {}
+
+    def reference() -> None:
+        losses["reference"] = float(published_step(model, images, labels))
+
+    def exact() -> None:
+        losses["exact"] = float(exact_step(model, images, features, labels))
+
+    timing = in_turn(reference, exact, repeat)
+    floor = flops(exact) / peak_flops()
+    low, high = timing.spread
+    return Step(
+        method,
+        classes,
+        batch,
+        min(timing.reference),
+        min(timing.exact),
+        timing.ratio,
+        low,
+        high,
+        floor / min(timing.exact),
+        abs(losses["exact"] - losses["reference"]) / abs(losses["reference"]),
+    )
