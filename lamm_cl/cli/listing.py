@@ -55,11 +55,19 @@ def _methods(options: bool) -> None:
 def _options(where: str, model: type) -> None:
     fields = model.model_fields  # type: ignore[attr-defined]
     rows = [
-        (f"{where}.{name}", "recipe" if info.default is None else info.default, info.description or "")
+        (f"{where}.{name}", _default(name, info.default), info.description or "")
         for name, info in fields.items()
     ]
     typer.echo()
     _show(("option", "default", "meaning"), rows)
+
+
+def _default(name: str, value: object) -> object:
+    from lamm_cl.experiments.known import RECIPE
+
+    if value is None:
+        return "recipe's" if name in RECIPE else "-"
+    return value
 
 
 def _datasets(options: bool) -> None:
@@ -82,12 +90,10 @@ def _datasets(options: bool) -> None:
 def _protocols(options: bool) -> None:
     from lamm_cl.streams.protocols import PROTOCOLS
 
+    several = {False: "one a run", True: "all in one run"}
     _show(
         ("protocol", "what it does", "data sets", "source"),
-        [
-            (protocol.name, protocol.title, "one a run" if protocol.at_least == 1 else "all in one run", protocol.source)
-            for protocol in PROTOCOLS.values()
-        ],
+        [(one.name, one.title, several[one.at_least > 1], one.source) for one in PROTOCOLS.values()],
     )
     if options:
         from lamm_cl.experiments.known import protocol_options

@@ -3,15 +3,16 @@
 Nothing here imports torch: `lamm-cl validate` and wrong use answer at once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from lamm_cl.experiments import known
+from lamm_cl.experiments.meaning import meaning_problems
+from lamm_cl.experiments.normal_form import normal_form
 from lamm_cl.experiments.problems import Key, Problem, from_pydantic, raise_all, unknown_name
-from lamm_cl.experiments.yaml_file import Document, as_methods
+from lamm_cl.experiments.yaml_file import Document
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=80)]
 Positive = Annotated[int, Field(ge=1)]
@@ -189,81 +190,16 @@ def check(document: Document, default_name: str) -> ExperimentConfig:
     for key in data:
         if key not in FILE_KEYS:
             problems.append(Problem((key,), unknown_name("key", key, FILE_KEYS)))
-    plain = _normal_form(data, default_name)
+    plain = normal_form(data, FILE_KEYS, default_name)
     config = None
     try:
         config = ExperimentConfig.model_validate(plain)
     except ValidationError as error:
         problems += [_as_in_file(problem) for problem in from_pydantic(error, (), _keys())]
-    problems += _repetitions(data)
-    problems += _protocol_problems(plain.get("protocol"))
-    problems += _dataset_problems(plain.get("datasets"))
-    problems += _backbone_problems(plain.get("backbones"))
-    problems += _method_problems(plain.get("methods"))
-    problems += _override_problems(plain.get("overrides"), plain.get("methods"))
+    problems += meaning_problems(data, plain)
     raise_all(document.name, problems, document.place)
     assert config is not None
     return config
-
-
-# -- from what a file may say to one form --------------------------------------------------------------------------
-
-
-def _normal_form(data: Mapping[str, Any], default_name: str) -> dict[str, Any]:
-    plain = {key: value for key, value in data.items() if key in FILE_KEYS and value is not None}
-    plain.setdefault("experiment", default_name)
-    if isinstance(plain["experiment"], int | float):
-        plain["experiment"] = str(plain["experiment"])
-    for key in ("datasets", "shots", "seeds"):
-        if key in plain and not isinstance(plain[key], list):
-            plain[key] = [plain[key]]
-    if isinstance(plain.get("datasets"), list):
-        named = [known.dataset_name(entry) if isinstance(entry, str) else None for entry in plain["datasets"]]
-        plain["datasets"] = [name or entry for name, entry in zip(named, plain["datasets"], strict=True)]
-    if "backbone" in plain:
-        given = plain.pop("backbone")
-        plain["backbones"] = [_as_mapping(entry) for entry in (given if isinstance(given, list) else [given])]
-    if "protocol" in plain:
-        plain["protocol"] = _split_protocol(plain["protocol"])
-    if "methods" in plain:
-        plain["methods"] = _method_list(plain["methods"])
-    if "loggers" in plain:
-        plain["loggers"] = {
-            name: {} if options in (None, True) else options
-            for name, options in _as_loggers(plain["loggers"]).items()
-            if options is not False
-        }
-    return plain
-
-
-def _as_mapping(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
-
-
-def _as_loggers(value: Any) -> dict[str, Any]:
-    if isinstance(value, dict):
-        return value
-    return dict.fromkeys(map(str, value if isinstance(value, list) else [value]))
-
-
-def _split_protocol(value: Any) -> Any:
-    value = _as_mapping(value)
-    if not isinstance(value, dict):
-        return value
-    options = {key: option for key, option in value.items() if key != "name"}
-    return {**({"name": value["name"]} if "name" in value else {}), "options": options}
-
-
-def _method_list(value: Any) -> Any:
-    methods = as_methods(value)
-    if not isinstance(methods, dict):
-        return methods
-    entries = []
-    for label, given in methods.items():
-        options = dict(given) if isinstance(given, dict) else {} if given is None else given
-        name = options.pop("method", label) if isinstance(options, dict) else label
-        entries.append({"label": label, "name": name, "options": options})
-    return entries
 
 
 def _as_in_file(problem: Problem) -> Problem:
@@ -286,87 +222,3 @@ def _keys() -> dict[Key, Sequence[str]]:
         places["overrides", index] = tuple(Override.model_fields)
         places["overrides", index, "when"] = tuple(Override.When.model_fields)
     return places
-
-
-# -- what the names mean -------------------------------------------------------------------------------------------
-
-
-def _repetitions(data: Mapping[str, Any]) -> list[Problem]:
-    problems = []
-    for key in ("datasets", "methods", "backbone", "shots", "seeds"):
-        entries = data.get(key)
-        for index, entry in enumerate(entries if isinstance(entries, list) else ()):
-            if entry in entries[:index]:
-                problems.append(Problem((key, index), f"{entry!r} is listed twice."))
-    return problems
-
-
-def _protocol_problems(protocol: Any) -> list[Problem]:
-    if not isinstance(protocol, dict) or not isinstance(protocol.get("name"), str):
-        return []
-    name, options = protocol["name"], protocol.get("options") or {}
-    if name not in known.protocol_names():
-        return [Problem(("protocol",), unknown_name("protocol", name, known.protocol_names()))]
-    return _options_problems(known.protocol_options(name), options, ("protocol",))
-
-
-def _dataset_problems(datasets: Any) -> list[Problem]:
-    problems = []
-    for index, entry in enumerate(datasets if isinstance(datasets, list) else ()):
-        if isinstance(entry, str) and known.dataset_name(entry) is None:
-            problems.append(Problem(("datasets", index), unknown_name("data set", entry, known.dataset_names())))
-        elif isinstance(entry, dict):
-            problems += [Problem(("datasets", index), text) for text in known.own_data_problems(entry)]
-    return problems
-
-
-def _backbone_problems(backbones: Any) -> list[Problem]:
-    problems = []
-    for index, entry in enumerate(backbones if isinstance(backbones, list) else ()):
-        name = entry.get("name") if isinstance(entry, dict) else None
-        text = known.backbone_problem(name) if isinstance(name, str) else None
-        if text:
-            problems.append(Problem(("backbone", index, "name"), text))
-    return problems
-
-
-def _method_problems(methods: Any) -> list[Problem]:
-    problems = []
-    for entry in methods if isinstance(methods, list) else ():
-        key = ("methods", entry["label"])
-        name, options = entry["name"], entry["options"]
-        text = known.method_problem(name)
-        if text:
-            problems.append(Problem(key, text))
-        elif isinstance(options, dict):
-            problems += _options_problems(known.method_options(name), options, key)
-        else:
-            problems.append(Problem(key, f"takes a mapping of options, not {options!r}."))
-    return problems
-
-
-def _override_problems(overrides: Any, methods: Any) -> list[Problem]:
-    """Check an override's options against every method that it can meet."""
-    problems = []
-    entries = [
-        entry for entry in (methods if isinstance(methods, list) else ()) if not known.method_problem(entry["name"])
-    ]
-    for index, override in enumerate(overrides if isinstance(overrides, list) else ()):
-        options = override.get("options") if isinstance(override, dict) else None
-        if not isinstance(options, dict):
-            continue
-        when = override.get("when") or {}
-        wanted = when.get("method") if isinstance(when, dict) else None
-        wanted = [wanted] if isinstance(wanted, str) else wanted
-        met = [entry for entry in entries if wanted is None or entry["label"] in wanted]
-        for entry in met[:1] if wanted is None else met:
-            problems += _options_problems(known.method_options(entry["name"]), options, ("overrides", index, "options"))
-    return problems
-
-
-def _options_problems(model: type[BaseModel], options: Mapping[str, Any], key: Key) -> list[Problem]:
-    try:
-        model.model_validate(options)
-    except ValidationError as error:
-        return from_pydantic(error, key, {(): tuple(model.model_fields)})
-    return []

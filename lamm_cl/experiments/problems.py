@@ -52,6 +52,8 @@ def from_pydantic(error: ValidationError, prefix: Key, keys: Mapping[Key, Sequen
             text = unknown_name("key", key[-1], keys.get(key[:-1], ()))
         elif found["type"] == "missing":
             text = "is missing."
+        elif found["type"] == "too_short":
+            text = "is empty: the experiment would expand to no run."
         else:
             text = f"{_plain(found)} (it says {_short(found.get('input'))})."
         problems.append(Problem((*prefix, *key), text))
@@ -59,6 +61,8 @@ def from_pydantic(error: ValidationError, prefix: Key, keys: Mapping[Key, Sequen
 
 
 def _plain(found: Mapping[str, Any]) -> str:
+    if found["type"] == "string_pattern_mismatch":
+        return f"does not look like one (it must match {found['ctx']['pattern']})"
     message = str(found["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ").rstrip(".")
     return message.replace("Input should be", "should be").replace("a valid ", "a ")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from lamm_cl.errors import UsageError
+from lamm_cl.experiments.costs import Cost
 from lamm_cl.experiments.origin import origin
 from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.records import DONE, FAILED, ExperimentDirectory, Record
@@ -55,6 +56,9 @@ class Work(Protocol):
     def check(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> None:
         """Raise `UsageError` for what no run could survive: absent weights or data, impossible streams."""
 
+    def measure(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> list[Cost]:
+        """Return what each run will cost, from a few timed steps; raises `UsageError` as `check` does."""
+
     def execute(self, job: Job) -> Result:
         """Do a run from its last checkpoint, or from the start."""
 
@@ -70,6 +74,12 @@ class TorchWork:
         from lamm_cl.experiments.preflight import check
 
         check(specs, environment, device, self._backbones)
+
+    def measure(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> list[Cost]:
+        """Time the loading, a training step and an evaluation step of every kind of run."""
+        from lamm_cl.experiments.calibrate import measure
+
+        return measure(specs, environment, device, self._backbones)
 
     def execute(self, job: Job) -> Result:
         """Train and evaluate."""

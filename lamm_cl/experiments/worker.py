@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lamm_cl.errors import UsageError
+from lamm_cl.experiments.costs import Cost
 from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.experiments.work import Job, Stopped, Work, perform
 from lamm_cl.records import ExperimentDirectory
@@ -36,8 +37,9 @@ class WorkerSettings:
 def main(pipe: "Connection[Any, Any]", settings: WorkerSettings) -> None:
     """Serve the parent until it says so or is gone.
 
-    Takes ("check", specs), ("run", spec, stamp), ("stop",) and ("exit",); answers ("checked", error or None),
-    ("progress", run_id, fraction, text) and ("outcome", run_id, Outcome).
+    Takes ("check", specs), ("measure", specs), ("run", spec, stamp), ("stop",) and ("exit",); answers
+    ("checked", error or None), ("measured", costs or None, error), ("progress", run_id, fraction, text) and
+    ("outcome", run_id, Outcome).
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -55,6 +57,8 @@ def main(pipe: "Connection[Any, Any]", settings: WorkerSettings) -> None:
             return
         if message[0] == "check":
             pipe.send(("checked", _check(work, message[1], settings)))
+        elif message[0] == "measure":
+            pipe.send(("measured", *_measure(work, message[1], settings)))
         elif message[0] == "run":
             _run(pipe, work, home, settings, *message[1:])
 
@@ -94,6 +98,13 @@ def _check(work: Work, specs: list[RunSpec], settings: WorkerSettings) -> str | 
     except UsageError as error:
         return str(error)
     return None
+
+
+def _measure(work: Work, specs: list[RunSpec], settings: WorkerSettings) -> tuple[list[Cost] | None, str]:
+    try:
+        return work.measure(specs, settings.environment, settings.device), ""
+    except UsageError as error:
+        return None, str(error)
 
 
 def _run(

@@ -1,0 +1,183 @@
+"""What runs will cost, from a few timed steps of each kind. Imported by workers only."""
+
+import time
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamm_cl.evaluation.cost import _peak
+from lamm_cl.experiments.costs import Cost
+from lamm_cl.experiments.run_one import backbone_of
+from lamm_cl.experiments.spec import Environment, RunSpec
+from lamm_cl.methods.build import build_model
+from lamm_cl.methods.recipe import Recipe
+from lamm_cl.strategies.choices import sort_options
+from lamm_cl.streams.build import build_layout
+
+_IMAGES = 4
+_BUDGET = 60.0
+_EACH = 0.5
+
+
+@dataclass(frozen=True)
+class _Speed:
+    """Seconds of a method's training step and of its evaluation of one image, and whether it reads pictures."""
+
+    step: float
+    image: float
+    pictures: bool
+    classes: int
+
+
+class Calibration:
+    """Times each kind of run once; kinds that come after a minute of that are scaled from what is known.
+
+    Args:
+        environment: Where data and caches are.
+        device: Of this worker.
+        loaded: Backbones of this worker.
+    """
+
+    def __init__(self, environment: Environment, device: str, loaded: MutableMapping[Any, Any]) -> None:
+        self._environment, self._device, self._loaded = environment, device, loaded
+        self._layouts: dict[str, Any] = {}
+        self._pictures: dict[Any, tuple[float, float]] = {}
+        self._speeds: dict[Any, _Speed] = {}
+        self._until = time.monotonic() + _BUDGET
+
+    def cost(self, spec: RunSpec) -> Cost:
+        """Return what a run will cost.
+
+        Raises:
+            UsageError: It cannot be done.
+        """
+        torch.set_num_threads(spec.threads)
+        layout = self._layout(spec)
+        backbone, _ = backbone_of(spec, self._device, self._environment, self._loaded)
+        chosen = sort_options(spec.method, backbone.name, spec.options)
+        load, encode = self._picture(spec, backbone, layout)
+        speed = self._speed(spec, backbone, layout, chosen)
+        epochs = chosen.recipe.epochs
+        trains = spec.method != "zero_shot"
+        shown = sum(len(part.samples) for part in layout.train) * epochs if trains else 0
+        steps = _steps(layout, chosen.recipe) if trains else 0
+        tests = sum(len(part.samples) for part in layout.test)
+        passes = len(layout.train) + bool(spec.evaluation.get("before_training", True))
+        seconds = steps * speed.step + tests * passes * speed.image
+        if speed.pictures:
+            seconds += (shown + tests * passes) * load
+        views = {} if speed.pictures else {f"{spec.datasets} test": tests, f"{spec.datasets} {spec.seed}": shown}
+        return Cost(
+            seconds=seconds,
+            memory_mb=_peak(torch.device(self._device)),
+            views={f"{backbone.name} {name}": count for name, count in views.items()},
+            seconds_a_view=load + encode,
+            bytes_a_view=4 * backbone.embed_dim,
+        )
+
+    def _layout(self, spec: RunSpec) -> Any:
+        key = repr((spec.datasets, spec.shots))
+        if key not in self._layouts:
+            self._layouts[key] = build_layout(
+                spec.protocol,
+                list(spec.datasets),
+                spec.shots,
+                spec.seed,
+                self._environment.root,
+                **spec.protocol_options,
+            )
+        return self._layouts[key]
+
+    def _picture(self, spec: RunSpec, backbone: Any, layout: Any) -> tuple[float, float]:
+        """Return the seconds that it takes to read a picture, and to encode it."""
+        key = (repr(spec.datasets), backbone.name)
+        if key not in self._pictures:
+            samples = layout.train[0].samples[:_IMAGES]
+            views: list[Tensor] = []
+
+            def read() -> None:
+                views[:] = [backbone.preprocess(layout.datasets[one.dataset].open(one.item)) for one in samples]
+
+            load = _time(read, 1) / len(samples)
+            batch = torch.stack(views).to(backbone.device)
+            self._pictures[key] = load, _time(lambda: backbone.encode_images(batch), 2) / len(samples)
+        return self._pictures[key]
+
+    def _speed(self, spec: RunSpec, backbone: Any, layout: Any, chosen: Any) -> _Speed:
+        classes = len(layout.class_names)
+        key = (spec.label, backbone.name, classes)
+        if key not in self._speeds:
+            same = [speed for (label, name, _), speed in self._speeds.items() if (label, name) == key[:2]]
+            if same and time.monotonic() > self._until:
+                scale = classes / same[0].classes
+                self._speeds[key] = _Speed(same[0].step * scale, same[0].image, same[0].pictures, classes)
+            else:
+                self._speeds[key] = self._measure(spec, backbone, layout, chosen)
+        return self._speeds[key]
+
+    def _measure(self, spec: RunSpec, backbone: Any, layout: Any, chosen: Any) -> _Speed:
+        names = layout.class_names
+        repeated = len(set(names)) < len(names)
+        model = build_model(spec.method, backbone, names, learn=False, repeated_names=repeated, **chosen.method)
+        own = list(layout.train[0].columns)
+        model.learn_classes(own)
+        model.to(self._device)
+        batch = min(chosen.recipe.batch_size, max(1, len(layout.train[0].samples)))
+        x = _like_input(backbone, model.needs_images, batch)
+        labels = torch.tensor([own[i % len(own)] for i in range(batch)], device=backbone.device)
+        parameters = [p for p in model.parameters() if p.requires_grad]
+
+        def step() -> None:
+            loss = model.objective(model.output(x, tuple(own)), labels, tuple(own))["total"]
+            if parameters:
+                torch.autograd.backward(loss)
+
+        @torch.no_grad()
+        def evaluate() -> None:
+            model(x)
+
+        if not parameters:
+            return _Speed(0.0, _time(evaluate, 2) / batch, model.needs_images, len(names))
+        return _Speed(_time(step, 2), _time(evaluate, 2) / batch, model.needs_images, len(names))
+
+
+def _like_input(backbone: Any, pictures: bool, batch: int) -> Tensor:
+    if pictures:
+        return torch.zeros(batch, 3, *backbone.image_size, device=backbone.device)
+    features = torch.ones(batch, backbone.embed_dim, device=backbone.device)
+    return torch.nn.functional.normalize(features, dim=1)
+
+
+def _steps(layout: Any, recipe: Recipe) -> int:
+    """Return the training steps of all stages."""
+    counts = [len(part.samples) for part in layout.train]
+    return sum(recipe.epochs * max(1, count // recipe.batch_size) for count in counts)
+
+
+def _time(work: Callable[[], None], most: int) -> float:
+    """Return the seconds of the quickest of a few calls; the first of several warms up."""
+    times: list[float] = []
+    while len(times) < most or (sum(times) < _EACH and len(times) < 10 * most):
+        begin = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - begin)
+        if sum(times) > 10 * _EACH:
+            break
+    return min(times)
+
+
+def measure(
+    specs: Sequence[RunSpec], environment: Environment, device: str, loaded: MutableMapping[Any, Any]
+) -> list[Cost]:
+    """Return what each run will cost.
+
+    Raises:
+        UsageError: One of them cannot be done.
+    """
+    calibration = Calibration(environment, device, loaded)
+    return [calibration.cost(spec) for spec in specs]

@@ -1,0 +1,108 @@
+"""What the names in a config mean, and whether they mean anything."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from lamm_cl.experiments import known
+from lamm_cl.experiments.problems import Key, Problem, from_pydantic, unknown_name
+
+
+def meaning_problems(data: Mapping[str, Any], plain: Mapping[str, Any]) -> list[Problem]:
+    """Return what is wrong with the names and options of a config.
+
+    Args:
+        data: The file's content.
+        plain: The same in normal form, as far as it goes.
+    """
+    return [
+        *_repetitions(data),
+        *_protocol_problems(plain.get("protocol")),
+        *_dataset_problems(plain.get("datasets")),
+        *_backbone_problems(plain.get("backbones")),
+        *_method_problems(plain.get("methods")),
+        *_override_problems(plain.get("overrides"), plain.get("methods")),
+    ]
+
+
+def _repetitions(data: Mapping[str, Any]) -> list[Problem]:
+    problems = []
+    for key in ("datasets", "methods", "backbone", "shots", "seeds"):
+        given = data.get(key)
+        entries = given if isinstance(given, list) else []
+        for index, entry in enumerate(entries):
+            if entry in entries[:index]:
+                problems.append(Problem((key, index), f"{entry!r} is listed twice."))
+    return problems
+
+
+def _protocol_problems(protocol: Any) -> list[Problem]:
+    if not isinstance(protocol, dict) or not isinstance(protocol.get("name"), str):
+        return []
+    name, options = protocol["name"], protocol.get("options") or {}
+    if name not in known.protocol_names():
+        return [Problem(("protocol",), unknown_name("protocol", name, known.protocol_names()))]
+    return _options_problems(known.protocol_options(name), options, ("protocol",))
+
+
+def _dataset_problems(datasets: Any) -> list[Problem]:
+    problems = []
+    for index, entry in enumerate(datasets if isinstance(datasets, list) else ()):
+        if isinstance(entry, str) and known.dataset_name(entry) is None:
+            problems.append(Problem(("datasets", index), unknown_name("data set", entry, known.dataset_names())))
+        elif isinstance(entry, dict):
+            problems += [Problem(("datasets", index), text) for text in known.own_data_problems(entry)]
+    return problems
+
+
+def _backbone_problems(backbones: Any) -> list[Problem]:
+    problems = []
+    for index, entry in enumerate(backbones if isinstance(backbones, list) else ()):
+        name = entry.get("name") if isinstance(entry, dict) else None
+        text = known.backbone_problem(name) if isinstance(name, str) else None
+        if text:
+            problems.append(Problem(("backbone", index, "name"), text))
+    return problems
+
+
+def _method_problems(methods: Any) -> list[Problem]:
+    problems = []
+    for entry in methods if isinstance(methods, list) else ():
+        key = ("methods", entry["label"])
+        name, options = entry["name"], entry["options"]
+        text = known.method_problem(name)
+        if text:
+            problems.append(Problem(key, text))
+        elif isinstance(options, dict):
+            problems += _options_problems(known.method_options(name), options, key)
+        else:
+            problems.append(Problem(key, f"takes a mapping of options, not {options!r}."))
+    return problems
+
+
+def _override_problems(overrides: Any, methods: Any) -> list[Problem]:
+    """Check an override's options against every method that it can meet."""
+    problems = []
+    entries = [
+        entry for entry in (methods if isinstance(methods, list) else ()) if not known.method_problem(entry["name"])
+    ]
+    for index, override in enumerate(overrides if isinstance(overrides, list) else ()):
+        options = override.get("options") if isinstance(override, dict) else None
+        if not isinstance(options, dict):
+            continue
+        when = override.get("when") or {}
+        wanted = when.get("method") if isinstance(when, dict) else None
+        wanted = [wanted] if isinstance(wanted, str) else wanted
+        met = [entry for entry in entries if wanted is None or entry["label"] in wanted]
+        for entry in met[:1] if wanted is None else met:
+            problems += _options_problems(known.method_options(entry["name"]), options, ("overrides", index, "options"))
+    return problems
+
+
+def _options_problems(model: type[BaseModel], options: Mapping[str, Any], key: Key) -> list[Problem]:
+    try:
+        model.model_validate(options)
+    except ValidationError as error:
+        return from_pydantic(error, key, {(): tuple(model.model_fields)})
+    return []

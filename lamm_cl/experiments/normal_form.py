@@ -1,0 +1,71 @@
+"""The one form that a config's many ways of saying things come down to."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from lamm_cl.experiments import known
+from lamm_cl.experiments.yaml_file import as_methods
+
+
+def normal_form(data: Mapping[str, Any], keys: Collection[str], default_name: str) -> dict[str, Any]:
+    """Return a config's content with every list a list and every name with its options beside it.
+
+    Args:
+        data: The file's content.
+        keys: Those that a file may have; others are left out.
+        default_name: Of the experiment.
+    """
+    plain = {key: value for key, value in data.items() if key in keys and value is not None}
+    plain.setdefault("experiment", default_name)
+    if isinstance(plain["experiment"], int | float):
+        plain["experiment"] = str(plain["experiment"])
+    for key in ("datasets", "shots", "seeds"):
+        if key in plain and not isinstance(plain[key], list):
+            plain[key] = [plain[key]]
+    if isinstance(plain.get("datasets"), list):
+        named = [known.dataset_name(entry) if isinstance(entry, str) else None for entry in plain["datasets"]]
+        plain["datasets"] = [name or entry for name, entry in zip(named, plain["datasets"], strict=True)]
+    if "backbone" in plain:
+        given = plain.pop("backbone")
+        plain["backbones"] = [_as_mapping(entry) for entry in (given if isinstance(given, list) else [given])]
+    if "protocol" in plain:
+        plain["protocol"] = _split_protocol(plain["protocol"])
+    if "methods" in plain:
+        plain["methods"] = _method_list(plain["methods"])
+    if "loggers" in plain:
+        plain["loggers"] = {
+            name: {} if options in (None, True) else options
+            for name, options in _as_loggers(plain["loggers"]).items()
+            if options is not False
+        }
+    return plain
+
+
+def _as_mapping(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _as_loggers(value: Any) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    return dict.fromkeys(map(str, value if isinstance(value, list) else [value]))
+
+
+def _split_protocol(value: Any) -> Any:
+    value = _as_mapping(value)
+    if not isinstance(value, dict):
+        return value
+    options = {key: option for key, option in value.items() if key != "name"}
+    return {**({"name": value["name"]} if "name" in value else {}), "options": options}
+
+
+def _method_list(value: Any) -> Any:
+    methods = as_methods(value)
+    if not isinstance(methods, dict):
+        return methods
+    entries = []
+    for label, given in methods.items():
+        options = dict(given) if isinstance(given, dict) else {} if given is None else given
+        name = options.pop("method", label) if isinstance(options, dict) else label
+        entries.append({"label": label, "name": name, "options": options})
+    return entries
