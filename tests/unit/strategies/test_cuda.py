@@ -1,0 +1,59 @@
+"""The same on a GPU, where there is one."""
+
+from typing import Any
+
+import pytest
+import torch
+
+import lamm_cl
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@pytest.fixture(scope="module")
+def digits() -> Any:
+    return lamm_cl.base_to_novel("digits", shots=2, seed=1)
+
+
+@pytest.fixture
+def backbone() -> Any:
+    return lamm_cl.load_clip("tiny", device="cuda")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("method", ["lamm", "coop", "maple"])
+def test_trains_as_on_the_cpu(method: str, precision: str, backbone: Any, digits: Any, tiny: Any) -> None:
+    options: dict[str, Any] = {"epochs": 2, "batch_size": 4, "warmup_lr": 1e-3}
+    there = lamm_cl.build_strategy(method, backbone, digits, device="cuda", precision=precision, **options)
+    there.train(digits.train_stream)
+    here = lamm_cl.build_strategy(method, tiny, digits, **options)
+    here.train(digits.train_stream)
+    assert all(p.device.type == "cuda" and p.dtype == torch.float32 for p in there.model.parameters())
+    for one, other in zip(there.model.parameters(), here.model.parameters(), strict=True):
+        assert torch.allclose(one.cpu(), other, atol=1e-3 if precision == "fp32" else 0.02)
+
+
+def test_a_bad_loss_is_found_at_the_end_of_the_epoch(backbone: Any, digits: Any) -> None:
+    from lamm_cl.strategies.guard import NonFiniteLossError
+
+    strategy = lamm_cl.build_strategy("lamm", backbone, digits, device="cuda", epochs=3, batch_size=4)
+    with torch.no_grad():
+        strategy.model.learn_classes(range(5))
+        next(p for p in strategy.model.parameters() if p.requires_grad).fill_(float("nan"))
+    with pytest.raises(NonFiniteLossError, match="NaN or infinite at training step 1 "):
+        strategy.train(digits.train_stream[0])
+
+
+def test_resumes(backbone: Any, digits: Any) -> None:
+    saved: list[Any] = []
+    options: dict[str, Any] = {"epochs": 2, "batch_size": 4, "device": "cuda"}
+    whole = lamm_cl.build_strategy(
+        "coop", backbone, digits, on_epoch_end=lambda s: saved.append(s.checkpoint()), **options
+    )
+    whole.train(digits.train_stream[0])
+    assert all(value.device.type == "cpu" for value in saved[0][0].values())
+    resumed = lamm_cl.build_strategy("coop", backbone, digits, **options)
+    resumed.restore(*saved[0])
+    resumed.resume_training(digits.train_stream[0])
+    for one, other in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
