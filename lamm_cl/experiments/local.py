@@ -259,10 +259,14 @@ def preflight(pool: Pool, specs: Sequence[RunSpec]) -> None:
     Raises:
         UsageError: What the worker found, or that it cannot start.
     """
-    worker = pool.start(0)
-    worker.send("check", list(specs))
-    message = worker.receive()
-    if message is None:
-        raise UsageError(f"no run can start: {worker.obituary()}.")
-    if message[1]:
-        raise UsageError(message[1])
+    for _ in range(2):
+        worker = pool.start(0)
+        message = worker.receive() if worker.send("check", list(specs)) else None
+        if message is None:
+            cause = worker.obituary()
+            pool.retire(worker)
+        elif message[1]:
+            raise UsageError(message[1])
+        else:
+            return
+    raise UsageError(f"no run can start: {cause}.")

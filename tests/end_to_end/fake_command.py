@@ -1,0 +1,33 @@
+"""`lamm-cl run` with work that takes no torch and little time: what tests kill, interrupt and start twice.
+
+python fake_command.py CONFIG OUT DIARY JOBS SECONDS [KEY=VALUE ...]
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "experiments"))
+
+
+def main() -> int:
+    from functools import partial
+
+    from lamm_cl_fake_work import FakeWork
+    from rich.console import Console
+
+    from lamm_cl.errors import UsageError
+    from lamm_cl.experiments.config import read_config
+    from lamm_cl.experiments.run import Request, run_experiment
+
+    config, out, diary, jobs, seconds, *sets = sys.argv[1:]
+    work = partial(FakeWork, Path(diary), seconds=float(seconds), steps=4)
+    request = Request(out=Path(out), jobs=int(jobs), command=["lamm-cl", "run", config, "--out", out])
+    try:
+        return run_experiment(read_config(config, sets), request, Console(), work)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,233 @@
+"""Commands that are killed, interrupted, started twice or run out of disk end in the table of one that was not."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+COMMAND = Path(__file__).with_name("fake_command.py")
+KILLS = 55
+CONFIG = """
+experiment: killed
+protocol: few_shot
+datasets: [digits]
+methods: [zero_shot, coop, lamm]
+seeds: [1, 2]
+"""
+
+
+class Bench:
+    """Starts commands on one config and looks at what they leave."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "killed.yaml"
+        self.config.write_text(CONFIG)
+        self.diary = folder / "diary"
+        self.diary.touch()
+
+    def start(self, out: Path | str, *sets: str, jobs: int = 2, seconds: float = 0.1) -> "subprocess.Popen[str]":
+        words = [str(word) for word in (self.config, out, self.diary, jobs, seconds, *sets)]
+        return subprocess.Popen(
+            [sys.executable, str(COMMAND), *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def finish(self, out: Path | str, *sets: str, jobs: int = 2, seconds: float = 0.1) -> tuple[int, str]:
+        process = self.start(out, *sets, jobs=jobs, seconds=seconds)
+        said, _ = process.communicate(timeout=120)
+        return process.returncode, said
+
+    def noted(self) -> list[str]:
+        return self.diary.read_text().splitlines()
+
+    def await_note(self, what: str, count: int = 1) -> None:
+        deadline = time.monotonic() + 60
+        while sum(line.startswith(what) for line in self.noted()) < count:
+            assert time.monotonic() < deadline, f"waited in vain for {count} times {what!r}"
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def values(out: Path) -> str:
+    lines = (out / "runs.csv").read_text().splitlines(keepends=True)
+    return "".join(line for line in lines if ",seconds," not in line)
+
+
+@pytest.fixture
+def expected(bench: Bench) -> str:
+    code, said = bench.finish(bench.folder / "undisturbed")
+    assert code == 0, said
+    return values(bench.folder / "undisturbed")
+
+
+def test_fifty_kills_at_any_moment_end_in_the_same_table(bench: Bench, expected: str) -> None:
+    """Kill -9 of the command, of all its processes, or of one worker, at random moments, again and again."""
+    dice = random.Random(7)
+    begin = time.monotonic()
+    assert bench.finish(bench.folder / "timed")[0] == 0
+    usual = time.monotonic() - begin
+    kinds: Counter[str] = Counter()
+    grids = 0
+    while kinds.total() < KILLS:
+        out = bench.folder / f"grid{grids}"
+        for _ in range(100):
+            if strike(bench.start(out), dice, kinds, usual):
+                break
+        assert values(out) == expected
+        leftovers = [path for path in out.rglob("*") if path.suffix == ".tmp" or path.name in ("lock", ".lock")]
+        assert leftovers == []
+        grids += 1
+    assert min(kinds[kind] for kind in ("command", "all", "worker")) >= 5
+    assert grids >= 3
+
+
+def strike(process: "subprocess.Popen[str]", dice: random.Random, kinds: Counter[str], usual: float) -> bool:
+    """Kill something of a command at a random moment; returns whether the command finished nevertheless."""
+    kind = dice.choice(["command", "all", "worker"])
+    try:
+        said, _ = process.communicate(timeout=dice.uniform(0.02, usual))
+        assert process.returncode == 0, said
+        return True
+    except subprocess.TimeoutExpired:
+        pass
+    if kind == "command":
+        process.kill()
+    elif kind == "all":
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        workers = children(process.pid)
+        if not workers:
+            kind = "command"
+            process.kill()
+        else:
+            os.kill(dice.choice(workers), signal.SIGKILL)
+    kinds[kind] += 1
+    said, _ = process.communicate(timeout=120)
+    assert kind != "worker" or process.returncode == 0, said
+    return process.returncode == 0
+
+
+def children(pid: int) -> list[int]:
+    """Return the worker processes of a command, as /proc knows them."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            words = (stat.parent / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if parent == pid and b"spawn_main" in words:
+            found.append(int(stat.parent.name))
+    return found
+
+
+def test_ctrl_c_saves_says_how_to_go_on_and_loses_nothing(bench: Bench, expected: str) -> None:
+    out = bench.folder / "out"
+    process = bench.start(out, seconds=2.0)
+    bench.await_note("start", count=2 + 6)
+    time.sleep(0.7)
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Stopped early: interrupted." in said
+    assert f"Continue with: lamm-cl run {bench.config} --out {out}" in said
+    assert "Traceback" not in said
+    assert len(list(out.glob("runs/*/checkpoint.safetensors"))) == 2
+    code, said = bench.finish(out)
+    assert code == 0
+    assert values(out) == expected
+
+
+def test_sigterm_is_an_interrupt(bench: Bench, expected: str) -> None:
+    out = bench.folder / "out"
+    process = bench.start(out, seconds=2.0)
+    bench.await_note("start", count=2 + 6)
+    process.terminate()
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "ended by SIGTERM" in said
+    assert bench.finish(out)[0] == 0
+    assert values(out) == expected
+
+
+def test_two_commands_at_once_share_the_runs(bench: Bench, expected: str) -> None:
+    before = len(bench.noted())
+    out = bench.folder / "out"
+    both = [bench.start(out, seconds=0.4) for _ in range(2)]
+    said = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    started = [line.split()[1] for line in bench.noted()[before:] if line.startswith("start")]
+    assert len(started) == len(set(started)) == 6, "a run was done twice, or not at all"
+    assert values(out) == expected
+    assert all("6 runs:" in text and "left" not in text.rpartition("6 runs:")[2] for text in said)
+
+
+def test_one_of_two_commands_takes_over_from_the_other(bench: Bench, expected: str) -> None:
+    out = bench.folder / "out"
+    first = bench.start(out, seconds=3.0)
+    bench.await_note("start", count=6 + 2)
+    second = bench.start(out, seconds=0.1)
+    time.sleep(1.0)
+    first.kill()
+    first.communicate()
+    said, _ = second.communicate(timeout=120)
+    assert second.returncode == 0, said
+    assert values(out) == expected
+
+
+def test_two_commands_of_different_experiments_do_not_mix(bench: Bench) -> None:
+    out = bench.folder / "out"
+    both = [bench.start(out, f"experiment={name}", seconds=0.2) for name in ("one", "other")]
+    said = [process.communicate(timeout=120)[0] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 2], said
+    assert len({line.split(",")[0] for line in values(out).splitlines()[1:]}) == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of a few pages."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24k", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_keeps_what_is_done_and_the_rest_follows(bench: Bench, expected: str, small_disk: Path) -> None:
+    out = small_disk / "out"
+    code, said = bench.finish(out)
+    assert code == 1, said
+    assert "No space left on device" in said
+    assert "Traceback" not in said
+    done = values(out).splitlines()[1:] if (out / "runs.csv").exists() else []
+    assert all(line in expected for line in done)
+    subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
+    code, said = bench.finish(out)
+    assert code == 0, said
+    assert values(out) == expected
+
+
+def test_a_disk_without_any_room_is_wrong_use(bench: Bench, small_disk: Path) -> None:
+    (small_disk / "ballast").write_bytes(b"x" * 24 * 1024)
+    code, said = bench.finish(small_disk / "out")
+    assert code == 2
+    assert "No space left on device" in said
