@@ -39,14 +39,15 @@ class Recipe:
 def lr_at(recipe: Recipe, epoch: int) -> float:
     """Return the learning rate during epoch `epoch` (from 0).
 
-    Dassl's cosine schedule after a constant warm-up: lr * (1 + cos(pi * epoch / epochs)) / 2, the warm-up epochs at
-    `warmup_lr` (Zhou et al., Dassl.pytorch).
+    Dassl's cosine schedule behind a constant warm-up of w epochs: lr * (1 + cos(pi * (epoch - w) / epochs)) / 2. The
+    cosine starts after the warm-up but has the whole run's period, so the last rates are small and not zero (Zhou et
+    al., Dassl.pytorch).
 
-    >>> round(lr_at(Recipe(lr=0.002, epochs=50, batch_size=32), 25), 6)
+    >>> round(lr_at(Recipe(lr=0.002, epochs=50, batch_size=32), 26), 6)
     0.001
     """
     if epoch < recipe.warmup_epochs:
         return recipe.warmup_lr
     if recipe.schedule == "constant":
         return recipe.lr
-    return recipe.lr * 0.5 * (1 + math.cos(math.pi * epoch / recipe.epochs))
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * (epoch - recipe.warmup_epochs) / recipe.epochs))
