@@ -3,6 +3,7 @@
 import runpy
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ EXPECTED = {
     "lr_scheduler": "stage 2: lr 0.00050",
     "bounds": "joint      Set1",
     "loggers": "eval_results.csv",
+    "kgcoop": "Top1_Acc_Stream",
     "what_trains": "| coop | frozen | seen |",
     "own_images": "classes: bar, circle, cross, square",
 }
@@ -31,6 +33,17 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*__array_wrap__ must accept context.*:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:Metric Top1_Acc_Stream used by the EarlyStopping:UserWarning"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def registry() -> Iterator[None]:
+    """An example that registers a method leaves none behind."""
+    from lamm_cl.methods.registry import METHODS
+
+    before = dict(METHODS)
+    yield
+    for name in set(METHODS) - set(before):
+        del METHODS[name]
 
 
 def test_every_example_is_here() -> None:
