@@ -9,6 +9,8 @@ from lamm_cl.reports.report import Report
 from lamm_cl.reports.tables import render_csv, render_markdown, render_rich, render_text
 from lamm_cl.reports.tables.render import latex_document, markdown_escape
 
+_MOST_RICH_ROWS = 400  # laying out more takes a console longer than a reader waits
+
 
 def render(report: Report, form: str) -> str:
     """Return the report in one of the formats text, markdown, latex, csv, html."""
@@ -37,7 +39,10 @@ def show(report: Report, form: str) -> None:
         console.print(Text(line))
     for table in report.tables:
         console.print()
-        console.print(render_rich(table))
+        if len(table.rows) > _MOST_RICH_ROWS:
+            sys.stdout.write(render_text(table))
+        else:
+            console.print(render_rich(table))
 
 
 def _head(report: Report) -> list[str]:

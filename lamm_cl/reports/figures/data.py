@@ -104,6 +104,16 @@ def _at_the_end(table: pd.DataFrame) -> "Mapping[str, pd.Series[float]]":
     return {"accuracy": out}
 
 
+def _places(rows: pd.DataFrame) -> "pd.Series[float]":
+    """Return which experience (from 1) trained each row's set: `set3` the third, others as they come in a run."""
+    pairs = rows[["run_id", "eval_set"]].drop_duplicates()
+    numbers = pairs["eval_set"].str.extract(r"^set(\d+)$")[0].astype(float)
+    met = pairs.groupby("run_id", sort=False).cumcount() + 1
+    pairs = pairs.assign(place=numbers.where(numbers.notna(), met))
+    found = rows[["run_id", "eval_set"]].merge(pairs, how="left", on=["run_id", "eval_set"])
+    return pd.Series(found["place"].to_numpy(dtype=float), index=rows.index)
+
+
 def over_stages(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the accuracy over everything met so far: columns of `frame` with `value` per run, stage, label space.
 
@@ -116,9 +126,7 @@ def over_stages(frame: pd.DataFrame) -> pd.DataFrame:
     given = rows[rows["metric"] == "incremental_accuracy"]
     plain = rows[(rows["metric"] == "accuracy") & (rows["eval_set"] != "total")]
     plain = plain[~plain["run_id"].isin(set(given["run_id"]))]
-    place = plain.groupby("run_id", sort=False)["eval_set"].transform(lambda names: pd.factorize(names)[0] + 1)
-    numbered = plain["eval_set"].str.extract(r"^set(\d+)$")[0].astype(float)
-    met = plain[numbered.fillna(place) <= plain["stage"]]
+    met = plain[_places(plain) <= plain["stage"]]
     keys = [name for name in rows.columns if name not in ("eval_set", "metric", "value", "n")]
     means = met.groupby(keys, sort=False, dropna=False)["value"].mean().reset_index()
     return pd.concat([given[[*keys, "value"]], means[[*keys, "value"]]], ignore_index=True)

@@ -17,7 +17,7 @@ from lamm_cl.reports.names import dataset_rank
 from lamm_cl.reports.results import Results
 from lamm_cl.reports.tables.cost import COSTS
 
-_MOST_DATASETS = 12
+_MOST_PANELS = 150  # of all matrices together; more are too many to look at
 _STREAMS = ("class_incremental", "multi_domain")
 
 
@@ -75,9 +75,13 @@ def _of_protocol(rows: pd.DataFrame, protocol: str, scored: pd.DataFrame) -> Ite
     caption = "Own: an image competes among the classes of its set; seen: all met so far; all: all of the stream."
     draw = _late(own_against_joint, rows, protocol=protocol)
     yield Picture(f"label_spaces_{protocol}", f"Own against joint label space ({protocol})", caption, draw)
+    caption = "Row: after which experience; column: on which set. Hatched: not measured. Means over seeds."
     datasets = sorted(set(scored["dataset"]), key=dataset_rank)
-    for dataset in datasets[:_MOST_DATASETS]:
-        caption = "Row: after which experience; column: on which set. Hatched: not measured. Means over seeds."
+    if len(datasets) * min(scored["method"].nunique(), 8) * scored["label_space"].nunique() > _MOST_PANELS:
+        title = f"Accuracy matrix, mean over {len(datasets)} data sets"
+        yield Picture(f"matrix_{protocol}", title, caption, _late(accuracy_matrix, rows))
+        return
+    for dataset in datasets:
         draw = _late(accuracy_matrix, rows, dataset=dataset)
         yield Picture(f"matrix_{protocol}_{dataset}", f"Accuracy matrix, {dataset}", caption, draw)
 

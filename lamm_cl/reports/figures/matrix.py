@@ -80,7 +80,10 @@ def _draw(rows: pd.DataFrame) -> Figure:
 
 def _heat(axes: Axes, values: np.ndarray, stages: Sequence[float], sets: Sequence[str]) -> None:
     colours = matplotlib.colormaps[HEAT]
-    axes.imshow(np.ma.masked_invalid(values), cmap=colours, vmin=0, vmax=100, aspect="auto")
+    rows, columns = values.shape
+    edges = np.arange(columns + 1) - 0.5, np.arange(rows + 1) - 0.5
+    axes.pcolormesh(*edges, np.ma.masked_invalid(values), cmap=colours, vmin=0, vmax=100)
+    axes.invert_yaxis()
     axes.set_xticks(range(len(sets)), sets, rotation=90 if len(sets) > 3 else 0)
     axes.set_yticks(range(len(stages)), [f"{stage:g}" for stage in stages])
     axes.grid(visible=False)

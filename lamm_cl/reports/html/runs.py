@@ -70,6 +70,13 @@ def _line(values: tuple[str, ...], record: Mapping[str, Any] | None) -> str:
     return f"{start}{''.join(cells)}</tr>"
 
 
+def _json(content: Any) -> str:
+    try:
+        return json.dumps(content, allow_nan=False, separators=(",", ":"))
+    except ValueError:  # a number that JSON has no word for
+        return json.dumps(finite(content), allow_nan=False, separators=(",", ":"))
+
+
 def embedded_runs(results: Results) -> str:
     """Return a script element with the settings, config and record of every run, as JSON that HTML cannot end."""
     runs = results.runs
@@ -79,7 +86,7 @@ def embedded_runs(results: Results) -> str:
     }
     for run_id, record in results.records.items():
         content.setdefault(run_id, {"run": {}})["record"] = record
-    text = json.dumps(finite(content), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    text = _json(content)
     if len(text) > _PLAIN_BYTES:
         packed = base64.b64encode(gzip.compress(text.encode(), compresslevel=3, mtime=0)).decode()
         return f'<script type="text/plain" id="data" data-packed="gzip">{packed}</script>'

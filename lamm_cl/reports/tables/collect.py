@@ -109,9 +109,24 @@ def wide(rows: pd.DataFrame) -> pd.DataFrame:
     keys = [*SETTINGS, "seed"]
     values = rows.groupby([*keys, "stage", "eval_set"], sort=False, dropna=False)["value"].mean()
     table = values.unstack(["stage", "eval_set"])
-    ids = rows[[*keys, "run_id"]].drop_duplicates().groupby(keys, sort=False, dropna=False)
-    table[("run_id", "")] = ids["run_id"].agg(tuple)
+    ids = rows[[*keys, "run_id"]].drop_duplicates()
+    found = run_ids(ids.groupby(keys, sort=False, dropna=False), [(one,) for one in ids["run_id"]])
+    table[("run_id", "")] = found.reindex(table.index)
     return table
+
+
+def run_ids(groups: Any, ids: Iterable[tuple[str, ...]]) -> "pd.Series[Any]":
+    """Return, for each group, the run ids of its rows as one tuple, each id once.
+
+    Args:
+        groups: A pandas group-by made with `sort=False`.
+        ids: The ids of every row that was grouped.
+    """
+    index = groups.size().index
+    parts: list[dict[str, None]] = [{} for _ in range(len(index))]
+    for place, row in zip(groups.ngroup().to_numpy(), ids, strict=True):
+        parts[place].update(dict.fromkeys(row))
+    return pd.Series([tuple(part) for part in parts], index=index, dtype=object)
 
 
 Quantities = Callable[[pd.DataFrame], Mapping[str, "pd.Series[float]"]]
@@ -152,15 +167,10 @@ def average_rows(table: pd.DataFrame, quantities: Sequence[str], name: str = AVE
     groups = table.groupby(keys, sort=False, dropna=False)
     sums = groups[list(quantities)].sum(min_count=1)
     means = (sums / datasets).where(groups[list(quantities)].count() == datasets)
-    means["run_id"] = groups["run_id"].agg(joined)
+    means["run_id"] = run_ids(groups, table["run_id"])
     out = means.reset_index()
     out["dataset"] = name
     return out.dropna(subset=list(quantities), how="all")[table.columns]
-
-
-def joined(parts: Iterable[tuple[str, ...]]) -> Any:
-    """Return the run ids of several observations, each once."""
-    return tuple(dict.fromkeys(one for part in parts for one in part))
 
 
 def with_averages(observations: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
@@ -217,7 +227,7 @@ def _cells(observations: pd.DataFrame, columns: Sequence[Column]) -> list[tuple[
     scale = np.array([100.0 if column.unit == "%" else 1.0 for column in columns])
     means, stds = (frame.to_numpy(dtype=float) * scale for frame in (values.mean(), values.std()))
     counts = values.count()
-    ids = groups["run_id"].agg(joined)
+    ids = run_ids(groups, observations["run_id"])
     found = []
     for place, settings in enumerate(counts.index):
         line = zip(means[place], stds[place], counts.to_numpy()[place], strict=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from lamm_cl.reports.tables.base_to_new import trained
-from lamm_cl.reports.tables.collect import SETTINGS, accuracies, average_rows, build_table, joined, per_seed
+from lamm_cl.reports.tables.collect import SETTINGS, accuracies, average_rows, build_table, per_seed, run_ids
 from lamm_cl.reports.tables.model import Column, Table
 
 ACCURACY = "accuracy"
@@ -52,6 +52,6 @@ def over_shots(observations: pd.DataFrame, shots: list[str]) -> pd.DataFrame:
     groups = observations.groupby([*keys, "shots"], sort=False, dropna=False)
     table = groups[ACCURACY].mean().unstack("shots").reindex(columns=shots)
     table.columns = pd.Index([f"shots{count}" for count in shots])
-    ids = observations.groupby(keys, sort=False, dropna=False)["run_id"]
-    table["run_id"] = ids.agg(joined)
+    rows = observations.groupby(keys, sort=False, dropna=False)
+    table["run_id"] = run_ids(rows, observations["run_id"]).reindex(table.index)
     return table.reset_index().assign(shots="")

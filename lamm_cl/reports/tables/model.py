@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import groupby
 from typing import Literal
 
@@ -107,7 +108,7 @@ class Table:
                 return [row.cells[index] for row in self.rows]
         raise KeyError(key)
 
-    @property
+    @cached_property
     def seeds(self) -> int:
         """The largest number of seeds behind any cell."""
         return max((cell.seeds for row in self.rows for cell in row.cells), default=0)

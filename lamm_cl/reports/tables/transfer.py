@@ -50,7 +50,7 @@ def observe(frame: pd.DataFrame, protocol: str) -> tuple[pd.DataFrame, list[str]
     spaces = set(rows["label_space"])
     space = next((name for name in ("own", "seen", "all") if name in spaces), "own")
     rows = rows[(rows["label_space"] == space) & (rows["eval_set"] != "total")]
-    rows = rows.assign(dataset=rows["dataset"].str.partition("+")[0])
+    rows = rows.assign(dataset=rows["dataset"].str.replace(r"\+.*", "", regex=True))
     sources = sorted(set(rows["dataset"]) & set(rows["eval_set"]), key=dataset_rank)
     targets = sorted(set(rows["eval_set"]) - set(sources), key=dataset_rank)
     sets = [*sources, *targets]

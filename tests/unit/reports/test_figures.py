@@ -1,0 +1,146 @@
+"""Figures: what is drawn, that series stay apart without colour, and that files are whole and repeatable."""
+
+import xml.etree.ElementTree as ET
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from lamm_cl.reports.figures import (
+    ablation_bars,
+    accuracy_against_cost,
+    accuracy_matrix,
+    accuracy_over_steps,
+    few_shot_curves,
+    own_against_joint,
+    render,
+    save,
+)
+from lamm_cl.reports.figures.data import headline, over_stages, point
+from lamm_cl.reports.figures.gallery import pictures, write_figures
+from lamm_cl.reports.figures.matrix import matrix
+from lamm_cl.reports.figures.style import COLOURS, series
+from lamm_cl.reports.results import read_results
+from lamm_cl.reports.tables.collect import tidy
+
+
+@pytest.fixture
+def shots(frame, run) -> pd.DataFrame:
+    return frame(
+        [
+            run(
+                {(1, name, "own"): 0.4 + 0.02 * k}, protocol="few_shot", dataset=name, shots=k, seed=seed, method=method
+            )
+            for name in ("dtd", "digits")
+            for k in (1, 4, 16)
+            for seed in (1, 2)
+            for method in ("lamm", "coop", "mine_$x^2_$")
+        ]
+    )
+
+
+def texts(figure):
+    root = ET.fromstring(render(figure, "svg"))
+    return [node.text or "" for node in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_few_shot_has_a_panel_per_data_set_and_one_for_the_average(shots):
+    figure = few_shot_curves(shots)
+    assert [axes.get_title() for axes in figure.axes] == ["average", "dtd", "digits"]
+    assert {line.get_label() for line in figure.axes[0].containers} == {"coop", "lamm", "mine_$x^2_$"}
+    found = texts(figure)
+    assert "accuracy [%]" in found
+    assert "mine_$x^2_$" in found  # a dollar sign in a name is no mathematics
+
+
+def test_the_matrix_is_the_mean_over_seeds_and_missing_is_not_zero(frame, two_methods):
+    rows = tidy(frame(two_methods))
+    rows = rows[(rows["method"] == "coop") & (rows["label_space"] == "own")]
+    a = matrix(rows[rows["metric"] == "accuracy"], [1, 2], ["set1", "set2"])
+    assert a[:, 0] == pytest.approx([90, 70])
+    assert np.isnan(a[0, 1])
+    found = texts(accuracy_matrix(frame(two_methods)))
+    assert "70.0" in found
+    assert "0.0" not in found
+
+
+def test_steps_take_the_sets_met_so_far(frame, two_methods):
+    rows = over_stages(frame(two_methods))
+    lamm = rows[(rows["method"] == "lamm") & (rows["label_space"] == "all")].groupby("stage")["value"].mean()
+    assert lamm.tolist() == pytest.approx([0.9, 0.6])
+
+
+def test_steps_prefer_what_the_run_itself_counted(frame, two_methods):
+    rows = frame(two_methods)
+    own = rows.iloc[[0]].assign(metric="incremental_accuracy", eval_set="total", value=0.123)
+    found = over_stages(pd.concat([rows, own]))
+    assert found[found["run_id"] == own["run_id"].iloc[0]]["value"].tolist() == [0.123]
+
+
+def test_own_against_joint_and_steps_and_cost_draw_every_method(frame, two_methods):
+    rows = frame(two_methods)
+    for figure in (own_against_joint(rows), accuracy_over_steps(rows), accuracy_against_cost(rows)):
+        assert {"coop", "lamm"} <= set(texts(figure))
+    assert {"own label space", "all label space"} <= set(texts(own_against_joint(rows)))
+
+
+def test_ablation_bars_are_named(shots):
+    figure = ablation_bars(shots, {"lamm": "all terms", "coop": "none"})
+    assert {"all terms", "none", "1 images a class", "16 images a class"} <= set(texts(figure))
+
+
+def test_the_headline_of_a_stream_is_the_mean_over_its_sets_at_the_end(frame, two_methods, run):
+    rows = headline(frame(two_methods), "class_incremental")
+    lamm = rows[(rows["method"] == "lamm") & (rows["label_space"] == "all")]
+    assert lamm["accuracy"].tolist() == pytest.approx([0.6] * 3)
+    begun = headline(frame([run({(1, "set1", "own"): 0.9, (1, "set2", "own"): 0.9})]), "class_incremental")
+    assert begun["accuracy"].isna().all()
+
+
+def test_one_seed_has_no_interval():
+    assert point([0.5]).low is None
+    assert point([]) is None
+    assert point([0.5, 0.6]).low < 50
+
+
+@pytest.mark.parametrize("draw", [accuracy_matrix, few_shot_curves, accuracy_over_steps, own_against_joint])
+def test_nothing_to_draw_is_said(draw, frame, two_methods):
+    assert any("measured yet" in text for text in texts(draw(frame(two_methods).iloc[:0])))
+
+
+def test_series_differ_without_colour():
+    looks = [(series(k).marker, str(series(k).line)) for k in range(2 * len(COLOURS))]
+    assert len(set(looks)) == len(looks)
+    first = [series(k) for k in range(len(COLOURS))]
+    assert len({look.marker for look in first}) == len({look.hatch for look in first}) == len(COLOURS)
+
+
+def test_neighbouring_colours_differ_in_grey():
+    grey = [np.dot([int(c[k : k + 2], 16) for k in (1, 3, 5)], [0.299, 0.587, 0.114]) for c in COLOURS[:5]]
+    assert min(abs(a - b) for a, b in pairwise(grey)) > 5
+
+
+def test_files_come_as_svg_and_png_and_repeat_to_the_byte(tmp_path, shots):
+    paths = save(few_shot_curves(shots), tmp_path / "new" / "curves")
+    assert sorted(path.name for path in paths) == ["curves.png", "curves.svg"]
+    ET.fromstring(paths[0].read_bytes())
+    with Image.open(paths[1]) as image:
+        assert image.size[0] > 400
+    again = save(few_shot_curves(shots), tmp_path / "again.svg")
+    assert again[0].read_bytes() == paths[0].read_bytes()
+    assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["again.svg", "curves.png", "curves.svg"]
+
+
+def test_the_gallery_has_what_the_results_have(write, two_methods, tmp_path):
+    results = read_results(write(two_methods))
+    names = [picture.name for picture in pictures(results)]
+    assert names == [
+        "steps_class_incremental",
+        "label_spaces_class_incremental",
+        "matrix_class_incremental_digits",
+        "cost_class_incremental",
+    ]
+    files = [path.name for path in write_figures(results, tmp_path / "figures")]
+    assert len(files) == 2 * len(names)

@@ -1,0 +1,110 @@
+"""The HTML report as text: self-contained, escaped, linked, and built for keyboards and screen readers."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from lamm_cl.reports.html.runs import embedded_runs
+from lamm_cl.reports.output import render
+from lamm_cl.reports.report import make_report
+from lamm_cl.reports.results import read_results
+
+NASTY = "</script><img src=x onerror=alert(1)>\"&'<!--"
+
+
+class Page(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture
+def page(write, two_methods):
+    return render(make_report(read_results(write(two_methods)), "lamm-table2"), "html")
+
+
+def test_nothing_is_asked_for_from_anywhere(page):
+    tree = Page(page)
+    assert not tree.all("link")
+    assert not tree.all("img")
+    assert not tree.all("iframe")
+    assert not any("src" in attrs for _, attrs in tree.tags)
+    assert "@import" not in page
+    assert not re.search(r"url\((?!#)", page)
+    hrefs = [value for _, attrs in tree.tags for key, value in attrs.items() if key in ("href", "xlink:href")]
+    assert hrefs
+    assert all(value.startswith("#") for value in hrefs)
+    (policy,) = [attrs["content"] for attrs in tree.all("meta") if attrs.get("http-equiv") == "Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+
+
+def test_ids_are_unique_and_inner_links_lead_somewhere(page):
+    tree = Page(page)
+    ids = [attrs["id"] for _, attrs in tree.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    for attrs in tree.all("a"):
+        if not attrs["href"].startswith("#runs="):
+            assert attrs["href"][1:] in ids
+    for _, attrs in tree.tags:
+        for key in ("aria-labelledby", "aria-describedby"):
+            assert attrs.get(key, ids[0]) in ids
+
+
+def test_tables_have_captions_scopes_and_sortable_headings(page):
+    tree = Page(page)
+    assert len(tree.all("table")) == len(tree.all("caption")) == 4
+    heads = [attrs for attrs in tree.all("th") if attrs.get("scope") == "col"]
+    assert heads
+    assert all(attrs["aria-sort"] == "none" for attrs in heads)
+    assert page.count('<th scope="col"') == len(re.findall(r'<th scope="col"[^>]*><button type="button">', page))
+    assert any(attrs.get("scope") == "row" for attrs in tree.all("th"))
+    assert 'class="skip" href="#content"' in page
+    assert all("aria-label" in attrs for attrs in tree.all("svg"))
+
+
+def test_every_number_of_the_runs_leads_to_runs_that_are_in_the_page(page):
+    content = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+    linked = {one for part in re.findall(r'href="#runs=([^"]+)"', page) for one in part.split(",")}
+    assert linked == set(content)
+    assert all("config" in one["record"] for one in content.values())
+
+
+def test_texts_of_users_are_escaped_everywhere(write, run, steps, frame):
+    nasty = run(steps((0.5, 0.5, 0.5)), method=NASTY, dataset=NASTY, experiment=NASTY, backbone=NASTY, run_id="bad")
+    home = write([nasty], lambda settings: {"note": NASTY, "config": {"method": NASTY, "options": {NASTY: NASTY}}})
+    report = make_report(read_results(home))
+    text = render(report, "html")
+    assert "<img" not in text
+    assert "onerror=alert(1)>" not in text.replace("\\u003e", "")
+    assert text.count("</script>") == 2
+    for form in ("text", "markdown", "latex", "csv"):
+        assert render(report, form)
+
+
+def test_a_large_directory_is_embedded_compressed(write, two_methods, monkeypatch):
+    results = read_results(write(two_methods))
+    plain = embedded_runs(results)
+    monkeypatch.setattr("lamm_cl.reports.html.runs._PLAIN_BYTES", 10)
+    packed = embedded_runs(results)
+    assert 'data-packed="gzip"' in packed
+    assert len(packed) < len(plain)
+    assert packed == embedded_runs(results)
+
+
+def test_numbers_without_a_word_in_json_become_null(write, two_methods):
+    home = write(two_methods)
+    for path in (home / "runs").glob("*/record.json"):
+        path.write_text(path.read_text().replace('"done"', '"done", "loss": NaN, "rate": Infinity', 1))
+    text = embedded_runs(read_results(home))
+    assert "NaN" not in text
+    assert '"loss":null' in text

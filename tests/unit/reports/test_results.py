@@ -1,0 +1,152 @@
+"""Directories that are unfinished, empty, damaged or foreign: everything usable, and words for the rest."""
+
+import json
+import math
+
+import pytest
+
+from lamm_cl.errors import UsageError
+from lamm_cl.reports.output import render
+from lamm_cl.reports.report import make_report
+from lamm_cl.reports.results import read_results
+from lamm_cl.reports.tables import class_incremental_table
+
+HEADER = (
+    "experiment,protocol,dataset,method,dialect,backbone,pretrained,shots,seed,stage,eval_set,label_space,metric,"
+    "value,n,status,run_id\n"
+)
+LINE = "demo,class_incremental,digits,lamm,paper,tiny,,16,1,{},{},own,accuracy,{},10,done,{}\n"
+
+
+def problems(path):
+    return " ".join(read_results(path).problems)
+
+
+def test_a_whole_directory_has_no_problem(write, two_methods):
+    results = read_results(write(two_methods))
+    assert results.problems == ()
+    assert len(results.records) == 6
+    assert class_incremental_table(results.frame).column("degradation")[0].value == pytest.approx(-20)
+
+
+def test_no_such_directory(tmp_path):
+    with pytest.raises(UsageError, match="does not exist"):
+        read_results(tmp_path / "absent")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UsageError, match="is a file"):
+        read_results(tmp_path / "file")
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "latex", "csv", "html"])
+def test_an_empty_directory_says_so_in_every_format(tmp_path, form):
+    report = make_report(read_results(tmp_path))
+    assert "no results" in report.problems[0]
+    assert form == "csv" or "no results" in render(report, form)
+
+
+def test_records_replace_a_lost_table(write, two_methods):
+    home = write(two_methods)
+    whole = read_results(home)
+    (home / "runs.csv").unlink()
+    again = read_results(home)
+    assert "runs.csv is missing" in again.problems[0]
+    assert class_incremental_table(again.frame) == class_incremental_table(whole.frame)
+
+
+def test_a_run_that_the_table_lacks_comes_from_its_record(write, two_methods):
+    home = write(two_methods)
+    table = (home / "runs.csv").read_text().splitlines(keepends=True)
+    (home / "runs.csv").write_text("".join(line for line in table if "-lamm-" not in line or "-3\n" not in line))
+    results = read_results(home)
+    assert "lacks 1 run" in " ".join(results.problems)
+    assert class_incremental_table(results.frame).column("set2")[1].seeds == 3
+
+
+@pytest.mark.parametrize("cut", [1, 5, 12, 20, 40])
+def test_a_half_written_last_line_is_not_used(tmp_path, cut):
+    text = HEADER + LINE.format(1, "set1", 0.5, "aaaaaaaaaaaa") + LINE.format(2, "set1", 0.25, "aaaaaaaaaaaa")
+    (tmp_path / "runs.csv").write_text(text[:-cut])
+    results = read_results(tmp_path)
+    assert "cut off" in " ".join(results.problems)
+    assert results.frame["value"].tolist() == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is empty"),
+        ("a,b\n1,2\n", "lacks the column(s) experiment"),
+        (HEADER.replace("value,", "") + "x\n", "lacks the column(s) value"),
+        (
+            HEADER + "only,three,fields\n" + LINE.format(1, "set1", 0.5, "a"),
+            "1 line(s) of runs.csv do not have 17 fields",
+        ),
+        (HEADER + LINE.format(1, "set1", "high", "a"), "a value that is no number"),
+        (HEADER + LINE.format(1, "set1", 55.5, "a"), "an accuracy outside 0..1"),
+        (HEADER + LINE.format(1, "set1", "inf", "a"), "a value that is no number"),
+        (HEADER + LINE.format(1, "set1", 0.5, ""), "name no run"),
+        (HEADER + 2 * LINE.format(1, "set1", 0.5, "a"), "given twice"),
+        (HEADER + LINE.format(1, 'se"t1', 0.5, "a"), "do not have 17 fields"),
+    ],
+)
+def test_damage_is_named_and_costs_only_its_rows(tmp_path, text, words):
+    (tmp_path / "runs.csv").write_text(text)
+    results = read_results(tmp_path)
+    assert words in " ".join(results.problems)
+    for form in ("text", "html"):
+        assert render(make_report(results), form)
+
+
+def test_damage_leaves_the_other_rows(tmp_path):
+    text = HEADER + "garbage\n" + LINE.format(1, "set1", 0.5, "a") + "\0\0,\n" + LINE.format(2, "set1", 0.25, "a")
+    (tmp_path / "runs.csv").write_bytes(text.encode() + b"\xff\xfe\n")
+    results = read_results(tmp_path)
+    assert results.frame["value"].tolist() == [0.5, 0.25]
+
+
+def test_a_byte_order_mark_and_windows_line_ends(tmp_path):
+    text = "\ufeff" + (HEADER + LINE.format(1, "set1", 0.5, "a")).replace("\n", "\r\n")
+    (tmp_path / "runs.csv").write_bytes(text.encode())
+    assert read_results(tmp_path).frame[["value", "run_id"]].to_numpy().tolist() == [[0.5, "a"]]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"run": 3, "rows": [1, [2]]}', "[" * 100_000])
+def test_a_broken_record_costs_only_itself(write, two_methods, content):
+    home = write(two_methods)
+    place = next((home / "runs").iterdir())
+    (place / "record.json").write_text(content)
+    results = read_results(home)
+    assert class_incremental_table(results.frame).column("set2")[0].seeds == 3
+    if not content.startswith("{"):
+        assert f"1 record(s) cannot be read: {place.name}" in " ".join(results.problems)
+    for form in ("text", "html"):
+        assert render(make_report(results, "lamm-table2"), form)
+
+
+def test_unfinished_and_failed_runs_and_missing_seeds_are_named(write, two_methods, run, steps):
+    failed = run(steps((0.5, 0.5, 0.5)), method="maple", dialect=None)
+    error = {"error": {"kind": "ValueError", "message": "the loss is\nNaN", "traceback": ""}}
+    home = write([*two_methods[:-1], failed], lambda settings: error if settings["method"] == "maple" else {})
+    (home / "runs" / "begun").mkdir()
+    report = make_report(read_results(home))
+    text = " ".join(report.problems)
+    assert "1 run(s) started and have no record yet: begun" in text
+    assert "1 run(s) failed: class_incremental-digits-maple-None-tiny-16-1 (the loss is NaN)" in text
+    assert "Missing seeds: coop on digits with 16 shots: seed 3" in text
+    assert report.summary[0] == "6 runs: 5 done, 1 failed."
+    assert "maple" not in [cell.text for cell in report.tables[0].column("method")]
+
+
+def test_missing_values_stay_missing(tmp_path):
+    (tmp_path / "runs.csv").write_text(HEADER + LINE.format(1, "set1", "", "a"))
+    frame = read_results(tmp_path).frame
+    assert math.isnan(frame["value"][0])
+    assert frame["pretrained"][0] == ""
+
+
+def test_records_of_any_shape_are_shown(write, two_methods):
+    home = write(two_methods)
+    for path in (home / "runs").glob("*/record.json"):
+        content = json.loads(path.read_text()) | {"config": ["odd"], "data": 3, "git": "none", "split": {"a": 1}}
+        path.write_text(json.dumps(content))
+    assert render(make_report(read_results(home), "lamm-table2"), "html")
