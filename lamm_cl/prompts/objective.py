@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lamm_cl.errors import UsageError
 from lamm_cl.prompts import losses
 from lamm_cl.prompts.labels import Dialect
 
@@ -70,18 +72,23 @@ class Objective:
 
 
 def _batch(output: "Output", labels: Tensor, classes: Sequence[int] | None) -> Batch:
-    columns = output.columns
-    space = list(columns) if classes is None else list(classes)
-    place = {class_id: row for row, class_id in enumerate(space)}
-    table = torch.zeros(max(*columns, *space) + 1, dtype=torch.long)
-    for class_id, row in place.items():
-        table[class_id] = row
-    where = {class_id: column for column, class_id in enumerate(columns)}
-    keep = torch.tensor([where[class_id] for class_id in space])
-    device = output.logits.device
-    keep, table = keep.to(device, non_blocking=True), table.to(device, non_blocking=True)
-    logits = output.logits if space == list(columns) else output.logits[:, keep]
+    space = output.columns if classes is None else tuple(classes)
+    table, keep = _places(output.columns, space, output.logits.device)
+    logits = output.logits if space == output.columns else output.logits[:, keep]
     return Batch(output, table[labels], keep, logits)
+
+
+@lru_cache(maxsize=64)
+def _places(columns: tuple[int, ...], space: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the row of each class id in the label space, and the column of each row; made once, not every step."""
+    missing = sorted(set(space) - set(columns))
+    if missing:
+        raise UsageError(f"the label space holds class ids {missing[:5]} that the output has no column for")
+    where = {class_id: column for column, class_id in enumerate(columns)}
+    table = torch.zeros(max(columns) + 1, dtype=torch.long)
+    table[list(space)] = torch.arange(len(space))
+    keep = torch.tensor([where[class_id] for class_id in space])
+    return table.to(device), keep.to(device)
 
 
 @dataclass(frozen=True)

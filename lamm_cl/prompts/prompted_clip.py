@@ -157,7 +157,8 @@ class PromptedCLIP(nn.Module):
             logits = scale * self.matching(image, text)
             if self.backbone.logit_bias is not None:
                 logits = logits + self.backbone.logit_bias.to(self.dtype)
-        moving = [c for c in ids if c in self.labels.trainable]
+        trainable = self.labels.trainable
+        moving = [c for c in ids if c in trainable]
         labels = (self.labels.rows(moving), self.labels.anchors(moving))
         zero_shot = lambda: self._text.original(ids)  # noqa: E731
         return Output(logits, ids, image.features, text.features, teacher, labels, scale, zero_shot)
