@@ -34,6 +34,7 @@ class WandbNumbers(BaseLogger):  # type: ignore[misc]
                 "resume": "allow",
                 "dir": str(job.directory),
                 "config": spec.determines(),
+                "settings": wandb.Settings(quiet=True, console="off"),
                 **options,
             }
         )
@@ -45,7 +46,7 @@ class WandbNumbers(BaseLogger):  # type: ignore[misc]
 
     def close(self) -> None:
         """End the W&B run."""
-        self._run.finish(quiet=True)
+        self._run.finish()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,169 @@
+"""One run for real, on `tiny` and digits: what it records, and that stopping it changes nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors
+
+from lamm_cl.experiments.checkpoints import load_checkpoint
+from lamm_cl.experiments.config import read_config
+from lamm_cl.experiments.grid import environment, grid
+from lamm_cl.experiments.run_one import execute
+from lamm_cl.experiments.spec import RunSpec
+from lamm_cl.experiments.work import CHECKPOINT, Job, Result, Stopped
+from lamm_cl.records import MEASURED
+
+
+class Killed(BaseException):
+    """The process ends here without another word."""
+
+
+@pytest.fixture(scope="module")
+def loaded() -> dict[Any, Any]:
+    return {}
+
+
+@pytest.fixture
+def run(tmp_path: Path, write_config: Callable[..., Path], loaded: dict[Any, Any]) -> Callable[..., Any]:
+    def go(
+        methods: Any, stop: int | None = None, how: type[BaseException] = Stopped, where: str = "run", **more: Any
+    ) -> Result:
+        config = read_config(
+            write_config(
+                protocol="class_incremental",
+                methods=methods,
+                seeds=[1],
+                shots=2,
+                cache=str(tmp_path / "cache"),
+                checkpoint_minutes=1e-9,
+                **more,
+            )
+        )
+        spec = grid(config)[0]
+        calls = 0
+
+        def progress(fraction: float, text: str) -> None:
+            nonlocal calls
+            assert 0 <= fraction <= 1
+            calls += 1
+            if stop is not None and calls == stop:
+                raise how
+
+        directory = tmp_path / where
+        directory.mkdir(exist_ok=True)
+        return execute(Job(spec, directory, environment(config), "cpu", progress), loaded)
+
+    return go
+
+
+def numbers(result: Result) -> list[Any]:
+    return [tuple(row) for row in result.rows if row[3] not in MEASURED]
+
+
+@pytest.mark.parametrize("how", [Stopped, Killed])
+@pytest.mark.parametrize(
+    "methods",
+    [{"lamm": {"epochs": 2, "lr": 0.1}}, {"maple": {"epochs": 2, "prompt_depth": 2, "batch_size": 8}}, ["zero_shot"]],
+    ids=["lamm", "maple", "zero_shot"],
+)
+def test_a_run_that_was_stopped_gives_bitwise_the_result_of_one_that_was_not(
+    run: Callable[..., Any], methods: Any, how: type[BaseException]
+) -> None:
+    """Stopped at every moment that it reports, one after the other, in one run."""
+    whole = numbers(run(methods, where="whole"))
+    stops = 0
+    for _ in range(20):
+        try:
+            # Early in each process, but not before it has come a little further than the one before.
+            pieces = run(methods, stop=2 if how is Stopped else 3, how=how)
+            break
+        except how:
+            stops += 1
+    assert stops >= (1 if methods == ["zero_shot"] else 3)
+    assert numbers(pieces) == whole
+
+
+def test_what_is_recorded(run: Callable[..., Any]) -> None:
+    result = run({"coop": {"epochs": 2}}, evaluation={"per_class": True, "calibration": True, "confusion": True})
+    metrics = {row[3] for row in result.rows}
+    assert {"accuracy", "degradation", "forgetting", "ece", "class_accuracy/9"} <= metrics
+    assert {"seconds", "peak_memory_mb", "trained_parameters"} <= metrics
+    details = result.details
+    assert details["data"]["names"] == ["digits"]
+    assert details["data"]["split"] == "embedded"
+    assert len(details["data"]["fingerprint"]) >= 32
+    assert len(details["backbone"]["fingerprint"]) >= 32
+    assert details["stream"] == {"train": ["set1", "set2"], "eval": ["set1", "set2"], "classes": 10}
+    assert {space: (len(rows), len(rows[0])) for space, rows in details["matrices"].items()} == {
+        "own": (3, 2),
+        "seen": (3, 2),
+        "all": (3, 2),
+    }
+    assert sum(count for _, _, count in details["confusion"]["sets"]["set1"]) == 462
+    assert details["device"]["threads"] == 1
+    assert details["seconds"] > 0
+    assert details["peak_memory_mb"] > 0
+
+
+def test_stage_zero_can_be_left_out(run: Callable[..., Any]) -> None:
+    result = run(["zero_shot"], evaluation={"before_training": False})
+    assert not any(row[0] == 0 and row[4] is not None for row in result.rows)
+
+
+def test_a_checkpoint_holds_no_pickle_and_no_backbone(run: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(Stopped):
+        run({"lamm": {"epochs": 2}}, stop=3)
+    path = tmp_path / "run" / CHECKPOINT
+    assert path.stat().st_size < 200_000
+    with safetensors.safe_open(path, framework="pt") as file:
+        assert set(file.metadata()) == {"version", "run_id", "state", "course"}
+        assert any(name.startswith("optimizer/") for name in file.keys())  # noqa: SIM118
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "noise", "foreign"])
+def test_a_damaged_checkpoint_is_not_trusted(run: Callable[..., Any], tmp_path: Path, damage: str) -> None:
+    methods = {"lamm": {"epochs": 2}}
+    with pytest.raises(Stopped):
+        run(methods, stop=3)
+    path = tmp_path / "run" / CHECKPOINT
+    data = path.read_bytes()
+    if damage == "foreign":
+        data = data.replace(b'run_id":"', b'run_id":"x', 1)[: len(data)]
+    path.write_bytes({"cut": data[: len(data) // 2], "empty": b"", "noise": b"\xff" * 100, "foreign": data}[damage])
+    assert load_checkpoint(path, "x") is None
+    assert numbers(run(methods)) == numbers(run(methods, where="whole"))
+
+
+def test_the_device_index_and_the_paths_are_no_part_of_the_id(write_config: Callable[..., Path]) -> None:
+    def ids(device: str | None = None, **changes: Any) -> list[str]:
+        return [spec.run_id for spec in grid(read_config(write_config(**changes)), device)]
+
+    assert ids("cuda:0") == ids("cuda:1") != ids("cpu")
+    assert ids(root="/a", cache="/b", jobs=3, loggers=["csv"], checkpoint_minutes=1) == ids()
+    assert ids(experiment="renamed") == ids()
+    assert ids(threads=2) != ids()
+    assert len(set(ids())) == 4
+
+
+def test_the_id_is_the_same_on_every_machine() -> None:
+    spec = RunSpec("e", "few_shot", ("digits",), "digits", "lamm", "lamm", "tiny", 16, 1, options={"lr": 0.1})
+    assert spec.run_id == "bc51a4e489f0"
+    assert RunSpec(**{**vars(spec), "options": {"lr": 0.1}, "experiment": "f", "label": "g"}).run_id == spec.run_id
+
+
+@pytest.mark.parametrize("logger", ["tensorboard", "csv", "text"])
+def test_loggers_write_below_the_run_and_change_nothing(run: Callable[..., Any], tmp_path: Path, logger: str) -> None:
+    methods = {"coop": {"epochs": 1}}
+    watched = run(methods, loggers=[logger], where="watched")
+    assert numbers(watched) == numbers(run(methods))
+    written = {path.name.partition(".")[0] for path in (tmp_path / "watched").rglob("*") if path.is_file()}
+    assert {"tensorboard": "events", "csv": "eval_results", "text": "log"}[logger] in written
+
+
+def test_weights_and_biases_offline(run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb", reason="wandb is not installed")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    run({"coop": {"epochs": 1}}, loggers={"wandb": {"mode": "offline"}}, where="watched")
+    assert list((tmp_path / "watched").glob("wandb/offline-run-*/*.wandb"))
