@@ -73,6 +73,8 @@ def _draw(rows: pd.DataFrame) -> Figure:
         bar = figure.colorbar(scale, ax=list(axes.flat), shrink=0.8, pad=0.02)
         bar.set_label("accuracy [%]")
         bar.outline.set_visible(False)
+        if bar.solids is not None:
+            bar.solids.set(rasterized=False, edgecolor="face")
         if len(all_methods) > len(methods):
             figure.suptitle(f"the first {len(methods)} of {len(all_methods)} methods")
     return figure

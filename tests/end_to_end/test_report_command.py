@@ -1,0 +1,137 @@
+"""`lamm-cl report`, as a user types it."""
+
+import csv
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lamm_cl.records.record import DONE, Record
+from lamm_cl.records.table import RunsTable
+
+SPLITS = {"data": {"split": "embedded"}}
+
+
+def write_run(home: Path, method: str, seed: int, accuracies: tuple[float, float, float], **settings: object) -> None:
+    columns = {
+        "experiment": "demo",
+        "protocol": "class_incremental",
+        "dataset": "digits",
+        "method": method,
+        "dialect": "paper" if method == "lamm" else None,
+        "backbone": "tiny",
+        "pretrained": None,
+        "shots": 16,
+        "seed": seed,
+    } | settings
+    places = ((1, "set1"), (2, "set1"), (2, "set2"))
+    rows = [
+        (stage, name, "own", "accuracy", value, 100) for (stage, name), value in zip(places, accuracies, strict=True)
+    ]
+    run_id = "-".join(str(columns[key]) for key in ("method", "dataset", "seed"))
+    (home / "runs" / run_id).mkdir(parents=True)
+    details = {"config": {"method": method, "options": {}}, **SPLITS}
+    Record(run_id, DONE, columns, rows, details).write(home / "runs" / run_id / "record.json")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    home = tmp_path / "results"
+    for seed in (1, 2, 3):
+        write_run(home, "lamm", seed, (0.9, 0.9, 0.8 + 0.01 * seed))
+        write_run(home, "coop", seed, (0.9, 0.7, 0.9))
+    RunsTable(home).rebuild()
+    return home
+
+
+def report(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "lamm_cl.cli.main", "report", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_text_is_the_papers_table(home: Path) -> None:
+    done = report(home)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["coop", "90.00", "±", "0.00", "70.00", "±", "0.00", "90.00", "±", "0.00", "-20.00", "±", "0.00"] in rows
+    assert ["lamm", "90.00", "±", "0.00", "90.00", "±", "0.00", "82.00", "±", "1.00", "0.00", "±", "0.00"] in rows
+
+
+def test_files_in_every_format(home: Path, tmp_path: Path) -> None:
+    marks = {
+        "text": "lamm",
+        "markdown": "| lamm |",
+        "latex": r"\toprule",
+        "csv": "table,method",
+        "html": "<!DOCTYPE html>",
+    }
+    for form, mark in marks.items():
+        path = tmp_path / "new" / f"report.{form}"
+        done = report(home, "--format", form, "--out", path)
+        assert (done.returncode, done.stdout.strip()) == (0, str(path))
+        assert mark in path.read_text()
+    assert sorted(path.suffix for path in (tmp_path / "new").iterdir()) == sorted(f".{form}" for form in marks)
+
+
+def test_csv_is_one_table_that_parses(home: Path) -> None:
+    done = report(home, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [row["method"] for row in rows] == ["coop", "lamm"]
+    assert float(rows[0]["degradation"]) == -20.0
+
+
+def test_compare_says_why_not(home: Path) -> None:
+    done = report(home, "--compare", "lamm-table2")
+    assert done.returncode == 0
+    assert "not compared: data set digits is not in the published table" in done.stdout
+    write_run(home, "lamm", 1, (0.8, 0.8, 0.7), dataset="dtd")
+    RunsTable(home).rebuild()
+    text = report(home, "--compare", "lamm-table2").stdout
+    assert "not compared: other backbone: tiny, published with ViT-B-16-quickgelu" in text
+    assert "83.30" in text
+
+
+def test_what_is_missing_is_said_and_the_rest_shown(home: Path) -> None:
+    (home / "runs" / "lamm-digits-1" / "record.json").write_text("{")
+    with (home / "runs.csv").open("a") as file:
+        file.write("demo,class_incr")
+    done = report(home)
+    assert done.returncode == 0
+    assert "What is missing:" in done.stdout
+    assert "1 record(s) cannot be read: lamm-digits-1" in done.stdout
+    assert "The last line of runs.csv is cut off" in done.stdout
+    assert "90.00 ± 0.00" in done.stdout
+    assert "cut off" in report(home, "--format", "csv").stderr
+
+
+def test_figures(home: Path, tmp_path: Path) -> None:
+    done = report(home, "--figures", tmp_path / "figures")
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert done.returncode == 0
+    assert {"matrix_class_incremental_digits.svg", "matrix_class_incremental_digits.png"} <= names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent"], "absent does not exist"),
+        (["{home}/runs.csv"], "is a file"),
+        (["{home}", "--format", "htm"], "Did you mean 'html'"),
+        (["{home}", "--compare", "lamm2"], "Did you mean 'lamm-table2'"),
+        (["{home}", "--out", "{home}"], "is a directory"),
+        (["{home}", "--out", "{home}/runs.csv/x"], "cannot write"),
+        (["{home}", "--figures", "{home}/runs.csv"], "is a file"),
+        ([], "Missing argument 'DIR'"),
+    ],
+)
+def test_wrong_use_is_one_message_and_exit_code_2(home: Path, arguments: list[str], message: str) -> None:
+    before = sorted(home.rglob("*"))
+    done = report(*(argument.format(home=home) for argument in arguments))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert sorted(home.rglob("*")) == before
