@@ -116,13 +116,12 @@ def write_about(scope: Path, about: dict[str, Any]) -> None:
     temporary.replace(file)
 
 
-def evict(folder: Path, max_bytes: int, keep: frozenset[Path] = frozenset()) -> int:
+def evict(folder: Path, max_bytes: int) -> int:
     """Delete the features that were used longest ago until the folder holds at most `max_bytes`.
 
     Args:
         folder: a cache folder.
         max_bytes: what may stay.
-        keep: files that stay whatever their age.
 
     Returns:
         Bytes freed.
@@ -133,10 +132,9 @@ def evict(folder: Path, max_bytes: int, keep: frozenset[Path] = frozenset()) -> 
     for _, size, file in sorted(stats):
         if freed >= over:
             break
-        if file not in keep:
-            with contextlib.suppress(OSError):
-                file.unlink()
-                freed += size
+        with contextlib.suppress(OSError):
+            file.unlink()
+            freed += size
     return freed
 
 
@@ -153,7 +151,7 @@ def clear(folder: Path, older_than_days: float = 0.0) -> tuple[int, int]:
     limit = time.time() - older_than_days * 86400
     images = size = 0
     for scope in scope_folders(folder):
-        for view in _folders(scope):
+        for view in (*_folders(scope), scope):
             for file in list_files(view):
                 match, stat = _SEGMENT_NAME.fullmatch(file.name), _stat(file)
                 if stat is None or (older_than_days and stat.st_mtime > limit):
@@ -163,7 +161,8 @@ def clear(folder: Path, older_than_days: float = 0.0) -> tuple[int, int]:
                         file.unlink()
                         images += int(match[1]) if match else 0
                         size += stat.st_size if match else 0
-            _drop(view)
+            if view != scope:
+                _drop(view)
         if not _folders(scope):
             with contextlib.suppress(OSError):
                 (scope / "scope.json").unlink()

@@ -137,26 +137,6 @@ def native_vision(visual: "nn.Module") -> bool:
     return isinstance(visual, VisionTransformer)
 
 
-def require_vision_prompts(model: "nn.Module", method: str, name: str) -> None:
-    """Raise a UsageError when `method` needs prompts inside an image tower that can't take them.
-
-    Args:
-        model: an open_clip model.
-        method: the method's name, for the message.
-        name: the backbone's name, for the message.
-    """
-    visual: Any = model.visual
-    if native_vision(visual):
-        return
-    inner = type(getattr(visual, "trunk", visual)).__name__
-    raise UsageError(
-        f"method {method!r} puts prompts into the image tower, and that of backbone {name!r} is a {inner}, "
-        "which takes none. Use a method that prompts the text side only (coop, cocoop, lamm, "
-        "language_prompting, coop+lamm), or a backbone with open_clip's own VisionTransformer, e.g. 'tiny' "
-        "or 'ViT-B-16-quickgelu'."
-    )
-
-
 def table() -> list[dict[str, Any]]:
     """Return what is known of every architecture that open_clip lists, without importing it.
 

@@ -96,13 +96,14 @@ class FeatureStore:
             kept = self._memory.setdefault(view, [])
             self._memory.move_to_end(view)
             folder = self._folder(view)
-            wrote = False
+            found = {segment.file: segment for segment in folder.segments()} if folder else {}
+            before = len(found)
             if folder is not None and self.writable:
                 try:
-                    wrote = self._complete(folder, kept, position, load)
+                    self._complete(folder, found, kept, position, load)
                 except _UnusableError as error:
                     self._give_up(error)
-            segments = [*(folder.segments() if folder else ()), *kept]
+            segments = [*found.values(), *kept]
             missing = _missing(position, segments)
             if missing:
                 kept.append(self._encode(missing, position, load))
@@ -110,7 +111,7 @@ class FeatureStore:
             rows = _gather(keys, segments, self._empty())
             if folder is not None:
                 folder.touch()
-            if wrote and self.directory is not None:
+            if len(found) > before and self.directory is not None:
                 evict(self.directory, self.max_bytes)
             self._bound_memory()
             return rows
@@ -132,30 +133,41 @@ class FeatureStore:
         self._folders.move_to_end(view)
         return self._folders[view]
 
-    def _complete(self, folder: ViewFolder, kept: list[Segment], position: dict[str, int], load: Load) -> bool:
-        """Bring what is missing into the view's folder, sharing the work with others; True when it wrote."""
+    def _complete(
+        self,
+        folder: ViewFolder,
+        found: dict[Path | None, Segment],
+        kept: list[Segment],
+        position: dict[str, int],
+        load: Load,
+    ) -> None:
+        """Bring what is missing into the view's folder, sharing the work with other processes.
+
+        `found` grows by all that was read or written: it stays good though another process clear the cache meanwhile.
+        """
         ignored: set[Path] = set()
         wrote = False
-        while missing := _missing(position, [*folder.segments(), *kept]):
+        while missing := _missing(position, [*found.values(), *kept]):
             with _disk():
                 write_about(folder.folder.parent, self.about)
                 claim, mine, others = folder.share(missing, self.batch_size * ROUND, ignored)
-            if claim is None:
+            if claim is not None:
+                try:
+                    kept.append(self._encode(mine, position, load))  # if writing fails, this work is not lost
+                    with _disk():
+                        written = folder.write(mine, kept[-1].rows)
+                    if written is not None:
+                        found[written.file] = written
+                        kept.pop()
+                        wrote = True
+                finally:
+                    claim.release()
+            else:
                 ignored |= {other for other in others if not folder.wait(other)}
-                continue
-            try:
-                segment = self._encode(mine, position, load)
-                kept.append(segment)  # if writing fails, this work is not lost
-                with _disk():
-                    folder.write(mine, segment.rows)
-                kept.pop()
-                wrote = True
-            finally:
-                claim.release()
+            found |= {segment.file: segment for segment in folder.segments()}
         if wrote:
             with _disk():
                 folder.merge()
-        return wrote
 
     def _encode(self, keys: Sequence[str], position: dict[str, int], load: Load) -> Segment:
         rows = encode_rows(self.backbone, load, [position[key] for key in keys], self.batch_size)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -77,18 +77,21 @@ class ViewFolder:
             with contextlib.suppress(OSError):
                 os.utime(file)
 
-    def write(self, keys: Sequence[str], rows: Tensor) -> None:
-        """Write the features `rows` (n, d) of the images `keys`, whole or not at all."""
+    def write(self, keys: Sequence[str], rows: Tensor) -> Segment | None:
+        """Write the features `rows` (n, d) of the images `keys`, whole or not at all.
+
+        Returns:
+            What can be read back: None when another process has cleared the cache in between.
+        """
         from safetensors.torch import save
 
         rows = rows.contiguous()
         metadata = {"keys": json.dumps(list(keys)), "scope": self.scope, "view": self.view}
         content = save({"features": rows}, metadata | {"sum": _sum(metadata, rows)})
-        self.folder.mkdir(parents=True, exist_ok=True)
         name = secrets.token_hex(8)
         temporary = self.folder / f"{name}.tmp"
         try:
-            with temporary.open("wb") as opened:
+            with _create(temporary, "wb") as opened:
                 opened.write(content)
                 opened.flush()
                 os.fsync(opened.fileno())
@@ -98,9 +101,9 @@ class ViewFolder:
             temporary.unlink(missing_ok=True)
         # What was written is read back: mapped from the file instead of held in memory, and checked once.
         segment = self._read(file)
-        if segment is None:
-            raise OSError(f"{file} can't be read back as it was written")
-        self._open[file] = segment
+        if segment is not None:
+            self._open[file] = segment
+        return segment
 
     def merge(self, at_least: int = 5) -> None:
         """Put many small files into one."""
@@ -109,7 +112,8 @@ class ViewFolder:
             if len(many) < at_least:
                 return
             whole = {key: segment.rows[row] for segment in many for key, row in segment.index.items()}
-            self.write(list(whole), torch.stack(list(whole.values())))
+            if self.write(list(whole), torch.stack(list(whole.values()))) is None:
+                return
             for segment in many:
                 assert segment.file is not None
                 segment.file.unlink(missing_ok=True)
@@ -118,8 +122,7 @@ class ViewFolder:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes from looking and claiming for a moment."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("a") as opened:
+        with _create(self.folder / "lock", "a") as opened:
             _flock(opened, "wait")
             yield
 
@@ -214,7 +217,7 @@ class Claim:
 
     def __init__(self, file: Path, keys: Sequence[str]) -> None:
         self.file = file
-        self._opened = file.open("x+")
+        self._opened = _create(file, "x+")
         _flock(self._opened, "try")
         self._opened.write(json.dumps(list(keys)))
         self._opened.flush()
@@ -225,6 +228,15 @@ class Claim:
             self.file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self._opened.close()
+
+
+def _create(file: Path, mode: str) -> IO[Any]:
+    """Open a file for writing in a folder that another process may be clearing away."""
+    for _ in range(3):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            return file.open(mode)
+    raise FileNotFoundError(f"the folder of {file} is being deleted again and again")
 
 
 def _names(text: str) -> frozenset[str]:

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import lamm_cl
-from lamm_cl.clip.families import require_vision_prompts
 
 F64 = torch.float64
 TEXT = {"width": 32, "heads": 2, "layers": 2, "context_length": 32}
@@ -103,21 +102,39 @@ def test_text_as_prompts_equals_text_as_words(made, kind):
         torch.testing.assert_close(features, expected, rtol=0, atol=1e-10)
 
 
+def learn(backbone, method, **options):
+    """Build a method on a backbone and take one gradient; returns the trained tensors."""
+    model = lamm_cl.build_model(method, backbone, NAMES[:2], **options)
+    images = torch.randn(2, 3, *backbone.image_size, dtype=F64, generator=torch.Generator().manual_seed(0))
+    losses = model.losses(images, torch.tensor([0, 1]))
+    losses["total"].backward()
+    assert torch.isfinite(losses["total"])
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+@pytest.mark.parametrize("method", ["coop", "lamm", "cocoop", "language_prompting+lamm"])
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_methods_that_prompt_the_text_learn_on_every_family(made, kind, method):
+    trained = learn(made(kind)[1], method)
+    assert trained
+    assert all(parameter.grad is not None and torch.isfinite(parameter.grad).all() for parameter in trained)
+    assert any(parameter.grad.abs().sum() > 0 for parameter in trained)
+
+
 @pytest.mark.parametrize("kind", BACKBONES)
 def test_vision_prompts_run_where_there_is_a_place_for_them_and_are_refused_elsewhere(made, kind):
-    model, backbone = made(kind)
-    images = torch.zeros(2, 3, *backbone.image_size, dtype=F64)
-    if kind.endswith((" ViT", "projection")) and "timm" not in kind and "Fast" not in kind:
-        require_vision_prompts(model, "maple", kind)
-        prompts = torch.zeros(2, backbone.image.width, dtype=F64, requires_grad=True)
-        backbone.image(images, prompts, [prompts]).sum().backward()
-        assert prompts.grad.abs().sum() > 0
-    else:
-        assert not backbone.image.supports_prompts
-        with pytest.raises(lamm_cl.UsageError, match="Use a method that prompts the text side only"):
-            require_vision_prompts(model, "maple", kind)
-        with pytest.raises(lamm_cl.UsageError, match="takes no prompts"):
-            backbone.image(images, torch.zeros(2, 8))
+    _, backbone = made(kind)
+    if BACKBONES[kind][1].get("patch_size"):
+        assert backbone.image.supports_prompts
+        for parameter in learn(backbone, "maple", prompt_depth=2):
+            assert parameter.grad.abs().sum() > 0
+        return
+    assert not backbone.image.supports_prompts
+    for method in ("maple", "vpt", "ivlp", "align"):
+        with pytest.raises(lamm_cl.UsageError, match=r"image tower.*text-side method such as coop or lamm"):
+            lamm_cl.build_model(method, backbone, NAMES[:2])
+    with pytest.raises(lamm_cl.UsageError, match="takes no prompts"):
+        backbone.image(torch.zeros(2, 3, *backbone.image_size, dtype=F64), torch.zeros(2, 8))
 
 
 @pytest.mark.parametrize("kind", BACKBONES)

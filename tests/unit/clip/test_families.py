@@ -14,7 +14,7 @@ from torch import nn
 
 from lamm_cl.clip import families, families_table
 from lamm_cl.clip.blocks import FrozenBlock
-from lamm_cl.clip.families import FAMILIES, family_of, native_vision, require_text, require_vision_prompts, table
+from lamm_cl.clip.families import FAMILIES, family_of, native_vision, require_text, table
 from lamm_cl.errors import UsageError
 
 MODELS = {
@@ -55,17 +55,6 @@ def test_coca_and_hugging_face_are_known_and_refused(small):
 def test_a_text_tower_of_no_family_is_refused(small):
     with pytest.raises(UsageError, match="a causal mask that is read at 'first'"):
         family_of(small(custom=True, text={"pool_type": "first"}))
-
-
-def test_vision_prompts_are_refused_where_there_is_no_place_for_them(small):
-    require_vision_prompts(small(), "maple", "mine")
-    timm = {"timm_model_name": "convnext_atto", "timm_pool": "", "timm_proj": "linear", "image_size": 32}
-    for vision, name in (
-        ({"layers": [1, 1, 1, 1], "width": 16, "image_size": 64, "head_width": 16}, "ModifiedResNet"),
-        (timm, "ConvNeXt"),
-    ):
-        with pytest.raises(UsageError, match=f"'maple' .*'mine' is a {name}.*lamm.*'tiny'"):
-            require_vision_prompts(small(vision=vision), "maple", "mine")
 
 
 def test_the_table_is_up_to_date():

@@ -390,6 +390,28 @@ def test_status_and_clear(store):
     assert store.encoded == 13
 
 
+def test_clearing_while_another_process_works_does_no_harm(tiny, tmp_path):
+    store = FeatureStore(tiny, tmp_path / "cache", batch_size=2)
+    pictures = Pictures(range(60))
+
+    def load(i):
+        if i % 10 == 5:
+            cache_folder.clear(store.directory)
+        return pictures(i)
+
+    rows = store.features(pictures.keys, load, "eval")
+    assert torch.equal(rows, get(FeatureStore(tiny, None, batch_size=2), range(60)))
+    assert store.writable
+
+
+def test_nothing_is_left_of_a_cleared_cache(store):
+    get(store, range(5))
+    scope = files(store)[0].parent.parent
+    (scope / "0123456789abcdef.tmp").write_text("half")
+    cache_folder.clear(store.directory)
+    assert list(store.directory.iterdir()) == []
+
+
 def test_the_folder_is_chosen_by_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("LAMM_CL_CACHE", str(tmp_path))
     assert cache_folder.default_folder() == tmp_path
