@@ -28,15 +28,20 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.speed
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "$(PYTHON) is older than 3.11: give another one, as in make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	    echo "$(PYTHON) has no working venv module (Debian: apt-get install python3-venv)"; exit 1; }
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable .
-	touch $@
+	@echo "Installing lamm_cl and what it needs into $(VENV): about 6 GB, some minutes"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --editable ".[test]"
-	touch $@
+	@echo "Installing what the tests need"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
+	@touch $@
 
 clean:
 	rm -rf $(VENV) quickstart_results
