@@ -3,7 +3,7 @@
 Nothing here imports torch: `lamm-cl validate` and wrong use answer at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,7 +27,7 @@ class Part(BaseModel):
 class Backbone(Part):
     """Which CLIP: its name, the tag or file of its weights, and the precision it computes in."""
 
-    name: str
+    name: str = "tiny"
     pretrained: str | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
 
@@ -136,7 +136,7 @@ class ExperimentConfig(Part):
         evaluation: What is measured.
         overrides: Options for some runs only, the last one that matches wins.
         checkpoint_minutes: A run saves its state at the first epoch end after so many minutes.
-        max_runs: A larger grid asks for `--yes`.
+        max_runs: A larger grid asks for `--yes`; the papers' largest table has 1485 runs.
         slurm: For `--executor slurm`.
     """
 
@@ -156,7 +156,7 @@ class ExperimentConfig(Part):
     evaluation: Evaluation = Evaluation()
     overrides: list[Override] = []
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
-    max_runs: Positive = 500
+    max_runs: Positive = 1500
     slurm: Slurm = Slurm()
 
 
@@ -195,19 +195,24 @@ def check(document: Document, default_name: str) -> ExperimentConfig:
     try:
         config = ExperimentConfig.model_validate(plain)
     except ValidationError as error:
-        problems += [_as_in_file(problem) for problem in from_pydantic(error, (), _keys())]
+        problems += _as_in_file(from_pydantic(error, (), _keys()), plain)
     problems += meaning_problems(data, plain)
     raise_all(document.name, problems, document.place)
     assert config is not None
     return config
 
 
-def _as_in_file(problem: Problem) -> Problem:
-    """Call a key what the file calls it: `backbones` -> `backbone`, and options directly below their owner."""
-    key = tuple("backbone" if part == "backbones" else part for part in problem.key)
-    if key[:1] == ("protocol",):
-        key = tuple(part for part in key if part != "options")
-    return Problem(key, problem.text)
+def _as_in_file(problems: Sequence[Problem], plain: Mapping[str, Any]) -> Iterator[Problem]:
+    """Call keys what the file calls them: options stand directly below their owner, methods below their label."""
+    for problem in problems:
+        key = tuple("backbone" if part == "backbones" else part for part in problem.key)
+        if key[:1] == ("protocol",):
+            key = tuple(part for part in key if part != "options")
+        if key[:1] == ("methods",) and len(key) > 2:
+            if key[2] == "options":
+                continue  # said where the options' meaning is checked
+            key = ("methods", plain["methods"][key[1]]["label"])
+        yield Problem(key, problem.text)
 
 
 def _keys() -> dict[Key, Sequence[str]]:

@@ -18,17 +18,16 @@ def grid(config: ExperimentConfig, device: str | None = None) -> list[RunSpec]:
         device: "cpu" or "cuda", in place of the config's.
 
     Raises:
-        UsageError: Two entries of the config are the same run, or an override never applies.
+        UsageError: Two entries of the config are the same run.
     """
     kind = (device or config.device).partition(":")[0]
     runs: list[RunSpec] = []
-    used: set[int] = set()
     for backbone in config.backbones:
         for datasets in _streams(config):
             for method in config.methods:
                 for shots in config.shots:
-                    runs += [_run(config, datasets, backbone, method, shots, seed, kind, used) for seed in config.seeds]
-    _check(config, runs, used)
+                    runs += [_run(config, datasets, backbone, method, shots, seed, kind) for seed in config.seeds]
+    _check(config, runs)
     return runs
 
 
@@ -47,14 +46,12 @@ def _run(
     shots: int | str,
     seed: int,
     device: str,
-    used: set[int],
 ) -> RunSpec:
     title = "+".join(dataset_name(dataset) for dataset in datasets)
     given = dict(method.options)
-    for index, override in enumerate(config.overrides):
+    for override in config.overrides:
         if override.when.matches(dataset=title, method=method.label, backbone=backbone.name, shots=shots):
             given.update(override.options)
-            used.add(index)
     return RunSpec(
         experiment=config.experiment,
         protocol=config.protocol.name,
@@ -86,7 +83,7 @@ def dataset_name(dataset: str | Mapping[str, Any]) -> str:
     return Path(place).stem or "own"
 
 
-def _check(config: ExperimentConfig, runs: Sequence[RunSpec], used: set[int]) -> None:
+def _check(config: ExperimentConfig, runs: Sequence[RunSpec]) -> None:
     if not runs:
         raise UsageError(f"experiment {config.experiment!r} expands to no run: a list in it is empty.")
     seen: dict[str, RunSpec] = {}
@@ -96,11 +93,6 @@ def _check(config: ExperimentConfig, runs: Sequence[RunSpec], used: set[int]) ->
             raise UsageError(
                 f"experiment {config.experiment!r} asks for one run twice: {other} and {run} are the same, option by "
                 "option. Remove one of the entries."
-            )
-    for index in range(len(config.overrides)):
-        if index not in used:
-            raise UsageError(
-                f"experiment {config.experiment!r}: overrides.{index} matches no run of it; check its `when`."
             )
 
 

@@ -22,7 +22,7 @@ def meaning_problems(data: Mapping[str, Any], plain: Mapping[str, Any]) -> list[
         *_dataset_problems(plain.get("datasets")),
         *_backbone_problems(plain.get("backbones")),
         *_method_problems(plain.get("methods")),
-        *_override_problems(plain.get("overrides"), plain.get("methods")),
+        *_override_problems(plain.get("overrides"), plain),
     ]
 
 
@@ -81,22 +81,45 @@ def _method_problems(methods: Any) -> list[Problem]:
     return problems
 
 
-def _override_problems(overrides: Any, methods: Any) -> list[Problem]:
-    """Check an override's options against every method that it can meet."""
+def _override_problems(overrides: Any, plain: Mapping[str, Any]) -> list[Problem]:
+    """Check the names in `when`, and the options against every method that they can meet.
+
+    An override may concern a data set, method or backbone that is not in the config: `--set` may have taken it out.
+    """
     problems = []
-    entries = [
-        entry for entry in (methods if isinstance(methods, list) else ()) if not known.method_problem(entry["name"])
-    ]
+    methods = plain.get("methods")
+    entries = [one for one in methods if not known.method_problem(one["name"])] if isinstance(methods, list) else []
     for index, override in enumerate(overrides if isinstance(overrides, list) else ()):
         options = override.get("options") if isinstance(override, dict) else None
-        if not isinstance(options, dict):
+        when = (override.get("when") or {}) if isinstance(override, dict) else {}
+        if not isinstance(options, dict) or not isinstance(when, dict):
             continue
-        when = override.get("when") or {}
-        wanted = when.get("method") if isinstance(when, dict) else None
-        wanted = [wanted] if isinstance(wanted, str) else wanted
-        met = [entry for entry in entries if wanted is None or entry["label"] in wanted]
-        for entry in met[:1] if wanted is None else met:
-            problems += _options_problems(known.method_options(entry["name"]), options, ("overrides", index, "options"))
+        problems += _when_problems(when, plain, ("overrides", index, "when"))
+        wanted = _listed(when.get("method"))
+        met = [one for one in entries if one["label"] in wanted]
+        for one in entries[:1] if "method" not in when else met:
+            problems += _options_problems(known.method_options(one["name"]), options, ("overrides", index, "options"))
+    return problems
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _when_problems(when: Mapping[str, Any], plain: Mapping[str, Any], key: Key) -> list[Problem]:
+    problems = []
+    own = [one.get("name") for one in _listed(plain.get("datasets")) if isinstance(one, dict)]
+    for name in _listed(when.get("dataset")):
+        if name not in known.dataset_names() and name not in own and "+" not in str(name):
+            problems.append(Problem((*key, "dataset"), unknown_name("data set", name, known.dataset_names())))
+    labels = [one["label"] for one in _listed(plain.get("methods"))]
+    for name in _listed(when.get("method")):
+        if name not in labels and known.method_problem(name):
+            problems.append(Problem((*key, "method"), unknown_name("method", name, labels)))
+    for name in _listed(when.get("backbone")):
+        text = known.backbone_problem(str(name))
+        if text:
+            problems.append(Problem((*key, "backbone"), text))
     return problems
 
 

@@ -1,5 +1,6 @@
 """What is wrong with a config: all of it at once, each with its place and the nearest right word."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 from lamm_cl.errors import UsageError, nearest
 
 Key = tuple[str | int, ...]
+_KIND = re.compile(r"(constrained-\w+|(literal|list|dict)\[.*\]|str|int|float|bool|none)")
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,11 @@ def from_pydantic(error: ValidationError, prefix: Key, keys: Mapping[Key, Sequen
         prefix: Key path of what was validated.
         keys: For each place that takes named keys (relative to `prefix`), their names.
     """
-    problems = []
+    texts: dict[Key, list[str]] = {}
+    said: dict[Key, Any] = {}
     for found in error.errors(include_url=False):
-        key: Key = tuple(found["loc"])
+        # Where several kinds of value are right, pydantic adds the kind that it tried last to the path.
+        key: Key = tuple(part for part in found["loc"] if not (isinstance(part, str) and _KIND.fullmatch(part)))
         if found["type"] == "extra_forbidden":
             text = unknown_name("key", key[-1], keys.get(key[:-1], ()))
         elif found["type"] == "missing":
@@ -55,16 +59,27 @@ def from_pydantic(error: ValidationError, prefix: Key, keys: Mapping[Key, Sequen
         elif found["type"] == "too_short":
             text = "is empty: the experiment would expand to no run."
         else:
-            text = f"{_plain(found)} (it says {_short(found.get('input'))})."
-        problems.append(Problem((*prefix, *key), text))
-    return problems
+            text = _plain(found)
+            said[key] = found.get("input")
+        texts.setdefault(key, []).append(text)
+    return [
+        Problem(
+            (*prefix, *key),
+            " or ".join(dict.fromkeys(wrong)) + (f" (it says {_short(said[key])})." if key in said else ""),
+        )
+        for key, wrong in texts.items()
+    ]
 
 
 def _plain(found: Mapping[str, Any]) -> str:
     if found["type"] == "string_pattern_mismatch":
         return f"does not look like one (it must match {found['ctx']['pattern']})"
     message = str(found["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ").rstrip(".")
-    return message.replace("Input should be", "should be").replace("a valid ", "a ")
+    return (
+        message.replace("Input should be", "should be")
+        .replace("a valid integer", "a whole number")
+        .replace("a valid ", "a ")
+    )
 
 
 def _short(value: Any) -> str:
