@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lamm_cl.clip.cache_folder import MAX_BYTES, Scope, clear, default_folder, status
+from lamm_cl.clip.cache_folder import Scope, clear, default_folder, limit, status
 from lamm_cl.errors import UsageError
 
 app = typer.Typer(help="Cached image features: what is there, and clear it.", no_args_is_help=True)
@@ -29,7 +29,7 @@ def show(
     total = sum(scope.bytes for scope in scopes)
     if as_json:
         entries = [_entry(scope) for scope in scopes]
-        typer.echo(json.dumps({"folder": str(where), "bytes": total, "limit": MAX_BYTES, "scopes": entries}, indent=1))
+        typer.echo(json.dumps({"folder": str(where), "bytes": total, "limit": limit(), "scopes": entries}, indent=1))
         return
     if not scopes:
         typer.echo(f"{where}: nothing is cached.")
@@ -46,7 +46,7 @@ def show(
         shown = [entry["backbone"], entry["pretrained"], entry["device"], scope.images, scope.views]
         table.add_row(*(str(value) for value in shown), _size(scope.bytes), used)
     Console().print(table)
-    typer.echo(f"{where}: {_size(total)} of at most {_size(MAX_BYTES)}; what was used longest ago goes first.")
+    typer.echo(f"{where}: {_size(total)} of at most {_size(limit())}; what was used longest ago goes first.")
 
 
 @app.command("clear")

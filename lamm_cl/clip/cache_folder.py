@@ -10,6 +10,7 @@ A file's time of change is when it was last used. Only files of this form are ev
 
 import contextlib
 import json
+import math
 import os
 import re
 import secrets
@@ -19,7 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-MAX_BYTES = 10 * 1024**3
+from lamm_cl.errors import UsageError
+
+GIB = 1024**3
+DEFAULT_GIB = 10.0
 SEGMENT = ".safetensors"
 _NAME = re.compile(r"[0-9a-f]{16}")
 _SEGMENT_NAME = re.compile(r"(\d+)-[0-9a-f]{16}\.safetensors")
@@ -54,6 +58,22 @@ def default_folder() -> Path:
         return Path(chosen).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "lamm_cl" / "features"
+
+
+def limit() -> int:
+    """Return how many bytes a cache folder may hold: $LAMM_CL_CACHE_GIB, or 10 GiB.
+
+    Raises:
+        UsageError: the variable is no number, or negative.
+    """
+    said = os.environ.get("LAMM_CL_CACHE_GIB", "").strip()
+    try:
+        gib = float(said) if said else DEFAULT_GIB
+    except ValueError:
+        gib = math.nan
+    if not 0 <= gib < math.inf:
+        raise UsageError(f"LAMM_CL_CACHE_GIB={said!r} must be a number of GiB, such as 2.5.")
+    return int(gib * GIB)
 
 
 def segments(folder: Path) -> Iterator[Path]:

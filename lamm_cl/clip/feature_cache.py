@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor
 
-from lamm_cl.clip.cache_folder import MAX_BYTES, evict, write_about
+from lamm_cl.clip.cache_folder import evict, limit, write_about
 from lamm_cl.clip.feature_encode import encode_rows
 from lamm_cl.clip.feature_files import Segment, ViewFolder
 from lamm_cl.clip.feature_key import describe, digest, scope_of
@@ -40,6 +40,7 @@ class FeatureStore:
         directory: folder of the cache; None keeps features in memory only. Where it can't be written (read-only,
             disk full), the store says so once, reads what is there and keeps the rest in memory.
         max_bytes: what the folder may hold; beyond it, what was used longest ago is deleted. In memory the same.
+            None: $LAMM_CL_CACHE_GIB, or 10 GiB.
         batch_size: images encoded at once (features for other sizes differ in the last bits, so it is in the key).
 
     Attributes:
@@ -51,9 +52,10 @@ class FeatureStore:
         self,
         backbone: "ClipBackbone",
         directory: str | Path | None,
-        max_bytes: int = MAX_BYTES,
+        max_bytes: int | None = None,
         batch_size: int = BATCH_SIZE,
     ) -> None:
+        max_bytes = limit() if max_bytes is None else max_bytes
         if batch_size < 1 or max_bytes < 0:
             raise UsageError(
                 f"a feature store needs batch_size >= 1 and max_bytes >= 0, got {batch_size} and {max_bytes}."

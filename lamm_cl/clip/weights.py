@@ -72,13 +72,13 @@ def read_weights(path: str | Path) -> Weights:
     return Weights(file, state, quick_gelu, told_by, dict(beside.get("preprocess_cfg", {})))
 
 
-def fit(model: nn.Module, weights: Weights, name: str, resize: bool = False) -> None:
+def fit(model: nn.Module, weights: Weights, architecture: str, resize: bool = False) -> None:
     """Put `weights` into `model`, all of them.
 
     Args:
         model: the architecture, any weights.
         weights: what `read_weights` gave.
-        name: the architecture's name, for messages.
+        architecture: its name, for messages.
         resize: let open_clip resize positional embeddings (only weights that open_clip lists need that).
 
     Raises:
@@ -90,6 +90,8 @@ def fit(model: nn.Module, weights: Weights, name: str, resize: bool = False) -> 
     state = convert_state_dict(model, dict(weights.state))
     if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
         state = convert_to_custom_text_state_dict(state)
+    for name in {name for name, _ in model.named_buffers()} - model.state_dict().keys():
+        state.pop(name, None)  # TorchScript keeps what a module makes itself, such as the causal mask
     for scalar in ("logit_scale", "logit_bias"):
         own = getattr(model, scalar, None)
         if own is not None and scalar in state and state[scalar].numel() == own.numel():
@@ -101,7 +103,7 @@ def fit(model: nn.Module, weights: Weights, name: str, resize: bool = False) -> 
     if problems:
         more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise UsageError(
-            f"weights file {weights.file} does not fit {name}: {'; '.join(problems[:SHOWN])}{more}. Name the "
+            f"weights file {weights.file} does not fit {architecture}: {'; '.join(problems[:SHOWN])}{more}. Name the "
             "architecture that the weights were trained as."
         )
     model.load_state_dict(state)

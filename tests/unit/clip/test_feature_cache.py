@@ -420,3 +420,14 @@ def test_the_folder_is_chosen_by_the_environment(monkeypatch, tmp_path):
     assert cache_folder.default_folder() == tmp_path / "lamm_cl" / "features"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder.default_folder() == Path.home() / ".cache" / "lamm_cl" / "features"
+
+
+def test_the_bound_is_chosen_by_the_environment(monkeypatch, tiny):
+    monkeypatch.delenv("LAMM_CL_CACHE_GIB", raising=False)
+    assert FeatureStore(tiny, None).max_bytes == 10 * 1024**3
+    monkeypatch.setenv("LAMM_CL_CACHE_GIB", "0.5")
+    assert FeatureStore(tiny, None).max_bytes == 512 * 1024**2
+    for nonsense in ("much", "-1", "nan", "inf"):
+        monkeypatch.setenv("LAMM_CL_CACHE_GIB", nonsense)
+        with pytest.raises(UsageError, match="must be a number of GiB"):
+            FeatureStore(tiny, None)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import warnings
 
 import open_clip
 import pytest
@@ -165,8 +166,6 @@ def test_local_files_load_without_network(listed, small, tmp_path, form, custom,
 
 def torchscript(model, file):
     """Write what OpenAI published: a TorchScript archive in half precision with three scalars beside the weights."""
-    import warnings
-
     model = model.eval()
     for name, value in {"input_resolution": 32, "context_length": 32, "vocab_size": 49408}.items():
         if hasattr(model, name):
@@ -204,6 +203,19 @@ def test_openais_archives_load_and_need_quick_gelu(listed, small, tmp_path):
     torch.testing.assert_close(backbone.encode_images(images), expected)
     with pytest.raises(UsageError, match=r"QuickGELU mismatch.*OpenAI.*'small-ViT-quickgelu'"):
         load_clip(listed, file, reach=never)
+
+
+@pytest.mark.parametrize("quick_gelu", [True, False])
+def test_other_torchscript_archives_tell_their_activation_by_their_code(listed, small, tmp_path, quick_gelu):
+    model = small(quick_gelu=quick_gelu, seed=4)
+    names = {True: "small-ViT-quickgelu", False: listed}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(model.eval()), tmp_path / "archive.pt")
+    backbone = load_clip(names[quick_gelu], tmp_path / "archive.pt")
+    torch.testing.assert_close(backbone.model.visual.proj, model.visual.proj.detach())
+    with pytest.raises(UsageError, match=r"QuickGELU mismatch.*its code uses"):
+        load_clip(names[not quick_gelu], tmp_path / "archive.pt")
 
 
 def test_the_activation_of_other_files_is_told_by_what_is_there(listed, small, tmp_path, caplog):
