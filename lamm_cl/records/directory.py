@@ -1,6 +1,8 @@
 """An experiment's directory: whose it is, where each run's things lie, who works on what."""
 
 import contextlib
+import errno
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,7 @@ class ExperimentDirectory:
             if self.path.exists() and not self.path.is_dir():
                 raise UsageError(f"--out {self.path} is a file, not a directory.")
             found = self.identity()
+            _check_writable(self.path)
         except OSError as error:
             raise self._unusable(error) from error
         if found is None:
@@ -137,6 +140,21 @@ class ExperimentDirectory:
         return UsageError(
             f"cannot write in {self.path}: {error.strerror or error}. Choose another directory with --out."
         )
+
+
+def _check_writable(path: Path) -> None:
+    """Find out without writing whether `path` can be made or written.
+
+    Raises:
+        OSError: It cannot.
+    """
+    place = path.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{place} is not a directory")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, f"no permission to write in {place}")
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
