@@ -165,3 +165,30 @@ def test_leftovers_of_killed_processes_do_not_matter(run: Callable[..., Any]) ->
     assert values(first.out) == before
     assert sorted(path.name for path in one.iterdir()) == ["record.json"]
     assert sorted(path.name for path in first.out.iterdir()) == ["experiment.json", "runs", "runs.csv"]
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(run: Callable[..., Any]) -> None:
+    dry = run(jobs=2, request={"dry_run": True})
+    assert dry.code == 0
+    assert not dry.out.exists()
+    assert dry.text.count("to do\n") == 4
+    assert f"4 runs in {dry.out}: 4 to do." in dry.text
+    assert "Estimate with 2 workers on cpu, from a few timed steps: time 2 min 4 s, memory 1.0 GB, disk" in dry.text
+    run(jobs=2, work={"tricks": {"lamm": "fail"}})
+    dry = run(jobs=2, seeds=[1, 2, 3], request={"dry_run": True}, max_runs=5)
+    assert "6 runs" in dry.text
+    assert "2 done, 2 to do, 2 failed, to do again." in dry.text
+    assert "More than 5 runs: doing them takes --yes." in dry.text
+
+
+def test_a_dry_run_where_data_is_missing_still_shows_the_grid(run: Callable[..., Any]) -> None:
+    dry = run(work={"refuse": "dtd is not under ./data"}, request={"dry_run": True})
+    assert dry.code == 0
+    assert "No estimate of time, memory and disk: dtd is not under ./data" in dry.text
+
+
+def test_every_run_done_needs_no_worker(run: Callable[..., Any]) -> None:
+    first = run()
+    (first.out / "runs.csv").unlink()
+    assert run(work={"refuse": "nothing should ask"}).code == 0
+    assert len(values(first.out)) == 1 + 4 * 3
