@@ -144,5 +144,7 @@ def _all_domains(order: str) -> list[DataSpec]:
 def _check_number(protocol: Protocol, n: int) -> None:
     if protocol.at_least == 1 and n != 1:
         raise UsageError(f"{protocol.name} takes exactly one data set, not {n}.")
+    if n == 1 and protocol.alone:
+        return
     if n < protocol.at_least:
         raise UsageError(f"{protocol.name} takes at least {protocol.at_least} data sets, not {n}.")

@@ -27,6 +27,7 @@ class Protocol(NamedTuple):
         source: where it is from.
         build: (data sets, drawing, *, options) -> layout.
         at_least: how many data sets it takes at least; 1 means exactly one.
+        alone: whether the source without any variant will do, so that a config can be tried on one small data set.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Protocol(NamedTuple):
     source: str
     build: Callable[..., Layout]
     at_least: int = 1
+    alone: bool = False
 
 
 def few_shot(datasets: Sequence[Dataset], drawing: Drawing) -> Layout:
@@ -151,6 +153,7 @@ PROTOCOLS: dict[str, Protocol] = {
             "CoOp, IJCV 2022, Table 1",
             domain_generalization,
             2,
+            alone=True,
         ),
         Protocol(
             "multi_domain",
