@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+_CHECKED_ONE_BY_ONE = 20_000
+
 
 def validate(
     configs: Annotated[list[Path] | None, typer.Argument(help="Config files.", metavar="CONFIG.yaml ...")] = None,
@@ -26,16 +28,22 @@ def validate(
     if not configs:
         raise UsageError("name at least one config file, e.g. lamm-cl validate configs/quickstart.yaml.")
     from lamm_cl.experiments.config import read_config
-    from lamm_cl.experiments.grid import grid
+    from lamm_cl.experiments.grid import grid, grid_size
 
     wrong = 0
     for path in configs:
         try:
             config = read_config(path, assignments or ())
-            runs = grid(config)
+            runs = grid_size(config)
+            if runs <= _CHECKED_ONE_BY_ONE:
+                grid(config)
         except UsageError as error:
             wrong += 1
             typer.echo(f"error: {error}", err=True)
         else:
-            typer.echo(f"{path}: {config.experiment}, {len(runs)} run{'s' * (len(runs) != 1)}")
+            typer.echo(f"{path}: {config.experiment}, {runs} run{'s' * (runs != 1)}{_large(runs, config.max_runs)}")
     return 2 if wrong else 0
+
+
+def _large(runs: int, most: int) -> str:
+    return f" (more than {most}: doing them takes --yes)" if runs > most else ""

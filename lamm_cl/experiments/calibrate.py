@@ -1,5 +1,7 @@
 """What runs will cost, from a few timed steps of each kind. Imported by workers only."""
 
+import resource
+import sys
 import time
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamm_cl.evaluation.cost import _peak
 from lamm_cl.experiments.costs import Cost
 from lamm_cl.experiments.run_one import backbone_of
 from lamm_cl.experiments.spec import Environment, RunSpec
@@ -72,7 +73,7 @@ class Calibration:
         views = {} if speed.pictures else {f"{spec.datasets} test": tests, f"{spec.datasets} {spec.seed}": shown}
         return Cost(
             seconds=seconds,
-            memory_mb=_peak(torch.device(self._device)),
+            memory_mb=_memory_mb(torch.device(self._device)),
             views={f"{backbone.name} {name}": count for name, count in views.items()},
             seconds_a_view=load + encode,
             bytes_a_view=4 * backbone.embed_dim,
@@ -142,6 +143,13 @@ class Calibration:
         if not parameters:
             return _Speed(0.0, _time(evaluate, 2) / batch, model.needs_images, len(names))
         return _Speed(_time(step, 2), _time(evaluate, 2) / batch, model.needs_images, len(names))
+
+
+def _memory_mb(device: torch.device) -> float:
+    """Return the most memory that was needed so far: of the GPU, or of this process (Linux counts in kB)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def _like_input(backbone: Any, pictures: bool, batch: int) -> Tensor:

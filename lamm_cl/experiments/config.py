@@ -3,6 +3,7 @@
 Nothing here imports torch: `lamm-cl validate` and wrong use answer at once.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -176,7 +177,8 @@ def read_config(path: Path | str, assignments: Sequence[str] = ()) -> Experiment
     document = Document.read(Path(path))
     for assignment in assignments:
         document.set(assignment)
-    return check(document, default_name=Path(path).stem)
+    plain = re.sub(r"[^A-Za-z0-9_.+-]+", "-", Path(path).stem).strip("-._+")
+    return check(document, default_name=plain or "experiment")
 
 
 def check(document: Document, default_name: str) -> ExperimentConfig:

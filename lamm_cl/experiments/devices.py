@@ -1,13 +1,17 @@
 """Which devices this machine has, without importing torch into the main process."""
 
+import functools
 import subprocess
 import sys
 
 from lamm_cl.errors import UsageError
 
+# Runs that share a GPU at first; fewer do when its memory turns out to be too small for so many.
+_RUNS_A_GPU = 4
 _COUNT = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
 
 
+@functools.cache
 def count_gpus() -> int:
     """Return how many GPUs torch can use; asked in a process of its own, which takes a second."""
     asked = subprocess.run([sys.executable, "-c", _COUNT], capture_output=True, text=True, check=False)
@@ -39,6 +43,13 @@ def resolve(device: str, remote: bool = False) -> str:
         there = f"it has {count}" if count else "it has none that torch can use"
         raise UsageError(f"device {device!r} is not on this machine: {there}. Use --device cpu, or auto.")
     return device
+
+
+def most_jobs(device: str, jobs: int) -> int:
+    """Return how many workers to start by default on a device, given what cores and memory allow."""
+    if not device.startswith("cuda"):
+        return jobs
+    return min(jobs, _RUNS_A_GPU * (1 if ":" in device else max(1, count_gpus())))
 
 
 def one_per_worker(device: str, jobs: int) -> list[str]:

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from rich.console import Console
 
 from lamm_cl.experiments.costs import Cost, total
-from lamm_cl.experiments.pool import default_jobs
 from lamm_cl.experiments.progress import duration
-from lamm_cl.experiments.run import Plan, make_pool
+from lamm_cl.experiments.run import Plan, make_pool, wanted_jobs
 from lamm_cl.experiments.spec import RunSpec
 from lamm_cl.experiments.work import Work
 
@@ -35,8 +34,8 @@ def _state(plan: Plan, spec: RunSpec) -> str:
 
 
 def _estimate(plan: Plan, pending: list[RunSpec], console: Console, make_work: Callable[[], Work]) -> None:
-    wanted = plan.request.jobs or (plan.config.slurm.jobs if plan.request.executor == "slurm" else plan.config.jobs)
-    jobs = min(wanted or default_jobs(), len(pending))
+    queued = plan.request.executor == "slurm"
+    jobs = min((plan.request.jobs or plan.config.slurm.jobs) if queued else wanted_jobs(plan), len(pending))
     costs, trouble = _measured(plan, pending, make_work)
     if costs is None:
         _say(console, f"No estimate of time, memory and disk: {trouble}")

@@ -1,5 +1,6 @@
 """From a config to its runs."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,12 @@ def grid(config: ExperimentConfig, device: str | None = None) -> list[RunSpec]:
                     runs += [_run(config, datasets, backbone, method, shots, seed, kind) for seed in config.seeds]
     _check(config, runs)
     return runs
+
+
+def grid_size(config: ExperimentConfig) -> int:
+    """Return how many runs a config expands to, without making them."""
+    lists = (config.backbones, _streams(config), config.methods, config.shots, config.seeds)
+    return math.prod(len(entries) for entries in lists)
 
 
 def _streams(config: ExperimentConfig) -> list[tuple[Any, ...]]:
@@ -87,12 +94,19 @@ def _check(config: ExperimentConfig, runs: Sequence[RunSpec]) -> None:
     if not runs:
         raise UsageError(f"experiment {config.experiment!r} expands to no run: a list in it is empty.")
     seen: dict[str, RunSpec] = {}
+    shown: dict[tuple[Any, ...], RunSpec] = {}
     for run in runs:
         other = seen.setdefault(run.run_id, run)
         if other is not run:
             raise UsageError(
                 f"experiment {config.experiment!r} asks for one run twice: {other} and {run} are the same, option by "
                 "option. Remove one of the entries."
+            )
+        other = shown.setdefault(tuple(run.columns().values()), run)
+        if other is not run:
+            raise UsageError(
+                f"experiment {config.experiment!r} has two different runs that tables could not tell apart: {run}. "
+                "Give its data sets or methods names of their own, or make two experiments of it."
             )
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import importlib.util
 import inspect
+import json
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,8 +77,14 @@ def method_options(name: str) -> type[BaseModel]:
 
 def resolved_method(name: str, options: Mapping[str, Any], backbone: str) -> dict[str, Any]:
     """Return every option of a method with its value: those given, else the recipe's for this backbone."""
+    return dict(_resolved_method(name, json.dumps(options, sort_keys=True), backbone))
+
+
+@functools.cache
+def _resolved_method(name: str, given: str, backbone: str) -> dict[str, Any]:
     from lamm_cl.methods.registry import recipe_for
 
+    options = json.loads(given)
     values = method_options(name).model_validate(options).model_dump(mode="json")
     recipe = dataclasses.asdict(recipe_for(name, backbone))
     return {key: recipe[key] if value is None and key in recipe else value for key, value in values.items()}
@@ -158,6 +165,17 @@ def architectures() -> tuple[str, ...]:
     folders = found.submodule_search_locations if found else None
     names = {path.stem for folder in folders or () for path in (Path(folder) / "model_configs").glob("*.json")}
     return tuple(sorted(names))
+
+
+def backbone_and_weights(name: str, pretrained: str | None) -> tuple[str, str | None]:
+    """Return a backbone's own name and its weights for what a user may write: `ViT-B/16`, `ViT-B-16/openai`."""
+    known = architectures()
+    head, _, tag = name.rpartition("/")
+    if name.replace("/", "-") in known:
+        return name.replace("/", "-"), pretrained
+    if head.replace("/", "-") in known and pretrained in (None, tag):
+        return head.replace("/", "-"), tag
+    return name, pretrained
 
 
 def backbone_problem(name: str) -> str | None:

@@ -55,7 +55,9 @@ class LocalRun:
         self._stamps = {spec.run_id: record_stamp(home, spec.run_id) for spec in pending}
         self._waiting: dict[str, tuple[RunSpec, float]] = {}
         self._deaths: dict[str, int] = {}
+        self._alone: set[str] = set()
         self._table_due: float | None = None
+        self._table_takes = 0.0
 
     def run(self) -> Summary:
         """Do everything; returns also after Ctrl-C, a full disk or workers that cannot start."""
@@ -89,8 +91,9 @@ class LocalRun:
                 self._hear(worker)
             self._display.tick()
             if self._table_due is not None and time.monotonic() >= self._table_due:
+                begin = time.monotonic()
                 self._home.rebuild_table()
-                self._table_due = None
+                self._table_due, self._table_takes = None, time.monotonic() - begin
 
     def _busy(self) -> list[Worker]:
         return [worker for worker in self._pool.workers if worker.spec is not None]
@@ -98,6 +101,8 @@ class LocalRun:
     def _hand_out(self, worker: Worker) -> None:
         spec = self._pending.popleft()
         worker.spec = spec
+        if not self._pool.sharing(worker):
+            self._alone.add(spec.run_id)
         self._display.started(worker.number, spec)
         if not worker.send("run", spec, self._stamps[spec.run_id]):
             self._bury(worker)
@@ -135,7 +140,8 @@ class LocalRun:
             self._summary.done += 1
         self._display.finished(spec, outcome)
         if self._table_due is None:
-            self._table_due = time.monotonic() + _TABLE_EVERY
+            # A table of many thousand runs takes seconds to write: not more than a twentieth of the time goes there.
+            self._table_due = time.monotonic() + max(_TABLE_EVERY, 20 * self._table_takes)
 
     def _found(self, spec: RunSpec) -> None:
         """Count a run that another command recorded."""
@@ -193,12 +199,13 @@ class LocalRun:
 
     def _no_memory(self, worker: Worker, spec: RunSpec, message: str) -> None:
         """Let fewer runs share a GPU; one that does not fit alone has failed."""
+        if spec.run_id in self._alone:
+            self._record_failure(spec, message)
+            return
+        self._pending.appendleft(spec)
         if self._pool.sharing(worker):
             self._display.note(f"{worker.settings.device} is too small for one more run at a time: one worker less")
             self._pool.retire(worker)
-            self._pending.appendleft(spec)
-        else:
-            self._record_failure(spec, message)
 
     def _no_room(self, trouble: str) -> None:
         self._summary.stopped = (

@@ -27,7 +27,7 @@ def normal_form(data: Mapping[str, Any], keys: Collection[str], default_name: st
         plain["datasets"] = [name or entry for name, entry in zip(named, plain["datasets"], strict=True)]
     if "backbone" in plain:
         given = plain.pop("backbone")
-        plain["backbones"] = [_as_mapping(entry) for entry in (given if isinstance(given, list) else [given])]
+        plain["backbones"] = [_as_backbone(entry) for entry in (given if isinstance(given, list) else [given])]
     if "protocol" in plain:
         plain["protocol"] = _split_protocol(plain["protocol"])
     if "methods" in plain:
@@ -39,6 +39,14 @@ def normal_form(data: Mapping[str, Any], keys: Collection[str], default_name: st
             if options is not False
         }
     return plain
+
+
+def _as_backbone(value: Any) -> Any:
+    value = _as_mapping(value)
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        return value
+    name, weights = known.backbone_and_weights(value["name"], value.get("pretrained"))
+    return {**value, "name": name, "pretrained": weights}
 
 
 def _as_mapping(value: Any) -> Any:

@@ -11,7 +11,7 @@ from lamm_cl import __version__
 from lamm_cl.errors import UsageError, unknown
 from lamm_cl.experiments import devices
 from lamm_cl.experiments.config import ExperimentConfig
-from lamm_cl.experiments.grid import environment, grid, settings
+from lamm_cl.experiments.grid import environment, grid, grid_size, settings
 from lamm_cl.experiments.local import LocalRun, preflight
 from lamm_cl.experiments.pool import Pool, default_jobs, on_device
 from lamm_cl.experiments.progress import make_display
@@ -77,12 +77,13 @@ def make_plan(config: ExperimentConfig, request: Request) -> Plan:
     if request.jobs is not None and request.jobs < 1:
         raise UsageError(f"--jobs {request.jobs}: at least 1 worker is needed.")
     device = devices.resolve(request.device or config.device, remote=request.executor == "slurm")
-    specs = grid(config, device)
-    if len(specs) > config.max_runs and not (request.yes or request.dry_run):
+    size = grid_size(config)
+    if size > config.max_runs and not (request.yes or request.dry_run):
         raise UsageError(
-            f"{config.experiment} expands to {len(specs)} runs, more than {config.max_runs}: add --yes if you mean it "
+            f"{config.experiment} expands to {size} runs, more than {config.max_runs}: add --yes if you mean it "
             "(--dry-run shows them), or raise max_runs in the config."
         )
+    specs = grid(config, device)
     home = ExperimentDirectory(request.out or Path("runs") / config.experiment)
     home.check(config.experiment, __version__, settings(config, device))
     return Plan(config, request, device, specs, home)
@@ -130,7 +131,7 @@ def run_here(plan: Plan, console: Console, make_work: Callable[[], Work]) -> Sum
         plan.open()
         plan.home.rebuild_table()
         return summary
-    jobs = min(plan.request.jobs or plan.config.jobs or default_jobs(), len(pending))
+    jobs = min(wanted_jobs(plan), len(pending))
     pool = make_pool(plan, jobs, make_work)
     try:
         preflight(pool, pending)
@@ -145,6 +146,11 @@ def run_here(plan: Plan, console: Console, make_work: Callable[[], Work]) -> Sum
         return LocalRun(plan.home, pool, pending, summary, display).run()
     finally:
         display.close()
+
+
+def wanted_jobs(plan: Plan) -> int:
+    """Return how many worker processes to use on this machine, if there are so many runs."""
+    return plan.request.jobs or plan.config.jobs or devices.most_jobs(plan.device, default_jobs())
 
 
 def make_pool(plan: Plan, jobs: int, make_work: Callable[[], Work], device: str | None = None) -> Pool:

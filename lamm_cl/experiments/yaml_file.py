@@ -58,7 +58,7 @@ class Document:
             UsageError: It cannot be read, is not text, or is not YAML.
         """
         try:
-            return cls(path.read_text(encoding="utf-8"), str(path))
+            return cls(path.read_text(encoding="utf-8-sig"), str(path))
         except UnicodeDecodeError as error:
             raise UsageError(f"{path} is not a text file in UTF-8 (byte {error.start}).") from error
         except FileNotFoundError as error:

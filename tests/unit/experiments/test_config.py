@@ -8,7 +8,7 @@ import pytest
 
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.config import read_config
-from lamm_cl.experiments.grid import environment, grid, settings
+from lamm_cl.experiments.grid import environment, grid, grid_size, settings
 
 Write = Callable[..., Path]
 
@@ -234,3 +234,32 @@ print([name for name in ("torch", "avalanche", "open_clip", "pandas", "submitit"
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.strip() == "[]"
+
+
+def test_runs_that_tables_could_not_tell_apart_are_refused(write_config: Write) -> None:
+    data = [{"folder": "/a/birds"}, {"folder": "/b/birds"}]
+    assert "tables could not tell apart: zero_shot on birds" in error_of(write_config(datasets=data))
+    backbones = [{"name": "tiny"}, {"name": "tiny", "precision": "bf16"}]
+    assert "tables could not tell apart" in error_of(write_config(backbone=backbones))
+
+
+def test_a_backbone_has_one_name(write_config: Write) -> None:
+    ids = set()
+    for backbone in ("ViT-B/16/openai", "ViT-B-16/openai", {"name": "ViT-B-16", "pretrained": "openai"}):
+        (run,) = grid(read_config(write_config(backbone=backbone, methods=["coop"], seeds=[1])))
+        assert (run.backbone, run.pretrained) == ("ViT-B-16", "openai")
+        ids.add(run.run_id)
+    assert len(ids) == 1
+
+
+def test_the_files_name_becomes_the_experiments(write_config: Write) -> None:
+    assert read_config(write_config(name="my first try.yaml")).experiment == "my-first-try"
+    assert read_config(write_config(name="_.yaml")).experiment == "experiment"
+
+
+def test_the_size_of_a_grid_is_known_without_making_it(write_config: Write) -> None:
+    path = write_config(datasets=["digits", "glyphs"], shots=[1, 2, 4])
+    config = read_config(path)
+    assert grid_size(config) == len(grid(config)) == 24
+    huge = {key: list(range(1, 2001)) for key in ("seeds", "shots")}
+    assert grid_size(read_config(write_config(**huge))) == 8_000_000
