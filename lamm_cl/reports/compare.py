@@ -8,7 +8,7 @@ from lamm_cl.evaluation.statistics import summarise
 from lamm_cl.reports import published
 from lamm_cl.reports.comparable import Measured, reasons, unique
 from lamm_cl.reports.measured import TRANSFER, differences, measure
-from lamm_cl.reports.names import AVERAGE, ELEVEN
+from lamm_cl.reports.names import AVERAGE, ELEVEN, dataset_rank, method_rank
 from lamm_cl.reports.published import PublishedNumber
 from lamm_cl.reports.results import Results
 from lamm_cl.reports.tables.model import Cell, Column, Row, Table
@@ -136,7 +136,13 @@ def compare_table(results: Results, name: str) -> Table:
 def _measured(results: Results, rows: tuple[PublishedNumber, ...]) -> list[Measured]:
     spaces = {row.label_space for row in rows}
     numbers = [one for one in measure(results, rows[0].protocol) if one.label_space in spaces]
-    return list(differences(numbers, _pairs(rows))) if rows[0].minus else numbers
+    found = list(differences(numbers, _pairs(rows))) if rows[0].minus else numbers
+    return sorted(found, key=_reading_order)
+
+
+def _reading_order(one: Measured) -> tuple[Any, ...]:
+    shots = int(one.shots) if one.shots.isdigit() else -1
+    return dataset_rank(one.dataset), one.backbone, one.pretrained, shots, method_rank(one.label)
 
 
 def _noted(comparisons: list[Comparison]) -> Iterator[Any]:

@@ -8,6 +8,7 @@ from lamm_cl.reports.results import Results
 from lamm_cl.reports.tables import TABLES, Table
 from lamm_cl.reports.tables.ablation import ablation_tables
 from lamm_cl.reports.tables.cost import cost_table
+from lamm_cl.reports.tables.stream import stream_table
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,7 @@ def _tables(results: Results) -> Iterator[Table]:
         if table.rows:
             yield table
             yield from ablation_tables(rows, configs, build)
-    costs = cost_table(frame)
-    if costs.rows:
-        yield costs
+    yield from (table for table in (stream_table(frame), cost_table(frame)) if table.rows)
 
 
 def _configs(results: Results) -> Mapping[str, Mapping[str, Any]]:

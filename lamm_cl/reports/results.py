@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lamm_cl.errors import UsageError
-from lamm_cl.reports.tables.collect import COLUMNS, tidy
+from lamm_cl.reports.tables.collect import COLUMNS, stream_lengths, tidy
 
 _RUN_COLUMNS = COLUMNS[:9]
 _ROW_COLUMNS = COLUMNS[9:15]
@@ -59,7 +59,7 @@ def read_results(directory: Path | str) -> Results:
     rows = _read_table(path / "runs.csv", problems)
     records = _read_records(path / "runs", problems)
     frame = _complete(rows, records, problems)
-    frame = _checked(frame, problems)
+    frame = _joint_at_the_end(_checked(frame, problems), records)
     if frame.empty and not records:
         problems.insert(0, f"There are no results in {path} yet.")
     problems += _failures(frame, records)
@@ -215,6 +215,23 @@ def _checked(rows: pd.DataFrame, problems: list[str]) -> pd.DataFrame:
         attrs, frame = frame.attrs, frame[~twice].reset_index(drop=True)
         frame.attrs.update(attrs)
     return frame
+
+
+def _joint_at_the_end(frame: pd.DataFrame, records: Mapping[str, Record]) -> pd.DataFrame:
+    """Call the only stage of joint training the last: it knows what a stream knows at its end, and never less."""
+    joint = {run_id for run_id, record in records.items() if option(record, "regime") == "joint"}
+    if joint:
+        mine = frame["run_id"].isin(joint) & (frame["stage"] >= 1)
+        lengths = frame["run_id"].map(stream_lengths(frame))
+        frame["stage"] = frame["stage"].mask(mine & lengths.notna(), lengths)
+    return frame
+
+
+def option(record: Record, name: str) -> Any:
+    """Return an option of a record's method, None where the record has none."""
+    config = record.get("config")
+    options = config.get("options") if isinstance(config, Mapping) else None
+    return options.get(name) if isinstance(options, Mapping) else None
 
 
 def _failures(frame: pd.DataFrame, records: Mapping[str, Record]) -> list[str]:

@@ -88,20 +88,14 @@ def headline(frame: pd.DataFrame, protocol: str) -> pd.DataFrame:
 
 def _at_the_end(table: pd.DataFrame) -> "Mapping[str, pd.Series[float]]":
     names = numbered_sets(map(str, table.columns.get_level_values(1)))
-    scored = pd.DataFrame(
-        {
-            name: pd.concat([pick(table, stage, name) for stage in range(len(names) + 1)], axis=1).notna().any(axis=1)
-            for name in names
-        },
-        index=table.index,
-    )
-    length = scored.sum(axis=1)
-    out = pd.Series(np.nan, index=table.index)
-    for steps in sorted(set(length)):
-        ours = [pick(table, steps, name) for name in names[:steps]]
-        if ours:
-            out = out.mask(length == steps, pd.concat(ours, axis=1).mean(axis=1, skipna=False))
-    return {"accuracy": out}
+    if not names:
+        return {"accuracy": pd.Series(np.nan, index=table.index)}
+    # a[i, j, run]: accuracy on set j after stage i, from stage 0.
+    a = np.array([[pick(table, stage, name).to_numpy() for name in names] for stage in range(len(names) + 1)])
+    scored = ~np.isnan(a).all(axis=0)
+    lengths = (scored * np.arange(1, len(names) + 1)[:, None]).max(axis=0)
+    ends = [a[length, :length, run][scored[:length, run]] for run, length in enumerate(lengths)]
+    return {"accuracy": pd.Series([float(np.mean(end)) if len(end) else np.nan for end in ends], index=table.index)}
 
 
 def _places(rows: pd.DataFrame) -> "pd.Series[float]":

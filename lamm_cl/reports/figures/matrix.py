@@ -48,8 +48,9 @@ def matrix(rows: pd.DataFrame, stages: Sequence[float], sets: Sequence[str]) -> 
 
 def eval_sets(rows: pd.DataFrame) -> list[str]:
     """Return the evaluation sets: `set1`, `set2`, ... by number, others as they come."""
-    numbered = numbered_sets(rows["eval_set"])
-    return numbered + [name for name in dict.fromkeys(rows["eval_set"]) if name not in numbered]
+    there = dict.fromkeys(rows["eval_set"])
+    numbered = [name for name in numbered_sets(there) if name in there]
+    return numbered + [name for name in there if name not in numbered]
 
 
 def _draw(rows: pd.DataFrame) -> Figure:

@@ -11,6 +11,7 @@ from lamm_cl.reports.tables.collect import (
     numbered_sets,
     per_seed,
     pick,
+    stream_lengths,
     with_averages,
 )
 from lamm_cl.reports.tables.model import Column, Table
@@ -55,8 +56,8 @@ def observe(frame: pd.DataFrame) -> pd.DataFrame:
 def _by_length(frame: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
     """Return the protocol's rows, and whether any of its streams has more than two sets."""
     rows = accuracies(frame, "class_incremental")
-    numbered = rows[rows["eval_set"].str.fullmatch(r"set\d+")]
-    lengths = numbered.groupby("run_id")["eval_set"].nunique()
+    rows = rows[rows["eval_set"].str.fullmatch(r"set[1-9]\d{0,3}|total")]
+    lengths = stream_lengths(rows)
     if set(lengths) <= {1, 2}:
         return rows, False
     if lengths.nunique() > 1:

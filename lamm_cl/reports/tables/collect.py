@@ -81,7 +81,7 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     if absent:
         expected = ", ".join(COLUMNS)
         raise UsageError(f"results lack the column(s) {', '.join(absent)}; expected {expected}")
-    out = frame.assign(**{name: "" for name in _ADDED if name not in frame.columns})
+    out = frame.assign(**{name: "" for name in _ADDED if name not in frame.columns}).reset_index(drop=True)
     for name in out.columns:
         if name in _NUMBERS:
             out[name] = pd.to_numeric(out[name], errors="coerce").astype(float)
@@ -149,9 +149,25 @@ def pick(table: pd.DataFrame, stage: float, eval_set: str) -> "pd.Series[float]"
 
 
 def numbered_sets(names: Iterable[str]) -> list[str]:
-    """Return the names `set1`, `set2`, ... among `names`, in the order of their numbers."""
-    found = {int(match[1]): name for name in set(names) if (match := re.fullmatch(r"set(\d+)", name))}
-    return [found[key] for key in sorted(found)]
+    """Return `set1`, `set2`, ... up to the highest number among `names`; a run may have been scored on some of them.
+
+    >>> numbered_sets(["set3", "total", "set1"])
+    ['set1', 'set2', 'set3']
+    """
+    numbers = [int(match[1]) for name in set(names) if (match := re.fullmatch(r"set(\d+)", name))]
+    return [f"set{number}" for number in range(1, max(numbers, default=0) + 1)]
+
+
+def stream_lengths(rows: pd.DataFrame) -> "pd.Series[float]":
+    """Return the number of sets of each run, by run id: the highest number, or the count where sets have names.
+
+    It is told by the sets that a run was scored on, not by the stages it has reached: a run may be unfinished.
+    """
+    pairs = rows.loc[(rows["eval_set"] != "") & (rows["eval_set"] != "total"), ["run_id", "eval_set"]].drop_duplicates()
+    numbers = pairs["eval_set"].str.extract(r"^set(\d+)$")[0].astype(float)
+    highest = numbers.groupby(pairs["run_id"], sort=False).max()
+    counts = pairs.groupby("run_id", sort=False)["eval_set"].count().astype(float)
+    return highest.where(highest.notna(), counts)
 
 
 def average_rows(table: pd.DataFrame, quantities: Sequence[str], name: str = AVERAGE) -> pd.DataFrame:

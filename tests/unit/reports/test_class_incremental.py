@@ -1,8 +1,11 @@
 """The table of Set1, Set2 and the degradation."""
 
+import pandas as pd
 import pytest
 
+from lamm_cl.reports.results import read_results
 from lamm_cl.reports.tables import class_incremental_table, render_text
+from lamm_cl.reports.tables.stream import stream_table
 
 
 def test_means_deviations_and_degradation(frame, two_methods):
@@ -88,3 +91,30 @@ def test_nothing_measured(frame, two_methods):
     table = class_incremental_table(frame(two_methods).iloc[:0])
     assert table.rows == ()
     assert "Set2" in render_text(table)
+
+
+def test_joint_training_stands_at_the_end(write, run):
+    joint = run({(1, "set1", "own"): 0.9, (1, "set2", "own"): 0.8, (0, "set1", "own"): 0.1}, method="upper")
+    home = write([joint], lambda settings: {"config": {"method": "coop", "options": {"regime": "joint"}}})
+    (row,) = class_incremental_table(read_results(home).frame).rows
+    assert [cell.value for cell in row.cells[1:]] == [None, pytest.approx(90), pytest.approx(80), None]
+
+
+def test_a_stream_scored_on_some_of_its_sets(frame, run):
+    some = {place: value for place, value in stream(4, 0.1).items() if place[1] in ("set1", "set4")}
+    (row,) = class_incremental_table(frame([run(some)])).rows
+    values = [cell.value for cell in row.cells[1:]]
+    assert values == [pytest.approx(90), pytest.approx(60), pytest.approx(90), None, None]
+
+
+def test_the_runs_own_metrics_are_those_of_the_last_stage(frame, two_methods):
+    rows = frame(two_methods)
+    own = rows[(rows["eval_set"] == "set2") & (rows["label_space"] == "all")]
+    extra = [
+        own.assign(eval_set="total", metric="forgetting", value=value, stage=stage)
+        for stage, value in ((1, 0.9), (2, 0.25))
+    ]
+    table = stream_table(pd.concat([rows, *extra]))
+    assert [column.key for column in table.columns] == ["method", "forgetting"]
+    assert [cell.value for cell in table.column("forgetting")] == pytest.approx([25, 25])
+    assert stream_table(rows).rows == ()

@@ -150,3 +150,10 @@ def test_records_of_any_shape_are_shown(write, two_methods):
         content = json.loads(path.read_text()) | {"config": ["odd"], "data": 3, "git": "none", "split": {"a": 1}}
         path.write_text(json.dumps(content))
     assert render(make_report(read_results(home), "lamm-table2"), "html")
+
+
+def test_sets_of_unknown_names_are_passed_over(tmp_path):
+    text = HEADER + "".join(LINE.format(stage, name, 0.5, "a") for stage in (1, 2, 3) for name in ("x", "y", "z"))
+    (tmp_path / "runs.csv").write_text(text)
+    for form in ("text", "html"):
+        assert render(make_report(read_results(tmp_path), "lamm-table2"), form)
