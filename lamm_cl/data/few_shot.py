@@ -7,7 +7,6 @@ The codes of CoOp, MaPLe and LAMM (Dassl's `generate_fewshot_dataset`, CoOp's `s
 
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from lamm_cl.data.items import Dataset, Item, counts
@@ -100,7 +99,7 @@ def select_classes(items: Iterable[Item], labels: Sequence[int], relabel: bool =
     position = {label: index for index, label in enumerate(labels)}
     kept = (item for item in items if item.label in position)
     if relabel:
-        return tuple(replace(item, label=position[item.label]) for item in kept)
+        return tuple(item._replace(label=position[item.label]) for item in kept)
     return tuple(kept)
 
 

@@ -13,6 +13,7 @@ SUFFIXES = frozenset(
 )
 # No folder is called so, and no name that sorts after "/" is hidden: such names need no second look.
 USUAL = frozenset(("JPEG", "jpeg", ".jpg", ".png", ".JPG"))
+FEW = 40
 _ENDING = itemgetter(slice(-4, None))
 # What file managers leave behind; a copy of DTD ships with one of each.
 JUNK = frozenset(("thumbs.db", "desktop.ini", "ehthumbs.db"))
@@ -72,24 +73,26 @@ def stray_images(folder: Path) -> list[str]:
 
 
 def missing_files(paths: Iterable[str]) -> list[str]:
-    """Return those of `paths` that are no file, asking the disk once per folder, not per image."""
-    listed: dict[str, frozenset[str]] = {}
-    missing = []
+    """Return those of `paths` that are no file, folder by folder.
+
+    A folder of which many files are wanted is listed, of others each file is asked for: a thousand images of ImageNet
+    should not cost the listing of all.
+    """
+    wanted: dict[str, list[str]] = {}
     for path in paths:
-        parent, name = os.path.split(path)
-        if parent not in listed:
-            listed[parent] = _files(parent)
-        if name not in listed[parent]:
-            missing.append(path)
-    return missing
+        wanted.setdefault(path.rpartition(os.sep)[0], []).append(path)
+    return [path for folder, files in wanted.items() for path in _missing_in(folder, files)]
 
 
-def _files(folder: str) -> frozenset[str]:
+def _missing_in(folder: str, files: list[str]) -> Iterable[str]:
+    if len(files) <= FEW:
+        return [path for path in files if not os.path.isfile(path)]  # noqa: PTH113 - see `images_in`
     try:
         with os.scandir(folder) as entries:
-            return frozenset(entry.name for entry in entries if entry.is_file())
+            there = {entry.name for entry in entries if entry.is_file()}
     except OSError:
-        return frozenset()
+        return files
+    return [path for path in files if path.rpartition(os.sep)[2] not in there]
 
 
 def _walk(folder: str, prefix: str, above: set[tuple[int, int]]) -> Iterator[str]:

@@ -1,18 +1,17 @@
 """From a name, or a description of one's own data, to a `Dataset`. Reads lists and folders, never an image."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lamm_cl.data import embedded
 from lamm_cl.data.aircraft import read_aircraft
-from lamm_cl.data.catalogue import Entry, find
-from lamm_cl.data.folders import missing_files
+from lamm_cl.data.catalogue import CATALOGUE, Entry, find
 from lamm_cl.data.imagenet import read_imagenet, read_variant
 from lamm_cl.data.images import show
-from lamm_cl.data.items import PARTS, Dataset, SplitKind
+from lamm_cl.data.items import PARTS, Dataset, Item, SplitKind
 from lamm_cl.data.own_data import load_own, template, view_options
 from lamm_cl.data.own_split import own_split
 from lamm_cl.data.split_file import Parts, class_names, read_split
@@ -77,23 +76,26 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
     return folder
 
 
-def require_images(dataset: Dataset) -> None:
-    """Raise unless every image of the data set exists.
+def require_images(dataset: Dataset, items: Iterable[Item] | None = None) -> None:
+    """Raise unless the images of these items (default: of all) exist. Opens none.
 
     Raises:
-        UsageError: names the number of missing files and the first three.
+        UsageError: names the number of missing files, the first three, and what to do.
     """
-    if dataset.split == "embedded":
+    wanted = dataset.items if items is None else tuple(items)
+    missing = dataset.missing(wanted)
+    if not missing:
         return
-    paths = dict.fromkeys(item.path for item in dataset.items)
-    missing = missing_files(paths)
-    if missing:
-        shown = ", ".join(show(path) for path in missing[:3])
-        more = ", ..." if len(missing) > 3 else ""
-        raise UsageError(
-            f"data set {dataset.name!r}: {len(missing)} of {len(paths)} images are missing: {shown}{more}. "
-            f"`lamm-cl data prepare {dataset.name}` fetches them or says how."
-        )
+    shown = ", ".join(map(show, missing[:3])) + (", ..." if len(missing) > 3 else "")
+    n = len({item.path for item in wanted})
+    what = f"{len(missing):,} of {n:,} images" if items is None else f"{len(missing):,} of the {n:,} images to be used"
+    cure = (
+        f"`lamm-cl data prepare {dataset.name}` fetches them or says how; `lamm-cl data verify {dataset.name}` lists "
+        "all that are missing or damaged."
+        if dataset.name in CATALOGUE
+        else f"Put them there, or correct the description of {dataset.name!r}."
+    )
+    raise UsageError(f"data set {dataset.name!r}: {what} are missing: {shown}. {cure}")
 
 
 def _load(entry: Entry, root: Path) -> Dataset:

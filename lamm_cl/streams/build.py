@@ -10,7 +10,7 @@ from lamm_cl.data.load import load_dataset
 from lamm_cl.errors import UsageError, unknown
 from lamm_cl.streams.builder import Drawing
 from lamm_cl.streams.domains import DOMAIN_ORDERS
-from lamm_cl.streams.layout import Layout, check, restrict_evaluation
+from lamm_cl.streams.layout import Layout, check, require_pictures, restrict_evaluation
 from lamm_cl.streams.protocols import VARIANTS, Protocol, find_protocol
 
 if TYPE_CHECKING:
@@ -56,10 +56,11 @@ def build_stream(
         root: folder of the data sets.
         backbone: whose image transforms to use; can be given later with `benchmark.source.set_backbone`.
         **options: those of the protocol (see `lamm_cl.streams.protocols`), and `evaluate`: names of the test sets to
-            keep, where not all are wanted.
+            keep, where not all are wanted; `check_images=False` to go without asking the disk whether every image that
+            the benchmark uses is there.
 
     Raises:
-        UsageError: for anything that cannot work, before any picture is read.
+        UsageError: for anything that cannot work, missing images among it, before any picture is read.
     """
     layout = build_layout(protocol, datasets, shots, seed, root, **options)
     from lamm_cl.streams.benchmark import assemble  # Avalanche takes seconds to import: after the checks
@@ -75,6 +76,7 @@ def build_layout(
     root: str | None = None,
     *,
     evaluate: Sequence[str] | None = None,
+    check_images: bool = True,
     **options: Any,
 ) -> Layout:
     """Do what `build_stream` does, short of torch and Avalanche: for checks and listings."""
@@ -85,7 +87,10 @@ def build_layout(
     layout = chosen.build(loaded, drawing, **options)
     if evaluate is not None:
         layout = restrict_evaluation(layout, [evaluate] if isinstance(evaluate, str) else list(evaluate))
-    return check(layout)
+    check(layout)
+    if check_images:
+        require_pictures(layout)
+    return layout
 
 
 def options_of(protocol: Protocol) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from lamm_cl.data.items import Dataset, Item
+from lamm_cl.data.load import require_images
 from lamm_cl.errors import UsageError, unknown
 from lamm_cl.streams.plan import EvalSet, EvaluationPlan
 
@@ -128,3 +129,17 @@ def check(layout: Layout) -> Layout:
             names = ", ".join(layout.class_names[column] for column in bare[:5])
             raise UsageError(f"{layout.protocol}: no training images in {part.name!r} for the classes {names}.")
     return layout
+
+
+def require_pictures(layout: Layout) -> None:
+    """Ask the disk whether every image of the layout is there; opens none.
+
+    Raises:
+        UsageError: names the data set, the number of missing images and the first ones.
+    """
+    used: list[list[Item]] = [[] for _ in layout.datasets]
+    for part in (*layout.train, *layout.val, *layout.test):
+        for sample in part.samples:
+            used[sample.dataset].append(sample.item)
+    for dataset, items in zip(layout.datasets, used, strict=True):
+        require_images(dataset, items)

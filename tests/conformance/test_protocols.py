@@ -42,7 +42,7 @@ def upper_digits(digits):
     """A variant: test pictures of four of the ten classes, in another order."""
     names = ("nine", "two", "seven", "zero")
     place = {name: label for label, name in enumerate(names)}
-    test = tuple(replace(item, label=place[item.class_name]) for item in digits.test if item.class_name in place)
+    test = tuple(item._replace(label=place[item.class_name]) for item in digits.test if item.class_name in place)
     return replace(digits, name="upper_digits", class_names=names, train=(), val=(), test=test)
 
 

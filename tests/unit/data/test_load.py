@@ -105,7 +105,7 @@ def test_the_mini_caltech_is_not_taken_for_the_papers(shared: Path) -> None:
 
 
 def test_missing_images_are_counted_and_named(shared: Path) -> None:
-    with pytest.raises(UsageError, match=r"7349 of 7349 images are missing.*Abyssinian.*prepare oxford_pets"):
+    with pytest.raises(UsageError, match=r"7,349 of 7,349 images are missing.*Abyssinian.*prepare oxford_pets"):
         load_dataset("oxford_pets", shared / "data" / "coop_splits", check_images=True)
 
 

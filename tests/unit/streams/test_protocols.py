@@ -4,12 +4,14 @@ import random
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from lamm_cl.data.few_shot import few_shot as draw
+from lamm_cl.data.load import load_dataset
 from lamm_cl.errors import UsageError
-from lamm_cl.streams.build import build_layout, options_of
+from lamm_cl.streams.build import build_layout, build_stream, options_of
 from lamm_cl.streams.protocols import PROTOCOLS
 
 
@@ -222,3 +224,30 @@ def test_layouts_need_neither_torch_nor_avalanche():
         "assert not {'torch', 'avalanche'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_image_that_is_used_must_be_there(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for k in range(60):
+            (tmp_path / name / f"{k:02d}.jpg").write_bytes(b"x")
+    pets = load_dataset({"name": "pets", "folder": tmp_path})
+    layout = build_layout("class_incremental", pets, shots=2)
+    Path(layout.train[1].samples[0].item.path).unlink()
+    Path(layout.test[0].samples[3].item.path).unlink()
+    with pytest.raises(
+        UsageError, match=r"'pets': 2 of the 44 images to be used are missing: '.*\.jpg', .*correct"
+    ) as e:
+        build_stream("class_incremental", pets, shots=2)
+    assert "\n" not in str(e.value)
+    assert build_layout("class_incremental", pets, shots=2, check_images=False) == layout
+    unused = next(item for item in pets.train if item not in {s.item for part in layout.train for s in part.samples})
+    build_layout("class_incremental", pets, shots=2, evaluate=["set2"], check_images=False)
+    Path(unused.path).unlink()
+    with pytest.raises(UsageError, match="1 of the"):
+        build_layout("class_incremental", pets, shots=2, evaluate=["set2"])
+
+
+def test_missing_images_of_the_catalogue_say_how_to_get_them(shared: Path) -> None:
+    with pytest.raises(UsageError, match=r"images to be used are missing.*data prepare eurosat.*data verify eurosat"):
+        build_layout("few_shot", "eurosat", shots=1, root=str(shared / "data" / "coop_splits"))
