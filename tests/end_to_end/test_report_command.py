@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +112,16 @@ def test_figures(home: Path, tmp_path: Path) -> None:
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert done.returncode == 0
     assert {"matrix_class_incremental_digits.svg", "matrix_class_incremental_digits.png"} <= names
+
+
+def test_the_readmes_python_runs(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs").mkdir()
+    home.rename(tmp_path / "runs" / "my_experiment")
+    monkeypatch.chdir(tmp_path)
+    readme = Path(__file__).parents[2] / "lamm_cl" / "reports" / "README.md"
+    (block,) = re.findall(r"```python\n(.*?)```", readme.read_text(), re.DOTALL)
+    exec(compile(block, str(readme), "exec"), {})
+    assert {"matrix.svg", "matrix.png"} <= {path.name for path in tmp_path.iterdir()}
 
 
 @pytest.mark.parametrize(

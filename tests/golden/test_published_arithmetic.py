@@ -131,3 +131,14 @@ def test_mtil_of_fine_tuning_is_what_its_published_matrix_gives(shared: Path) ->
     assert round(metrics.transfer(matrix), 1) == printed["transfer"]
     assert round(metrics.average(matrix), 1) == printed["average"]
     assert round(metrics.last(matrix), 1) == printed["last"]
+
+
+def test_the_readme_names_every_table_and_every_disagreement() -> None:
+    text = Path(published.__file__).parents[1].joinpath("README.md").read_text()
+    for name in NAMES:
+        assert f"`{name}`" in text or name.startswith("lamm-table")
+    rows = recomputed()
+    assert f"{len(rows)} were checked" in text
+    for row in rows:
+        if not row.agrees:
+            assert f"| {row.printed:.2f} | {row.parts:.4f}".rstrip("0") in text
