@@ -260,8 +260,11 @@ def _as_interrupt(number: signal.Signals) -> Iterator[None]:
         signal.signal(number, before)
 
 
-def preflight(pool: Pool, specs: Sequence[RunSpec]) -> None:
+def preflight(pool: Pool, specs: Sequence[RunSpec]) -> dict[str, str]:
     """Let the first worker find out what no run could survive, before anything is written.
+
+    Returns:
+        Fingerprints of what the runs read, by name.
 
     Raises:
         UsageError: What the worker found, or that it cannot start.
@@ -272,8 +275,9 @@ def preflight(pool: Pool, specs: Sequence[RunSpec]) -> None:
         if message is None:
             cause = worker.obituary()
             pool.retire(worker)
-        elif message[1]:
-            raise UsageError(message[1])
+        elif message[2]:
+            raise UsageError(message[2])
         else:
-            return
+            found: dict[str, str] = message[1]
+            return found
     raise UsageError(f"no run can start: {cause}.")

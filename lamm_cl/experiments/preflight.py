@@ -7,7 +7,9 @@ from lamm_cl.errors import UsageError
 from lamm_cl.experiments.spec import Environment, RunSpec
 
 
-def check(specs: Sequence[RunSpec], environment: Environment, device: str, loaded: MutableMapping[Any, Any]) -> None:
+def check(
+    specs: Sequence[RunSpec], environment: Environment, device: str, loaded: MutableMapping[Any, Any]
+) -> dict[str, str]:
     """Read every data set, load every backbone, and put every method together once.
 
     Args:
@@ -16,6 +18,9 @@ def check(specs: Sequence[RunSpec], environment: Environment, device: str, loade
         device: Of this worker.
         loaded: Backbones of this worker, see `run_one`; the last ones stay loaded for the runs.
 
+    Returns:
+        Fingerprints of data sets and weights, by name.
+
     Raises:
         UsageError: Everything that was found, in one message.
     """
@@ -23,6 +28,7 @@ def check(specs: Sequence[RunSpec], environment: Environment, device: str, loade
     from lamm_cl.experiments.run_one import backbone_of
 
     problems: list[str] = []
+    found = {f"data.{one.name}": one.fingerprint for layout in layouts.values() for one in layout.datasets}
     for name, weights in dict.fromkeys((spec.backbone, spec.pretrained) for spec in specs):
         own = [spec for spec in specs if (spec.backbone, spec.pretrained) == (name, weights)]
         try:
@@ -30,9 +36,11 @@ def check(specs: Sequence[RunSpec], environment: Environment, device: str, loade
         except UsageError as error:
             problems.append(str(error))
             continue
+        found[f"weights.{name}" + (f" ({weights})" if weights else "")] = backbone.fingerprint
         for spec in _one_of_each(own):
             _collect(problems, _assemble, spec, backbone, layouts[_data(spec)])
     _raise(problems)
+    return found
 
 
 def _layouts(specs: Iterable[RunSpec], environment: Environment) -> dict[str, Any]:

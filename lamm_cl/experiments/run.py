@@ -1,7 +1,7 @@
 """A command's way through an experiment: check everything, then work, then say how it went."""
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,9 +57,17 @@ class Plan:
     specs: list[RunSpec]
     home: ExperimentDirectory
 
-    def open(self) -> None:
-        """Make the directory this experiment's."""
-        self.home.open(self.config.experiment, __version__, settings(self.config, self.device))
+    def open(self, fingerprints: Mapping[str, str]) -> None:
+        """Make the directory this experiment's.
+
+        Args:
+            fingerprints: Of what the runs read, by name.
+
+        Raises:
+            UsageError: It is another's, or holds results of other data or weights.
+        """
+        fixed = {**settings(self.config, self.device), **fingerprints}
+        self.home.open(self.config.experiment, __version__, fixed)
 
     def pending(self) -> list[RunSpec]:
         """Return the runs that are not done."""
@@ -128,14 +136,13 @@ def run_here(plan: Plan, console: Console, make_work: Callable[[], Work]) -> Sum
     pending = plan.pending()
     summary = Summary(len(plan.specs), before=len(plan.specs) - len(pending))
     if not pending:
-        plan.open()
+        plan.open({})
         plan.home.rebuild_table()
         return summary
     jobs = min(wanted_jobs(plan), len(pending))
     pool = make_pool(plan, jobs, make_work)
     try:
-        preflight(pool, pending)
-        plan.open()
+        plan.open(preflight(pool, pending))
         for number in range(1, jobs):
             pool.start(number)
     except BaseException:

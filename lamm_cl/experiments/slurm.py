@@ -90,13 +90,14 @@ def run_on_cluster(plan: Plan, console: Console, make_work: Callable[[], Work]) 
         raise UsageError("--executor slurm: there is no `sbatch` on this machine; use it on a cluster's login node.")
     pending = plan.pending()
     summary = Summary(len(plan.specs), before=len(plan.specs) - len(pending))
+    fingerprints: dict[str, str] = {}
     if pending:
         pool = make_pool(plan, 1, make_work, "cpu")
         try:
-            preflight(pool, pending)
+            fingerprints = preflight(pool, pending)
         finally:
             pool.close()
-    plan.open()
+    plan.open(fingerprints)
     display = make_display(console, pending, len(plan.specs), _jobs(plan, len(pending)))
     follower = Follower(plan, pending, summary, display, make_work)
     try:

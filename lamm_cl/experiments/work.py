@@ -53,8 +53,11 @@ class Result:
 class Work(Protocol):
     """What a worker does; made once a worker, so that it may keep what is dear to load."""
 
-    def check(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> None:
-        """Raise `UsageError` for what no run could survive: absent weights or data, impossible streams."""
+    def check(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> dict[str, str]:
+        """Raise `UsageError` for what no run could survive: absent weights or data, impossible streams.
+
+        Returns fingerprints of what the runs read, by name: results of other data or weights are not mixed in.
+        """
 
     def measure(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> list[Cost]:
         """Return what each run will cost, from a few timed steps; raises `UsageError` as `check` does."""
@@ -69,11 +72,11 @@ class TorchWork:
     def __init__(self) -> None:
         self._backbones: dict[Any, Any] = {}
 
-    def check(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> None:
+    def check(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> dict[str, str]:
         """Load the backbones, read the data sets, and build what is built before training."""
         from lamm_cl.experiments.preflight import check
 
-        check(specs, environment, device, self._backbones)
+        return check(specs, environment, device, self._backbones)
 
     def measure(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> list[Cost]:
         """Time the loading, a training step and an evaluation step of every kind of run."""

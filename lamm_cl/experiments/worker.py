@@ -38,7 +38,7 @@ def main(pipe: "Connection[Any, Any]", settings: WorkerSettings) -> None:
     """Serve the parent until it says so or is gone.
 
     Takes ("check", specs), ("measure", specs), ("run", spec, stamp), ("stop",) and ("exit",); answers
-    ("checked", error or None), ("measured", costs or None, error), ("progress", run_id, fraction, text) and
+    ("checked", fingerprints, error), ("measured", costs or None, error), ("progress", run_id, fraction, text) and
     ("outcome", run_id, Outcome).
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -56,7 +56,7 @@ def main(pipe: "Connection[Any, Any]", settings: WorkerSettings) -> None:
         if message[0] == "exit":
             return
         if message[0] == "check":
-            pipe.send(("checked", _check(work, message[1], settings)))
+            pipe.send(("checked", *_check(work, message[1], settings)))
         elif message[0] == "measure":
             pipe.send(("measured", *_measure(work, message[1], settings)))
         elif message[0] == "run":
@@ -92,12 +92,11 @@ def _write_to(log: Path) -> None:
     os.close(handle)
 
 
-def _check(work: Work, specs: list[RunSpec], settings: WorkerSettings) -> str | None:
+def _check(work: Work, specs: list[RunSpec], settings: WorkerSettings) -> tuple[dict[str, str], str]:
     try:
-        work.check(specs, settings.environment, settings.device)
+        return work.check(specs, settings.environment, settings.device), ""
     except UsageError as error:
-        return str(error)
-    return None
+        return {}, str(error)
 
 
 def _measure(work: Work, specs: list[RunSpec], settings: WorkerSettings) -> tuple[list[Cost] | None, str]:

@@ -28,10 +28,12 @@ class FakeWork:
     steps: int = 3
     tricks: Mapping[str, str] = field(default_factory=dict)
     refuse: str = ""
+    weights: str = "0123"
 
-    def check(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> None:
+    def check(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> dict[str, str]:
         if self.refuse:
             raise UsageError(self.refuse)
+        return {"weights.tiny": self.weights}
 
     def measure(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> list[Cost]:
         self.check(specs, environment, device)

@@ -140,6 +140,8 @@ def test_another_experiments_directory_is_refused(run: Callable[..., Any]) -> No
         run(methods={"zero_shot": None, "lamm": {"lr": 0.5}})
     with pytest.raises(UsageError, match="holds the experiment 'try', not 'other'"):
         run(experiment="other")
+    with pytest.raises(UsageError, match=r"weights\.tiny was '0123' there and is '4567' here"):
+        run(seeds=[1, 2, 3], work={"weights": "4567"})
     assert run(seeds=[1, 2, 3]).code == 0
 
 
