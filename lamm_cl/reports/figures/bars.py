@@ -104,7 +104,9 @@ def _grouped(heights: Mapping[str, Sequence[Point | None]], groups: Sequence[str
                 elinewidth=0.9,
             )
             for x, one in zip(xs, tops, strict=True):
-                axis.annotate(f"{one.mean:.1f}", (x, 2.5), ha="center", size=6.5, rotation=90, color="black", bbox=_BOX)
+                axis.annotate(
+                    f"{one.mean:.1f}", (x, 3), ha="center", va="bottom", size=6.5, rotation=90, color="black", bbox=_BOX
+                )
         axis.set_xticks(
             range(len(groups)),
             groups,

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from lamm_cl.reports.figures.bars import one_place
 from lamm_cl.reports.figures.data import HEADLINES, error_bars, headline, labels, methods_of, point
@@ -96,5 +97,8 @@ def _panel(axis: Axes, name: str, scored: pd.DataFrame, spent: pd.DataFrame, met
         axis.set_xscale("log")
     elif xs and max(xs) > 20 * max(min(xs), 1):
         axis.set_xscale("symlog")
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.tick_params(axis="x", labelrotation=30)
     axis.set_xlabel(_PANELS[name])
     keep_in_percent(axis)

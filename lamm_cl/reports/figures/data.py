@@ -12,7 +12,7 @@ from lamm_cl.reports.names import method_rank
 from lamm_cl.reports.tables import base_to_new, few_shot, multi_domain, transfer
 from lamm_cl.reports.tables.collect import accuracies, average_rows, numbered_sets, per_seed, pick, tidy
 
-MOST_METHODS = 10
+MOST_METHODS = 16
 HEADLINES = {
     "class_incremental": "accuracy at the end, mean over sets [%]",
     "base_to_new": "harmonic mean of base and new [%]",

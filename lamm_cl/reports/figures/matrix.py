@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Sequence
+from itertools import product, zip_longest
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -9,11 +11,20 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lamm_cl.reports.figures.data import labels, methods_of
 from lamm_cl.reports.figures.style import HEAT, message_figure, new_figure, save, styled
-from lamm_cl.reports.names import method_rank, space_rank
+from lamm_cl.reports.names import space_rank
 from lamm_cl.reports.tables.collect import numbered_sets, tidy
 
-_MOST_METHODS = 8
+
+class _Look(NamedTuple):
+    """Width and height of a cell in inches, methods side by side, and size and digits of the numbers."""
+
+    width: float
+    height: float
+    across: int
+    size: float
+    digits: int
 
 
 def accuracy_matrix(
@@ -21,15 +32,15 @@ def accuracy_matrix(
 ) -> Figure:
     """Draw a[i, j], the accuracy on set j after experience i: a row per label space, a column per method.
 
-    Means over seeds, in percent. What was not measured is hatched, never 0. At most eight methods are drawn, which
-    the title then says.
+    Means over seeds, in percent. What was not measured is hatched, never 0; so are, in the label space of the seen
+    classes, sets still to come.
 
     Args:
         frame: Rows of `runs.csv` of one protocol.
         path: Where to write, `.svg` or `.png`; both when the name has no such ending. None: nowhere.
         dataset: Draw this data set alone; default: the mean over all of them.
     """
-    rows = tidy(frame) if frame["shots"].dtype.kind in "fiu" else frame
+    rows = tidy(frame)
     rows = rows[(rows["metric"] == "accuracy") & rows["value"].notna() & (rows["eval_set"] != "total")]
     if dataset is not None:
         rows = rows[rows["dataset"] == dataset]
@@ -54,51 +65,77 @@ def eval_sets(rows: pd.DataFrame) -> list[str]:
 
 
 def _draw(rows: pd.DataFrame) -> Figure:
-    label = (rows["method"] + " " + rows["variant"]).str.strip()
-    all_methods = sorted(set(label), key=method_rank)
-    methods, spaces = all_methods[:_MOST_METHODS], sorted(set(rows["label_space"]), key=space_rank)
+    keys = ["method", "variant", "dialect", "label_space", "stage", "eval_set"]
+    rows = rows.groupby(keys, sort=False, dropna=False)["value"].mean().reset_index()
+    rows = rows.assign(label=labels(rows))
+    methods, note = methods_of(rows)
+    spaces = sorted(set(rows["label_space"]), key=space_rank)
     stages, sets = sorted(set(rows["stage"])), eval_sets(rows)
-    wide = max(1.7, 0.42 * len(sets) + 0.6)
-    tall = max(1.3, 0.34 * len(stages) + 0.6)
+    look = _look(len(sets))
+    across = min(len(methods), look.across)
+    blocks = [methods[place : place + across] for place in range(0, len(methods), across)]
+    wide, tall = max(1.7, look.width * len(sets) + 0.6), max(1.3, look.height * len(stages) + 0.6)
     with styled():
-        figure = new_figure(wide * len(methods) + 1.3, tall * len(spaces) + 0.8)
-        axes = figure.subplots(len(spaces), len(methods), squeeze=False)
-        for i, space in enumerate(spaces):
-            for j, method in enumerate(methods):
-                values = matrix(rows[(rows["label_space"] == space) & (label == method)], stages, sets)
-                _heat(axes[i][j], values, stages, sets)
-                axes[i][j].set_title(method if i == 0 else "")
-                axes[i][j].set_xlabel("evaluated on" if i == len(spaces) - 1 else "")
-            axes[i][0].set_ylabel(f"{space} label space\nafter experience")
-        scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, 100), HEAT)
-        bar = figure.colorbar(scale, ax=list(axes.flat), shrink=0.8, pad=0.02)
-        bar.set_label("accuracy [%]")
-        bar.outline.set_visible(False)
-        if bar.solids is not None:
-            bar.solids.set(rasterized=False, edgecolor="face")
-        if len(all_methods) > len(methods):
-            figure.suptitle(f"the first {len(methods)} of {len(all_methods)} methods")
+        figure = new_figure(wide * across + 1.3, tall * len(spaces) * len(blocks) + 0.8)
+        axes = figure.subplots(len(spaces) * len(blocks), across, squeeze=False)
+        for place, (block, space) in enumerate(product(blocks, spaces)):
+            for axis, method in zip_longest(axes[place], block):
+                if method is None:
+                    axis.set_visible(False)
+                    continue
+                mine = rows[(rows["label_space"] == space) & (rows["label"] == method)]
+                _heat(axis, _without_the_unmet(matrix(mine, stages, sets), space, stages, sets), stages, sets, look)
+                axis.set_title(method if space == spaces[0] else "")
+                axis.set_xlabel("evaluated on" if space == spaces[-1] else "")
+            axes[place][0].set_ylabel(f"{space} label space\nafter experience")
+        _colour_bar(figure, list(axes.flat), len(blocks))
+        if note:
+            figure.suptitle(note)
     return figure
 
 
-def _heat(axes: Axes, values: np.ndarray, stages: Sequence[float], sets: Sequence[str]) -> None:
+def _look(sets: int) -> _Look:
+    if sets <= 3:
+        return _Look(0.5, 0.34, 6, 8, 1)
+    return _Look(0.42, 0.34, 5, 8, 1) if sets <= 6 else _Look(0.25, 0.22, 4, 5.5, 0)
+
+
+def _without_the_unmet(values: np.ndarray, space: str, stages: Sequence[float], sets: Sequence[str]) -> np.ndarray:
+    """Leave out sets that are still to come where images compete among the seen classes: the right one is not there."""
+    if space != "seen" or list(sets) != numbered_sets(sets):
+        return values
+    to_come = np.arange(1, len(sets) + 1)[None, :] > np.array(stages)[:, None]
+    return np.where(to_come, np.nan, values)
+
+
+def _colour_bar(figure: Figure, axes: list[Axes], blocks: int) -> None:
+    scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, 100), HEAT)
+    bar = figure.colorbar(scale, ax=axes, shrink=0.8 / blocks, pad=0.02, anchor=(0.0, 1.0))
+    bar.set_label("accuracy [%]")
+    bar.outline.set_visible(False)
+    if bar.solids is not None:
+        bar.solids.set(rasterized=False, edgecolor="face")
+
+
+def _heat(axes: Axes, values: np.ndarray, stages: Sequence[float], sets: Sequence[str], look: _Look) -> None:
     colours = matplotlib.colormaps[HEAT]
     rows, columns = values.shape
     edges = np.arange(columns + 1) - 0.5, np.arange(rows + 1) - 0.5
     axes.pcolormesh(*edges, np.ma.masked_invalid(values), cmap=colours, vmin=0, vmax=100)
     axes.invert_yaxis()
-    axes.set_xticks(range(len(sets)), sets, rotation=90 if len(sets) > 3 else 0)
+    short = len(sets) > 6 and list(sets) == numbered_sets(sets)
+    names = [name.removeprefix("set") for name in sets] if short else sets
+    axes.set_xticks(range(len(sets)), names, rotation=90 if len(sets) > 3 and not short else 0)
     axes.set_yticks(range(len(stages)), [f"{stage:g}" for stage in stages])
     axes.grid(visible=False)
     axes.tick_params(length=0)
-    size = 8 if len(sets) <= 6 else 6
     for (i, j), value in np.ndenumerate(values):
         if np.isnan(value):
             axes.add_patch(_missing(j, i))
             continue
         red, green, blue, _ = colours(value / 100)
-        light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
-        axes.text(j, i, f"{value:.1f}", ha="center", va="center", size=size, color="black" if light else "white")
+        ink = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
+        axes.text(j, i, f"{value:.{look.digits}f}", ha="center", va="center", size=look.size, color=ink)
 
 
 def _missing(column: int, row: int) -> "matplotlib.patches.Rectangle":

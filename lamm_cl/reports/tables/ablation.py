@@ -36,7 +36,9 @@ def ablation_tables(
         if len(labels) > 1:
             chosen = rows[rows["method"].isin(labels)]
             chosen.attrs["tidy"] = True
-            yield _with_options(build(chosen), method, {label: _merged(options) for label, options in labels.items()})
+            table = _with_options(build(chosen), method, {label: _merged(options) for label, options in labels.items()})
+            if table is not None:
+                yield table
 
 
 def _merged(options: list[Options]) -> dict[str, str]:
@@ -58,12 +60,14 @@ def word(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _with_options(table: Table, method: str, options: Mapping[str, Mapping[str, str]]) -> Table:
+def _with_options(table: Table, method: str, options: Mapping[str, Mapping[str, str]]) -> Table | None:
     names = dict.fromkeys(name for one in options.values() for name in one)
     differing = [name for name in names if len({one.get(name, "-") for one in options.values()}) > 1]
     place = next(index for index, column in enumerate(table.columns) if column.key == "method") + 1
     # The dialect has a column of its own.
     differing = [name for name in differing if name not in {column.key for column in table.columns}]
+    if not differing:
+        return None
     columns = [Column(name, name, group="Options") for name in differing]
     rows = []
     for row in table.rows:
