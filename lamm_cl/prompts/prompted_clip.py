@@ -1,5 +1,6 @@
 """The prompted CLIP: a frozen backbone and one choice each of context, labels, deep prompts, matching and objective."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, cast
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lamm_cl.clip.backbone import ClipBackbone
+from lamm_cl.clip.words import spoken
 from lamm_cl.errors import UsageError
 from lamm_cl.prompts.context import ConditionedContext, Context
 from lamm_cl.prompts.deep import Deep
@@ -239,6 +241,19 @@ class PromptedCLIP(nn.Module):
         self.class_names = tuple(every)
         self._text.forget()
         self._text.check(range(len(every) - len(names), len(every)))
+        self._warn_of_unknown_words(names)
+
+    def _warn_of_unknown_words(self, names: Sequence[str]) -> None:
+        """Name the words that the embedded backbone was never trained on: they work, but mean nothing to it."""
+        find = getattr(self.backbone.tokenizer, "unknown_words", None)
+        words = find([spoken(name) for name in names]) if find else []
+        if words:
+            shown = ", ".join(words[:10]) + (f" and {len(words) - 10} more" if len(words) > 10 else "")
+            warnings.warn(
+                f"{self.backbone.name} has not learned the words {shown}: their classes start from random meanings",
+                UserWarning,
+                stacklevel=4,
+            )
 
     def _image_side(self, images: Tensor) -> Side:
         if images.dim() == 2:

@@ -29,7 +29,7 @@ def trained(model: Any) -> list[torch.nn.Parameter]:
     return [p for p in model.parameters() if p.requires_grad]
 
 
-def step(model: Any, images: torch.Tensor, labels: torch.Tensor, lr: float = 0.01, count: int = 1) -> list[float]:
+def step(model: Any, images: torch.Tensor, labels: torch.Tensor, lr: float = 0.002, count: int = 1) -> list[float]:
     sgd = torch.optim.SGD(trained(model), lr=lr)
     losses = []
     for _ in range(count):

@@ -214,3 +214,9 @@ def test_old_classes_cost_no_text_encoding(tiny: Any, monkeypatch: Any) -> None:
 def test_losses_need_something_to_look_at(tiny: Any) -> None:
     with pytest.raises(UsageError, match="images or image_features"):
         build_model("lamm", tiny, NAMES).losses(None, torch.tensor([0]))
+
+
+def test_words_that_tiny_never_learned_are_named(tiny: Any) -> None:
+    with pytest.warns(UserWarning, match="not learned the words .*retriever"):
+        model = build_model("lamm", tiny, ["zero", "golden retriever"])
+    assert torch.isfinite(model(picture(tiny))).all()
