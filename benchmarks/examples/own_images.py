@@ -19,7 +19,7 @@ from lamm_cl.evaluation.plugins import AccuracyMatrix, evaluator
 def draw_shapes(folder: Path, each: int = 12) -> None:
     """Write a few pictures of circles, squares, crosses and bars."""
     random = np.random.default_rng(0)
-    for name in ("circle", "square", "cross", "bar"):
+    for name in ("circle", "square", "cross", "line"):
         (folder / name).mkdir(parents=True)
         for number in range(each):
             picture = Image.new("RGB", (48, 48), tuple(int(c) for c in random.integers(0, 60, 3)))
