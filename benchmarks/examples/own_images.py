@@ -17,9 +17,9 @@ from lamm_cl.evaluation.plugins import AccuracyMatrix, evaluator
 
 
 def draw_shapes(folder: Path, each: int = 12) -> None:
-    """Write a few pictures of circles, squares, crosses and bars."""
+    """Write a few pictures of circles, squares, crosses and triangles."""
     random = np.random.default_rng(0)
-    for name in ("circle", "square", "cross", "line"):
+    for name in ("circle", "square", "cross", "triangle"):
         (folder / name).mkdir(parents=True)
         for number in range(each):
             picture = Image.new("RGB", (48, 48), tuple(int(c) for c in random.integers(0, 60, 3)))
@@ -34,7 +34,7 @@ def draw_shapes(folder: Path, each: int = 12) -> None:
                 pen.line(box, fill=colour, width=5)
                 pen.line((x + 24, y, x, y + 24), fill=colour, width=5)
             else:
-                pen.rectangle((x, y + 9, x + 24, y + 14), fill=colour)
+                pen.polygon([(x, y + 24), (x + 24, y + 24), (x + 12, y)], fill=colour)
             picture.save(folder / name / f"{number:03}.png")
 
 

@@ -24,7 +24,7 @@ EXPECTED = {
     "loggers": "eval_results.csv",
     "kgcoop": "Top1_Acc_Stream",
     "what_trains": "| coop | frozen | seen |",
-    "own_images": "classes: circle, cross, line, square",
+    "own_images": "classes: circle, cross, square, triangle",
 }
 
 # Avalanche's own: not what a script of a user can change.
