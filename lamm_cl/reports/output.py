@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 
 from lamm_cl.reports.report import Report
-from lamm_cl.reports.tables import render_csv, render_markdown, render_rich, render_text
-from lamm_cl.reports.tables.render import latex_document, markdown_escape
+from lamm_cl.reports.tables import latex_document, render_csv, render_markdown, render_rich, render_text
+from lamm_cl.reports.tables.render import least_width, markdown_escape
 
 _MOST_RICH_ROWS = 400  # laying out more takes a console longer than a reader waits
 
@@ -39,7 +39,7 @@ def show(report: Report, form: str) -> None:
         console.print(Text(line))
     for table in report.tables:
         console.print()
-        if len(table.rows) > _MOST_RICH_ROWS:
+        if len(table.rows) > _MOST_RICH_ROWS or least_width(table) > console.width:
             sys.stdout.write(render_text(table))
         else:
             console.print(render_rich(table))

@@ -10,6 +10,9 @@ from lamm_cl.reports.tables.ablation import ablation_tables
 from lamm_cl.reports.tables.cost import cost_table
 from lamm_cl.reports.tables.stream import stream_table
 
+_PLACE = ("dataset", "backbone", "pretrained", "shots")
+_SHOWN = 5
+
 
 @dataclass(frozen=True)
 class Report:
@@ -92,21 +95,29 @@ def _summary(results: Results) -> Iterator[str]:
 
 
 def _gaps(results: Results) -> Iterator[str]:
-    """Say where some seeds of a grid are there and others are not."""
+    """Say which runs of a grid are not there: its methods on all its data sets with all its shots and seeds."""
     runs = results.runs
     done = runs[runs["status"] != "failed"]
-    if done.empty:
-        return
-    keys = ["experiment", "protocol", "dataset", "backbone", "pretrained", "shots"]
-    texts = []
-    for settings, group in done.groupby(keys, sort=False, dropna=False):
-        wanted = set(group["seed"].dropna())
-        for label, own in group.groupby("method", sort=False):
-            missing = sorted(wanted - set(own["seed"]))
-            # One seed is enough for what does not depend on it.
-            if missing and label != "zero_shot":
-                seeds = ", ".join(f"{seed:g}" for seed in missing)
-                texts.append(f"{label} on {settings[2]} with {settings[5] or 'all'} shots: seed {seeds}")
-    if texts:
-        more = f"; and {len(texts) - 5} more" if len(texts) > 5 else ""
-        yield f"Missing seeds: {'; '.join(texts[:5])}{more}."
+    for _, grid in runs.groupby(["experiment", "protocol"], sort=False):
+        mine = done[done["run_id"].isin(grid["run_id"])]
+        there = {(*place, label): set(group["seed"]) for (*place, label), group in mine.groupby([*_PLACE, "method"])}
+        labels = [*dict.fromkeys([*grid["method"], *results.planned])]
+        wanted = set(grid["seed"].dropna())
+        failed = set(zip(*(grid[grid["status"] == "failed"][key] for key in (*_PLACE, "method", "seed")), strict=True))
+        texts = []
+        for place in dict.fromkeys(zip(*(grid[key] for key in _PLACE), strict=True)):
+            for label in labels:
+                missing = wanted - there.get((*place, label), set())
+                missing -= {seed for *where, seed in failed if (*where,) == (*place, label)}
+                # One seed is enough for what does not depend on it.
+                if missing and not (label == "zero_shot" and len(missing) < len(wanted)):
+                    texts.append(_gap(place, label, missing, wanted))
+        if texts:
+            more = f"; and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+            yield f"Not run yet: {'; '.join(texts[:_SHOWN])}{more}."
+
+
+def _gap(place: tuple[str, ...], label: str, missing: set[float], wanted: set[float]) -> str:
+    dataset, backbone, _, shots = place
+    seeds = "" if missing == wanted else f", seed {', '.join(f'{seed:g}' for seed in sorted(missing))}"
+    return f"{label} on {dataset}, {backbone}, {shots or 'all'} shots{seeds}"

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,12 +29,14 @@ class Results:
         frame: Tidy rows of `runs.csv`, completed by records that it lacks; see `tables.collect.tidy`.
         records: The readable `record.json` files by run id.
         problems: What is missing, damaged or failed, one sentence each.
+        planned: The methods that the experiment says it has, under the names that tables give them.
     """
 
     directory: Path
     frame: pd.DataFrame
     records: Mapping[str, Record] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    planned: tuple[str, ...] = ()
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -63,7 +66,17 @@ def read_results(directory: Path | str) -> Results:
     if frame.empty and not records:
         problems.insert(0, f"There are no results in {path} yet.")
     problems += _failures(frame, records)
-    return Results(path, frame, records, tuple(problems))
+    return Results(path, frame, records, tuple(problems), _planned(path / "experiment.json"))
+
+
+def _planned(path: Path) -> tuple[str, ...]:
+    """Return the methods of `experiment.json`, whose settings are called `BACKBONE: methods.LABEL`."""
+    try:
+        settings = json.loads(path.read_bytes())["settings"]
+        found = [re.search(r": methods\.(.+)$", key) for key in settings]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ()
+    return tuple(dict.fromkeys(match[1] for match in found if match))
 
 
 # -- runs.csv --------------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def runs_section(results: Results) -> str:
             '<section id="runs" aria-labelledby="runs-title">\n<h2 id="runs-title">Runs</h2>',
             controls("runs", choices),
             '<div class="scroll tall" role="region" tabindex="0" aria-label="Runs, table">',
-            "<table><caption>Every run, with its config and its record</caption>",
+            "<table><caption><span>Every run, with its config and its record</span></caption>",
             f"<thead><tr>{heads}</tr></thead>\n<tbody>",
             *lines,
             "</tbody></table></div>\n</section>",

@@ -31,7 +31,7 @@ def table_section(table: Table) -> str:
             f'<h2 id="{name}-title">{escape(title)}</h2>',
             _controls(table, name),
             f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(title)}, table">',
-            f"<table><caption>{escape(table.title)}</caption>",
+            f"<table><caption><span>{escape(table.title)}</span></caption>",
             _head(table),
             "<tbody>",
             *_body(table),

@@ -7,12 +7,11 @@ import pandas as pd
 from lamm_cl.reports.tables.base_to_new import base_to_new_table
 from lamm_cl.reports.tables.class_incremental import class_incremental_table
 from lamm_cl.reports.tables.few_shot import few_shot_table
+from lamm_cl.reports.tables.latex import latex_document, render_latex
 from lamm_cl.reports.tables.model import Cell, Column, Row, Table
 from lamm_cl.reports.tables.multi_domain import multi_domain_table
 from lamm_cl.reports.tables.render import (
-    latex_document,
     render_csv,
-    render_latex,
     render_markdown,
     render_rich,
     render_text,

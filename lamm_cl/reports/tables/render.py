@@ -1,44 +1,13 @@
-"""Tables as terminal text, Markdown, LaTeX and CSV."""
+"""Tables as terminal text, Markdown and CSV."""
 
 import csv
 import io
-import unicodedata
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from lamm_cl.reports.tables.model import MISSING, Cell, Column, Table, number
 
 if TYPE_CHECKING:
     import rich.table
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': "''",
-    "±": r"$\pm$",
-    "→": r"$\rightarrow$",
-    "−": r"$-$",
-    "–": "--",
-    "×": r"$\times$",
-    "ø": r"{\o}",
-    "ß": r"{\ss}",
-    "æ": r"{\ae}",
-    "≥": r"$\geq$",
-    "≤": r"$\leq$",
-}
-
-_ACCENTS = {"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0308": '"', "\u030a": "r", "\u0327": "c"}
 
 
 def plain(cell: Cell, column: Column, usual_seeds: int) -> str:
@@ -50,10 +19,11 @@ def plain(cell: Cell, column: Column, usual_seeds: int) -> str:
     text = number(cell.value, column)
     if cell.std is not None:
         text += f" ± {cell.std:.{column.digits}f}"
-    return text + _seeds(cell, usual_seeds) + cell.mark
+    return text + seeds_behind(cell, usual_seeds) + cell.mark
 
 
-def _seeds(cell: Cell, usual_seeds: int) -> str:
+def seeds_behind(cell: Cell, usual_seeds: int) -> str:
+    """Return the number of seeds in parentheses, where it is not the usual one."""
     return f" ({cell.seeds})" if cell.seeds and cell.seeds != usual_seeds else ""
 
 
@@ -97,7 +67,9 @@ def render_rich(table: Table) -> "rich.table.Table":
     )
     for column in table.columns:
         name = f"{column.group}\n{heading(column)}" if column.group else heading(column)
-        out.add_column(Text(name), justify="right" if column.numeric else "left", overflow="fold")
+        out.add_column(
+            Text(name), justify="right" if column.numeric else "left", overflow="fold", no_wrap=column.numeric
+        )
     for section in table.sections():
         for index, row in enumerate(section):
             cells = [
@@ -106,6 +78,17 @@ def render_rich(table: Table) -> "rich.table.Table":
             ]
             out.add_row(*cells, end_section=index == len(section) - 1)
     return out
+
+
+def least_width(table: Table) -> int:
+    """Return the characters that a console needs for the table: numbers whole, long words wrapped."""
+    total = 2
+    for column in table.columns:
+        texts = [plain(cell, column, table.seeds) for cell in table.column(column.key)]
+        heads = [*heading(column).split(), *column.group.split()]
+        longest = max(map(len, [*texts, *heads]), default=0)
+        total += 3 + (longest if column.numeric else min(longest, 24))
+    return total
 
 
 def render_text(table: Table) -> str:
@@ -163,81 +146,6 @@ def markdown_escape(text: str) -> str:
     for character in "\\|*_`<>[]":
         text = text.replace(character, "\\" + character)
     return text.replace("\n", " ")
-
-
-def latex_escape(text: str) -> str:
-    """Return `text` safe in LaTeX text mode, in ASCII; a character that has no such form becomes a question mark."""
-    return "".join(_LATEX.get(one, one if one.isascii() else _accented(one)) for one in text.replace("\n", " "))
-
-
-def _accented(character: str) -> str:
-    letter, *marks = list(unicodedata.normalize("NFD", character))
-    if len(marks) == 1 and marks[0] in _ACCENTS and letter.isascii():
-        return rf"\{_ACCENTS[marks[0]]}{{{letter}}}"
-    return "?"
-
-
-def render_latex(table: Table) -> str:
-    """Return a `table` environment in booktabs style, the best in bold."""
-    align = "".join("r" if column.numeric else _latex_words(table, column) for column in table.columns)
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{latex_escape(table.title)}}}",
-        rf"\label{{tab:{table.name}}}",
-        rf"\begin{{tabular}}{{{align}}}",
-        r"\toprule",
-        *_latex_head(table),
-        r"\midrule",
-    ]
-    for position, section in enumerate(table.sections()):
-        if position:
-            lines.append(r"\midrule")
-        for row in section:
-            cells = zip(row.cells, table.columns, strict=True)
-            lines.append(" & ".join(_latex_cell(cell, column, table.seeds) for cell, column in cells) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    lines += [r"\par\smallskip\footnotesize " + latex_escape(note) for note in notes(table)]
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
-
-
-def _latex_words(table: Table, column: Column) -> str:
-    longest = max((len(cell.text or "") for cell in table.column(column.key)), default=0)
-    return r"p{5cm}" if longest > 40 else "l"
-
-
-def _latex_head(table: Table) -> list[str]:
-    lines = []
-    if any(column.group for column in table.columns):
-        parts, rules, at = [], [], 1
-        for group, columns in groupby(table.columns, key=lambda column: column.group):
-            span = len(list(columns))
-            parts.append(rf"\multicolumn{{{span}}}{{c}}{{{latex_escape(group)}}}")
-            if group:
-                rules.append(rf"\cmidrule(lr){{{at}-{at + span - 1}}}")
-            at += span
-        lines += [" & ".join(parts) + r" \\", " ".join(rules)]
-    return [*lines, " & ".join(latex_escape(heading(column)) for column in table.columns) + r" \\"]
-
-
-def _latex_cell(cell: Cell, column: Column, usual_seeds: int) -> str:
-    if cell.text is not None or cell.value is None:
-        return latex_escape(plain(cell, column, usual_seeds))
-    value = number(cell.value, column)
-    text = rf"\mathbf{{{value}}}" if cell.best else value
-    if cell.std is not None:
-        text += rf" \pm {cell.std:.{column.digits}f}"
-    return f"${text}$" + latex_escape(_seeds(cell, usual_seeds) + cell.mark)
-
-
-def latex_document(tables: list[Table]) -> str:
-    """Return a whole LaTeX file that compiles by itself and prints `tables`."""
-    head = (
-        "% Needs booktabs; to use one table elsewhere, take its table environment.\n"
-        "\\documentclass{article}\n"
-        "\\usepackage[landscape,margin=1cm]{geometry}\n\\usepackage{booktabs}\n\\begin{document}\n"
-    )
-    return head + "\n\\clearpage\n".join(render_latex(table) for table in tables) + "\\end{document}\n"
 
 
 def render_csv(table: Table) -> str:

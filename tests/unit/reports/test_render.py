@@ -20,8 +20,9 @@ from lamm_cl.reports.tables import (
     render_rich,
     render_text,
 )
+from lamm_cl.reports.tables.latex import latex_escape
 from lamm_cl.reports.tables.model import mark_best, number
-from lamm_cl.reports.tables.render import latex_escape
+from lamm_cl.reports.tables.render import least_width
 
 COLUMNS = (
     Column("method", "Method"),
@@ -109,3 +110,25 @@ def test_latex_compiles(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
     assert (tmp_path / "t.pdf").stat().st_size > 1000
+
+
+def test_long_tables_are_cut_into_pages_at_sections(tmp_path):
+    rows = tuple(Row((Cell(text=f"m{k}"), Cell(float(k)), Cell(1.0)), str(k // 10)) for k in range(95))
+    text = latex_document([Table("long", "Long", COLUMNS, rows)])
+    assert text.count(r"\begin{table}") == 3
+    assert text.count("(continued)") == 2
+    assert [text.count(f"m{k} &") for k in range(95)] == [1] * 95
+    assert r"\label{tab:long-2}" in text
+
+
+def test_wide_tables_are_shrunk_to_the_line():
+    columns = (COLUMNS[0], *(Column(f"c{k}", f"C{k}", unit="%") for k in range(10)))
+    table = Table("wide", "Wide", columns, (Row((Cell(text="m"), *(Cell(1.0) for _ in range(10)))),))
+    assert r"\resizebox" in render_latex(table)
+    assert r"\resizebox" not in render_latex(TABLE)
+
+
+def test_a_console_that_is_too_narrow_gets_plain_text():
+    assert least_width(TABLE) < 60
+    long = Table("t", "t", COLUMNS, (Row((Cell(text="word " * 30), Cell(1.0), Cell(1.0))),))
+    assert least_width(long) < 60

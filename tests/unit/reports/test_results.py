@@ -132,7 +132,7 @@ def test_unfinished_and_failed_runs_and_missing_seeds_are_named(write, two_metho
     text = " ".join(report.problems)
     assert "1 run(s) started and have no record yet: begun" in text
     assert "1 run(s) failed: class_incremental-digits-maple-None-tiny-16-1 (the loss is NaN)" in text
-    assert "Missing seeds: coop on digits with 16 shots: seed 3" in text
+    assert "Not run yet: coop on digits, tiny, 16 shots, seed 3" in text
     assert report.summary[0] == "6 runs: 5 done, 1 failed."
     assert "maple" not in [cell.text for cell in report.tables[0].column("method")]
 
@@ -157,3 +157,19 @@ def test_sets_of_unknown_names_are_passed_over(tmp_path):
     (tmp_path / "runs.csv").write_text(text)
     for form in ("text", "html"):
         assert render(make_report(read_results(tmp_path), "lamm-table2"), form)
+
+
+def test_runs_that_nobody_began_are_named(write, two_methods, run, steps):
+    home = write([*two_methods, run(steps((0.5, 0.5, 0.5)), dataset="dtd", seed=2)])
+    settings = {"tiny: methods.lamm": {}, "tiny: methods.align": {}, "tiny: backbone": {}, "compute": {}}
+    (home / "experiment.json").write_text(json.dumps({"settings": settings}))
+    (text,) = make_report(read_results(home)).problems
+    assert "align on digits, tiny, 16 shots;" in text
+    assert "lamm on dtd, tiny, 16 shots, seed 1, 3" in text
+    (home / "experiment.json").write_text("[1")
+    assert make_report(read_results(home)).problems
+
+
+def test_one_seed_of_zero_shot_is_enough(write, two_methods, run, steps):
+    home = write([*two_methods, run(steps((0.5, 0.5, 0.5)), method="zero_shot", dialect=None)])
+    assert make_report(read_results(home)).problems == ()
