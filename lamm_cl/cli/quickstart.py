@@ -24,7 +24,8 @@ def quickstart(
     console = Console()
     request = Request(out=out, device=device, jobs=jobs, command=["lamm-cl", *sys.argv[1:]])
     code = run_experiment(config, request, console)
-    show_results(out)
+    if code in (0, 1):  # not when the user has stopped it
+        show_results(out)
     return code
 
 

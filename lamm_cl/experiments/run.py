@@ -16,7 +16,7 @@ from lamm_cl.experiments.local import LocalRun, preflight
 from lamm_cl.experiments.pool import Pool, default_jobs, on_device
 from lamm_cl.experiments.progress import make_display
 from lamm_cl.experiments.spec import RunSpec
-from lamm_cl.experiments.summary import Summary
+from lamm_cl.experiments.summary import INTERRUPTED, Summary
 from lamm_cl.experiments.work import TorchWork, Work
 from lamm_cl.experiments.worker import WorkerSettings
 from lamm_cl.records import ExperimentDirectory
@@ -115,6 +115,16 @@ def run_experiment(
         UsageError: Wrong use; nothing has been written.
     """
     plan = make_plan(config, request)
+    try:
+        return _follow(plan, console, make_work)
+    except KeyboardInterrupt:
+        words = " ".join(continue_with(plan))
+        _say(console, f"Interrupted; what is done is kept. Continue with: {words}")
+        return INTERRUPTED
+
+
+def _follow(plan: Plan, console: Console, make_work: Callable[[], Work]) -> int:
+    request = plan.request
     if request.dry_run:
         from lamm_cl.experiments.dry_run import show
 
@@ -127,7 +137,7 @@ def run_experiment(
     else:
         summary = run_here(plan, console, make_work)
     for line in summary.lines(plan.home.path, continue_with(plan)):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        _say(console, line)
     return summary.exit_code
 
 
@@ -179,3 +189,7 @@ def continue_with(plan: Plan) -> list[str]:
     if plan.request.out is None and "--out" not in words:
         words += ["--out", str(plan.home.path)]
     return [shlex.quote(word) for word in words]
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
