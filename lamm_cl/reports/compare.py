@@ -1,7 +1,7 @@
 """Measured and published numbers side by side, with the interval over seeds."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lamm_cl.evaluation.statistics import summarise
@@ -184,7 +184,7 @@ def _beside(measured: Measured, rows: tuple[PublishedNumber, ...]) -> Comparison
     place = (measured.method, measured.dataset, measured.quantity)
     same = [row for row in rows if _place(row) == place and row.minus == measured.minus]
     if not same:
-        return Comparison(measured, None, (_absent(measured, rows),), *spread)
+        return Comparison(measured, None, tuple(_absent(measured, rows)), *spread)
     judged = [(tuple(unique(reasons(measured, row, _parts(rows, row)))), row) for row in same]
     # Runs without a record tell no options: then the method's own, not a variant, is meant.
     why_not, printed = min(judged, key=lambda pair: (len(pair[0]), len(pair[1].options)))
@@ -205,13 +205,19 @@ def _parts(rows: tuple[PublishedNumber, ...], printed: PublishedNumber) -> froze
     return frozenset(row.dataset for row in ours) or ELEVEN
 
 
-def _absent(measured: Measured, rows: tuple[PublishedNumber, ...]) -> str:
+def _absent(measured: Measured, rows: tuple[PublishedNumber, ...]) -> list[str]:
+    """Return what of the number the table lacks, and what else would keep it from being compared."""
     places = [_place(row) for row in rows]
+    of_method = [row for row in rows if row.method == measured.method]
     if measured.dataset not in {place[1] for place in places}:
-        return f"data set {measured.dataset} is not in the published table"
-    if measured.method not in {place[0] for place in places}:
-        return f"method {measured.method} is not in the published table"
-    return "this number is not in the published table"
+        lacks = f"data set {measured.dataset} is not in the published table"
+    elif not of_method:
+        lacks = f"method {measured.method} is not in the published table"
+    else:
+        lacks = "this number is not in the published table"
+    near = of_method or [replace(rows[0], dialect="", options="", shots=measured.shots)]
+    others = [reasons(measured, replace(row, dataset=measured.dataset), measured.datasets) for row in near]
+    return unique([lacks, *min(others, key=len)])
 
 
 def _pairs(rows: tuple[PublishedNumber, ...]) -> list[tuple[str, str]]:
