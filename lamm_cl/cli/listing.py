@@ -54,10 +54,7 @@ def _methods(options: bool) -> None:
 
 def _options(where: str, model: type) -> None:
     fields = model.model_fields  # type: ignore[attr-defined]
-    rows = [
-        (f"{where}.{name}", _default(name, info.default), info.description or "")
-        for name, info in fields.items()
-    ]
+    rows = [(f"{where}.{name}", _default(name, info.default), info.description or "") for name, info in fields.items()]
     typer.echo()
     _show(("option", "default", "meaning"), rows)
 

@@ -128,6 +128,14 @@ def takes_all_datasets(protocol: str) -> bool:
     return find_protocol(protocol).at_least > 1
 
 
+def datasets_of_order(protocol: object, order: object) -> list[str]:
+    """Return the data sets that a named order of `multi_domain` consists of; none for any other order."""
+    from lamm_cl.streams.domains import DOMAIN_ORDERS
+
+    named = protocol == "multi_domain" and isinstance(order, str)
+    return list(DOMAIN_ORDERS.get(str(order), ())) if named else []
+
+
 def dataset_names() -> list[str]:
     """Return the names of the catalogue."""
     from lamm_cl.data.catalogue import CATALOGUE

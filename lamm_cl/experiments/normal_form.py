@@ -30,6 +30,10 @@ def normal_form(data: Mapping[str, Any], keys: Collection[str], default_name: st
         plain["backbones"] = [_as_backbone(entry) for entry in (given if isinstance(given, list) else [given])]
     if "protocol" in plain:
         plain["protocol"] = _split_protocol(plain["protocol"])
+    if "datasets" not in plain and isinstance(plain.get("protocol"), dict):
+        named = known.datasets_of_order(plain["protocol"].get("name"), plain["protocol"]["options"].get("order"))
+        if named:
+            plain["datasets"] = named
     if "methods" in plain:
         plain["methods"] = _method_list(plain["methods"])
     if "loggers" in plain:

@@ -10,7 +10,8 @@ from lamm_cl.experiments.config import FILE_KEYS, Backbone, Evaluation, Experime
 _MORE = {
     "experiment": "Name of the experiment and of its directory [the file's name].",
     "protocol": "How data sets become a stream and test sets; options stand beside the name.",
-    "datasets": "One run each, except where the protocol takes them all; own data as a mapping.",
+    "datasets": "One run each, except where the protocol takes them all; own data as a mapping. "
+    "May be left out where a named order of multi_domain says them.",
     "methods": "A list of names, or a mapping from name to options; `method` in the options names a variant's method.",
     "backbone": "Which CLIP, one or several.",
     "shots": 'Training images per class, one or several numbers, or "full".',
@@ -50,7 +51,7 @@ def config_schema() -> dict[str, Any]:
         "title": "An experiment of lamm_cl",
         "type": "object",
         "properties": properties,
-        "required": ["protocol", "datasets", "methods"],
+        "required": ["protocol", "methods"],
         "additionalProperties": False,
         "$defs": parts,
     }

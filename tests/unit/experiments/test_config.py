@@ -82,6 +82,14 @@ def test_protocols_over_several_data_sets_take_them_all(write_config: Write) -> 
     assert [(run.dataset, len(run.datasets)) for run in runs] == [("digits+glyphs", 2)] * 2
 
 
+def test_a_named_order_of_data_sets_need_not_list_them(write_config: Write) -> None:
+    text = "protocol: {name: multi_domain, order: x-tail}\nmethods: [lamm]\nseeds: 1\n"
+    (run,) = grid(read_config(write_config(text)))
+    assert len(run.datasets) == 10
+    assert run.datasets[:2] == ("fgvc_aircraft", "caltech101")
+    assert "datasets: is missing" in error_of(write_config(text.replace("x-tail", "given")))
+
+
 def test_own_data_is_called_by_its_name_or_folder(write_config: Write) -> None:
     runs = grid(read_config(write_config(datasets=[{"folder": "/x/birds"}, {"csv": "a.csv", "name": "ants"}])))
     assert [run.dataset for run in runs[::4]] == ["birds", "ants"]

@@ -67,6 +67,7 @@ def test_what_a_file_may_say(text: str, schema: dict[str, Any]) -> None:
     "text",
     [
         "{datasets: digits, methods: coop}",
+        "{datasets: digits, protocol: few_shot}",
         "{protocol: few_shots, datasets: digits, methods: coop}",
         "{protocol: {name: few_shot, steps: 3}, datasets: digits, methods: coop}",
         "{protocol: few_shot, datasets: digits, methods: {lamm: {lrr: 0.1}}}",
