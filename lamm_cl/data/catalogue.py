@@ -1,9 +1,12 @@
 """The data sets that lamm_cl knows by name: where CoOp keeps them, how large they are, how they are prompted.
 
 Folder layouts, class names, templates and sizes are those of CoOp (Zhou et al., "Learning to Prompt for
-Vision-Language Models", IJCV 2022, Table 8 and its DATASETS.md), which the papers of this family share.
+Vision-Language Models", IJCV 2022, Table 8 and its DATASETS.md), which the papers of this family share. CIFAR-100 and
+MNIST, which only MTIL and X-TAIL use, have torchvision's class names and the first template of MTIL's code (Zheng et
+al., "Preventing Zero-Shot Transfer Degradation in Continual Learning of Vision-Language Models", ICCV 2023).
 """
 
+from lamm_cl.data.embedded import DIGIT_NAMES
 from lamm_cl.data.entry import Entry
 from lamm_cl.data.items import ViewOptions
 from lamm_cl.errors import unknown
@@ -209,6 +212,29 @@ _ENTRIES = (
         reader="imagenet_variant",
         source="https://github.com/hendrycks/imagenet-r",
         licence="MIT (collection); images belong to their makers",
+    ),
+    Entry(
+        "cifar100",
+        "CIFAR100",
+        "cifar100",
+        100,
+        (50_000, 0, 10_000),
+        reader="part_folders",
+        source="https://www.cs.toronto.edu/~kriz/cifar.html",
+        licence="none stated; research use",
+    ),
+    Entry(
+        "mnist",
+        "MNIST",
+        "mnist",
+        10,
+        (60_000, 0, 10_000),
+        reader="part_folders",
+        renamed={str(digit): f"{digit} - {name}" for digit, name in enumerate(DIGIT_NAMES)},
+        template='a photo of the number: "{}".',
+        source="http://yann.lecun.com/exdb/mnist/",
+        licence="CC BY-SA 3.0",
+        views=SYMBOLS,
     ),
     Entry(
         "digits",

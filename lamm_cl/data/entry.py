@@ -6,7 +6,7 @@ from typing import Literal
 
 from lamm_cl.data.items import ViewOptions
 
-Reader = Literal["split_file", "aircraft", "imagenet", "imagenet_variant", "embedded"]
+Reader = Literal["split_file", "aircraft", "imagenet", "imagenet_variant", "part_folders", "embedded"]
 OwnSplit = Literal["folders", "pets", "cars", "flowers", "scenes"]
 
 
@@ -25,7 +25,7 @@ class Entry:
         reader: how its split is read.
         split_file: the papers' split, inside `folder`.
         own_split: how a split is made here where the papers' is missing.
-        ignored, renamed: class folders that CoOp leaves out or calls otherwise.
+        ignored, renamed: class folders that the papers leave out or call otherwise.
         template: the papers' prompt, `{}` stands for the class name.
         source: where it comes from.
         licence: what its makers allow, in short; read theirs before use.

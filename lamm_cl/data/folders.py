@@ -12,7 +12,7 @@ SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2")
 )
 # No folder is called so, and no name that sorts after "/" is hidden: such names need no second look.
-USUAL = frozenset(("JPEG", "jpeg", ".jpg", ".png", ".JPG"))
+USUAL = frozenset(("JPEG", "jpeg", ".jpg", ".png", ".JPG", ".pgm", ".ppm"))
 FEW = 40
 _ENDING = itemgetter(slice(-4, None))
 # What file managers leave behind; a copy of DTD ships with one of each.

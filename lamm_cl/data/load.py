@@ -14,6 +14,7 @@ from lamm_cl.data.images import show
 from lamm_cl.data.items import PARTS, Dataset, Item, SplitKind
 from lamm_cl.data.own_data import load_own, template, view_options
 from lamm_cl.data.own_split import own_split
+from lamm_cl.data.part_folders import read_part_folders
 from lamm_cl.data.split_file import Parts, class_names, read_split
 from lamm_cl.errors import UsageError, unknown
 
@@ -114,6 +115,9 @@ def _load(entry: Entry, root: Path) -> Dataset:
     if entry.reader == "aircraft":
         parts = read_aircraft(folder, images)
         return _judged(entry, parts, images, class_names(folder, _all(parts)))
+    if entry.reader == "part_folders":
+        parts = read_part_folders(entry, images)
+        return _judged(entry, parts, images, class_names(images, _all(parts)))
     read = read_imagenet if entry.reader == "imagenet" else read_variant
     parts, ids = read(folder, images)
     names = class_names(images, parts["test"], entry.repeated_names)

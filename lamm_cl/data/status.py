@@ -44,9 +44,10 @@ def _status(entry: Entry, root: Path) -> Status:
     try:
         dataset = load_dataset(entry.name, root)
     except UsageError as error:
-        images = root / entry.folder / entry.images / ("val" if entry.reader == "imagenet" else "")
-        # ImageNet and its variants have no list besides their folders.
-        listless = entry.reader.startswith("imagenet") and not images.is_dir()
+        part = {"imagenet": "val", "part_folders": "train"}.get(entry.reader, "")
+        images = root / entry.folder / entry.images / part
+        # These have no list besides their folders.
+        listless = entry.reader in ("imagenet", "imagenet_variant", "part_folders") and not images.is_dir()
         return Status(entry, "no images" if listless else "broken", note=str(error))
     paths = {item.path for item in dataset.items}
     if entry.embedded:

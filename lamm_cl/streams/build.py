@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lamm_cl.data.catalogue import CATALOGUE
 from lamm_cl.data.items import Dataset
 from lamm_cl.data.load import load_dataset
 from lamm_cl.errors import UsageError, unknown
@@ -124,11 +123,11 @@ def _load(
     listed = [datasets] if isinstance(datasets, str | Mapping | Dataset) else list(datasets)
     order = options.get("order")
     if not listed and protocol.name == "multi_domain" and isinstance(order, str) and order in DOMAIN_ORDERS:
-        listed = _all_domains(order)
-    loaded = [one if isinstance(one, Dataset) else load_dataset(one, root) for one in listed]
+        listed = list(DOMAIN_ORDERS[order])
+    loaded = _load_all(listed, root)
     names = [dataset.name for dataset in loaded]
     if protocol.name == "domain_generalization" and names == ["imagenet"]:
-        loaded += [load_dataset(name, root) for name in VARIANTS]
+        loaded += _load_all(VARIANTS, root)
     _check_number(protocol, len(loaded))
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -136,14 +135,21 @@ def _load(
     return loaded
 
 
-def _all_domains(order: str) -> list[DataSpec]:
-    absent = [name for name in DOMAIN_ORDERS[order] if name not in CATALOGUE]
-    if absent:
-        raise UsageError(
-            f"order {order!r} has {' and '.join(absent)}, which the catalogue does not have. Name the data sets, these "
-            f'as your own, such as {{"name": "{absent[0]}", "folder": ...}}; they are put in order by name.'
-        )
-    return list(DOMAIN_ORDERS[order])
+def _load_all(specs: Sequence[DataSpec], root: str | None) -> list[Dataset]:
+    """Load data sets; what is said of the first that fails also names the others that do."""
+    loaded: list[Dataset] = []
+    failed: list[tuple[str, UsageError]] = []
+    for one in specs:
+        try:
+            loaded.append(one if isinstance(one, Dataset) else load_dataset(one, root))
+        except UsageError as error:
+            failed.append((str(one.get("name") or dict(one)) if isinstance(one, Mapping) else str(one), error))
+    if len(failed) == 1:
+        raise failed[0][1]
+    if failed:
+        others = ", ".join(name for name, _ in failed[1:])
+        raise UsageError(f"{failed[0][1]} {len(failed) - 1} more cannot be read: {others}.")
+    return loaded
 
 
 def _check_number(protocol: Protocol, n: int) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from lamm_cl.data.catalogue import Entry, find
 from lamm_cl.data.download.archive import unpack
+from lamm_cl.data.download.arrays import write_pictures
 from lamm_cl.data.download.frames import Grab, middle_frames
 from lamm_cl.data.download.network import DownloadError, Fetch, address, fetch
-from lamm_cl.data.download.sources import SOURCES, ByHand, Source
+from lamm_cl.data.download.sources import SOURCES, Arrays, ByHand, Source
 from lamm_cl.data.download.transfer import Report, download
 from lamm_cl.data.items import PARTS
 from lamm_cl.data.split_file import read_split
@@ -69,9 +70,31 @@ def prepare(name: str, root: Path, tools: Tools | None = None) -> Outcome:
             outcome.present.append(", ".join(source.makes))
         elif isinstance(source, ByHand):
             outcome.by_hand.append(source.text.format(folder=folder))
+        elif isinstance(source, Arrays):
+            _write(source, folder, tools, outcome)
         else:
             _bring(entry, source, folder, tools, outcome)
     return outcome
+
+
+def _write(arrays: Arrays, folder: Path, tools: Tools, outcome: Outcome) -> None:
+    what = ", ".join(arrays.makes)
+    files = [folder / source.file for source in arrays.files]
+    for source in arrays.files:
+        try:
+            _fetch(source, folder, tools)
+        except DownloadError as error:
+            outcome.failed.append(_failure(source.file, error, source, folder))
+    if outcome.failed:
+        return
+    try:
+        count = write_pictures(arrays.read, files, folder / "images", lambda *done: tools.report(what, *done))
+    except DownloadError as error:
+        outcome.failed.append(f"{what}: {error}")
+        return
+    outcome.fetched.append(f"{what}: {count:,} pictures")
+    for file in files:
+        file.unlink()
 
 
 def _bring(entry: Entry, source: Source, folder: Path, tools: Tools, outcome: Outcome) -> None:
@@ -85,25 +108,32 @@ def _bring(entry: Entry, source: Source, folder: Path, tools: Tools, outcome: Ou
         _transfer(entry, source, folder, tools)
         outcome.fetched.append(what)
     except DownloadError as error:
-        hint = source.by_hand.format(folder=folder)
-        outcome.failed.append(
-            f"{what}: {error}. By hand: fetch {address(source.url)} as {folder / source.file}"
-            f"{f' (md5 {source.md5})' if source.md5 else ''}{'; ' + hint if hint else ''}, and run this command again."
-        )
+        outcome.failed.append(_failure(what, error, source, folder))
+
+
+def _failure(what: str, error: DownloadError, source: Source, folder: Path) -> str:
+    hint = source.by_hand.format(folder=folder)
+    return (
+        f"{what}: {error}. By hand: fetch {address(source.url)} as {folder / source.file}"
+        f"{f' (md5 {source.md5})' if source.md5 else ''}{'; ' + hint if hint else ''}, and run this command again."
+    )
 
 
 def _transfer(entry: Entry, source: Source, folder: Path, tools: Tools) -> None:
-    target = folder / source.file
-    if not target.exists():  # else: an archive that was put there by hand
-        if tools.pause is None:
-            download(source.url, target, tools.fetch, source.md5, tools.report)
-        else:
-            download(source.url, target, tools.fetch, source.md5, tools.report, tools.pause)
+    target = _fetch(source, folder, tools)
     if source.moves:
         unpack(target, folder, source.moves)
         target.unlink()
     elif source.file == entry.split_file:
         _check_split(entry, target, folder)
+
+
+def _fetch(source: Source, folder: Path, tools: Tools) -> Path:
+    target = folder / source.file
+    if not target.exists():  # else: put there by hand, or by an earlier try
+        pause = {} if tools.pause is None else {"pause": tools.pause}
+        download(source.url, target, tools.fetch, source.md5, tools.report, **pause)
+    return target
 
 
 def _check_split(entry: Entry, target: Path, folder: Path) -> None:

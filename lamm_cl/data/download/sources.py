@@ -7,6 +7,8 @@ file must list the papers' numbers of images instead, an archive must unpack.
 
 from dataclasses import dataclass, field
 
+from lamm_cl.data.download.arrays import MNIST_FILES, Reader, read_cifar, read_mnist
+
 
 @dataclass(frozen=True)
 class Source:
@@ -40,6 +42,15 @@ class ByHand:
     makes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Arrays:
+    """Pictures that come as arrays of pixels, in one or more files; every picture becomes a file."""
+
+    read: Reader
+    files: tuple[Source, ...]
+    makes: tuple[str, ...] = ("images/train", "images/test")
+
+
 VGG = "https://www.robots.ox.ac.uk/~vgg/data"
 HUB = "https://huggingface.co/datasets"
 BERKELEY = "https://people.eecs.berkeley.edu/~hendrycks"
@@ -47,7 +58,14 @@ CLASS_NAMES = Source(
     "drive:1-61f_ol79pViBFDG_IDlUQSwoLcn2XXF", "classnames.txt", by_hand="its lines are 'n01440764 tench' and so on"
 )
 
-SOURCES: dict[str, tuple[Source | ByHand, ...]] = {
+MNIST_MD5 = (
+    "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    "d53e105ee54ea40749a09fcbcd1e9432",
+    "9fb629c4189551a2d022fa330f9573f3",
+    "ec29112dd5afa0611ce80d1b7f02629c",
+)
+
+SOURCES: dict[str, tuple[Source | ByHand | Arrays, ...]] = {
     "imagenet": (
         CLASS_NAMES,
         ByHand(
@@ -190,5 +208,26 @@ SOURCES: dict[str, tuple[Source | ByHand, ...]] = {
             {"imagenet-r": "imagenet-r"},
         ),
         CLASS_NAMES,
+    ),
+    "cifar100": (
+        Arrays(
+            read_cifar,
+            (
+                Source(
+                    "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+                    "cifar-100-binary.tar.gz",
+                    "03b5dce01913d631647c71ecec9e9cb8",
+                ),
+            ),
+        ),
+    ),
+    "mnist": (
+        Arrays(
+            read_mnist,
+            tuple(
+                Source(f"https://ossci-datasets.s3.amazonaws.com/mnist/{file}.gz", f"{file}.gz", md5)
+                for file, md5 in zip(MNIST_FILES, MNIST_MD5, strict=True)
+            ),
+        ),
     ),
 }

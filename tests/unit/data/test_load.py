@@ -45,9 +45,11 @@ def test_the_catalogue_knows_the_papers_sizes() -> None:
         "ucf101": 3783,
         "fgvc_aircraft": 3333,
         "imagenet": 50000,
+        "mnist": 10000,
+        "cifar100": 10000,
     }
     assert {name: CATALOGUE[name].sizes[2] for name in test} == test
-    assert len(CATALOGUE) == 17
+    assert len(CATALOGUE) == 19
     for entry in CATALOGUE.values():
         assert entry.template.count("{}") == 1
         assert entry.source
@@ -68,6 +70,7 @@ def test_the_catalogue_knows_the_papers_sizes() -> None:
         ("imagenet-rendition", "imagenet_r"),
         ("Food-101", "food101"),
         ("StanfordCars", "stanford_cars"),
+        ("CIFAR-100", "cifar100"),
     ],
 )
 def test_any_spelling_of_the_papers_finds_the_entry(spelling: str, name: str) -> None:

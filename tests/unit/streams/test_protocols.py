@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from lamm_cl.data.catalogue import CATALOGUE
 from lamm_cl.data.few_shot import few_shot as draw
 from lamm_cl.data.load import load_dataset
 from lamm_cl.errors import UsageError
 from lamm_cl.streams.build import build_layout, build_stream, options_of
+from lamm_cl.streams.domains import DOMAIN_ORDERS
 from lamm_cl.streams.protocols import PROTOCOLS
 
 
@@ -128,6 +130,11 @@ def test_named_orders(make_dataset, order, expected):
     assert all(len(part.samples) == 8 for part in layout.train)
 
 
+def test_every_data_set_of_a_named_order_is_known():
+    for order, names in DOMAIN_ORDERS.items():
+        assert set(names) <= set(CATALOGUE), order
+
+
 def test_evaluation_can_be_restricted(make_dataset):
     layout = build_layout("class_incremental", make_dataset(), shots=1, steps=3, evaluate=["set3", "set1"])
     assert [(s.name, s.index, s.trained_in) for s in layout.plan.sets] == [("set1", 0, 0), ("set3", 1, 2)]
@@ -192,8 +199,8 @@ CALLS = [
     (lambda d: build_layout("multi_domain", [d("a"), d("a")]), "'a' is given twice"),
     (lambda d: build_layout("multi_domain", [d("a"), d("b")], order="mtil-1"), "has no place for a, b"),
     (
-        lambda d: build_layout("multi_domain", order="mtil-1"),
-        "has cifar100 and mnist, which the catalogue does not have",
+        lambda d: build_layout("multi_domain", order="mtil-1", root="/nowhere"),
+        "10 more cannot be read: caltech101, cifar100, dtd, eurosat, oxford_flowers, food101, mnist",
     ),
     (lambda d: build_layout("multi_domain", [d("a"), d("b")], order="mtil"), "unknown order of data sets 'mtil'"),
     (lambda d: build_layout("multi_domain", [d("a"), d("b")], order=["a"]), "not a permutation"),
