@@ -31,9 +31,10 @@ def normal_form(data: Mapping[str, Any], keys: Collection[str], default_name: st
     if "protocol" in plain:
         plain["protocol"] = _split_protocol(plain["protocol"])
     if "datasets" not in plain and isinstance(plain.get("protocol"), dict):
-        named = known.datasets_of_order(plain["protocol"].get("name"), plain["protocol"]["options"].get("order"))
-        if named:
-            plain["datasets"] = named
+        order = plain["protocol"]["options"].get("order")
+        listed: list[Any] = known.datasets_of_order(plain["protocol"].get("name"), order)
+        if listed:
+            plain["datasets"] = listed
     if "methods" in plain:
         plain["methods"] = _method_list(plain["methods"])
     if "loggers" in plain:
