@@ -1,7 +1,6 @@
 """Fixtures that every tier shares."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,8 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny() -> Iterator[Any]:
+def tiny() -> Any:
     """The embedded CLIP, loaded once a process."""
     import lamm_cl
 
-    yield lamm_cl.load_clip("tiny", device="cpu")
+    return lamm_cl.load_clip("tiny", device="cpu")

@@ -79,8 +79,8 @@ class TextEngine:
         """Compute the token that is read with gradient, and every token of every prompt without.
 
         Returns:
-            (G, n, D) tokens that are read and (G, n, P + M, D) all tokens (zero behind the end of a prompt), both before
-            the final normalisation.
+            (G, n, D) tokens that are read and (G, n, P + M, D) all tokens (zero behind a prompt's end), both before the
+            final normalisation.
         """
         beginning, prefix = self._prefix(text, with_tokens=True)
         groups = len(text.prefix)
@@ -188,10 +188,8 @@ class _Places:
 
     def join(self, shared: Tensor, own: Tensor) -> Tensor:
         """Put the keys or values of the beginning (G, h, P, d) before each prompt's own (G * n, h, M, d)."""
-        if len(shared) == 1:
-            before = shared.expand(len(own), -1, -1, -1)
-        else:
-            before = shared.repeat_interleave(self.layout.n, 0)
+        one = len(shared) == 1
+        before = shared.expand(len(own), -1, -1, -1) if one else shared.repeat_interleave(self.layout.n, 0)
         return torch.cat([before, own], 2)
 
 
