@@ -21,10 +21,13 @@ def run(
     yes: Annotated[bool, typer.Option("--yes", help="Do it although the grid is large.")] = False,
 ) -> int:
     """Run an experiment: skips what is done, tries again what failed, and can be stopped and repeated at any time."""
+    from lamm_cl.experiments.config import read_config
+
+    experiment = read_config(config, assignments or ())
+    # After the config's check: a wrong one is answered before the machinery is imported.
     from rich.console import Console
 
-    from lamm_cl.experiments.config import read_config
     from lamm_cl.experiments.run import Request, run_experiment
 
     request = Request(out, executor, jobs, device, yes, dry_run, ["lamm-cl", *sys.argv[1:]])
-    return run_experiment(read_config(config, assignments or ()), request, Console())
+    return run_experiment(experiment, request, Console())
