@@ -15,7 +15,7 @@ class Status:
     """One data set's state.
 
     Attributes:
-        state: "ready", "incomplete" (some images are missing), "no images" (only the split is there), "absent",
+        state: "ready", "incomplete" (some images are missing or empty), "no images" (only the split), "absent",
             "broken" (its lists cannot be read) or "embedded".
         split: "official", "own", "embedded" or "" where nothing could be read.
         images: different images that the split lists and that are there.
@@ -53,9 +53,10 @@ def _status(entry: Entry, root: Path) -> Status:
     if entry.embedded:
         return Status(entry, "embedded", dataset.split, len(paths), len(paths))
     sizes = _sizes(paths)
-    found = len(sizes)
-    state = "ready" if found == len(paths) else "incomplete" if found else "no images"
-    missing = [] if found == len(paths) else [f"{len(paths) - found:,} of {len(paths):,} images are missing"]
+    found, empty = len(sizes), sum(size == 0 for size in sizes.values())
+    state = "no images" if not found else "incomplete" if found < len(paths) or empty else "ready"
+    missing = [f"{len(paths) - found:,} of {len(paths):,} images are missing"] if found < len(paths) else []
+    missing += [f"{empty:,} of {len(paths):,} images are empty files"] if empty else []
     note = "; ".join([*missing, *dataset.notes])
     return Status(entry, state, dataset.split, found, len(paths), sum(sizes.values()), note)
 

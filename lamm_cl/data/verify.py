@@ -55,7 +55,7 @@ def verify(dataset: Dataset, progress: Callable[[int, int], None] = lambda done,
             if problem:
                 problems.append(problem)
             progress(done, len(unique))
-    content = None if problems else _digest((dataset.relative(item), keys[item.path]) for item in unique)
+    content = None if problems else content_digest((dataset.relative(item), keys[item.path]) for item in unique)
     return Verification(
         dataset.name, len(unique), tuple(problems), tuple(_warnings(dataset, keys)), dataset.fingerprint, content
     )
@@ -64,11 +64,12 @@ def verify(dataset: Dataset, progress: Callable[[int, int], None] = lambda done,
 def content_fingerprint(dataset: Dataset, items: Iterable[Item]) -> str:
     """Return a hex digest of which of these images hold what, for records: it tells copies of a data set apart."""
     unique = {item.path: item for item in items}.values()
-    return _digest((dataset.relative(item), dataset.content_key(item)) for item in unique)
+    return content_digest((dataset.relative(item), dataset.content_key(item)) for item in unique)
 
 
-def _digest(pairs: Iterable[tuple[str, str]]) -> str:
-    lines = sorted(f"{path}\x1f{key}" for path, key in pairs)
+def content_digest(pairs: Iterable[tuple[str, str]]) -> str:
+    """Return a hex digest of (relative path, content key) pairs, each of which counts once, in any order."""
+    lines = sorted({f"{path}\x1f{key}" for path, key in pairs})
     return hashlib.sha256("\x1e".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -5,6 +5,7 @@ the same classes in every stream, which test-only sets do not have.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 from avalanche.benchmarks import benchmark_from_datasets
@@ -32,7 +33,7 @@ class Benchmark(CLScenario):
         plan: what is evaluated, in which label spaces.
         protocol: name of the protocol.
         dataset_names: the data sets.
-        data_fingerprint: hex digest of class names and splits.
+        data_fingerprint: hex digest of class names and splits; no file is read for it.
         split: "official", "embedded" or "own"; with several data sets, the weakest.
         synthetic: whether any data set is drawn by code.
         shots: training images per class, None for all.
@@ -56,12 +57,25 @@ class Benchmark(CLScenario):
         self.synthetic = any(dataset.synthetic for dataset in layout.datasets)
         self.notes = layout.notes
         self.shots, self.seed = shots, seed
+        self._used = sum(len(part.samples) for part in (*layout.train, *layout.test))
         for stream in self.streams.values():
             stream.benchmark = self
+
+    @cached_property
+    def content_fingerprint(self) -> str:
+        """Hex digest of the bytes of all training and test images: it tells copies of a data set apart.
+
+        Reads each file that no feature cache has asked about yet, once.
+
+        Raises:
+            UsageError: an image cannot be read.
+        """
+        return self.source.fingerprint(range(self._used))  # validation images come last
 
 
 def assemble(layout: Layout, shots: int | None, seed: int, backbone: Backbone | None = None) -> Benchmark:
     """Make the Avalanche benchmark of a layout; no picture is read."""
+    # val last: see `Benchmark.content_fingerprint`
     streams = {"train": layout.train, "test": layout.test, **({"val": layout.val} if layout.val else {})}
     flat = [(sample, kind == "train") for kind, parts in streams.items() for part in parts for sample in part.samples]
     source = ImageSource(layout.datasets, flat, seed, backbone)

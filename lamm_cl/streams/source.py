@@ -1,5 +1,6 @@
 """The pictures of a benchmark, as images or as features of a frozen backbone, in the view of the current epoch."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from lamm_cl.data.items import Dataset, Item
+from lamm_cl.data.verify import content_digest
 from lamm_cl.data.views import TrainView
 from lamm_cl.errors import UsageError
 from lamm_cl.streams.features import FeatureBank
@@ -157,6 +159,15 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
             key = self._datasets[self._dataset[index]].content_key(self._items[index])
             self._keys[index] = key
         return key
+
+    def fingerprint(self, indices: Iterable[int]) -> str:
+        """Return a hex digest of which of these pictures hold what, of one data set or of several."""
+        pairs: dict[int, list[tuple[str, str]]] = {}
+        for i in indices:
+            k = self._dataset[i]
+            pairs.setdefault(k, []).append((self._datasets[k].relative(self._items[i]), self.key(i)))
+        prints = [content_digest(pairs[k]) for k in sorted(pairs)]
+        return prints[0] if len(prints) == 1 else hashlib.sha256("\x1f".join(prints).encode()).hexdigest()
 
     def prefetch(self, indices: Iterable[int], epoch: int | None) -> None:
         """Compute or load the features of many pictures at once, as they look in `epoch`.

@@ -236,6 +236,9 @@ def test_status_tells_what_is_there(tmp_path: Path) -> None:
         (folder / f"{i}.jpg").write_bytes(b"12345")
     (row,) = status(tmp_path, ["eurosat"])
     assert (row.state, row.split, row.images, row.expected, row.size) == ("ready", "own", 10, 10, 50)
+    (folder / "3.jpg").write_bytes(b"")
+    (row,) = status(tmp_path, ["eurosat"])
+    assert (row.state, row.note.split(";")[0]) == ("incomplete", "1 of 10 images are empty files")
     split = {part: [[f"River/{i}.jpg", 0, "River"]] for i, part in enumerate(("train", "val", "test"))}
     (tmp_path / "eurosat" / "split_zhou_EuroSAT.json").write_text(json.dumps(split))
     assert load_dataset("eurosat", tmp_path).split == "own"

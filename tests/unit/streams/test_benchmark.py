@@ -1,9 +1,13 @@
 """The Avalanche side: streams, experiences, and what they carry."""
 
+import shutil
+
 import pytest
 from avalanche.benchmarks.scenarios import CLScenario
+from PIL import Image
 
 import lamm_cl
+from lamm_cl.data.verify import content_fingerprint
 from lamm_cl.streams.build import build_stream
 
 
@@ -65,3 +69,39 @@ def test_samples_stay_in_the_order_they_were_drawn(digits):
     train, _ = few_shot(lamm_cl.load_dataset("digits"), 16, 1)
     expected = [item for item in train if item.label < 5]
     assert [digits.source._items[i] for i in digits.train_stream[0].dataset.index] == expected
+
+
+def test_the_content_fingerprint_follows_the_images_used(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for k in range(20):
+            Image.new("RGB", (4, 4), (k, 0, 0)).save(tmp_path / name / f"{k:02d}.png")
+
+    def benchmark(folder):
+        return build_stream("class_incremental", {"name": "pets", "folder": folder}, shots=2)
+
+    first = benchmark(tmp_path)
+    parts = [*first.train_stream, *first.test_stream]
+    used = [first.source._items[i] for part in parts for i in part.dataset.index]
+    dataset = lamm_cl.load_dataset({"name": "pets", "folder": tmp_path})
+    assert first.content_fingerprint == content_fingerprint(dataset, used)
+    copy = tmp_path.parent / "copy"
+    shutil.copytree(tmp_path, copy)
+    second = benchmark(copy)
+    assert (second.content_fingerprint, second.data_fingerprint) == (first.content_fingerprint, first.data_fingerprint)
+    unused = next(item for item in (*dataset.train, *dataset.val) if item not in used)
+    Image.new("RGB", (5, 5)).save(copy / dataset.relative(unused))
+    assert benchmark(copy).content_fingerprint == first.content_fingerprint
+    Image.new("RGB", (5, 5)).save(copy / dataset.relative(used[0]))
+    third = benchmark(copy)
+    assert third.content_fingerprint != first.content_fingerprint
+    assert third.data_fingerprint == first.data_fingerprint
+
+
+def test_the_content_fingerprint_of_several_data_sets(make_dataset, plain):
+    one, two, other = make_dataset("one", 3), make_dataset("two", 2), make_dataset("two", 2, test=2)
+    prints = {
+        build_stream("cross_dataset", datasets, shots=1, backbone=plain).content_fingerprint
+        for datasets in ([one, two], [one, other], [two, one])
+    }
+    assert len(prints) == 3
