@@ -1,6 +1,9 @@
 """`lamm-cl report`: the tables of an experiment's directory."""
 
+import contextlib
+import gc
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +25,7 @@ def report(
 
     HTML goes to DIR/report.html when no --out is given and standard output is a terminal.
     """
-    from lamm_cl.errors import UsageError, unknown
+    from lamm_cl.errors import unknown
     from lamm_cl.reports import published
 
     if form not in FORMATS:
@@ -32,6 +35,14 @@ def report(
     for path in (out, figures):
         _check_place(path, wants_directory=path is figures)
 
+    with _no_collector():
+        _write(directory, form, compare, out, figures)
+    return 0
+
+
+def _write(directory: Path, form: str, compare: str | None, out: Path | None, figures: Path | None) -> None:
+    from lamm_cl.errors import UsageError
+    from lamm_cl.records.files import write_atomic
     from lamm_cl.reports.output import render, show
     from lamm_cl.reports.report import make_report
     from lamm_cl.reports.results import read_results
@@ -45,17 +56,26 @@ def report(
 
             for path in write_figures(made.results, figures):
                 typer.echo(path, err=True)
-        if out is None:
-            show(made, form)
-        else:
-            from lamm_cl.records.files import write_atomic
-
+        if out is not None:
             out.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(out, render(made, form).encode())
             typer.echo(out)
     except OSError as error:
         raise UsageError(f"cannot write {error.filename or out}: {error.strerror}. Choose another path.") from error
-    return 0
+    if out is None:
+        show(made, form)
+
+
+@contextlib.contextmanager
+def _no_collector() -> Iterator[None]:
+    """Let nobody look for garbage cycles: with the records of ten thousand runs in memory it takes seconds."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _check_place(path: Path | None, wants_directory: bool) -> None:

@@ -146,3 +146,9 @@ def test_wrong_use_is_one_message_and_exit_code_2(home: Path, arguments: list[st
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert sorted(home.rglob("*")) == before
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(home: Path) -> None:
+    command = f"{sys.executable} -m lamm_cl.cli.main report {home} | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "demo\n", "")

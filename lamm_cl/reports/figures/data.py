@@ -60,11 +60,11 @@ def labels(rows: pd.DataFrame) -> "pd.Series[str]":
     return name.where(~name.isin(several), name + " (" + rows["dialect"] + ")")
 
 
-def methods_of(rows: pd.DataFrame) -> tuple[list[str], str]:
+def methods_of(rows: pd.DataFrame, most: int = MOST_METHODS) -> tuple[list[str], str]:
     """Return the first methods in the order of the tables, and a note where there are more than a figure can show."""
     every = sorted(set(labels(rows)), key=method_rank)
-    note = f"the first {MOST_METHODS} of {len(every)} methods" if len(every) > MOST_METHODS else ""
-    return every[:MOST_METHODS], note
+    note = f"the first {most} of {len(every)} methods" if len(every) > most else ""
+    return every[:most], note
 
 
 def headline(frame: pd.DataFrame, protocol: str) -> pd.DataFrame:

@@ -16,6 +16,8 @@ from lamm_cl.reports.figures.style import HEAT, message_figure, new_figure, save
 from lamm_cl.reports.names import space_rank
 from lamm_cl.reports.tables.collect import numbered_sets, tidy
 
+_MOST_METHODS = 12
+
 
 class _Look(NamedTuple):
     """Width and height of a cell in inches, methods side by side, and size and digits of the numbers."""
@@ -68,7 +70,7 @@ def _draw(rows: pd.DataFrame) -> Figure:
     keys = ["method", "variant", "dialect", "label_space", "stage", "eval_set"]
     rows = rows.groupby(keys, sort=False, dropna=False)["value"].mean().reset_index()
     rows = rows.assign(label=labels(rows))
-    methods, note = methods_of(rows)
+    methods, note = methods_of(rows, most=_MOST_METHODS)
     spaces = sorted(set(rows["label_space"]), key=space_rank)
     stages, sets = sorted(set(rows["stage"])), eval_sets(rows)
     look = _look(len(sets))
