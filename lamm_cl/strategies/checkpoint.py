@@ -64,7 +64,9 @@ def take(strategy: "PromptStrategy") -> tuple[dict[str, Tensor], dict[str, Any]]
         **_identity(strategy),
         "trained": [list(own) for own in strategy.trained],
         "epoch": strategy.clock.train_exp_epochs if inside else None,
-        "kept": [e.current_experience for e in strategy._kept if not (inside and e is strategy.experience)],
+        # Restored and not trained on since: the earlier experiences are known by number only.
+        "kept": list(strategy._earlier)
+        or [e.current_experience for e in strategy._kept if not (inside and e is strategy.experience)],
         "clock": dict(vars(strategy.clock)),
         "last_metrics": _numbers(strategy.evaluator.last_metric_results),
         "all_metrics": {

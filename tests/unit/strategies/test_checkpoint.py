@@ -84,6 +84,20 @@ def test_resumed_between_stages(make: Any, stream: Any, tmp_path: Any, settings:
     assert second.evaluator.all_metric_results == whole.evaluator.all_metric_results
 
 
+@pytest.mark.parametrize("settings", [{}, {"regime": "cumulative"}])
+def test_interrupted_twice_between_stages(make: Any, stream: Any, tmp_path: Any, settings: Any) -> None:
+    expected = finish(make(**settings), stream(GROUPS), 0)
+    strategy, benchmark = make(**settings), stream(GROUPS)
+    strategy.train(benchmark.train_stream[0])
+    strategy.eval(benchmark.test_stream)
+    for _ in range(2):  # the second checkpoint is taken before anything was trained again
+        tensors, state = through_files(*strategy.checkpoint(), tmp_path)
+        strategy, benchmark = make(**settings), stream(GROUPS)
+        strategy.restore(tensors, state)
+    result = finish(strategy, benchmark, 1)
+    assert all(torch.equal(result[k], expected[k]) for k in expected)
+
+
 def test_joint_training_resumes(make: Any, stream: Any) -> None:
     whole = make(regime="joint")
     whole.train(stream(GROUPS).train_stream)
