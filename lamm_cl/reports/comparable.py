@@ -98,7 +98,7 @@ def _architecture(backbone: str, pretrained: str) -> str:
 
 def _data(measured: Measured, printed: PublishedNumber, datasets: frozenset[str]) -> Iterator[str]:
     if measured.shots != printed.shots and measured.method != "zero_shot":
-        yield f"other shots: {measured.shots or 'all'}, published with {printed.shots or 'all'}"
+        yield f"other shots: {measured.shots or 'not named'}, published with {printed.shots}"
     if printed.setting and measured.setting != printed.setting:
         yield f"other setting: {measured.setting or 'not named'}, published with {printed.setting}"
     yield from (text for split, text in _SPLITS.items() if split in measured.splits)

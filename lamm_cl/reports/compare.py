@@ -8,7 +8,7 @@ from lamm_cl.evaluation.statistics import summarise
 from lamm_cl.reports import published
 from lamm_cl.reports.comparable import Measured, reasons, unique
 from lamm_cl.reports.measured import TRANSFER, differences, measure
-from lamm_cl.reports.names import AVERAGE, ELEVEN, dataset_rank, method_rank
+from lamm_cl.reports.names import AVERAGE, ELEVEN, dataset_rank, method_rank, shots_rank
 from lamm_cl.reports.published import PublishedNumber
 from lamm_cl.reports.results import Results
 from lamm_cl.reports.tables.model import Cell, Column, Row, Table
@@ -141,8 +141,7 @@ def _measured(results: Results, rows: tuple[PublishedNumber, ...]) -> list[Measu
 
 
 def _reading_order(one: Measured) -> tuple[Any, ...]:
-    shots = int(one.shots) if one.shots.isdigit() else -1
-    return dataset_rank(one.dataset), one.backbone, one.pretrained, shots, method_rank(one.label)
+    return dataset_rank(one.dataset), one.backbone, one.pretrained, shots_rank(one.shots), method_rank(one.label)
 
 
 def _noted(comparisons: list[Comparison]) -> Iterator[Any]:

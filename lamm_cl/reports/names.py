@@ -58,6 +58,11 @@ def dataset_rank(name: str) -> tuple[int, str]:
     return (DATASETS.index(name) if name in DATASETS else len(DATASETS), name)
 
 
+def shots_rank(shots: str) -> int:
+    """Return a sort key for shots as words: none named, then numbers, then "full"."""
+    return int(shots) if shots.isdigit() else 10**9 if shots else -1
+
+
 def space_rank(name: str) -> tuple[int, str]:
     """Return a sort key for label spaces: own, seen, all."""
     return (LABEL_SPACES.index(name) if name in LABEL_SPACES else len(LABEL_SPACES), name)

@@ -18,7 +18,7 @@ BELOW["streams"] = {"data", "clip"}
 BELOW["evaluation"] = {"methods", "prompts", "clip"}
 BELOW["strategies"] = {"evaluation", "streams", "methods", "prompts", "clip", "data"}
 BELOW["experiments"] = {"strategies", "streams", "evaluation", "records", "methods", "prompts", "clip", "data"}
-BELOW["reports"] = {"records", "evaluation", "methods", "data"}
+BELOW["reports"] = {"records", "evaluation", "streams", "methods", "data"}
 BELOW["cli"] = set(BELOW) - {"cli"}
 BOTTOM = {"errors", "seeds", "__init__"}
 

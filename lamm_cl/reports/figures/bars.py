@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from lamm_cl.reports.figures.data import HEADLINES, Point, error_bars, headline, labels, methods_of, point
 from lamm_cl.reports.figures.style import legend_below, message_figure, new_figure, save, series, styled
-from lamm_cl.reports.names import AVERAGE, space_rank
+from lamm_cl.reports.names import AVERAGE, shots_rank, space_rank
 
 Path = str | os.PathLike[str] | None
 
@@ -58,8 +58,8 @@ def ablation_bars(
     else:
         space = sorted(set(rows["label_space"]), key=space_rank)[0]
         rows = rows[rows["label_space"] == space]
-        shots = sorted(set(rows["shots"]), key=lambda text: float(text or 0))
-        groups = [f"{count} images a class" for count in shots]
+        shots = sorted(set(rows["shots"]), key=shots_rank)
+        groups = ["all images" if count == "full" else f"{count} images a class" for count in shots]
         heights = {
             title: [_height(rows, method=label, shots=count) for count in shots] for label, title in names.items()
         }

@@ -38,7 +38,8 @@ def few_shot_curves(frame: pd.DataFrame, path: Path = None) -> Figure:
     if rows.empty:
         figure = message_figure("No few-shot accuracy has been measured yet.")
     else:
-        rows = rows.assign(x=pd.to_numeric(rows["shots"]), value=rows["accuracy"], label=labels(rows))
+        rows = rows.assign(x=pd.to_numeric(rows["shots"], errors="coerce"), value=rows["accuracy"], label=labels(rows))
+        rows = rows[rows["x"] > 0]  # "full" has no place on an axis of shots
         panels = sorted(set(rows["dataset"]), key=lambda name: (name != AVERAGE, dataset_rank(name)))
         figure = _grid(rows, "dataset", panels, "images a class", log=True)
     if path is not None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lamm_cl.errors import UsageError
-from lamm_cl.reports.names import AVERAGE, dataset_rank, method_rank, space_rank
+from lamm_cl.reports.names import AVERAGE, dataset_rank, method_rank, shots_rank, space_rank
 from lamm_cl.reports.tables.model import Cell, Column, Row, Table, mark_best
 
 COLUMNS = (
@@ -46,7 +46,7 @@ SETTINGS = (
 )
 _OF_A_METHOD = ("method", "variant", "dialect")
 _ADDED = ("setting", "variant")
-_NUMBERS = ("shots", "seed", "stage", "value", "n")
+_NUMBERS = ("seed", "stage", "value", "n")
 _TITLES = {
     "experiment": "Experiment",
     "dataset": "Data set",
@@ -63,7 +63,7 @@ _RANKS: dict[str, Callable[[str], Any]] = {
     "method": method_rank,
     "dataset": dataset_rank,
     "label_space": space_rank,
-    "shots": lambda text: int(text) if text.isdigit() else -1,
+    "shots": shots_rank,
 }
 
 
@@ -87,10 +87,14 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
             out[name] = pd.to_numeric(out[name], errors="coerce").astype(float)
         else:
             out[name] = out[name].astype(object).where(out[name].notna(), "").astype(str)
-    shots = {value: "" if np.isnan(value) else f"{value:g}" for value in out["shots"].unique()}
-    out["shots"] = out["shots"].map(shots).astype(str)
+    out["shots"] = out["shots"].map({text: _shots(text) for text in out["shots"].unique()}).astype(str)
     out.attrs["tidy"] = True
     return out
+
+
+def _shots(text: str) -> str:
+    # A column of whole numbers with a gap in it reads as floats: "16.0".
+    return text.removesuffix(".0")
 
 
 def accuracies(frame: pd.DataFrame, protocol: str, metric: str = "accuracy") -> pd.DataFrame:
@@ -275,7 +279,7 @@ def _split_settings(observations: pd.DataFrame) -> tuple[list[str], str]:
 
 def _constant(key: str, value: str) -> str:
     words = {
-        "shots": f"{value} shots",
+        "shots": "full training sets" if value == "full" else f"{value} shots",
         "label_space": f"{value} label space",
         "dialect": f"{value} dialect",
     }

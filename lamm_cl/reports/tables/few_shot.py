@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from lamm_cl.reports.names import shots_rank
 from lamm_cl.reports.tables.base_to_new import trained
 from lamm_cl.reports.tables.collect import SETTINGS, accuracies, average_rows, build_table, per_seed, run_ids
 from lamm_cl.reports.tables.model import Column, Table
@@ -22,7 +23,7 @@ def few_shot_table(frame: pd.DataFrame) -> Table:
     Source: LAMM (AAAI 2024), Figure 3 and Table 3.
     """
     observations = observe(frame)
-    shots = sorted(set(observations["shots"]), key=lambda text: int(text or 0))
+    shots = sorted(set(observations["shots"]), key=shots_rank)
     columns = tuple(Column(f"shots{s}", f"{s}", group="Shots", unit="%", best="max") for s in shots)
     return build_table("few_shot", "Few-shot", over_shots(observations, shots), columns)
 

@@ -8,12 +8,19 @@ import pandas as pd
 from lamm_cl.evaluation import metrics
 from lamm_cl.reports.tables.collect import accuracies, build_table, numbered_sets, per_seed, pick
 from lamm_cl.reports.tables.model import Column, Table
+from lamm_cl.streams.domains import DOMAIN_ORDERS
 
 _COLUMNS = (
     Column("transfer", "Transfer", unit="%", best="max"),
     Column("average", "Avg", unit="%", best="max"),
     Column("last", "Last", unit="%", best="max"),
 )
+# Streams that papers have, by the order of their data sets.
+_NAMED = {
+    DOMAIN_ORDERS["mtil-1"]: ("mtil", "order 1"),
+    DOMAIN_ORDERS["mtil-2"]: ("mtil", "order 2"),
+    DOMAIN_ORDERS["x-tail"]: ("x-tail", ""),
+}
 
 
 def multi_domain_table(frame: pd.DataFrame) -> Table:
@@ -40,9 +47,13 @@ def observe(frame: pd.DataFrame) -> pd.DataFrame:
     orders = {run: tuple(dict.fromkeys(names)) for run, names in rows.groupby("run_id", sort=False)["eval_set"]}
     places = {(run, name): f"set{k}" for run, order in orders.items() for k, name in enumerate(order, 1)}
     rows = rows.assign(eval_set=[places[key] for key in zip(rows["run_id"], rows["eval_set"], strict=True)])
-    if len(set(orders.values())) > 1:
-        words = rows["run_id"].map({run: " > ".join(order) for run, order in orders.items()})
-        rows = rows.assign(setting=(rows["setting"] + " " + words).str.strip())
+    several = len(set(orders.values())) > 1
+    titles = {run: _NAMED.get(order, ("", " > ".join(order) if several else "")) for run, order in orders.items()}
+    streams = rows["run_id"].map({run: title for run, (title, _) in titles.items()}).astype(str)
+    words = rows["run_id"].map({run: setting for run, (_, setting) in titles.items()}).astype(str)
+    rows = rows.assign(
+        setting=(rows["setting"] + " " + words).str.strip(), dataset=rows["dataset"].where(streams == "", streams)
+    )
     return per_seed(rows, quantities)
 
 

@@ -205,3 +205,15 @@ def test_an_unknown_name(tmp_path):
 @pytest.mark.parametrize("name", [name for name, _, _ in published.names()])
 def test_every_published_table_can_be_compared_with(name, tmp_path, two_methods, write):
     assert compare_table(read_results(write(two_methods)), name).columns
+
+
+def test_mtil_is_known_by_its_order(run, write):
+    from lamm_cl.streams.domains import DOMAIN_ORDERS
+
+    for name, setting in (("mtil-1", "order 1"), ("mtil-2", "order 2")):
+        order = DOMAIN_ORDERS[name]
+        values = {(i, one, "own"): 0.5 for i in range(1, 12) for one in order}
+        runs = [run(values, protocol="multi_domain", dataset="+".join(sorted(order)), method="zero_shot", **REAL)]
+        home = write([(settings | {"shots": "full"}, accuracies, costs) for settings, accuracies, costs in runs])
+        rows = {(one.measured.setting, one.measured.quantity): one for one in compare(read_results(home), "mtil")}
+        assert rows[setting, "transfer"].difference == pytest.approx(50 - {"mtil-1": 69.4, "mtil-2": 65.4}[name])

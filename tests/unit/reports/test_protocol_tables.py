@@ -108,3 +108,16 @@ def test_an_unfinished_stream_has_no_last(frame, run):
     values = {(1, name, "own"): 0.5 for name in ("dtd", "eurosat")}
     text = render_text(multi_domain_table(frame([run(values, protocol="multi_domain", dataset="dtd+eurosat")])))
     assert text.splitlines()[4].split() == ["lamm", "50.00", "-", "-"]
+
+
+def test_full_training_sets_stand_behind_the_shots(frame, run):
+    runs = [run({(1, "dtd", "own"): 0.5}, protocol="few_shot", dataset="dtd", shots=k) for k in ("full", 16, 2)]
+    table = few_shot_table(frame(runs))
+    assert [column.title for column in table.columns if column.numeric] == ["2", "16", "full"]
+    base = {(1, "base", "own"): 0.9, (1, "new", "own"): 0.3}
+    assert "full training sets" in base_to_new_table(frame([run(base, protocol="base_to_new", shots="full")])).title
+
+
+def test_shots_that_were_read_as_floats_are_still_shots(frame, run):
+    rows = frame([run({(1, "dtd", "own"): 0.5}, protocol="few_shot", dataset="dtd", shots=16.0)])
+    assert few_shot_table(rows).columns[-1].key == "shots16"
