@@ -59,7 +59,7 @@ def ablation_bars(
         space = sorted(set(rows["label_space"]), key=space_rank)[0]
         rows = rows[rows["label_space"] == space]
         shots = sorted(set(rows["shots"]), key=shots_rank)
-        groups = ["all images" if count == "full" else f"{count} images a class" for count in shots]
+        groups = ["all images" if count == "full" else f"{count} shot{'s' * (count != '1')}" for count in shots]
         heights = {
             title: [_height(rows, method=label, shots=count) for count in shots] for label, title in names.items()
         }

@@ -46,9 +46,9 @@ def point(values: Iterable[float]) -> Point | None:
 
 
 def error_bars(points: Sequence[Point]) -> np.ndarray:
-    """Return the distances from mean to both ends of the interval, shape (2, n), 0 where there is none."""
-    below = [0.0 if one.low is None else one.mean - one.low for one in points]
-    above = [0.0 if one.high is None else one.high - one.mean for one in points]
+    """Return the distances from mean to both ends of the interval, shape (2, n), NaN where there is none."""
+    below = [np.nan if one.low is None else one.mean - one.low for one in points]
+    above = [np.nan if one.high is None else one.high - one.mean for one in points]
     return np.array([below, above])
 
 

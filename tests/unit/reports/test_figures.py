@@ -88,7 +88,7 @@ def test_own_against_joint_and_steps_and_cost_draw_every_method(frame, two_metho
 
 def test_ablation_bars_are_named(shots):
     figure = ablation_bars(shots, {"lamm": "all terms", "coop": "none"})
-    assert {"all terms", "none", "1 images a class", "16 images a class"} <= set(texts(figure))
+    assert {"all terms", "none", "1 shot", "16 shots"} <= set(texts(figure))
 
 
 def test_the_headline_of_a_stream_is_the_mean_over_its_sets_at_the_end(frame, two_methods, run):
