@@ -55,7 +55,7 @@ def build_strategy(
         method,
         backbone,
         tuple(names),
-        shots=rest.get("shots") or getattr(benchmark, "shots", None) or 16,
+        shots=rest.get("shots") or getattr(benchmark, "shots", None) or images_per_class(benchmark),
         learn=False,
         seed=seed,
         class_templates=rest.get("class_templates") or getattr(benchmark, "templates", None),
@@ -70,3 +70,10 @@ def build_strategy(
         settings=Settings(**settings),
         **{"evaluator": quiet_evaluator(benchmark), **{name: rest[name] for name in _AVALANCHE if name in rest}},
     )
+
+
+def images_per_class(benchmark: Any) -> int:
+    """Return the mean number of training images a class: the n of LAMM's 1 / n where no number of shots is given."""
+    images = sum(len(experience.dataset) for experience in benchmark.train_stream)
+    classes = {int(c) for experience in benchmark.train_stream for c in experience.dataset.targets.uniques}
+    return max(1, round(images / max(1, len(classes))))

@@ -244,7 +244,7 @@ def test_the_named_strategy_trains_like_the_built_one(method: str, tiny: Any) ->
     benchmark = plain()
     options: dict[str, Any] = {"train_epochs": 1, "warmup_epochs": 0, "seed": 4, "train_mb_size": 3}
     one = kind(backbone=tiny, class_names=NAMES, evaluator=silent(), **options)
-    other = lamm_cl.build_strategy(method, tiny, benchmark, class_names=NAMES, **options)
+    other = lamm_cl.build_strategy(method, tiny, benchmark, class_names=NAMES, shots=16, **options)
     for strategy in (one, other):
         strategy.train(benchmark.train_stream[0])
     assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True))
@@ -294,3 +294,11 @@ def test_an_interrupted_run_fills_the_same_accuracy_matrix(tiny: Any, digits: An
     resumed, found = run(start=saved[0])
     assert found.state() == expected.state()
     assert resumed.evaluator.last_metric_results == whole.evaluator.last_metric_results
+
+
+def test_without_a_number_of_shots_lamm_counts_the_images(stream: Any) -> None:
+    from lamm_cl.strategies.build import images_per_class
+
+    benchmark = stream(((0, 1), (2, 3)))
+    images = sum(len(experience.dataset) for experience in benchmark.train_stream)
+    assert images_per_class(benchmark) == round(images / 4)
