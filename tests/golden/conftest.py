@@ -35,9 +35,7 @@ class Oracle:
         found: dict[str, Any] = self.index["cases"][name]
         return found
 
-    def images(
-        self, tag: str, batch: int = 8, size: int = 64, dtype: torch.dtype = torch.float64
-    ) -> torch.Tensor:
+    def images(self, tag: str, batch: int = 8, size: int = 64, dtype: torch.dtype = torch.float64) -> torch.Tensor:
         """Input images by name: (batch, 3, size, size)."""
         return torch.tensor(self.detgen.images(tag, batch, size)).to(dtype)
 
