@@ -41,12 +41,13 @@ def status_command(names: Names = None, root: Root = None) -> None:
         images = f"{row.images:,} / {row.expected:,}" if row.expected else "-"
         size = _bytes(row.size) if row.size else "-"
         name = row.entry.name + (" (synthetic)" if row.entry.synthetic else "")
-        table.add_row(name, row.state, row.split or "-", str(row.entry.classes), images, size)
+        classes = f"{row.classes} / {row.entry.classes}" if row.classes else f"- / {row.entry.classes}"
+        table.add_row(name, row.state, row.split or "-", classes, images, size)
     console = _console()
     console.print(table)
     for row in rows:
         if row.note and row.state != "absent":
-            console.print(f"{row.entry.name}: {row.note.removeprefix(row.entry.name + ': ')}", markup=False)
+            console.print(f"{row.entry.name}: {row.note}", markup=False)
     absent = [row.entry.name for row in rows if row.state == "absent"]
     if absent:
         console.print(f"`lamm-cl data prepare NAME --root {folder}` fetches what is absent.", markup=False)

@@ -23,13 +23,17 @@ def class_folders(folder: Path, ignored: Iterable[str] = ()) -> list[str]:
     """Return the names of the folders in `folder`, sorted, hidden and ignored ones left out.
 
     Raises:
-        UsageError: the folder does not exist or holds no folder.
+        UsageError: the folder does not exist, holds no folder, or holds a broken link, which may have been one.
     """
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+            shown = [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
         raise UsageError(f"{show(str(folder))}: cannot be listed: {error.strerror}.") from None
+    names = [entry.name for entry in shown if _is_dir(entry)]
+    for entry in shown:
+        if entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
+            raise UsageError(f"{show(entry.path)} is a link to nothing: is a class missing? Mend or remove the link.")
     names = sorted(set(names) - set(ignored))
     if not names:
         raise UsageError(f"{show(str(folder))}: holds no class folder. Expected one folder of images per class.")
@@ -53,7 +57,7 @@ def images_in(folder: Path, beside: str = "") -> list[str]:
         raise UsageError(f"{show(str(folder))}: cannot be listed: {error.strerror}.") from None
     if names and set(map(_ENDING, names)) <= USUAL and min(names) > "/":
         return sorted(names)
-    walked = _walk(str(folder), "", {_identity(str(folder))})
+    walked = _walk(str(folder), "", {_identity(str(place)) for place in (folder, *folder.absolute().parents)})
     found = sorted(name for name in walked if not beside or not name.endswith(beside))
     if not found:
         raise UsageError(f"class folder {show(str(folder))} holds no image. Remove the folder or fill it.")
@@ -66,10 +70,14 @@ def images_in(folder: Path, beside: str = "") -> list[str]:
     return found
 
 
-def stray_images(folder: Path) -> list[str]:
-    """Return images that lie beside the class folders, in no class."""
-    names = (entry.name for entry in os.scandir(folder) if entry.is_file())
-    return sorted(n for n in names if not n.startswith(".") and os.path.splitext(n)[1].lower() in SUFFIXES)  # noqa: PTH122
+def stray_note(name: str, folder: Path) -> tuple[str, ...]:
+    """Return a note on images that lie beside the class folders, in no class; nothing where there are none."""
+    with os.scandir(folder) as entries:
+        files = sorted(entry.name for entry in entries if not entry.name.startswith(".") and is_file(entry))
+    stray = [file for file in files if os.path.splitext(file)[1].lower() in SUFFIXES]  # noqa: PTH122
+    if not stray:
+        return ()
+    return (f"{name}: {len(stray)} image(s) beside the class folders are in no class: left out, e.g. {show(stray[0])}",)
 
 
 def missing_files(paths: Iterable[str]) -> list[str]:
@@ -84,12 +92,27 @@ def missing_files(paths: Iterable[str]) -> list[str]:
     return [path for folder, files in wanted.items() for path in _missing_in(folder, files)]
 
 
+def is_file(entry: "os.DirEntry[str]") -> bool:
+    """Whether a folder's entry is a file; a link that points at itself, at which `DirEntry.is_file` raises, is none."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def _is_dir(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def _missing_in(folder: str, files: list[str]) -> Iterable[str]:
     if len(files) <= FEW:
         return [path for path in files if not os.path.isfile(path)]  # noqa: PTH113 - see `images_in`
     try:
         with os.scandir(folder) as entries:
-            there = {entry.name for entry in entries if entry.is_file()}
+            there = {entry.name for entry in entries if is_file(entry)}
     except OSError:
         return files
     return [path for path in files if path.rpartition(os.sep)[2] not in there]
@@ -103,7 +126,7 @@ def _walk(folder: str, prefix: str, above: set[tuple[int, int]]) -> Iterator[str
     for entry in entries:
         if entry.name.startswith(".") or entry.name.lower() in JUNK:
             continue
-        if not entry.is_dir():
+        if not _is_dir(entry):
             yield prefix + entry.name
         elif (identity := _identity(entry.path)) not in above:  # a link back up would never end
             yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {identity})

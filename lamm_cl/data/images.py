@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 import warnings
 from functools import lru_cache
 from pathlib import Path
@@ -26,18 +27,23 @@ def open_rgb(path: str) -> "Image.Image":
 
     _quiet()
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - a Path per image is slow; a pipe would never open
+            raise UsageError(f"image {show(path)} is not a file.")
         with Image.open(path) as picture:
             return picture.convert("RGB")
     except FileNotFoundError:
-        raise UsageError(f"image {show(path)} does not exist. `lamm-cl data verify` lists all missing files.") from None
+        raise UsageError(f"image {show(path)} does not exist. Fetch it again.") from None
     except UnidentifiedImageError:
         size = Path(path).stat().st_size
         reason = "is empty (0 bytes)" if size == 0 else "is not an image that Pillow can read"
         raise UsageError(f"image {show(path)} {reason}. Fetch the file again.") from None
     except Image.DecompressionBombError as error:
         raise UsageError(f"image {show(path)} is too large: {error}") from None
+    except UsageError:
+        raise
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise UsageError(f"image {show(path)} cannot be decoded: {error}. Fetch the file again.") from None
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"image {show(path)} cannot be decoded: {why}. Fetch the file again.") from None
 
 
 def _quiet() -> None:
@@ -63,7 +69,7 @@ def content_key(path: str) -> str:
         UsageError: the file cannot be read.
     """
     try:
-        state = Path(path).stat()
+        state = os.stat(path)  # noqa: PTH116
         return _digest(path, state.st_size, state.st_mtime_ns)
     except OSError as error:
         raise UsageError(f"image {show(path)} cannot be read: {error.strerror or error}.") from None
@@ -76,5 +82,16 @@ def _digest(path: str, size: int, changed: int) -> str:
 
 
 def show(path: str) -> str:
-    """Return the path in quotes, printable also where its name is not valid UTF-8."""
-    return repr(os.fsencode(path).decode("utf-8", "backslashreplace"))
+    """Return the path in quotes: printable also where its name is not valid UTF-8, cut where it is far too long."""
+    text = path.encode("utf-8", "surrogateescape" if encodable(path) else "backslashreplace")
+    whole = text.decode("utf-8", "backslashreplace")
+    return repr(whole if len(whole) <= 400 else f"{whole[:200]} ... {whole[-100:]}")
+
+
+def encodable(path: str) -> bool:
+    """Whether a file could be called so: JSON may hold halves of letters that no file system can store."""
+    try:
+        path.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -9,6 +9,7 @@ from typing import Any
 from lamm_cl.data import embedded
 from lamm_cl.data.aircraft import read_aircraft
 from lamm_cl.data.catalogue import CATALOGUE, Entry, find
+from lamm_cl.data.folders import stray_note
 from lamm_cl.data.imagenet import read_imagenet, read_variant
 from lamm_cl.data.images import show
 from lamm_cl.data.items import PARTS, Dataset, Item, SplitKind
@@ -62,7 +63,16 @@ def load_dataset(
             )
     if check_images:
         require_images(dataset)
-    return dataset
+    return replace(dataset, notes=(*dataset.notes, *_untested(dataset)))
+
+
+def _untested(dataset: Dataset) -> tuple[str, ...]:
+    tested = {item.label for item in dataset.test}
+    absent = [name for label, name in enumerate(dataset.class_names) if label not in tested]
+    if not tested or not absent:
+        return ()
+    named = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
+    return (f"{dataset.name}: {len(absent)} of {len(dataset.class_names)} classes have no test image: {named}",)
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
@@ -136,8 +146,17 @@ def _from_split_file(entry: Entry, folder: Path, images: str) -> Dataset:
             f"folder {entry.images or 'cars_train'}/. `lamm-cl data prepare {entry.name}` fetches them or says how."
         )
     parts = own_split(entry, folder, images)
-    note = f"{entry.name}: {entry.split_file} is missing: the split was made here and is not the papers'"
-    return replace(_dataset(entry, parts, "own", images, class_names(images, _all(parts))), notes=(note,))
+    names = class_names(images, _all(parts))
+    notes = [f"{entry.name}: {entry.split_file} is missing: the split was made here and is not the papers'"]
+    found, expected = len(_all(parts)), sum(entry.sizes)
+    if (found, len(names)) != (expected, entry.classes):
+        notes.append(
+            f"{entry.name}: found {found:,} images of {len(names)} classes, the papers have {expected:,} of "
+            f"{entry.classes}"
+        )
+    if entry.own_split == "folders":
+        notes += stray_note(entry.name, Path(images))
+    return replace(_dataset(entry, parts, "own", images, names), notes=tuple(notes))
 
 
 def _judged(entry: Entry, parts: Parts, images: str, names: tuple[str, ...], what: str = "found") -> Dataset:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lamm_cl.data.folders import class_folders, images_in, missing_files, stray_images
+from lamm_cl.data.folders import class_folders, images_in, missing_files, stray_note
 from lamm_cl.data.images import show
 from lamm_cl.data.items import Dataset, Item, ViewOptions
 from lamm_cl.data.own_split import Classes, split_classes
@@ -105,7 +105,7 @@ def _read_folder(name: str, folder: Path, rename: dict[str, str]) -> tuple[Parts
     present = {PART_NAMES[n.lower()]: folder / n for n in class_folders(folder) if n.lower() in PART_NAMES}
     if "train" not in present:
         classes = _classes(folder, rename)
-        notes = [f"{name}: split made here, 50% train, 20% val, 30% test of each class", *_stray(name, folder)]
+        notes = [f"{name}: split made here, 50% train, 20% val, 30% test of each class", *stray_note(name, folder)]
         return split_classes(name, classes), notes
     others = [n for n in class_folders(folder) if n.lower() not in PART_NAMES]
     if others:
@@ -126,7 +126,7 @@ def _read_folder(name: str, folder: Path, rename: dict[str, str]) -> tuple[Parts
         part: tuple(Item(path, labels[n], n) for n, paths in by_part.get(part, {}).items() for path in paths)
         for part in ("train", "val", "test")
     }
-    notes = [note for path in present.values() for note in _stray(name, path)]
+    notes = [note for path in present.values() for note in stray_note(name, path)]
     if "test" not in present:
         parts["test"] = parts["val"]
         notes.append(f"{name}: no test/ is there: val/ is also the test set")
@@ -144,13 +144,6 @@ def _classes(folder: Path, rename: dict[str, str]) -> Classes:
         new: [str(folder / name / file) for file in images_in(folder / name)]
         for name, new in zip(names, called, strict=True)
     }
-
-
-def _stray(name: str, folder: Path) -> list[str]:
-    stray = stray_images(folder)
-    if not stray:
-        return []
-    return [f"{name}: {len(stray)} image(s) beside the class folders are in no class and left out, e.g. {stray[0]}"]
 
 
 def _read_csv(name: str, path: Path, base: Path) -> tuple[Parts, list[str]]:

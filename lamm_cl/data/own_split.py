@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamm_cl.data.folders import class_folders, images_in
 from lamm_cl.data.items import Item
-from lamm_cl.data.split_file import Parts
+from lamm_cl.data.split_file import Parts, check_names
 from lamm_cl.errors import UsageError
 from lamm_cl.seeds import seed_for
 
@@ -25,8 +25,9 @@ def split_classes(name: str, classes: Classes) -> Parts:
     less does not change the others.
 
     Raises:
-        UsageError: a class has fewer than three images.
+        UsageError: a class has fewer than three images, or a name that cannot be used.
     """
+    check_names(f"data set {name!r}", classes)
     parts: dict[str, list[Item]] = {"train": [], "val": [], "test": []}
     for label, (class_name, paths) in enumerate(classes.items()):
         if len(paths) < 3:

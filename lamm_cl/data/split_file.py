@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from lamm_cl.data.images import encodable
 from lamm_cl.data.items import PARTS, Item
 from lamm_cl.errors import UsageError
 
@@ -43,11 +44,11 @@ def class_names(source: object, items: Iterable[Item], repeated: bool = False) -
             )
     if not names:
         raise UsageError(f"{source}: lists no image.")
-    missing = [label for label in range(max(names) + 1) if label not in names]
-    if missing:
+    if max(names) >= len(names):
+        gap = next(label for label in range(len(names)) if label not in names)
         raise UsageError(
             f"{source}: labels must count 0, 1, 2, ... without a gap; the largest is {max(names)} and no image has "
-            f"label {missing[0]}."
+            f"label {gap}."
         )
     ordered = tuple(names[label] for label in range(len(names)))
     if not repeated:
@@ -56,7 +57,7 @@ def class_names(source: object, items: Iterable[Item], repeated: bool = False) -
 
 
 def check_names(source: object, names: Iterable[str]) -> None:
-    """Refuse a class name that is empty, that cannot be written in a prompt, or that two classes share.
+    """Refuse a class name that is empty, that cannot stand in a prompt or a table, or that two classes share.
 
     Names that differ only in case or between `_` and a space give the same prompt, so they count as one name.
     """
@@ -69,6 +70,8 @@ def check_names(source: object, names: Iterable[str]) -> None:
         except UnicodeEncodeError:
             shown = os.fsencode(name).decode("utf-8", "backslashreplace")
             raise UsageError(f"{source}: the class name '{shown}' is not valid UTF-8. Rename it.") from None
+        if any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
+            raise UsageError(f"{source}: the class name {name!r} holds a line break or control character. Rename it.")
         plain = " ".join(name.replace("_", " ").lower().split())
         if plain in seen:
             first = seen[plain]
@@ -84,13 +87,13 @@ def _load(path: Path) -> dict[str, list[Any]]:
         raise UsageError(f"{path}: cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: is not valid UTF-8 (byte {error.start}). Fetch the file again.") from None
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
         raise UsageError(f"{path}: is not JSON: {error}. Fetch the file again.") from None
     if not isinstance(content, dict):
-        raise UsageError(f"{path}: must hold an object with the lists train, val and test, not a {_type(content)}.")
+        raise UsageError(f"{path}: must hold an object with the lists train, val and test, not {_type(content)}.")
     for part in PARTS:
         if not isinstance(content.get(part), list):
-            found = "nothing" if part not in content else f"a {_type(content[part])}"
+            found = "nothing" if part not in content else _type(content[part])
             raise UsageError(f"{path}: needs a list under {part!r}, found {found}.")
     return content
 
@@ -103,7 +106,7 @@ def _items(path: Path, part: str, entries: list[Any], image_folder: str) -> tupl
         if type(entry) is not list or len(entry) != 3:
             raise UsageError(f"{path}: {part}[{position}] must be [path, label, class name], not {_short(entry)}.")
         relative, label, name = entry
-        if type(label) is str and label.isdecimal():
+        if type(label) is str and label.isdecimal() and len(label) < 9:
             label = int(label)  # the papers' code reads labels with int()
         if type(relative) is not str or type(label) is not int or label < 0 or type(name) is not str:
             raise UsageError(
@@ -111,16 +114,16 @@ def _items(path: Path, part: str, entries: list[Any], image_folder: str) -> tupl
             )
         if _escapes(relative):
             raise UsageError(
-                f"{path}: {part}[{position}] points outside the data set: {relative!r}. Paths must be relative to "
-                f"{image_folder} and stay in it."
+                f"{path}: {part}[{position}] points outside the data set: {_short(relative)}. Paths must be relative "
+                f"to {image_folder} and stay in it."
             )
         made.append(Item(prefix + relative, label, name))
     return tuple(made)
 
 
 def _escapes(relative: str) -> bool:
-    """Whether a path is empty, absolute (on any system) or climbs with `..`."""
-    if not relative or relative[0] in "/\\" or "\0" in relative:
+    """Whether a path is empty, absolute (on any system), climbs with `..`, or can be no path at all."""
+    if not relative or relative[0] in "/\\" or "\0" in relative or not (relative.isascii() or encodable(relative)):
         return True
     if ":" in relative[:2] and PureWindowsPath(relative).drive:
         return True
@@ -128,9 +131,14 @@ def _escapes(relative: str) -> bool:
 
 
 def _type(value: object) -> str:
-    return {"dict": "object", "str": "text", "int": "number", "float": "number", "NoneType": "null"}.get(
-        type(value).__name__, type(value).__name__
-    )
+    return {
+        "dict": "an object",
+        "list": "a list",
+        "str": "a text",
+        "int": "a number",
+        "float": "a number",
+        "bool": "true or false",
+    }.get(type(value).__name__, "null")
 
 
 def _short(value: object) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lamm_cl.data.catalogue import CATALOGUE, Entry
+from lamm_cl.data.folders import is_file
 from lamm_cl.data.load import load_dataset
 from lamm_cl.errors import UsageError
 
@@ -22,6 +23,7 @@ class Status:
         expected: different images that the split lists.
         size: bytes of those images.
         note: what is missing or odd, in words.
+        classes: number of classes found.
     """
 
     entry: Entry
@@ -31,6 +33,7 @@ class Status:
     expected: int = 0
     size: int = 0
     note: str = ""
+    classes: int = 0
 
 
 def status(root: Path, names: Iterable[str] | None = None) -> list[Status]:
@@ -51,14 +54,15 @@ def _status(entry: Entry, root: Path) -> Status:
         return Status(entry, "no images" if listless else "broken", note=str(error))
     paths = {item.path for item in dataset.items}
     if entry.embedded:
-        return Status(entry, "embedded", dataset.split, len(paths), len(paths))
+        return Status(entry, "embedded", dataset.split, len(paths), len(paths), classes=len(dataset.class_names))
     sizes = _sizes(paths)
     found, empty = len(sizes), sum(size == 0 for size in sizes.values())
     state = "no images" if not found else "incomplete" if found < len(paths) or empty else "ready"
     missing = [f"{len(paths) - found:,} of {len(paths):,} images are missing"] if found < len(paths) else []
     missing += [f"{empty:,} of {len(paths):,} images are empty files"] if empty else []
-    note = "; ".join([*missing, *dataset.notes])
-    return Status(entry, state, dataset.split, found, len(paths), sum(sizes.values()), note)
+    note = "; ".join([*missing, *(text.removeprefix(f"{entry.name}: ") for text in dataset.notes)])
+    classes = len(dataset.class_names)
+    return Status(entry, state, dataset.split, found, len(paths), sum(sizes.values()), note, classes)
 
 
 def _sizes(paths: Iterable[str]) -> dict[str, int]:
@@ -72,7 +76,7 @@ def _sizes(paths: Iterable[str]) -> dict[str, int]:
         try:
             with os.scandir(parent) as entries:
                 for entry in entries:
-                    if entry.name in names and entry.is_file():
+                    if entry.name in names and is_file(entry):
                         found[f"{parent}{os.sep}{entry.name}"] = entry.stat().st_size
         except OSError:
             continue

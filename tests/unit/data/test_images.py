@@ -1,11 +1,13 @@
 """Opening images as the papers' code does, and errors that name the file."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from lamm_cl.data.folders import missing_files
 from lamm_cl.data.images import content_key, open_rgb
 from lamm_cl.errors import UsageError
 
@@ -78,10 +80,34 @@ def test_truncated_files_are_named(tmp_path: Path, suffix: str) -> None:
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nowhere\.jpg.*does not exist"):
         open_rgb(str(tmp_path / "nowhere.jpg"))
-    with pytest.raises(UsageError, match="cannot be decoded"):
+    with pytest.raises(UsageError, match="is not a file"):
         open_rgb(str(tmp_path))
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(UsageError, match=r"pipe\.jpg' is not a file"):
+        open_rgb(str(tmp_path / "pipe.jpg"))
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    with pytest.raises(UsageError, match=r"loop\.jpg' cannot be decoded: Too many"):
+        open_rgb(str(tmp_path / "loop.jpg"))
+    with pytest.raises(UsageError, match=r"x' cannot be decoded: File name too long") as caught:
+        open_rgb(str(tmp_path / ("x" * 5000)))
+    assert len(str(caught.value)) < 500
     with pytest.raises(UsageError, match=r"nowhere\.jpg"):
         content_key(str(tmp_path / "nowhere.jpg"))
+
+
+def test_what_is_missing_is_found_however_many_are_asked_for(tmp_path: Path) -> None:
+    for name in ("few", "many"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.jpg").symlink_to("0.jpg")  # a link to itself hides nothing that comes after
+        (tmp_path / name / "1.jpg").symlink_to("nowhere")
+        (tmp_path / name / "2.jpg").mkdir()
+        os.mkfifo(tmp_path / name / "3.jpg")
+        for k in range(4, 60):
+            (tmp_path / name / f"{k}.jpg").write_bytes(b"")
+    few = [str(tmp_path / "few" / f"{k}.jpg") for k in (59, 3, 2, 1, 0, 4)]
+    many = [str(tmp_path / "many" / f"{k}.jpg") for k in range(61)]
+    gone = [str(tmp_path / "gone" / f"{k}.jpg") for k in range(50)]
+    assert missing_files([*few, *many, *gone, "x\0y"]) == [*few[1:5], *many[:4], many[60], *gone, "x\0y"]
 
 
 def test_names_that_are_not_utf8_work_and_print(tmp_path: Path) -> None:

@@ -204,6 +204,7 @@ def test_a_missing_official_split_is_replaced_and_marked(
     assert dataset.class_names == expected
     assert dataset.split == "own"
     assert "is missing" in dataset.notes[0]
+    assert "found 20 images of 2 classes, the papers have" in dataset.notes[1]
     assert dataset.items == load_dataset(name, tmp_path).items
     assert len({item.path for item in dataset.items}) == len(dataset.items) == 20
 

@@ -126,9 +126,14 @@ def bad_name(root: Path) -> None:
     os.rename(os.fsencode(root / "x"), os.fsencode(root) + b"/caf\xe9")  # noqa: PTH104 - a name in bytes
 
 
+def broken_link(root: Path) -> None:
+    (root / "emu").symlink_to("nowhere")
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (broken_link, r"emu' is a link to nothing"),
         (empty_class, r"empty' holds no image"),
         (text_in_class, r"notes\.txt' .*not an image by its name"),
         (two_of_one_prompt, r"same prompt: 'Cat' and 'cat'"),
@@ -143,6 +148,30 @@ def test_damaged_folders_are_refused(tmp_path: Path, damage: Any, message: str) 
     damage(tmp_path)
     with pytest.raises(UsageError, match=message):
         load_dataset({"folder": tmp_path})
+
+
+def test_images_in_no_class_are_noted(tmp_path: Path) -> None:
+    fill(tmp_path / "cat", 3)
+    (tmp_path / "cat" / "00.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    fill(tmp_path / "cat", 3)
+    (tmp_path / "README.txt").write_text("x")
+    (note,) = (note for note in load_dataset({"folder": tmp_path}).notes if "beside" in note)
+    assert "1 image(s) beside" in note
+    note.encode()
+
+
+def test_a_link_back_up_does_not_bring_other_classes_in(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        fill(tmp_path / name, 3)
+    (tmp_path / "cat" / "up").symlink_to(tmp_path)
+    assert len(load_dataset({"folder": tmp_path}).items) == 6
+
+
+def test_classes_without_test_images_are_noted(tmp_path: Path) -> None:
+    for part, names in (("train", ("cat", "dog")), ("test", ("cat",))):
+        for name in names:
+            fill(tmp_path / part / name, 2)
+    assert "1 of 2 classes have no test image: dog" in " ".join(load_dataset({"folder": tmp_path}).notes)
 
 
 def test_a_class_that_train_does_not_know_is_refused(tmp_path: Path) -> None:

@@ -52,6 +52,9 @@ def test_items_keep_the_order_of_the_file(tmp_path: Path) -> None:
         ({"test": [["", 0, "ant"]]}, r"test\[0\].*outside"),
         ({"test": [["x.jpg", 0, "wasp"]]}, r"label 0 has two class names.*ant.*wasp"),
         ({"test": [["x.jpg", 3, "wasp"]]}, r"gap.*label 2"),
+        ({"test": [["x.jpg", 10**30, "wasp"]]}, r"gap.*label 2"),
+        ({"test": [["caf\ud800.jpg", 0, "ant"]]}, r"test\[0\].*outside"),
+        ({"test": [["x.jpg", 2, "two\nlines"]]}, r"two\\nlines' holds a line break"),
         ({"test": [["x.jpg", 2, "bee"]]}, r"two classes are called 'bee'"),
         ({"test": [["x.jpg", 2, "Bee"]]}, r"same prompt.*bee.*Bee"),
         ({"test": [["x.jpg", 2, " "]]}, r"class name is empty"),
@@ -65,7 +68,9 @@ def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, Any], message:
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"null", b'{"train": []}', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"\xff\xfe", b"null", b'{"train": []}', b"[" * 100_000, b"[" + b"9" * 5000]
+)
 def test_what_is_no_split_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "split.json"
     path.write_bytes(content)
