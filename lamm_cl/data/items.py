@@ -98,7 +98,7 @@ class Dataset:
         return images.content_key(item.path)
 
     def missing(self, items: Iterable[Item]) -> list[str]:
-        """Return the paths, each once, of those items whose file is not there; opens none."""
+        """Return the paths, each once, of those items whose file is not there or empty; opens none."""
         from lamm_cl.data.folders import missing_files
 
         return [] if self.split == "embedded" else missing_files(dict.fromkeys(item.path for item in items))

@@ -36,7 +36,8 @@ def load_dataset(
             mapping with neither folder nor csv is a name of the catalogue with options.
         root: the folder that holds the data sets' folders; default: the environment's LAMM_CL_DATA, else
             `./data`.
-        check_images: check that every file exists (not that it decodes: `lamm-cl data verify` does that).
+        check_images: check that every file is there and not empty (not that it decodes: `lamm-cl data verify` does
+            that).
         options: `template`, `flip`, `scale`.
 
     Returns:
@@ -88,7 +89,7 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
 
 
 def require_images(dataset: Dataset, items: Iterable[Item] | None = None) -> None:
-    """Raise unless the images of these items (default: of all) exist. Opens none.
+    """Raise unless the images of these items (default: of all) are files that are not empty. Opens none.
 
     Raises:
         UsageError: names the number of missing files, the first three, and what to do.
@@ -106,7 +107,7 @@ def require_images(dataset: Dataset, items: Iterable[Item] | None = None) -> Non
         if dataset.name in CATALOGUE
         else f"Put them there, or correct the description of {dataset.name!r}."
     )
-    raise UsageError(f"data set {dataset.name!r}: {what} are missing: {shown}. {cure}")
+    raise UsageError(f"data set {dataset.name!r}: {what} are missing or empty: {shown}. {cure}")
 
 
 def _load(entry: Entry, root: Path) -> Dataset:

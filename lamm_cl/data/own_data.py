@@ -203,7 +203,7 @@ def _check_exist(path: Path, lines: Mapping[str, int]) -> None:
     missing = missing_files(lines)
     if missing:
         shown = ", ".join(f"line {lines[file]}: {show(file)}" for file in missing[:3])
-        raise UsageError(f"{path}: {len(missing)} of {len(lines)} images do not exist ({shown}).")
+        raise UsageError(f"{path}: {len(missing)} of {len(lines)} images are missing or empty ({shown}).")
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:

@@ -129,7 +129,7 @@ def test_a_missing_photograph_stops_the_command_before_any_run(shared: Path, tmp
     (tmp_path / "x.yaml").write_text(CONFIG.format(protocol="few_shot", shots=1, epochs=1, root=tmp_path))
     done = lamm_cl(tmp_path, "run", "x.yaml", "--out", "out", "--jobs", "1")
     assert done.returncode == 2, done.stdout + done.stderr
-    assert "1 of the 800 images to be used are missing" in done.stderr
+    assert "1 of the 800 images to be used are missing or empty" in done.stderr
     assert "no_such_photograph.jpg" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert not (tmp_path / "out" / "runs.csv").exists()

@@ -23,7 +23,7 @@ def touch(*paths: Path) -> None:
     """Make files that only have to exist: loading opens no image."""
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
+        path.write_bytes(b"x")
 
 
 def class_names_file(folder: Path) -> None:
@@ -108,7 +108,9 @@ def test_the_mini_caltech_is_not_taken_for_the_papers(shared: Path) -> None:
 
 
 def test_missing_images_are_counted_and_named(shared: Path) -> None:
-    with pytest.raises(UsageError, match=r"7,349 of 7,349 images are missing.*Abyssinian.*prepare oxford_pets"):
+    with pytest.raises(
+        UsageError, match=r"7,349 of 7,349 images are missing or empty.*Abyssinian.*prepare oxford_pets"
+    ):
         load_dataset("oxford_pets", shared / "data" / "coop_splits", check_images=True)
 
 

@@ -250,7 +250,7 @@ def test_a_csv_may_stand_elsewhere_carry_a_mark_and_leave_out_the_split(table: P
         ("cat,val", ",val", "line 3"),
         ("cat,val", "cat,maybe", "line 3.*maybe"),
         ("a/01.png", "a/00.png", "line 3.*line 2 already"),
-        ("a/01.png", "a/99.png", r"1 of 4 images do not exist \(line 3.*99\.png"),
+        ("a/01.png", "a/99.png", r"1 of 4 images are missing or empty \(line 3.*99\.png"),
         (",val", ",train", "ok"),
         ("b/01.png,dog,test", "b/01.png,Cat,test", "same prompt"),
         ("dog,test", 'dog,"test', "cannot be read as CSV"),

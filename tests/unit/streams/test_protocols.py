@@ -243,7 +243,7 @@ def test_every_image_that_is_used_must_be_there(tmp_path: Path) -> None:
     Path(layout.train[1].samples[0].item.path).unlink()
     Path(layout.test[0].samples[3].item.path).unlink()
     with pytest.raises(
-        UsageError, match=r"'pets': 2 of the 44 images to be used are missing: '.*\.jpg', .*correct"
+        UsageError, match=r"'pets': 2 of the 44 images to be used are missing or empty: '.*\.jpg', .*correct"
     ) as e:
         build_stream("class_incremental", pets, shots=2)
     assert "\n" not in str(e.value)
@@ -256,5 +256,7 @@ def test_every_image_that_is_used_must_be_there(tmp_path: Path) -> None:
 
 
 def test_missing_images_of_the_catalogue_say_how_to_get_them(shared: Path) -> None:
-    with pytest.raises(UsageError, match=r"images to be used are missing.*data prepare eurosat.*data verify eurosat"):
+    with pytest.raises(
+        UsageError, match=r"images to be used are missing or empty.*data prepare eurosat.*data verify eurosat"
+    ):
         build_layout("few_shot", "eurosat", shots=1, root=str(shared / "data" / "coop_splits"))
