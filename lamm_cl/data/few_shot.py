@@ -7,6 +7,8 @@ The codes of CoOp, MaPLe and LAMM (Dassl's `generate_fewshot_dataset`, CoOp's `s
 
 import random
 from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 from lamm_cl.data.items import Dataset, Item, counts
@@ -62,8 +64,8 @@ def sample(items: Iterable[Item], shots: int, generator: random.Random) -> tuple
     A class with fewer items is taken whole and draws nothing (Dassl, `generate_fewshot_dataset`).
     """
     by_label: dict[int, list[Item]] = {}
-    for item in items:
-        by_label.setdefault(item.label, []).append(item)
+    for label, run in groupby(items, key=itemgetter(1)):  # lists mostly stand by label, and runs are fast
+        by_label.setdefault(label, []).extend(run)
     chosen: list[Item] = []
     for members in by_label.values():
         chosen += generator.sample(members, shots) if len(members) >= shots else members
