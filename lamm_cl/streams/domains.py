@@ -80,6 +80,10 @@ def sequence(datasets: Sequence[D], order: str | Sequence[str] = "given") -> lis
                 "Use order: given, or a list of names."
             )
         return [by_name[name] for name in listed if name in by_name]
+    if not isinstance(order, Sequence):
+        raise UsageError(
+            f"order must be one of {', '.join(ORDER_NAMES)}, or the names of all data sets, not {order!r}."
+        )
     if sorted(map(str, order)) != sorted(by_name):
         raise UsageError(
             f"order {list(order)} is not a permutation of the data sets {', '.join(by_name)}; name each exactly once."

@@ -63,7 +63,7 @@ def class_incremental(
     steps: int | None = None,
     base: int | None = None,
     increment: int | None = None,
-    order: str | Sequence[int] | Sequence[str] = "dataset",
+    order: str | list[int] | list[str] = "dataset",
     order_seed: int = dealing.ORDER_SEED,
 ) -> Layout:
     """Train on the classes step by step: Set1, Set2 (LAMM's Table 2), or B-m Inc-n in any number of steps.
@@ -119,7 +119,7 @@ def _from_the_first(
     return builder.layout()
 
 
-def multi_domain(datasets: Sequence[Dataset], drawing: Drawing, *, order: str | Sequence[str] = "given") -> Layout:
+def multi_domain(datasets: Sequence[Dataset], drawing: Drawing, *, order: str | list[str] = "given") -> Layout:
     """Train on one data set after another, test on all of them after each.
 
     Args:

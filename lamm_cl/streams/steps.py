@@ -33,6 +33,10 @@ def class_order(
         if order == "shuffled":
             return tuple(int(label) for label in np.random.RandomState(_seed(order_seed)).permutation(n))
         return tuple(range(n))
+    if not isinstance(order, Sequence | np.ndarray):
+        raise UsageError(
+            f"class order must be one of {', '.join(ORDERS)}, or all labels or class names, not {order!r}."
+        )
     return _permutation(order, list(names))
 
 
