@@ -80,10 +80,10 @@ def main() -> None:
     growth = [
         against_classes(backbone, method, count, memory=count in (10, 100, 1000))
         for method in ("lamm", "coop", "maple")
-        for count in (10, 30, 100, 300, 1000)
+        for count in (10, 32, 100, 320, 1000)
     ]
-    growth += [against_depth(backbone, "maple", depth) for depth in (1, 3, 6, 9, 12)]
-    growth += [against_stages(backbone, stage) for stage in (1, 2, 5, 10)]
+    growth += [against_depth(backbone, "maple", depth) for depth in (1, 6, 12)]
+    growth += [against_stages(backbone, stage) for stage in (1, 5, 10)]
     plot_growth(write(growth, arguments.out / "growth.csv", about), arguments.out / "growth")
 
 

@@ -15,6 +15,7 @@ BATCH = {"cocoop": 1, "maple": 4, "maple+lamm": 4, "align": 4, "vpt": 4, "ivlp":
 OPTIONS: dict[str, dict[str, Any]] = {
     "coop": {"ctx_init": "a photo of a"},
     "coop+lamm": {"ctx_init": "a photo of a"},
+    "align": {"n_prompts": 2},  # with four, as for most data sets, the image tower's share doubles
 }
 METHODS = ("lamm", "coop", "coop+lamm", "cocoop", "maple", "maple+lamm", "align")
 # Names of one to four tokens, as the data sets of the papers have them.
