@@ -1,6 +1,7 @@
 """A user's own images as a data set: a folder of class folders, or a CSV of (path, class name, split)."""
 
 import csv
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,9 @@ def load_own(description: Mapping[str, Any]) -> Dataset:
     if ("folder" in description) == ("csv" in description):
         raise UsageError(f"a data set of one's own needs either 'folder' or 'csv', got {dict(description)!r}.")
     source = _source(description)
-    name = str(description.get("name") or source.stem)
+    name = _name(description.get("name"), source)
     if "folder" in description:
-        parts, notes = _read_folder(name, source, dict(description.get("rename") or {}))
+        parts, notes = _read_folder(name, source, _rename(description.get("rename")))
     else:
         base = Path(description["root"]).expanduser() if description.get("root") else source.parent
         parts, notes = _read_csv(name, source, base.absolute())
@@ -85,6 +86,24 @@ def view_options(options: Mapping[str, Any], default: ViewOptions) -> ViewOption
     if not numbers or not 0 < scale[0] <= scale[1] <= 1:
         raise UsageError(f"scale must be two shares of the area, 0 < low <= high <= 1, not {scale!r}.")
     return ViewOptions(scale=(float(scale[0]), float(scale[1])), flip=flip)
+
+
+def _name(given: object, source: Path) -> str:
+    if given is None:
+        return source.stem
+    if not isinstance(given, str | int) or isinstance(given, bool) or not str(given).strip().isprintable():
+        raise UsageError(f"the name of a data set must be a line of text, not {given!r}.")
+    return str(given).strip() or source.stem
+
+
+def _rename(given: object) -> dict[str, str]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(v, str | int) for pair in given.items() for v in pair):
+        raise UsageError(
+            f"rename must say for class folders what the classes are called, {{folder: name}}, not {given!r}."
+        )
+    return {str(old): str(new) for old, new in given.items()}
 
 
 def _source(description: Mapping[str, Any]) -> Path:
@@ -171,11 +190,12 @@ def _read_csv(name: str, path: Path, base: Path) -> tuple[Parts, list[str]]:
                 f"{path}, line {line}: needs a path, a class name and a split of train, val or test; found {row!r}."
             )
         full = str(base / image)
-        if full in seen:
-            raise UsageError(f"{path}, line {line}: {image!r} stands on line {seen[full]} already.")
-        seen[full] = line
+        plain = os.path.normpath(full)  # "./x.png" is "x.png"
+        if plain in seen:
+            raise UsageError(f"{path}, line {line}: {image!r} stands on line {seen[plain]} already.")
+        seen[plain] = line
         found.append((full, class_name, part))
-    _check_exist(path, seen)
+    _check_exist(path, dict(zip((full for full, _, _ in found), seen.values(), strict=True)))
     return _csv_parts(name, path, found, at_split is not None)
 
 

@@ -206,6 +206,10 @@ def test_wrong_descriptions_are_refused(description: dict[str, Any], message: st
         ({"scale": [0.5]}, "scale"),
         ({"scale": [0.9, 0.1]}, "scale"),
         ({"rename": {"wolf": "dog"}}, "wolf"),
+        ({"rename": ["cat"]}, "rename must say"),
+        ({"rename": {"cat": None}}, "rename must say"),
+        ({"name": ["a"]}, "must be a line of text"),
+        ({"name": "two\nlines"}, "must be a line of text"),
     ],
 )
 def test_wrong_options_are_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
@@ -250,6 +254,7 @@ def test_a_csv_may_stand_elsewhere_carry_a_mark_and_leave_out_the_split(table: P
         ("cat,val", ",val", "line 3"),
         ("cat,val", "cat,maybe", "line 3.*maybe"),
         ("a/01.png", "a/00.png", "line 3.*line 2 already"),
+        ("a/01.png", "./b/../a/00.png", "line 3.*line 2 already"),
         ("a/01.png", "a/99.png", r"1 of 4 images are missing or empty \(line 3.*99\.png"),
         (",val", ",train", "ok"),
         ("b/01.png,dog,test", "b/01.png,Cat,test", "same prompt"),
