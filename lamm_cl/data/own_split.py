@@ -1,5 +1,6 @@
 """Splits made here, where the papers' split file is missing: deterministic, and marked `own`."""
 
+import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,8 +89,8 @@ def _pets(entry: "Entry", folder: Path, images: Path) -> Classes:
 
 def _cars(entry: "Entry", folder: Path, images: Path) -> Classes:
     """StanfordCars: names from the devkit, with the year moved to the front as CoOp does."""
-    meta = _matlab(entry, folder / "devkit" / "cars_meta.mat")["class_names"][0]
-    names = [str(name[0]) for name in meta]
+    meta = folder / "devkit" / "cars_meta.mat"
+    names = [str(name[0]) for name in _matlab(entry, meta, "class_names")]
     classes: Classes = {}
     for name in names:
         model, _, year = name.rpartition(" ")
@@ -97,38 +98,50 @@ def _cars(entry: "Entry", folder: Path, images: Path) -> Classes:
     ordered = list(classes)
     lists = {"cars_train": "devkit/cars_train_annos.mat", "cars_test": "cars_test_annos_withlabels.mat"}
     for part, file in lists.items():
-        for record in _matlab(entry, folder / file)["annotations"][0]:
-            label = int(record["class"][0, 0]) - 1
-            classes[ordered[label]].append(str(folder / part / str(record["fname"][0])))
+        for record in _matlab(entry, folder / file, "annotations"):
+            try:
+                label, picture = int(record["class"][0, 0]) - 1, str(record["fname"][0])
+            except (LookupError, TypeError, ValueError) as error:
+                raise UsageError(f"{folder / file}: holds no such list of cars: {error}. Fetch it again.") from None
+            if not 0 <= label < len(ordered):
+                raise UsageError(f"{folder / file}: class {label + 1} is not one of the {len(ordered)} in {meta}.")
+            classes[ordered[label]].append(str(folder / part / Path(picture).name))
     return classes
 
 
 def _flowers(entry: "Entry", folder: Path, images: Path) -> Classes:
     """Flowers102: labels from `imagelabels.mat`, names from `cat_to_name.json`, both counting from 1."""
-    import json
-
-    names_file = folder / "cat_to_name.json"
+    names_file, labels_file = folder / "cat_to_name.json", folder / "imagelabels.mat"
     if not names_file.is_file():
         raise _incomplete(entry, names_file)
-    names: dict[str, str] = json.loads(names_file.read_bytes())
-    labels: Sequence[Any] = _matlab(entry, folder / "imagelabels.mat")["labels"][0]
-    classes: Classes = {names[str(number)]: [] for number in sorted({int(label) for label in labels})}
+    try:
+        names = json.loads(names_file.read_bytes())
+        labels = [int(label) for label in _matlab(entry, labels_file, "labels")]
+        classes: Classes = {str(names[str(number)]): [] for number in sorted(set(labels))}
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(
+            f"{names_file} and {labels_file.name}: are not the names and labels of the flowers: {error!r}. Fetch them "
+            "again."
+        ) from None
     for position, label in enumerate(labels, start=1):
-        classes[names[str(int(label))]].append(str(images / f"image_{position:05d}.jpg"))
+        classes[str(names[str(label)])].append(str(images / f"image_{position:05d}.jpg"))
     return classes
 
 
-def _matlab(entry: "Entry", path: Path) -> dict[str, Any]:
+def _matlab(entry: "Entry", path: Path, key: str) -> Sequence[Any]:
+    """Return the first row of an array in a MATLAB file."""
     from scipy.io import loadmat
 
     if not path.is_file():
         raise _incomplete(entry, path)
     try:
-        content: dict[str, Any] = loadmat(str(path))
+        row: Sequence[Any] = loadmat(str(path))[key][0]
     except Exception as error:
         # scipy raises whatever its parser stumbles over; every kind means a damaged file.
-        raise UsageError(f"{path}: cannot be read as a MATLAB file: {error}. Fetch it again.") from None
-    return content
+        raise UsageError(f"{path}: cannot be read as the MATLAB file it should be: {error}. Fetch it again.") from None
+    return row
 
 
 def _incomplete(entry: "Entry", path: Path) -> UsageError:

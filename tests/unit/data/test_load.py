@@ -1,14 +1,10 @@
 """Loading by name: CoOp's layouts, own splits where the papers' is missing, and what makes a split official."""
 
-import json
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
-from scipy.io import savemat
 
 import lamm_cl
 from lamm_cl.data.catalogue import CATALOGUE, find
@@ -138,77 +134,6 @@ def test_the_root_may_come_from_the_environment(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="not a folder"):
         load_dataset("dtd", tmp_path / "file")
-
-
-def eurosat(root: Path) -> None:
-    for name in ("AnnualCrop", "River"):
-        touch(*(root / "eurosat" / "2750" / name / f"{name}_{i}.jpg" for i in range(1, 11)))
-
-
-def caltech(root: Path) -> None:
-    for name in ("BACKGROUND_Google", "Faces_easy", "Faces", "ant"):
-        touch(*(root / "caltech-101" / "101_ObjectCategories" / name / f"{i}.jpg" for i in range(10)))
-
-
-def pets(root: Path) -> None:
-    folder = root / "oxford_pets" / "images"
-    for name in ("Abyssinian", "american_bulldog"):
-        touch(*(folder / f"{name}_{i}.jpg" for i in range(1, 11)), folder / f"{name}_1.mat")
-
-
-def scenes(root: Path) -> None:
-    for name in ("a/abbey", "a/apartment_building/outdoor"):
-        touch(*(root / "sun397" / "SUN397" / name / f"{i}.jpg" for i in range(10)))
-
-
-def flowers(root: Path) -> None:
-    folder = root / "oxford_flowers"
-    touch(*(folder / "jpg" / f"image_{i:05d}.jpg" for i in range(1, 21)))
-    savemat(folder / "imagelabels.mat", {"labels": np.array([[1, 2] * 10])})
-    (folder / "cat_to_name.json").write_text(json.dumps({"1": "pink primrose", "2": "sweet pea"}))
-
-
-def cars(root: Path) -> None:
-    folder = root / "stanford_cars"
-    touch(*(folder / part / f"{i:05d}.jpg" for part in ("cars_train", "cars_test") for i in range(1, 11)))
-    (folder / "devkit").mkdir()
-    names = np.empty((1, 2), dtype=object)
-    names[0] = ["AM General Hummer SUV 2000", "Acura RL Sedan 2012"]
-    savemat(folder / "devkit" / "cars_meta.mat", {"class_names": names})
-    kind = np.dtype([("class", object), ("fname", object)])
-    rows = np.array([[(1 + i % 2, f"{i + 1:05d}.jpg") for i in range(10)]], dtype=kind)
-    for file in ("devkit/cars_train_annos.mat", "cars_test_annos_withlabels.mat"):
-        savemat(folder / file, {"annotations": rows})
-
-
-def ucf(root: Path) -> None:
-    for name in ("Apply_Eye_Makeup", "Archery"):
-        touch(*(root / "ucf101" / "UCF-101-midframes" / name / f"{i}.jpg" for i in range(10)))
-
-
-@pytest.mark.parametrize(
-    ("make", "name", "expected"),
-    [
-        (eurosat, "eurosat", ("Annual Crop Land", "River")),
-        (caltech, "caltech101", ("face", "ant")),
-        (pets, "oxford_pets", ("abyssinian", "american_bulldog")),
-        (scenes, "sun397", ("abbey", "outdoor apartment_building")),
-        (flowers, "oxford_flowers", ("pink primrose", "sweet pea")),
-        (cars, "stanford_cars", ("2000 AM General Hummer SUV", "2012 Acura RL Sedan")),
-        (ucf, "ucf101", ("Apply_Eye_Makeup", "Archery")),
-    ],
-)
-def test_a_missing_official_split_is_replaced_and_marked(
-    tmp_path: Path, make: Callable[[Path], None], name: str, expected: tuple[str, ...]
-) -> None:
-    make(tmp_path)
-    dataset = load_dataset(name, tmp_path, check_images=True)
-    assert dataset.class_names == expected
-    assert dataset.split == "own"
-    assert "is missing" in dataset.notes[0]
-    assert "found 20 images of 2 classes, the papers have" in dataset.notes[1]
-    assert dataset.items == load_dataset(name, tmp_path).items
-    assert len({item.path for item in dataset.items}) == len(dataset.items) == 20
 
 
 def test_without_split_and_images_the_next_step_is_said(tmp_path: Path) -> None:
