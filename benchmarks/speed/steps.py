@@ -18,7 +18,18 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "align": {"n_prompts": 2},  # with four, as for most data sets, the image tower's share doubles
 }
 METHODS = ("lamm", "coop", "coop+lamm", "cocoop", "maple", "maple+lamm", "align")
-# Names of one to four tokens, as the data sets of the papers have them.
+# The numbers of classes are those of EuroSAT, DTD and Flowers102; so are the first two lists of names. The third is
+# nouns with an adjective or two, as long as flowers' names are.
+EUROSAT = (
+    "annual crop land, forest, herbaceous vegetation land, highway or road, industrial buildings, pasture land, "
+    "permanent crop land, residential buildings, river, sea or lake"
+)
+DTD = (
+    "banded, blotchy, braided, bubbly, bumpy, chequered, cobwebbed, cracked, crosshatched, crystalline, dotted, fibrous, "
+    "flecked, freckled, frilly, gauzy, grid, grooved, honeycombed, interlaced, knitted, lacelike, lined, marbled, matted, "
+    "meshed, paisley, perforated, pitted, pleated, polka-dotted, porous, potholed, scaly, smeared, spiralled, sprinkled, "
+    "stained, stratified, striped, studded, swirly, veined, waffled, woven, wrinkled, zigzagged"
+)
 NOUNS = ("beagle", "pug", "airbus a380", "water lily", "apple pie", "ferry boat", "golf course", "persian cat")
 KINDS = ("small", "old", "wild", "dwarf", "common", "giant", "northern", "red", "striped", "spotted", "royal", "plain")
 
@@ -40,7 +51,10 @@ class Step:
 
 
 def names(count: int) -> list[str]:
-    """Return distinct class names, each a noun with up to two adjectives."""
+    """Return `count` distinct class names of the lengths that data sets have."""
+    for known in (EUROSAT, DTD):
+        if count == len(known.split(", ")):
+            return known.split(", ")
     first = list(NOUNS)
     second = [f"{kind} {noun}" for kind in KINDS for noun in NOUNS]
     third = [f"{a} {b} {noun}" for a in KINDS for b in KINDS if a != b for noun in NOUNS]
