@@ -85,7 +85,8 @@ def show(path: str) -> str:
     """Return the path in quotes: printable also where its name is not valid UTF-8, cut where it is far too long."""
     text = path.encode("utf-8", "surrogateescape" if encodable(path) else "backslashreplace")
     whole = text.decode("utf-8", "backslashreplace")
-    return repr(whole if len(whole) <= 400 else f"{whole[:200]} ... {whole[-100:]}")
+    cut = whole if len(whole) <= 400 else f"{whole[:200]} ... {whole[-100:]}"
+    return "'" + "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in cut) + "'"
 
 
 def encodable(path: str) -> bool:

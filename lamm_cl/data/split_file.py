@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from lamm_cl.data.images import encodable
+from lamm_cl.data.images import encodable, show
 from lamm_cl.data.items import PARTS, Item
 from lamm_cl.errors import UsageError
 
@@ -68,8 +68,7 @@ def check_names(source: object, names: Iterable[str]) -> None:
         try:
             name.encode()
         except UnicodeEncodeError:
-            shown = os.fsencode(name).decode("utf-8", "backslashreplace")
-            raise UsageError(f"{source}: the class name '{shown}' is not valid UTF-8. Rename it.") from None
+            raise UsageError(f"{source}: the class name {show(name)} is not valid UTF-8. Rename it.") from None
         if any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
             raise UsageError(f"{source}: the class name {name!r} holds a line break or control character. Rename it.")
         plain = " ".join(name.replace("_", " ").lower().split())

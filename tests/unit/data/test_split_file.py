@@ -58,7 +58,8 @@ def test_items_keep_the_order_of_the_file(tmp_path: Path) -> None:
         ({"test": [["x.jpg", 2, "bee"]]}, r"two classes are called 'bee'"),
         ({"test": [["x.jpg", 2, "Bee"]]}, r"same prompt.*bee.*Bee"),
         ({"test": [["x.jpg", 2, " "]]}, r"class name is empty"),
-        ({"test": [["x.jpg", 2, "\udcff"]]}, r"UTF-8"),
+        ({"test": [["x.jpg", 2, "caf\udcff"]]}, r"'caf\\xff' is not valid UTF-8"),
+        ({"test": [["x.jpg", 2, "caf\ud800"]]}, r"'caf\\ud800' is not valid UTF-8"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
