@@ -25,10 +25,11 @@ EUROSAT = (
     "permanent crop land, residential buildings, river, sea or lake"
 )
 DTD = (
-    "banded, blotchy, braided, bubbly, bumpy, chequered, cobwebbed, cracked, crosshatched, crystalline, dotted, fibrous, "
-    "flecked, freckled, frilly, gauzy, grid, grooved, honeycombed, interlaced, knitted, lacelike, lined, marbled, matted, "
-    "meshed, paisley, perforated, pitted, pleated, polka-dotted, porous, potholed, scaly, smeared, spiralled, sprinkled, "
-    "stained, stratified, striped, studded, swirly, veined, waffled, woven, wrinkled, zigzagged"
+    "banded, blotchy, braided, bubbly, bumpy, chequered, cobwebbed, cracked, crosshatched, crystalline, "
+    "dotted, fibrous, flecked, freckled, frilly, gauzy, grid, grooved, honeycombed, interlaced, knitted, "
+    "lacelike, lined, marbled, matted, meshed, paisley, perforated, pitted, pleated, polka-dotted, "
+    "porous, potholed, scaly, smeared, spiralled, sprinkled, stained, stratified, striped, studded, "
+    "swirly, veined, waffled, woven, wrinkled, zigzagged"
 )
 NOUNS = ("beagle", "pug", "airbus a380", "water lily", "apple pie", "ferry boat", "golf course", "persian cat")
 KINDS = ("small", "old", "wild", "dwarf", "common", "giant", "northern", "red", "striped", "spotted", "royal", "plain")
