@@ -1,6 +1,7 @@
 """From a name, or a description of one's own data, to a `Dataset`. Reads lists and folders, never an image."""
 
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -101,13 +102,19 @@ def require_images(dataset: Dataset, items: Iterable[Item] | None = None) -> Non
     shown = ", ".join(map(show, missing[:3])) + (", ..." if len(missing) > 3 else "")
     n = len({item.path for item in wanted})
     what = f"{len(missing):,} of {n:,} images" if items is None else f"{len(missing):,} of the {n:,} images to be used"
-    cure = (
-        f"`lamm-cl data prepare {dataset.name}` fetches them or says how; `lamm-cl data verify {dataset.name}` lists "
-        "all that are missing or damaged."
-        if dataset.name in CATALOGUE
-        else f"Put them there, or correct the description of {dataset.name!r}."
+    raise UsageError(f"data set {dataset.name!r}: {what} are missing or empty: {shown}. {_cure(dataset)}")
+
+
+def _cure(dataset: Dataset) -> str:
+    entry = CATALOGUE.get(dataset.name)
+    place = Path(entry.folder, entry.images).parts if entry else ()
+    folders = Path(dataset.folder).parts
+    if not place or folders[-len(place) :] != place:
+        return f"Put them there, or correct the description of {dataset.name!r}."
+    what = f"{dataset.name} --root {shlex.quote(str(Path(*folders[: -len(place)])))}"
+    return (
+        f"`lamm-cl data prepare {what}` fetches them or says how; `lamm-cl data verify {what}` lists all that are bad."
     )
-    raise UsageError(f"data set {dataset.name!r}: {what} are missing or empty: {shown}. {cure}")
 
 
 def _load(entry: Entry, root: Path) -> Dataset:

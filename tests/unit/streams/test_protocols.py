@@ -260,6 +260,6 @@ def test_every_image_that_is_used_must_be_there(tmp_path: Path) -> None:
 
 def test_missing_images_of_the_catalogue_say_how_to_get_them(shared: Path) -> None:
     with pytest.raises(
-        UsageError, match=r"images to be used are missing or empty.*data prepare eurosat.*data verify eurosat"
+        UsageError, match=r"images to be used are missing or empty.*data prepare eurosat --root .*data verify eurosat"
     ):
         build_layout("few_shot", "eurosat", shots=1, root=str(shared / "data" / "coop_splits"))
