@@ -136,6 +136,7 @@ def test_a_variant_is_scored_among_the_right_columns(tiny, digits, upper_digits)
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:tiny has not learned the words:UserWarning")
 @pytest.mark.parametrize("protocol", ["base_to_new", "class_incremental"])
 def test_real_photographs(shared, tiny, protocol):
     benchmark = build_stream(protocol, "caltech101", shots=1, seed=1, root=str(shared / "data" / "mini"), backbone=tiny)
