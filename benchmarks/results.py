@@ -187,7 +187,6 @@ STEP = {
     "loss_difference": "relative difference of the loss",
 }
 RUN = {"what": "whole run", "reference_hours": "reference, h", "exact_hours": "engine, h", "ratio": "ratio"}
-GROWTH = {"method": "method", "varied": "varied", "value": "value", "step_seconds": "a step, s", "peak_mb": "peak, MB"}
 # Document -> mark -> what makes the text between `<!-- mark: begin -->` and `<!-- mark: end -->`.
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
@@ -202,7 +201,6 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "benchmarks/README.md": {
         "steps": lambda: speed("steps", STEP),
         "whole_runs": lambda: speed("whole_runs", RUN),
-        "growth": lambda: speed("growth", GROWTH),
     },
 }
 

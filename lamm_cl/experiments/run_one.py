@@ -196,6 +196,7 @@ def _result(
         "data": {
             "names": list(benchmark.dataset_names),
             "fingerprint": benchmark.data_fingerprint,
+            "content": benchmark.content_fingerprint,
             "split": benchmark.split,
             "synthetic": benchmark.synthetic,
             "notes": list(benchmark.notes),

@@ -1,0 +1,56 @@
+"""Tables in the documents are what the files in `results/` say, and the README's Python runs."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def load() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("results_tables", ROOT / "benchmarks" / "results.py")
+    assert spec is not None
+    assert spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+RESULTS = load()
+
+
+@pytest.mark.parametrize("document", RESULTS.BLOCKS)
+def test_tables_do_not_drift(document: str) -> None:
+    text = (ROOT / document).read_text()
+    assert RESULTS.filled(text, RESULTS.BLOCKS[document]) == text, "run: python -m benchmarks.results tables"
+
+
+@pytest.mark.parametrize("name", RESULTS.RESULTS)
+def test_results_say_what_made_them(name: str) -> None:
+    about = json.loads((ROOT / "results" / name / "about.json").read_text())
+    assert about["command"].startswith("lamm-cl run configs/")
+    assert re.fullmatch(r"[0-9a-f]{40}", about["commit"])
+    assert about["failed"] == 0
+    assert about["uncommitted_changes"] is False
+    frame = RESULTS.frame(name)
+    assert frame["run_id"].nunique() == about["runs"]
+    assert set(frame["status"]) == {"done"}
+
+
+@pytest.mark.parametrize("document", ["README.md", "lamm_cl/methods/README.md"])
+def test_python_blocks_run(document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, document, "exec"), {})
+
+
+def test_links_and_pictures_exist() -> None:
+    for document in (ROOT / "README.md", *ROOT.glob("lamm_cl/*/README.md"), ROOT / "benchmarks" / "README.md"):
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+            assert target.startswith("http") or (document.parent / target).exists(), f"{document}: {target}"
