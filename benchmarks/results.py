@@ -187,6 +187,7 @@ STEP = {
     "loss_difference": "relative difference of the loss",
 }
 RUN = {"what": "whole run", "reference_hours": "reference, h", "exact_hours": "engine, h", "ratio": "ratio"}
+MEMORY = {"method": "method", "classes": "classes", "before_mb": "before, MB", "peak_mb": "peak, MB"}
 # Document -> mark -> what makes the text between `<!-- mark: begin -->` and `<!-- mark: end -->`.
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
@@ -201,6 +202,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "benchmarks/README.md": {
         "steps": lambda: speed("steps", STEP),
         "whole_runs": lambda: speed("whole_runs", RUN),
+        "memory": lambda: speed("memory", MEMORY),
     },
 }
 
