@@ -123,10 +123,16 @@ class Pool:
         self._await([one], 2.0)
 
     def events(self, seconds: float) -> Iterator[Worker]:
-        """Yield the workers that have something to say or have ended, after at most `seconds`."""
+        """Yield the workers that have something to say or have ended, after at most `seconds`.
+
+        What is done about one worker may hear out or replace the next: each is looked at again before it is yielded, so
+        that whoever receives from it never waits.
+        """
         pipes = {one.pipe: one for one in self.workers}
         for pipe in connections.wait(list(pipes), seconds):
-            yield pipes[pipe]
+            one = pipes[pipe]
+            if one in self.workers and one.pipe.poll():
+                yield one
 
     def sharing(self, one: Worker) -> list[Worker]:
         """Return the other workers on the same device."""

@@ -45,7 +45,11 @@ class Bench:
 
     def finish(self, out: Path | str, *sets: str, jobs: int = 2, seconds: float = 0.1) -> tuple[int, str]:
         process = self.start(out, *sets, jobs=jobs, seconds=seconds)
-        said, _ = process.communicate(timeout=120)
+        try:
+            said, _ = process.communicate(timeout=120)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            pytest.fail(f"the command did not end; it said: {process.communicate()[0]}")
         return process.returncode, said
 
     def noted(self) -> list[str]:
