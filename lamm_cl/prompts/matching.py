@@ -105,11 +105,13 @@ class Transport:
         batch, v, patches, _ = image.tokens.shape
         tokens, used = text.tokens[classes], text.used[classes]
         n, w, length, _ = tokens.shape
-        similarity = torch.einsum("bvpd,nwkd->bnvwpk", image.tokens, tokens).reshape(batch * n, v * w, patches, length)
+        # Patches innermost in memory: a prompt has ten tokens and an image two hundred.
+        similarity = torch.einsum("nwkd,bvpd->bnvwkp", tokens, image.tokens).reshape(batch * n, v * w, length, patches)
+        similarity = similarity.transpose(2, 3)
         weight = used.to(similarity.dtype).expand(batch, -1, -1).reshape(batch * n, 1, length).expand(-1, v * w, -1)
-        kernel = torch.exp(-(1 - similarity) / self.eps) * weight.unsqueeze(2)
+        kernel = (similarity - 1).div_(self.eps).exp_().mul_(weight.unsqueeze(2))
         rows = torch.full_like(similarity[..., 0], 1 / patches)
         plan = sinkhorn(kernel, rows, weight / weight.sum(-1, keepdim=True), self.max_iter, self.thresh)
-        gained = (plan * similarity).sum((2, 3))
+        gained = similarity.mul_(plan).sum((2, 3))
         term = gained if self.sign == "released" else plan.sum((2, 3)) - gained
         return plan.view(batch, n, v * w, patches, length), term.view(batch, n, v, w)

@@ -23,9 +23,11 @@ def sinkhorn(kernel: Tensor, rows: Tensor, columns: Tensor, max_iter: int = 100,
     """
     scale = _iterate if kernel.is_cuda else _iterate_shrinking
     row_scale, column_scale = scale(kernel, rows, columns, max_iter, thresh)
-    plan = row_scale.unsqueeze(-1) * column_scale.unsqueeze(-2) * kernel
-    broken = torch.isnan(plan).flatten(1).any(1)
-    return torch.where(broken[:, None, None, None], kernel, plan)
+    plan = torch.mul(row_scale.unsqueeze(-1), column_scale.unsqueeze(-2), out=torch.empty_like(kernel)).mul_(kernel)
+    broken = torch.isnan(plan.sum((1, 2, 3)))  # nothing in a plan is negative: a sum is NaN only where an entry is
+    if kernel.is_cuda or bool(broken.any()):
+        return torch.where(broken[:, None, None, None], kernel, plan)
+    return plan
 
 
 def _update(k: Tensor, u: Tensor, v: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
