@@ -16,13 +16,15 @@ from rich.table import Table
 
 import lamm_cl
 from benchmarks.speed.backbone import random_backbone
-from benchmarks.speed.growth import against_classes, against_depth, against_stages
+from benchmarks.speed.growth import grow
 from benchmarks.speed.measure import peak_flops
 from benchmarks.speed.plot import plot_growth
-from benchmarks.speed.steps import METHODS, Step, measure_step
+from benchmarks.speed.steps import METHODS, Step, measure_step, measure_transport
 from benchmarks.speed.whole_run import image_seconds, whole_runs
 
 CONSOLE = Console()
+CLASSES = (10, 47, 102)
+TABLES = ("steps", "transport", "growth")
 
 
 def machine() -> dict[str, Any]:
@@ -58,6 +60,7 @@ def write(rows: Sequence[Any], path: Path, about: dict[str, Any]) -> pd.DataFram
 def main() -> None:
     parser = argparse.ArgumentParser(description="Engine against plain reference, in turn in one process, on one core.")
     parser.add_argument("--quick", action="store_true", help="few classes and methods, under 3 minutes")
+    parser.add_argument("--only", choices=TABLES, nargs="+", default=TABLES, help="which tables to make")
     parser.add_argument("--out", type=Path, default=Path("results/speed"), help="where the tables go")
     parser.add_argument("--backbone", default="ViT-B-16-quickgelu", help="an open_clip architecture, random weights")
     parser.add_argument("--repeat", type=int, default=2, help="repetitions of the plain reference")
@@ -65,26 +68,25 @@ def main() -> None:
     torch.set_num_threads(1)
     arguments.out.mkdir(parents=True, exist_ok=True)
     backbone, about = random_backbone(arguments.backbone), machine()
-    classes = (10,) if arguments.quick else (10, 47, 102)
-    methods = ("lamm", "coop", "maple") if arguments.quick else METHODS
-    steps: list[Step] = []
-    for count in classes:
-        for method in methods:
-            steps.append(measure_step(backbone, method, count, 1 if arguments.quick else arguments.repeat))
-            CONSOLE.print(f"{method}, {count} classes: {steps[-1].ratio:.1f}x")
-        write(steps, arguments.out / "steps.csv", about)
     if arguments.quick:
+        rows = [_told(measure_step(backbone, method, 10, 1)) for method in ("lamm", "coop", "maple")]
+        write(rows, arguments.out / "steps.csv", about)
         return
-    largest = {step.method: step for step in steps if step.classes == classes[-1]}
-    write(whole_runs(largest, image_seconds(backbone)), arguments.out / "whole_runs.csv", about)
-    growth = [
-        against_classes(backbone, method, count, memory=True)
-        for method in ("lamm", "coop", "maple")
-        for count in (10, 100, 1000)
-    ]
-    growth += [against_depth(backbone, "maple", depth) for depth in (1, 6, 12)]
-    growth += [against_stages(backbone, stage) for stage in (1, 5, 10)]
-    plot_growth(write(growth, arguments.out / "growth.csv", about), arguments.out / "growth")
+    if "steps" in arguments.only:
+        rows = [_told(measure_step(backbone, m, count, arguments.repeat)) for count in CLASSES for m in METHODS]
+        write(rows, arguments.out / "steps.csv", about)
+        largest = {step.method: step for step in rows if step.classes == CLASSES[-1]}
+        write(whole_runs(largest, image_seconds(backbone)), arguments.out / "whole_runs.csv", about)
+    if "transport" in arguments.only:
+        rows = [measure_transport(backbone, count, arguments.repeat) for count in CLASSES]
+        write(rows, arguments.out / "transport.csv", about)
+    if "growth" in arguments.only:
+        plot_growth(write(list(grow(backbone.name)), arguments.out / "growth.csv", about), arguments.out / "growth")
+
+
+def _told(step: Step) -> Step:
+    CONSOLE.print(f"{step.method}, {step.classes} classes: {step.ratio:.1f}x")
+    return step
 
 
 if __name__ == "__main__":

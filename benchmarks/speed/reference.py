@@ -13,7 +13,29 @@ from torch import Tensor
 
 from lamm_cl.prompts.matching import Side, Transport
 from lamm_cl.prompts.prompted_clip import PromptedCLIP
-from lamm_cl.prompts.transport import sinkhorn
+
+
+def plain_sinkhorn(kernel: Tensor, rows: Tensor, columns: Tensor, max_iter: int, thresh: float) -> Tensor:
+    """Scale one group of problems the released way: each iteration copies the transpose and looks at the error.
+
+    Args:
+        kernel: (p, m, k).
+        rows: (p, m) row marginals.
+        columns: (p, k) column marginals.
+        max_iter: most iterations.
+        thresh: it stops when the mean change of the row scalings falls below it.
+
+    Returns:
+        (p, m, k) plans.
+    """
+    r, c = torch.ones_like(rows), torch.ones_like(columns)
+    for _ in range(max_iter):
+        before = r
+        r = rows / torch.bmm(kernel, c[..., None])[..., 0]
+        c = columns / torch.bmm(kernel.transpose(1, 2).contiguous(), r[..., None])[..., 0]
+        if float((r - before).abs().mean()) < thresh:
+            break
+    return torch.bmm(r[..., None], c[:, None]) * kernel
 
 
 class PlainImageTower:
@@ -55,12 +77,18 @@ class LoopedTransport(Transport):
             for c in range(n):
                 tokens = text.tokens[c, :, : int(text.used[c].sum())]
                 similarity = torch.einsum("vpd,wkd->vwpk", image.tokens[b], tokens).flatten(0, 1)
-                kernel = torch.exp(-(1 - similarity) / self.eps)[None]
+                kernel = torch.exp(-(1 - similarity) / self.eps)
                 rows = torch.full_like(kernel[..., 0], 1 / patches)
-                columns = torch.full_like(kernel[..., 0, :], 1 / tokens.shape[1])
-                plan = sinkhorn(kernel, rows, columns, self.max_iter, self.thresh)[0]
+                columns = torch.full_like(kernel[:, 0], 1 / tokens.shape[1])
+                plan = plain_sinkhorn(kernel, rows, columns, self.max_iter, self.thresh)
+                assert not torch.isnan(plan).any()  # the released code looks as well
                 term[b, c] = (plan * similarity).sum((1, 2)).view(v, w)
         return term
+
+
+def looped(matching: Transport) -> LoopedTransport:
+    """Return the same matching, one image and one class at a time."""
+    return LoopedTransport(matching.tokens, matching.eps, matching.max_iter, matching.thresh, matching.sign)
 
 
 @contextmanager
@@ -70,9 +98,7 @@ def as_published(model: PromptedCLIP) -> Iterator[None]:
     engine, image, matching = text._engine, backbone.image, model.matching
     text._engine, backbone.image = None, PlainImageTower(image)  # type: ignore[assignment]
     if isinstance(matching, Transport):
-        model.matching = LoopedTransport(
-            matching.tokens, matching.eps, matching.max_iter, matching.thresh, matching.sign
-        )
+        model.matching = looped(matching)
     try:
         yield
     finally:

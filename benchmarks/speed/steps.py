@@ -8,8 +8,9 @@ import torch.nn.functional as F
 
 from benchmarks.speed.floor import flops
 from benchmarks.speed.measure import in_turn, peak_flops
-from benchmarks.speed.reference import exact_step, published_step
+from benchmarks.speed.reference import exact_step, looped, published_step
 from lamm_cl import ClipBackbone, build_model
+from lamm_cl.prompts.matching import Transport
 
 BATCH = {"cocoop": 1, "maple": 4, "maple+lamm": 4, "align": 4, "vpt": 4, "ivlp": 4}
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -93,3 +94,20 @@ def measure_step(backbone: ClipBackbone, method: str, classes: int, repeat: int)
         floor / min(timing.exact),
         abs(losses["exact"] - losses["reference"]) / abs(losses["reference"]),
     )
+
+
+def measure_transport(backbone: ClipBackbone, classes: int, repeat: int) -> Step:
+    """Time ALIGN's transport alone, on what its towers give: no encoding, no gradient."""
+    torch.manual_seed(0)
+    batch = BATCH["align"]
+    model = build_model("align", backbone, names(classes), **OPTIONS["align"])
+    exact = model.matching
+    assert isinstance(exact, Transport)
+    with torch.no_grad():
+        sides = model._image_side(torch.randn(batch, 3, *backbone.image_size)), model._text.encode(range(classes))[0]
+        timing = in_turn(lambda: looped(exact)(*sides), lambda: exact(*sides), repeat)
+        difference = (looped(exact)(*sides) - exact(*sides)).abs().max()
+        floor = flops(lambda: exact(*sides)) / peak_flops()
+    low, high = timing.spread
+    reference, engine = min(timing.reference), min(timing.exact)
+    return Step("align", classes, batch, reference, engine, timing.ratio, low, high, floor / engine, float(difference))
