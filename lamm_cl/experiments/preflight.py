@@ -44,23 +44,24 @@ def check(
 
 
 def _layouts(specs: Iterable[RunSpec], environment: Environment) -> dict[str, Any]:
-    """Return the layout of every distinct stream; needs neither torch nor pictures.
+    """Draw every distinct stream, and return one layout for each data; needs neither torch nor pictures.
 
     Raises:
-        UsageError: Everything that is wrong with data sets and protocol.
+        UsageError: Everything that is wrong with data sets and protocol, and images that any of the runs would miss.
     """
     from lamm_cl.streams.build import build_layout
 
     problems: list[str] = []
     layouts: dict[str, Any] = {}
-    for spec in specs:
-        key = _data(spec)
-        if key in layouts:
-            continue
+    drawn = {(_data(spec), spec.shots, spec.seed): spec for spec in specs}
+    for (key, _, _), spec in drawn.items():
+        known = layouts.get(key)
+        if known is None and key in layouts:
+            continue  # what is wrong with this data was said
         try:
-            layouts[key] = build_layout(
+            layout = build_layout(
                 spec.protocol,
-                list(spec.datasets),
+                list(spec.datasets) if known is None else known.datasets,  # read from disk once
                 spec.shots,
                 spec.seed,
                 environment.root,
@@ -68,7 +69,8 @@ def _layouts(specs: Iterable[RunSpec], environment: Environment) -> dict[str, An
             )
         except UsageError as error:
             problems.append(str(error))
-            layouts[key] = None
+            layout = None
+        layouts.setdefault(key, layout)
     _raise(problems)
     return layouts
 

@@ -1,0 +1,52 @@
+"""What is looked at before a grid starts."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lamm_cl.data.items import Dataset
+from lamm_cl.errors import UsageError
+from lamm_cl.experiments.config import read_config
+from lamm_cl.experiments.grid import grid
+from lamm_cl.experiments.preflight import _layouts
+from lamm_cl.experiments.spec import Environment
+from lamm_cl.streams import build
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
+    """Shots and seed of every layout whose pictures were looked for; those of seed 2 with 4 shots are missing."""
+    seen: list[tuple[Any, Any]] = []
+    real = build.build_layout
+
+    def recording(protocol: str, datasets: Any, shots: Any, seed: int, *rest: Any, **options: Any) -> Any:
+        seen.append((shots, seed))
+        assert len(seen) == 1 or all(isinstance(one, Dataset) for one in datasets)
+        if (shots, seed) == (4, 2):
+            raise UsageError("an image of seed 2 is missing")
+        return real(protocol, datasets, shots, seed, *rest, **options)
+
+    monkeypatch.setattr(build, "build_layout", recording)
+    return seen
+
+
+def layouts(config: Path) -> dict[str, Any]:
+    return _layouts(grid(read_config(config)), Environment())
+
+
+def test_every_draw_is_looked_at_once_and_the_data_are_read_once(
+    looked_at: list[Any], write_config: Callable[..., Path]
+) -> None:
+    found = layouts(write_config(shots=[1, 2], seeds=[1, 2]))
+    assert sorted(looked_at) == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert len(found) == 1
+
+
+def test_an_image_that_only_another_seed_draws_is_missed_before_the_grid(
+    looked_at: list[Any], write_config: Callable[..., Path]
+) -> None:
+    with pytest.raises(UsageError, match="an image of seed 2 is missing"):
+        layouts(write_config(shots=[4], seeds=[1, 2]))
+    assert len(looked_at) == 2
