@@ -1,5 +1,6 @@
 """A worker process: takes runs from its parent, one after the other, and ends with it."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -43,7 +44,7 @@ def main(pipe: "Connection[Any, Any]", settings: WorkerSettings) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _end_with_parent()
+    _end_with_parent(settings.log)
     _write_to(settings.log)
     use_threads(settings.threads)
     work = settings.make_work()
@@ -52,6 +53,7 @@ def main(pipe: "Connection[Any, Any]", settings: WorkerSettings) -> None:
         try:
             message = pipe.recv()
         except (EOFError, OSError):
+            _remove(settings.log)
             return
         if message[0] == "exit":
             return
@@ -69,7 +71,7 @@ def use_threads(threads: int) -> None:
         os.environ[name] = str(threads)
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(log: Path) -> None:
     """End this process when its parent is gone, also when that was killed: nobody would hear of its results."""
     parent = parent_process()
     if parent is None:
@@ -77,9 +79,17 @@ def _end_with_parent() -> None:
 
     def watch() -> None:
         connections.wait([parent.sentinel])
+        _remove(log)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _remove(log: Path) -> None:
+    """Tidy up for a parent that was killed: the last worker takes the folder of logs with it."""
+    with contextlib.suppress(OSError):
+        log.unlink()
+        log.parent.rmdir()
 
 
 def _write_to(log: Path) -> None:

@@ -187,11 +187,15 @@ def test_one_of_two_commands_takes_over_from_the_other(bench: Bench, expected: s
     bench.await_note("start", count=6 + 2)
     second = bench.start(out, seconds=0.1)
     time.sleep(1.0)
+    workers = children(first.pid)
+    logs = {Path(f"/proc/{worker}/fd/1").readlink().parent for worker in workers}
     first.kill()
     first.communicate()
     said, _ = second.communicate(timeout=120)
     assert second.returncode == 0, said
     assert values(out) == expected
+    assert len(logs) == 1
+    assert not any(folder.exists() for folder in logs), "the killed command's workers leave nothing behind"
 
 
 def test_two_commands_of_different_experiments_do_not_mix(bench: Bench) -> None:
