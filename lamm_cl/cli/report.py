@@ -42,7 +42,7 @@ def report(
 
 def _write(directory: Path, form: str, compare: str | None, out: Path | None, figures: Path | None) -> None:
     from lamm_cl.errors import UsageError
-    from lamm_cl.records.files import write_atomic
+    from lamm_cl.files import write_atomic
     from lamm_cl.reports.output import render, show
     from lamm_cl.reports.report import make_report
     from lamm_cl.reports.results import read_results

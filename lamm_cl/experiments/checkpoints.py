@@ -11,7 +11,7 @@ import safetensors.torch
 from torch import Tensor
 
 from lamm_cl import __version__
-from lamm_cl.records.files import write_atomic
+from lamm_cl.files import write_atomic
 
 
 @dataclass(frozen=True)

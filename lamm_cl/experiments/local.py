@@ -4,7 +4,7 @@ import contextlib
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from lamm_cl.errors import UsageError
@@ -13,8 +13,8 @@ from lamm_cl.experiments.progress import Display
 from lamm_cl.experiments.spec import RunSpec
 from lamm_cl.experiments.summary import Summary
 from lamm_cl.experiments.work import Outcome, record_failure, record_stamp
+from lamm_cl.files import disk_trouble
 from lamm_cl.records import FAILED, ExperimentDirectory
-from lamm_cl.records.files import disk_trouble
 
 _TICK = 0.25
 _TABLE_EVERY = 1.0
@@ -58,12 +58,22 @@ class LocalRun:
         self._alone: set[str] = set()
         self._table_due: float | None = None
         self._table_takes = 0.0
+        self._signals = _Signals()
 
     def run(self) -> Summary:
         """Do everything; returns also after Ctrl-C, a full disk or workers that cannot start."""
         try:
-            with _as_interrupt(signal.SIGTERM):
-                self._loop()
+            with self._signals:
+                self._follow()
+        finally:
+            self._pool.close()
+        self._make_table()
+        return self._summary
+
+    def _follow(self) -> None:
+        """Work until all is done or something stops it."""
+        try:
+            self._loop()
         except KeyboardInterrupt as error:
             self._summary.interrupted = True
             self._summary.stopped = "ended by SIGTERM." if isinstance(error, Interrupted) else "interrupted."
@@ -74,15 +84,12 @@ class LocalRun:
             if trouble is None:
                 raise
             self._no_room(trouble)
-        finally:
-            self._pool.close()
-        self._make_table()
-        return self._summary
 
     # -- the loop --------------------------------------------------------------------------------------------------
 
     def _loop(self) -> None:
         while not self._summary.stopped and (self._pending or self._waiting or self._busy()):
+            self._signals.check()
             self._look_at_others()
             for worker in list(self._pool.workers):
                 if worker.spec is None and self._pending:
@@ -220,6 +227,7 @@ class LocalRun:
             for worker in self._busy():
                 worker.send("stop")
             while self._busy() and time.monotonic() < deadline:
+                self._signals.check()
                 for worker in self._pool.events(_TICK):
                     self._last_words(worker)
 
@@ -244,20 +252,39 @@ class LocalRun:
                 self._no_room(trouble)
 
 
-@contextlib.contextmanager
-def _as_interrupt(number: signal.Signals) -> Iterator[None]:
-    def interrupt(*_: Any) -> None:
-        raise Interrupted
+class _Signals:
+    """Ctrl-C and SIGTERM, noted when they come and raised where nothing is half done.
 
-    try:
-        before = signal.signal(number, interrupt)
-    except ValueError:  # not the main thread: whoever runs us there decides about signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
+    Raised anywhere, they could tear a worker's message in two, and what follows it would never be understood. Who asks
+    three times without an answer is heard at once.
+    """
+
+    def __init__(self) -> None:
+        self._noted: list[int] = []
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) == signal.SIG_IGN:
+                continue
+            with contextlib.suppress(ValueError):  # not the main thread: whoever runs us there decides about signals
+                self._before[number] = signal.signal(number, self._note)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: object) -> None:
+        self._noted.append(number)
+        if len(self._noted) > 2:
+            raise KeyboardInterrupt
+
+    def check(self) -> None:
+        """Raise what came since the last check: `KeyboardInterrupt`, or `Interrupted` for SIGTERM."""
+        if self._noted:
+            first = self._noted[0]
+            self._noted.clear()
+            raise Interrupted if first == signal.SIGTERM else KeyboardInterrupt
 
 
 def preflight(pool: Pool, specs: Sequence[RunSpec]) -> dict[str, str]:

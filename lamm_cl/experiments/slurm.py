@@ -24,8 +24,8 @@ from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.experiments.summary import Summary
 from lamm_cl.experiments.work import Job, Outcome, Work, perform, record_failure, record_stamp
 from lamm_cl.experiments.worker import use_threads
+from lamm_cl.files import read_json, write_json
 from lamm_cl.records import FAILED, ExperimentDirectory
-from lamm_cl.records.files import read_json, write_json
 
 _LOOK_EVERY = 2.0
 _TABLE_EVERY = 10.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lamm_cl import __version__
-from lamm_cl.records.files import finite
+from lamm_cl.files import finite
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from lamm_cl.errors import UsageError
 from lamm_cl.experiments.costs import Cost
 from lamm_cl.experiments.origin import origin
 from lamm_cl.experiments.spec import Environment, RunSpec
+from lamm_cl.files import disk_trouble
 from lamm_cl.records import DONE, FAILED, ExperimentDirectory, Record
-from lamm_cl.records.files import disk_trouble
 
 Progress = Callable[[float, str], None]
 CHECKPOINT = "checkpoint.safetensors"

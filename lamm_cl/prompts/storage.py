@@ -1,7 +1,6 @@
 """Learned prompts on disk: the learned tensors alone, and what they belong to. Nothing is ever unpickled."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from lamm_cl.errors import UsageError
+from lamm_cl.files import write_atomic
 from lamm_cl.prompts.prompted_clip import PromptedCLIP
 
 FORMAT = "lamm_cl prompts 1"
@@ -24,15 +24,9 @@ def save_prompts(model: PromptedCLIP, path: str | Path) -> None:
     path = Path(path)
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     data = save(tensors, {"format": FORMAT, "about": json.dumps(describe(model))})
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        write_atomic(path, data)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lamm_cl.errors import UsageError
-from lamm_cl.records.files import finite, read_json, remove_leftovers, write_json
+from lamm_cl.files import finite, read_json, remove_leftovers, write_json
 from lamm_cl.records.locks import FileLock
 from lamm_cl.records.record import DONE, FORMAT, Record
 from lamm_cl.records.table import RunsTable

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lamm_cl.records.files import read_json, write_json
+from lamm_cl.files import read_json, write_json
 
 FORMAT = 1
 DONE, FAILED = "done", "failed"

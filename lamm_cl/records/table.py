@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from lamm_cl.records.files import write_atomic
+from lamm_cl.files import write_atomic
 from lamm_cl.records.record import COLUMNS, FAILED, ROW_COLUMNS, RUN_COLUMNS, Record
 
 _SORTED_BY = tuple(column for column in RUN_COLUMNS if column != "experiment")

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "lamm_cl"
 
-# What each room may import beside itself and the bottom (errors, seeds, the package's own lazy names).
+# What each room may import beside itself and the bottom (errors, files, seeds, the package's own lazy names).
 BELOW: dict[str, set[str]] = {}
 BELOW["data"] = set()
 BELOW["clip"] = set()
@@ -20,7 +20,7 @@ BELOW["strategies"] = {"evaluation", "streams", "methods", "prompts", "clip", "d
 BELOW["experiments"] = {"strategies", "streams", "evaluation", "records", "methods", "prompts", "clip", "data"}
 BELOW["reports"] = {"records", "evaluation", "streams", "methods", "data"}
 BELOW["cli"] = set(BELOW) - {"cli"}
-BOTTOM = {"errors", "seeds", "__init__"}
+BOTTOM = {"errors", "files", "seeds", "__init__"}
 
 # Where each third-party library that shapes a room may be imported.
 OWNERS = {

@@ -15,7 +15,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from lamm_cl.records.files import write_atomic
+from lamm_cl.files import write_atomic
 
 COLOURS = (
     "#0072B2",

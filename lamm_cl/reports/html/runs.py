@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from lamm_cl.records.files import finite
+from lamm_cl.files import finite
 from lamm_cl.reports.html.tables import controls, runs_link, sortable
 from lamm_cl.reports.results import Results, error_of
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from lamm_cl.errors import UsageError
+from lamm_cl.files import TEMPORARY
 from lamm_cl.records import COLUMNS, ExperimentDirectory, Record, read_records
-from lamm_cl.records.files import TEMPORARY
 
 
 def make(run_id: str, seed: int = 1, shots: int = 16, status: str = "done", method: str = "lamm") -> Record:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lamm_cl.records import files
+from lamm_cl import files
 
 
 def test_a_write_replaces_the_whole_file(tmp_path: Path) -> None:
