@@ -187,7 +187,23 @@ STEP = {
     "loss_difference": "relative difference of the loss",
 }
 RUN = {"what": "whole run", "reference_hours": "reference, h", "exact_hours": "engine, h", "ratio": "ratio"}
-MEMORY = {"method": "method", "classes": "classes", "before_mb": "before, MB", "peak_mb": "peak, MB"}
+TRANSPORT = {
+    "classes": "classes",
+    "batch": "batch",
+    "reference_seconds": "loop, s",
+    "exact_seconds": "engine, s",
+    "ratio": "ratio",
+    "loss_difference": "largest difference of a similarity",
+}
+GROWTH = {
+    "method": "method",
+    "varied": "varied",
+    "value": "value",
+    "classes": "classes in the step",
+    "step_seconds": "a step, s",
+    "before_mb": "before, MB",
+    "peak_mb": "peak, MB",
+}
 # Document -> mark -> what makes the text between `<!-- mark: begin -->` and `<!-- mark: end -->`.
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
@@ -202,7 +218,8 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "benchmarks/README.md": {
         "steps": lambda: speed("steps", STEP),
         "whole_runs": lambda: speed("whole_runs", RUN),
-        "memory": lambda: speed("memory", MEMORY),
+        "transport": lambda: speed("transport", TRANSPORT),
+        "growth": lambda: speed("growth", GROWTH),
     },
 }
 
