@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lamm_cl.clip.linear import FrozenLinear, state_of
+
 QUICK_GELU = 1.702
 
 
@@ -25,7 +27,11 @@ class FrozenBlock:
         self.block = owner
         self.heads = int(owner.attn.num_heads)
         self._folded: tuple[Tensor, Tensor, Tensor] | None = None
-        self._folded_for: tuple[Any, ...] = ()
+        self._folded_for: tuple[object, ...] = ()
+        self._in = FrozenLinear(lambda: (owner.attn.in_proj_weight, owner.attn.in_proj_bias))
+        self._out = FrozenLinear(lambda: (owner.attn.out_proj.weight, owner.attn.out_proj.bias))
+        self._wide = FrozenLinear(lambda: self._fold()[:2])
+        self._narrow = FrozenLinear(lambda: (self._fold()[2], owner.mlp.c_proj.bias))
 
     @staticmethod
     def supports(block: nn.Module) -> bool:
@@ -61,12 +67,7 @@ class FrozenBlock:
 
     def projected(self, y: Tensor) -> Tensor:
         """Project normalised tokens (..., D) to queries, keys and values side by side (..., 3 D)."""
-        return F.linear(y, self.block.attn.in_proj_weight, self.block.attn.in_proj_bias)
-
-    def query_key_value(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Project normalised tokens (..., D) to queries, keys and values (..., D) each."""
-        query, key, value = self.projected(y).chunk(3, -1)
-        return query, key, value
+        return self._in(y)
 
     def split(self, x: Tensor) -> Tensor:
         """Turn (..., L, D) into heads (..., h, L, D / h)."""
@@ -80,58 +81,118 @@ class FrozenBlock:
             attended: values gathered by attention, heads joined (..., D).
         """
         block = self.block
-        x = x + cast(Tensor, block.ls_1(F.linear(attended, block.attn.out_proj.weight, block.attn.out_proj.bias)))
+        x = x + cast(Tensor, block.ls_1(self._out(attended)))
         return x + cast(Tensor, block.ls_2(self._feed_forward(_layer_norm(block.ln_2, x))))
 
-    def full(self, x: Tensor, causal: bool = False, mask: Tensor | None = None) -> Tensor:
+    def full(self, x: Tensor, causal: bool = False, mask: Tensor | None = None, beside: Tensor | None = None) -> Tensor:
         """Compute the layer at every position.
 
         Args:
             x: (N, L, D).
             causal: each position sees itself and what is before it.
             mask: boolean (True = visible) or additive, broadcastable to (N, h, L, L).
+            beside: (1 or N * v, n, D) tokens that every position sees and whose own output nobody reads; with N * v,
+                each sequence of `x` is computed v times.
+
+        Returns:
+            (N, L, D), or (N * v, L, D).
         """
-        query, key, value = (self.split(part) for part in self.query_key_value(self.norm_1(x)))
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
+        projected = self.projected(self.norm_1(x))
+        if beside is not None:
+            x, projected = (repeated(each, beside) for each in (x, projected))
+        query, key, value = projected.chunk(3, -1)
+        if beside is not None:
+            more_keys, more_values = self.key_value(self.norm_1(beside))
+            key = torch.cat([key, more_keys.expand(len(key), -1, -1)], 1)
+            value = torch.cat([value, more_values.expand(len(value), -1, -1)], 1)
+        attended = F.scaled_dot_product_attention(
+            self.split(query), self.split(key), self.split(value), attn_mask=mask, is_causal=causal
+        )
         return self.finish(x, attended.transpose(1, 2).flatten(2))
 
-    def rows(self, x: Tensor, rows: Tensor, mask: Tensor | None = None) -> Tensor:
+    def rows(self, x: Tensor, rows: Tensor) -> Tensor:
         """Compute the layer at one position of each sequence, the only one that will be read.
 
         Args:
             x: (N, L, D).
             rows: (N,) position to compute in each sequence.
-            mask: boolean (True = visible), broadcastable to (N, h, 1, L).
 
         Returns:
             (N, D).
         """
         y = self.norm_1(x)
         every = torch.arange(len(x), device=x.device)
-        query = self.split(self.query(y[every, rows]).unsqueeze(1))
-        key, value = (self.split(part) for part in self.key_value(y))
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        return self.finish(x[every, rows], attended.transpose(1, 2).flatten(2).squeeze(1))
+        return self.finish(x[every, rows], self.gather(y[every, rows], y))
+
+    def gather(
+        self, reader: Tensor, tokens: Tensor, shared: Tensor | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Let one position of each sequence attend, without projecting every token to a key and a value.
+
+        A head's score q . (W_k y + b_k) is (W_k^T q) . y plus a constant, which softmax drops; and what it gathers is
+        W_v applied to the weighted mean of the y. So both projections are needed once a reader, not once a token.
+
+        Args:
+            reader: (N, D) normalised tokens that attend.
+            tokens: (N, L, D) normalised tokens that are attended to.
+            shared: (G, P, D) further ones, each for N / G consecutive sequences; they stand before `tokens`.
+            mask: boolean (True = visible), broadcastable to (N, h, P + L).
+
+        Returns:
+            (N, D) gathered values, heads joined.
+        """
+        count, width = reader.shape
+        weight, bias = self.block.attn.in_proj_weight, self.block.attn.in_proj_bias
+        to_key, to_value = weight[width:].view(2, self.heads, -1, width)
+        query = self.query(reader).view(count, self.heads, -1).transpose(0, 1)
+        wanted = (query @ to_key / query.shape[-1] ** 0.5).transpose(0, 1)  # (N, h, D)
+        scores = wanted @ tokens.transpose(1, 2)
+        if shared is not None:
+            grouped = wanted.reshape(len(shared), -1, width)
+            before = (grouped @ shared.transpose(1, 2)).view(count, self.heads, -1)
+            scores = torch.cat([before, scores], -1)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -torch.inf)
+        share = scores.softmax(-1).to(tokens.dtype)
+        mean = share[..., -tokens.shape[1] :] @ tokens
+        if shared is not None:
+            of_shared = share[..., : shared.shape[1]].reshape(len(shared), -1, shared.shape[1])
+            mean = mean + (of_shared @ shared).view_as(mean)
+        value = mean.transpose(0, 1) @ to_value.transpose(1, 2)  # (h, N, D / h)
+        joined: Tensor = value.transpose(0, 1).flatten(1)
+        return joined if bias is None else joined + bias[2 * width :]
 
     def _feed_forward(self, x: Tensor) -> Tensor:
+        hidden = self._wide(x)
+        return self._narrow(F.silu(hidden) if self._quick else cast(Tensor, self.block.mlp.gelu(hidden)))
+
+    @property
+    def _quick(self) -> bool:
         from open_clip.transformer import QuickGELU
 
-        mlp = self.block.mlp
-        if not isinstance(mlp.gelu, QuickGELU):
-            hidden = mlp.gelu(F.linear(x, mlp.c_fc.weight, mlp.c_fc.bias))
-            return F.linear(hidden, mlp.c_proj.weight, mlp.c_proj.bias)
-        # x * sigmoid(1.702 x) = silu(1.702 x) / 1.702: with the constant in the weights, the activation is one kernel.
-        first, bias, second = self._fold(mlp)
-        return F.linear(F.silu(F.linear(x, first, bias)), second, mlp.c_proj.bias)
+        return isinstance(self.block.mlp.gelu, QuickGELU)
 
-    def _fold(self, mlp: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def _fold(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the feed-forward part's first weight, its bias, and the second weight, as they are multiplied.
+
+        x * sigmoid(1.702 x) = silu(1.702 x) / 1.702: with the constant in the weights, QuickGELU is one kernel.
+        """
+        mlp = self.block.mlp
         first, bias, second = mlp.c_fc.weight, mlp.c_fc.bias, mlp.c_proj.weight
-        state = tuple((id(w), w._version, w.dtype, w.device) for w in (first, bias, second))
+        if not self._quick:
+            return first, bias, second
+        state = state_of(first, bias, second)
         if self._folded is None or self._folded_for != state:
             with torch.no_grad():
                 self._folded = (first * QUICK_GELU, bias * QUICK_GELU, second / QUICK_GELU)
             self._folded_for = state
         return self._folded
+
+
+def repeated(x: Tensor, like: Tensor) -> Tensor:
+    """Repeat each sequence of `x` (N, ...) v times where `like` has N * v of them."""
+    times = len(like) // len(x)
+    return x.repeat_interleave(times, 0) if times > 1 else x
 
 
 def _layer_norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lamm_cl.clip.blocks import FrozenBlock
+from lamm_cl.clip.blocks import FrozenBlock, repeated
 from lamm_cl.clip.families import native_vision
+from lamm_cl.clip.linear import FrozenLinear
 from lamm_cl.errors import UsageError
 
 
@@ -17,21 +18,25 @@ class ModuleBlock:
     def __init__(self, block: nn.Module) -> None:
         self.block = block
 
-    def full(self, x: Tensor, causal: bool = False, mask: Tensor | None = None) -> Tensor:
-        """Run the block on all positions of `x` (batch, length, width)."""
-        if causal:
-            raise NotImplementedError("image towers attend in both directions")
-        out: Tensor = self.block(x, attn_mask=mask)
-        return out
+    def full(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
+        """Run the block on all positions of `x` (batch, length, width); `beside` as for `FrozenBlock`."""
+        out: Tensor = self.block(x if beside is None else _behind(x, beside))
+        return out[:, : x.shape[1]]
 
-    def rows(self, x: Tensor, rows: Tensor, mask: Tensor | None = None) -> Tensor:
+    def rows(self, x: Tensor, rows: Tensor) -> Tensor:
         """Run the block and keep position `rows[i]` of sequence i: (batch, width)."""
-        return self.full(x, mask=mask)[torch.arange(len(x), device=x.device), rows]
+        return self.full(x)[torch.arange(len(x), device=x.device), rows]
 
 
 def frozen_block(block: nn.Module) -> FrozenBlock | ModuleBlock:
     """Return the fast form of a transformer block where there is one, the module itself otherwise."""
     return FrozenBlock(block) if FrozenBlock.supports(block) else ModuleBlock(block)
+
+
+def _behind(x: Tensor, prompts: Tensor) -> Tensor:
+    """Put prompts (1 or N * v, n, D) behind the tokens x (N, L, D), each sequence v times."""
+    x = repeated(x, prompts)
+    return torch.cat([x, prompts.expand(len(x), -1, -1)], 1)
 
 
 def _norm(norm: nn.Module, x: Tensor) -> Tensor:
@@ -41,21 +46,21 @@ def _norm(norm: nn.Module, x: Tensor) -> Tensor:
     return out
 
 
-def patch_tokens(images: Tensor, weight: Tensor) -> Tensor:
-    """Embed the patches of `images` (batch, 3, H, W): what a convolution with stride = kernel does, as one matmul.
+def patches(images: Tensor, size: Sequence[int]) -> Tensor:
+    """Cut `images` (batch, 3, H, W) into patches, so that a convolution with stride = kernel becomes one product.
 
     Args:
         images: (batch, 3, H, W); rows and columns beyond the last whole patch are ignored, as by the convolution.
-        weight: (width, 3, patch_h, patch_w).
+        size: (patch_h, patch_w).
 
     Returns:
-        (batch, patches, width), row by row.
+        (batch, patches, 3 * patch_h * patch_w), row by row.
     """
-    high, wide = weight.shape[-2:]
+    high, wide = size
     batch, channels, height, width = images.shape
     down, across = height // high, width // wide
     cut = images[:, :, : down * high, : across * wide].reshape(batch, channels, down, high, across, wide)
-    return cut.permute(0, 2, 4, 1, 3, 5).reshape(batch, down * across, -1) @ weight.flatten(1).t()
+    return cut.permute(0, 2, 4, 1, 3, 5).reshape(batch, down * across, -1)
 
 
 class ImageTower:
@@ -82,6 +87,7 @@ class ImageTower:
         if self.supports_prompts:
             self._blocks = [frozen_block(block) for block in visual.transformer.resblocks]
             self.width = int(visual.conv1.weight.shape[0])
+            self._patch = FrozenLinear(lambda: (visual.conv1.weight.flatten(1), None))
         self.layers = len(self._blocks)
 
     def __call__(
@@ -98,13 +104,14 @@ class ImageTower:
 
         Args:
             images: (batch, 3, H, W), preprocessed.
-            prompts: (n, width) or (batch, n, width).
+            prompts: (n, width), or (batch * v, n, width): each image is then encoded v times, once with each of v
+                consecutive sets of prompts.
             deep: shapes as `prompts`; `deep[i]` replaces the prompts before layer i + 1 (layers count from 0).
             tokens: also return the features of all tokens.
 
         Returns:
-            Features (batch, d), not normalised. With `tokens=True` also (batch, 1 + patches + n, d): the final layer
-            norm and projection applied to every token, computed without gradient.
+            Features (batch * v, d), not normalised. With `tokens=True` also (batch * v, 1 + patches + n, d): the final
+            layer norm and projection applied to every token, computed without gradient.
 
         Raises:
             UsageError: images of another size, or prompts where the tower takes none or has fewer layers.
@@ -145,7 +152,7 @@ class ImageTower:
         """Return patch tokens behind the class token, with positions, before the first layer norm."""
         visual = self.visual
         with torch.no_grad():
-            x = patch_tokens(images, visual.conv1.weight)
+            x = self._patch(patches(images, visual.conv1.weight.shape[-2:]))
             first = visual.class_embedding.to(x.dtype).expand(len(x), 1, -1)
             out: Tensor = torch.cat([first, x], 1) + visual.positional_embedding.to(x.dtype)
             return out
@@ -153,23 +160,19 @@ class ImageTower:
     def _run(
         self, images: Tensor, prompts: Tensor | None, deep: Sequence[Tensor], tokens: bool
     ) -> Tensor | tuple[Tensor, Tensor]:
-        x = self._embed(images)
+        with torch.no_grad():
+            x = _norm(self.visual.ln_pre, self._embed(images))
         own = x.shape[1]
-        if prompts is not None:
-            x = torch.cat([x, self._fit(prompts, x)], 1)
-        x = _norm(self.visual.ln_pre, x)
+        given = [] if prompts is None else [_norm(self.visual.ln_pre, prompts.to(x)), *(layer.to(x) for layer in deep)]
+        fresh = [layer.view(-1, *layer.shape[-2:]) for layer in given]
         for layer, block in enumerate(self._blocks[:-1]):
-            if 0 < layer <= len(deep):
-                x = torch.cat([x[:, :own], self._fit(deep[layer - 1], x)], 1)
-            x = block.full(x)
-        if 0 < self.layers - 1 <= len(deep):
-            x = torch.cat([x[:, :own], self._fit(deep[self.layers - 2], x)], 1)
+            if layer < len(fresh) - 1:  # the next layer takes other prompts: nobody reads what becomes of these
+                x = block.full(x, beside=fresh[layer])
+            else:
+                x = block.full(_behind(x, fresh[layer]) if layer < len(fresh) else x)
+        if len(fresh) == self.layers:
+            x = _behind(x, fresh[-1])
         return self._last(x, own, tokens)
-
-    @staticmethod
-    def _fit(prompts: Tensor, x: Tensor) -> Tensor:
-        """Give `prompts` the batch, type and device of `x`."""
-        return prompts.to(x).expand(len(x), -1, -1)
 
     def _last(self, x: Tensor, own: int, tokens: bool) -> Tensor | tuple[Tensor, Tensor]:
         """Run the last layer where it is read, then pool and project."""

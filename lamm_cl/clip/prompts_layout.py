@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lamm_cl.clip.buckets import buckets
 from lamm_cl.errors import UsageError
 
 
@@ -134,18 +135,16 @@ class Layout:
         return self.shared + place[self.packed]
 
     @cached_property
-    def causal_mask(self) -> Tensor:
-        """(M, P + M) True where a suffix place may look: the whole prefix, itself and what is before it."""
-        device = self.lengths.device
-        before = torch.ones(self.widest, self.shared, dtype=torch.bool, device=device)
-        own = torch.ones(self.widest, self.widest, dtype=torch.bool, device=device).tril()
-        return torch.cat([before, own], 1)
+    def buckets(self) -> list["Bucket"]:
+        """Groups of prompts of like lengths, each padded to its own longest."""
+        lengths = self.lengths.tolist()
+        return [Bucket.of(self, members, max(lengths[i] for i in members)) for members in buckets(lengths)]
 
     @cached_property
     def last_mask(self) -> Tensor:
-        """(n, 1, 1, P + M) True where the last code of each prompt may look."""
+        """(n, 1, P + M) True where the last code of each prompt may look."""
         before = torch.ones(self.n, self.shared, dtype=torch.bool, device=self.lengths.device)
-        return torch.cat([before, self.real], 1)[:, None, None, :]
+        return torch.cat([before, self.real], 1)[:, None, :]
 
     @cached_property
     def suffix_slots(self) -> tuple[Tensor, Tensor]:
@@ -172,6 +171,46 @@ class Layout:
     def read(self) -> Tensor:
         """(n,) position of each prompt's last code in the text window."""
         return self.shared + self.lengths - 1
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Some prompts of a layout, b of them, padded to the same length M.
+
+    Attributes:
+        count: b.
+        widest: M.
+        padded: (b * M,) packed row for each place of the padded form (row 0 where there is none).
+        rows: packed rows of these prompts.
+        places: for each of `rows`, its place in the padded form.
+        causal_mask: (M, P + M) True where a place may look: the whole prefix, itself and what is before it.
+    """
+
+    count: int
+    widest: int
+    padded: Tensor
+    rows: Tensor
+    places: Tensor
+    causal_mask: Tensor
+
+    @classmethod
+    def of(cls, layout: Layout, members: Sequence[int], widest: int) -> "Bucket":
+        """Pad the prompts `members` of a layout to the length `widest`."""
+        device = layout.lengths.device
+        chosen = torch.tensor(members, device=device)
+        along = torch.arange(widest, device=device)
+        real = (along[None] < layout.lengths[chosen][:, None]).flatten()
+        rows = (layout.starts[chosen][:, None] + along[None]).flatten()
+        before = torch.ones(widest, layout.shared, dtype=torch.bool, device=device)
+        own = torch.ones(widest, widest, dtype=torch.bool, device=device).tril()
+        return cls(
+            count=len(members),
+            widest=widest,
+            padded=torch.where(real, rows, torch.zeros_like(rows)),
+            rows=rows[real],
+            places=real.nonzero().squeeze(1),
+            causal_mask=torch.cat([before, own], 1),
+        )
 
 
 def _shared_length(sequences: Sequence[Sequence[int]]) -> int:

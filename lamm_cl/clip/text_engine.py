@@ -5,8 +5,8 @@ token that is read. All prompts begin alike, so the beginning's keys and values 
 rest attends to them. And the last layer is only read at one position of each prompt.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from lamm_cl.clip.blocks import FrozenBlock
-from lamm_cl.clip.prompts_layout import Layout
+from lamm_cl.clip.prompts_layout import Bucket, Layout
 
 KeyValue = tuple[Tensor, Tensor]
 
@@ -39,6 +39,19 @@ class PackedText:
     constant: tuple[int, ...] | None = None
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """What each prompt's rest attends to of the shared beginning.
+
+    Attributes:
+        seen: keys and values (G, h, P, d) of each layer but the last.
+        last: (G, P, D) normalised tokens before the last layer, which is read at one position only.
+    """
+
+    seen: list[KeyValue]
+    last: Tensor
+
+
 class TextEngine:
     """Runs packed prompts through the layers of a causal text tower.
 
@@ -50,7 +63,7 @@ class TextEngine:
     def __init__(self, blocks: Sequence[FrozenBlock], positional: Tensor) -> None:
         self.blocks = blocks
         self.positional = positional
-        self._beginnings: dict[object, list[KeyValue]] = {}
+        self._beginnings: dict[object, Beginning] = {}
 
     def last_tokens(self, text: PackedText, layout: Layout, chunk: int | None = None) -> Tensor:
         """Compute the residual stream at the token that is read.
@@ -64,14 +77,13 @@ class TextEngine:
         Returns:
             (G, n, D), before the final normalisation.
         """
-        beginning = self._beginning(text)
-        groups = len(text.prefix)
         if chunk is None or chunk >= layout.n:
-            return self._suffix(text.suffix, beginning, layout, groups)
+            return self._run(text, layout, None if text.constant is None else self._remembered(text))[0]
+        beginning = self._beginning(text) if text.constant is None else self._remembered(text)
         pieces, row = [], 0
         for part in layout.parts(chunk):
             rows = len(part.suffix)
-            pieces.append(self._remember(text.suffix[row : row + rows], beginning, part, groups))
+            pieces.append(self._chunk(replace(text, suffix=text.suffix[row : row + rows]), part, beginning))
             row += rows
         return torch.cat(pieces, 1)
 
@@ -82,115 +94,165 @@ class TextEngine:
             (G, n, D) tokens that are read and (G, n, P + M, D) all tokens (zero behind a prompt's end), both before the
             final normalisation.
         """
-        beginning, prefix = self._prefix(text, with_tokens=True)
-        groups = len(text.prefix)
-        every: list[Tensor] = []
-        read = self._suffix(text.suffix, beginning, layout, groups, keep=every.append)
-        assert prefix is not None
-        padded = torch.zeros(groups, layout.n * layout.widest, read.shape[-1], dtype=read.dtype, device=read.device)
-        padded[:, layout.packed] = every[0].reshape(groups, -1, read.shape[-1])
-        suffix = padded.view(groups, layout.n, layout.widest, -1)
-        return read, torch.cat([prefix[:, None].expand(-1, layout.n, -1, -1), suffix], 2)
+        read, rows = self._run(replace(text, constant=None), layout, every=True)
+        assert rows is not None
+        groups, length, width = text.prefix.shape
+        prefix, suffix = rows[: groups * length], rows[groups * length :]
+        padded = rows.new_zeros(groups, layout.n * layout.widest, width)
+        padded[:, layout.packed] = suffix.reshape(groups, -1, width)
+        shared = prefix.view(groups, 1, length, width).expand(-1, layout.n, -1, -1)
+        return read, torch.cat([shared, padded.view(groups, layout.n, layout.widest, width)], 2)
 
-    def _beginning(self, text: PackedText) -> list[KeyValue]:
-        """Return the beginning's keys and values, from memory when nothing in it is learned."""
-        if text.constant is None:
-            return self._prefix(text, with_tokens=False)[0]
+    def _remembered(self, text: PackedText) -> Beginning:
+        """Return a beginning with nothing learned in it: it is run once."""
         key = (text.constant, text.prefix.dtype, torch.is_autocast_enabled(text.prefix.device.type))
         if key not in self._beginnings:
             with torch.no_grad():
-                self._beginnings[key] = self._prefix(text, with_tokens=False)[0]
+                self._beginnings[key] = self._beginning(text)
         return self._beginnings[key]
 
-    def _prefix(self, text: PackedText, with_tokens: bool) -> tuple[list[KeyValue], Tensor | None]:
-        """Return each layer's keys and values (G, h, P, d) of the shared beginning, and its last layer's output."""
-        x = text.prefix + self.positional[: text.prefix.shape[1]].to(text.prefix.dtype)
+    def _beginning(self, text: PackedText) -> Beginning:
+        """Run the shared beginning alone."""
+        groups, length, _ = text.prefix.shape
+        x = self._lead(text)
         seen: list[KeyValue] = []
-        for index, block in enumerate(self.blocks):
-            x = _replace(x, text, index)
-            y = block.norm_1(x)
-            if index == len(self.blocks) - 1:
-                key, value = (block.split(part) for part in block.key_value(y))
-                seen.append((key, value))
-                break
-            query, key, value = (block.split(part) for part in block.query_key_value(y))
-            seen.append((key, value))
-            attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-            x = block.finish(x, attended.transpose(1, 2).flatten(2))
-        if not with_tokens:
-            return seen, None
-        with torch.no_grad():
-            return seen, self.blocks[-1].full(x.detach(), causal=True)
+        for index, block in enumerate(self.blocks[:-1]):
+            x = _replaced(x, text, index)
+            attended, key_value = _causal(block, block.projected(block.norm_1(x)), groups)
+            seen.append(key_value)
+            x = block.finish(x, attended)
+        y = self.blocks[-1].norm_1(_replaced(x, text, len(self.blocks) - 1))
+        return Beginning(seen, y.view(groups, length, -1))
 
-    def _suffix(
-        self,
-        suffix: Tensor,
-        beginning: list[KeyValue],
-        layout: Layout,
-        groups: int,
-        keep: Callable[[Tensor], None] | None = None,
-    ) -> Tensor:
-        """Run the packed rest; `keep` receives the last layer's output at every packed row (G * T, D), no gradient."""
-        x = suffix + self.positional[layout.position].to(suffix.dtype)
-        if groups > 1:
-            x = x.repeat(groups, 1)
+    def _lead(self, text: PackedText) -> Tensor:
+        """Return the rows (G * P, D) of the shared beginning, with positions."""
+        return (text.prefix + self.positional[: text.prefix.shape[1]].to(text.prefix.dtype)).flatten(0, 1)
+
+    def _run(
+        self, text: PackedText, layout: Layout, beginning: Beginning | None = None, every: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run the packed rest, and with it the shared beginning where that was not run before.
+
+        All rows go through the weights together: with few classes, reading the weights is what takes the time.
+
+        Args:
+            text: the prompts.
+            layout: where their tokens are.
+            beginning: what is already known of the shared beginning.
+            every: compute the last layer at every row as well.
+
+        Returns:
+            (G, n, D) residual stream at the tokens that are read; with `every`, (G * P + G * T, D) at every row,
+            without gradient.
+        """
+        groups = len(text.prefix)
+        x = text.suffix + self.positional[layout.position].to(text.suffix.dtype)
+        x = x.repeat(groups, 1) if groups > 1 else x
+        x = x if beginning is not None else torch.cat([self._lead(text), x])
         places = _Places(layout, groups)
-        for block, (key, value) in zip(self.blocks[:-1], beginning[:-1], strict=True):
-            x = self._layer(block, x, key, value, places)
-        block, (key, value) = self.blocks[-1], beginning[-1]
-        if keep is not None:
+        for index, block in enumerate(self.blocks[:-1]):
+            x = x if beginning is not None else _replaced(x, text, index)
+            x = self._layer(block, x, places, None if beginning is None else beginning.seen[index])
+        if beginning is None:
+            x = _replaced(x, text, len(self.blocks) - 1)
+        rows: Tensor | None = None
+        if every:
             with torch.no_grad():
-                keep(self._layer(block, x.detach(), key.detach(), value.detach(), places))
-        y = block.norm_1(x)
-        query = block.split(block.query(y[places.last]).unsqueeze(1))
-        own = places.padded_form(torch.cat(block.key_value(y), -1))
-        own_key, own_value = (block.split(part) for part in own.chunk(2, -1))
-        attended = F.scaled_dot_product_attention(
-            query, places.join(key, own_key), places.join(value, own_value), attn_mask=places.last_mask
-        )
-        x = block.finish(x[places.last], attended.transpose(1, 2).flatten(2).squeeze(1))
-        return x.view(groups, layout.n, -1)
+                rows = self._layer(self.blocks[-1], x.detach(), places, None)
+        y, own = self.blocks[-1].norm_1(x), x
+        if beginning is None:
+            shared, y = y[: places.lead].view(groups, -1, y.shape[-1]), y[places.lead :]
+            own = x[places.lead :]
+        else:
+            shared = beginning.last
+        attended = self.blocks[-1].gather(y[places.last], places.padded_form(y), shared, places.last_mask)
+        return self.blocks[-1].finish(own[places.last], attended).view(groups, layout.n, -1), rows
 
-    def _layer(self, block: FrozenBlock, x: Tensor, key: Tensor, value: Tensor, places: "_Places") -> Tensor:
-        padded = places.padded_form(block.projected(block.norm_1(x)))
-        query, own_key, own_value = (block.split(part) for part in padded.chunk(3, -1))
-        attended = F.scaled_dot_product_attention(
-            query,
-            places.join(key, own_key),
-            places.join(value, own_value),
-            attn_mask=places.layout.causal_mask,
-        )
-        joined = attended.transpose(1, 2).flatten(2).flatten(0, 1)
-        return block.finish(x, joined.index_select(0, places.packed))
+    def _layer(self, block: FrozenBlock, x: Tensor, places: "_Places", seen: KeyValue | None) -> Tensor:
+        """Compute a layer at every row; the first rows are the shared beginning where nothing is `seen` of it."""
+        projected = block.projected(block.norm_1(x))
+        first = []
+        if seen is None:
+            lead, projected = projected[: places.lead], projected[places.lead :]
+            attended, seen = _causal(block, lead, places.groups)
+            first.append(attended)
+        rest = torch.cat([_attend(block, projected, seen, bucket, rows) for bucket, rows in places.buckets])
+        return block.finish(x, torch.cat([*first, rest.index_select(0, places.packed)]))
 
-    def _remember(self, suffix: Tensor, beginning: list[KeyValue], layout: Layout, groups: int) -> Tensor:
+    def _chunk(self, text: PackedText, layout: Layout, beginning: Beginning) -> Tensor:
         """Run one chunk; with gradients, keep only its input and compute it again in the backward pass."""
         if not torch.is_grad_enabled():
-            return self._suffix(suffix, beginning, layout, groups)
-        result: Tensor = checkpoint(self._suffix, suffix, beginning, layout, groups, use_reentrant=False)
+            return self._run(text, layout, beginning)[0]
+        result: Tensor = checkpoint(lambda: self._run(text, layout, beginning)[0], use_reentrant=False)
         return result
 
 
 class _Places:
-    """The layout's index maps, repeated for every group of prompts."""
+    """The layout's index maps, repeated for every group of prompts.
+
+    Attributes:
+        groups: G.
+        lead: rows G * P of the shared beginning.
+        widest: M.
+        buckets: each bucket, and the packed row for each place of its padded forms (G * b * M,).
+        packed: (G * T,) place of each packed row in the padded forms of all buckets, one after the other.
+        padded: (G * n * M,) packed row for each place of the padded form of all prompts.
+        last: (G * n,) packed row that is read.
+        last_mask: (G * n, 1, P + M) where it may look.
+    """
 
     def __init__(self, layout: Layout, groups: int) -> None:
-        self.layout = layout
         total = len(layout.suffix)
+        self.groups, self.lead, self.widest = groups, groups * layout.shared, layout.widest
         self.padded = _repeat(layout.padded, groups, total)
-        self.packed = _repeat(layout.packed, groups, layout.n * layout.widest)
         self.last = _repeat(layout.last, groups, total)
-        self.last_mask = layout.last_mask.repeat(groups, 1, 1, 1) if groups > 1 else layout.last_mask
+        self.last_mask = layout.last_mask.repeat(groups, 1, 1) if groups > 1 else layout.last_mask
+        self.buckets = [(bucket, _repeat(bucket.padded, groups, total)) for bucket in layout.buckets]
+        self.packed = torch.empty(groups * total, dtype=torch.long, device=self.last.device)
+        start = 0
+        for bucket in layout.buckets:
+            size = bucket.count * bucket.widest
+            self.packed[_repeat(bucket.rows, groups, total)] = start + _repeat(bucket.places, groups, size)
+            start += groups * size
 
     def padded_form(self, packed: Tensor) -> Tensor:
         """Turn packed rows (G * T, D) into (G * n, M, D)."""
-        return packed.index_select(0, self.padded).view(-1, self.layout.widest, packed.shape[-1])
+        return packed.index_select(0, self.padded).view(-1, self.widest, packed.shape[-1])
 
-    def join(self, shared: Tensor, own: Tensor) -> Tensor:
-        """Put the keys or values of the beginning (G, h, P, d) before each prompt's own (G * n, h, M, d)."""
-        one = len(shared) == 1
-        before = shared.expand(len(own), -1, -1, -1) if one else shared.repeat_interleave(self.layout.n, 0)
-        return torch.cat([before, own], 2)
+
+def _attend(block: FrozenBlock, projected: Tensor, seen: KeyValue, bucket: Bucket, rows: Tensor) -> Tensor:
+    """Let the prompts of a bucket attend to the beginning and to themselves.
+
+    Args:
+        block: the layer.
+        projected: (G * T, 3 D) queries, keys and values of all packed rows.
+        seen: keys and values (G, h, P, d) of the beginning.
+        bucket: which prompts.
+        rows: (G * b * M,) their packed rows, padded.
+
+    Returns:
+        (G * b * M, D) gathered values, heads joined.
+    """
+    padded = projected.index_select(0, rows).view(-1, bucket.widest, projected.shape[-1])
+    query, key, value = (block.split(part) for part in padded.chunk(3, -1))
+    key, value = (
+        torch.cat([_for_each(shared, bucket.count, len(own)), own], 2)
+        for shared, own in zip(seen, (key, value), strict=True)
+    )
+    attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bucket.causal_mask)
+    return attended.transpose(1, 2).flatten(2).flatten(0, 1)
+
+
+def _causal(block: FrozenBlock, projected: Tensor, groups: int) -> tuple[Tensor, KeyValue]:
+    """Let the shared beginning attend to itself: gathered values (G * P, D), and its keys and values (G, h, P, d)."""
+    query, key, value = (block.split(part) for part in projected.view(groups, -1, projected.shape[-1]).chunk(3, -1))
+    attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+    return attended.transpose(1, 2).flatten(2).flatten(0, 1), (key, value)
+
+
+def _for_each(shared: Tensor, count: int, total: int) -> Tensor:
+    """Give each of a group's `count` prompts the beginning's keys or values (G, h, P, d)."""
+    return shared.expand(total, -1, -1, -1) if len(shared) == 1 else shared.repeat_interleave(count, 0)
 
 
 def _repeat(index: Tensor, groups: int, step: int) -> Tensor:
@@ -199,10 +261,13 @@ def _repeat(index: Tensor, groups: int, step: int) -> Tensor:
     return (index[None] + step * torch.arange(groups, device=index.device)[:, None]).flatten()
 
 
-def _replace(x: Tensor, text: PackedText, layer: int) -> Tensor:
-    """Put the deep prompt of `layer` in place; layer 0 takes its prompts from the input."""
+def _replaced(x: Tensor, text: PackedText, layer: int) -> Tensor:
+    """Put the deep prompt of `layer` into the shared beginning, the first rows; layer 0 takes its from the input."""
     if not 0 < layer <= len(text.deep):
         return x
+    groups, length, width = text.prefix.shape
     deep = text.deep[layer - 1].to(x.dtype)
+    lead = x[: groups * length].view(groups, length, width)
     stop = text.start + deep.shape[-2]
-    return torch.cat([x[:, : text.start], deep.expand(len(x), -1, -1), x[:, stop:]], 1)
+    new = torch.cat([lead[:, : text.start], deep.expand(groups, -1, -1), lead[:, stop:]], 1).flatten(0, 1)
+    return torch.cat([new, x[groups * length :]])

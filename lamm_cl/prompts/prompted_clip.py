@@ -272,7 +272,6 @@ class PromptedCLIP(nn.Module):
         batch, variants = len(images), self.context.variants
         images = images.to(self.backbone.device, dtype)
         if variants > 1:  # each image once a prompt, with that prompt's tokens
-            images = images.repeat_interleave(variants, 0)
             first, deep = first.repeat(batch, 1, 1), tuple(layer.repeat(batch, 1, 1) for layer in deep)
         found = tower(images, first, deep, tokens=self.matching.tokens)
         features, tokens = found if isinstance(found, tuple) else (found, None)

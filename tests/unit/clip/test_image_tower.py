@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lamm_cl.clip.image_tower import ImageTower, patch_tokens
+from lamm_cl.clip.image_tower import ImageTower, patches
 from lamm_cl.errors import UsageError
 
 F64 = torch.float64
@@ -85,6 +85,20 @@ def test_each_image_may_have_prompts_of_its_own(small):
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["GELU", "averaged", "custom blocks"])
+def test_each_image_with_several_sets_of_prompts(small, kind, depth):
+    model = frozen(small(**KINDS[kind]))
+    tower = ImageTower(model)
+    x, sets = images(tower), [prompts(tower, 3 * 2, 2, seed=i) for i in range(depth)]
+    found = tower(x, sets[0], sets[1:])
+    expected = tower(x.repeat_interleave(2, 0), sets[0], sets[1:])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    ours, theirs = (torch.autograd.grad((out**2).sum(), sets) for out in (found, expected))
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
+
+
 @pytest.mark.parametrize("kind", ["GELU", "averaged"])
 def test_token_features_are_all_projected_tokens_without_gradient(small, kind):
     model = frozen(small(**KINDS[kind]))
@@ -114,7 +128,7 @@ def test_patches_that_do_not_fill_the_image_are_cut_as_by_the_convolution():
     x = torch.randn(2, 3, 21, 34, generator=generator, dtype=F64)
     weight = torch.randn(5, 3, 4, 8, generator=generator, dtype=F64)
     expected = torch.nn.functional.conv2d(x, weight, stride=(4, 8)).flatten(2).transpose(1, 2)
-    torch.testing.assert_close(patch_tokens(x, weight), expected)
+    torch.testing.assert_close(patches(x, (4, 8)) @ weight.flatten(1).t(), expected)
 
 
 def test_a_tower_that_is_not_square(small):

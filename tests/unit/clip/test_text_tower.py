@@ -76,11 +76,28 @@ def test_engine_equals_plain_path_with_gradients(chunk: int | None) -> None:
     assert all(close(a, b) for a, b in zip(engine, plain, strict=True))
 
 
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_prompts_of_like_lengths_attend_together(chunk: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lamm_cl.clip.buckets.A_CALL", 0)  # as many groups as there may be
+    _, _, found = tower()
+    found.chunk = chunk
+    layout = prompts(found)
+    assert len(layout.buckets) > 2
+    engine, plain = both(found, layout)
+    assert all(close(a, b) for a, b in zip(engine, plain, strict=True))
+    contexts = torch.stack([learned(2, seed) for seed in range(3)])
+    features = found.encode(layout, learned(7), groups=contexts)
+    assert close(features, found.encode(layout, learned(7), groups=contexts, plain=True))
+    every, plain_every = (found.encode_tokens(layout, learned(7), [learned(2, 1)], plain=p)[1] for p in (False, True))
+    for i, stop in enumerate(layout.read.tolist()):
+        assert close(every[i, : stop + 1], plain_every[i, : stop + 1])
+
+
 def test_chunks_hold_few_prompts_at_once() -> None:
     _, _, found = tower()
     seen: list[int] = []
-    suffix = found._engine._suffix  # type: ignore[union-attr]
-    found._engine._suffix = lambda s, b, layout, g, keep=None: seen.append(layout.n) or suffix(s, b, layout, g, keep)  # type: ignore
+    run = found._engine._run  # type: ignore[union-attr]
+    found._engine._run = lambda text, layout, beginning: seen.append(layout.n) or run(text, layout, beginning)  # type: ignore
     found.chunk = 2
     vectors = learned(7)
     found.encode(prompts(found), vectors).sum().backward()
@@ -161,12 +178,11 @@ def test_layout_shares_what_all_prompts_share_but_the_end() -> None:
 def test_fixed_beginning_is_computed_once() -> None:
     _, _, found = tower()
     calls: list[int] = []
-    original = found._engine._prefix  # type: ignore[union-attr]
-    found._engine._prefix = lambda text, with_tokens: calls.append(1) or original(text, with_tokens)  # type: ignore
+    original = found._engine._beginning  # type: ignore[union-attr]
+    found._engine._beginning = lambda text: calls.append(1) or original(text)  # type: ignore
     layout = found.layout([found.words.ids(f"a photo of a {name}.") for name in NAMES])
     for _ in range(3):
         found.encode(layout)
     assert len(calls) == 1
     found.encode(prompts(found), learned(7))
-    found.encode(prompts(found), learned(7))
-    assert len(calls) == 3
+    assert len(calls) == 1  # what is learned runs with the rest
