@@ -16,8 +16,8 @@ from rich.table import Table
 
 import lamm_cl
 from benchmarks.speed.backbone import random_backbone
+from benchmarks.speed.floor import peak_flops
 from benchmarks.speed.growth import grow
-from benchmarks.speed.measure import peak_flops
 from benchmarks.speed.plot import plot_growth
 from benchmarks.speed.steps import METHODS, Step, measure_step, measure_transport
 from benchmarks.speed.whole_run import image_seconds, whole_runs

@@ -53,9 +53,3 @@ def in_turn(reference: Callable[[], object], exact: Callable[[], object], repeat
         slow.append(seconds(reference))
         fast += [seconds(exact) for _ in range(3)]
     return Timing(slow, fast)
-
-
-def peak_flops(size: int = 1536, repeat: int = 8) -> float:
-    """Return the floating-point operations a second of a large matrix product, the floor's yardstick."""
-    a, b = torch.randn(size, size), torch.randn(size, size)
-    return 2 * size**3 / min(seconds(lambda: a @ b) for _ in range(repeat))

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from benchmarks.speed.floor import flops
-from benchmarks.speed.measure import in_turn, peak_flops
+from benchmarks.speed.floor import flops, peak_flops
+from benchmarks.speed.measure import in_turn
 from benchmarks.speed.reference import exact_step, looped, published_step
 from lamm_cl import ClipBackbone, build_model
 from lamm_cl.prompts.matching import Transport

@@ -76,7 +76,9 @@ class ClipBackbone:
     def _read_weights(self) -> None:
         """Derive everything that depends on where the weights lie and in which type."""
         model = self.model
+        chunk = getattr(getattr(self, "text", None), "chunk", None)
         self.text = TextTower(model, self.tokenizer)
+        self.text.chunk = chunk
         self.image = ImageTower(model)
         self.image_size = self.image.image_size
         self.embed_dim = _embed_dim(model)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lamm_cl.clip.lasting import lasting
 from lamm_cl.clip.linear import FrozenLinear, state_of
 
 QUICK_GELU = 1.702
@@ -26,6 +27,7 @@ class FrozenBlock:
         owner: Any = block
         self.block = owner
         self.heads = int(owner.attn.num_heads)
+        self.weights = list(owner.parameters())
         self._folded: tuple[Tensor, Tensor, Tensor] | None = None
         self._folded_for: tuple[object, ...] = ()
         self._in = FrozenLinear(lambda: (owner.attn.in_proj_weight, owner.attn.in_proj_bias))
@@ -183,7 +185,7 @@ class FrozenBlock:
             return first, bias, second
         state = state_of(first, bias, second)
         if self._folded is None or self._folded_for != state:
-            with torch.no_grad():
+            with lasting(), torch.no_grad():
                 self._folded = (first * QUICK_GELU, bias * QUICK_GELU, second / QUICK_GELU)
             self._folded_for = state
         return self._folded

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lamm_cl.clip.lasting import lasting
+
 SMALLEST = 1 << 17  # values of a weight below which a call costs more than it saves
 ROWS = 512  # rows for which a weight is laid out; other numbers of rows are as fast
 
@@ -43,8 +45,9 @@ class FrozenLinear:
         state = state_of(weight)
         known = self._laid_out.get(way)
         if known is None or known[0] != state:
-            matrix = weight.detach() if way == "forward" else weight.detach().t()
-            known = (state, torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous(), ROWS))
+            with lasting():
+                matrix = weight.detach() if way == "forward" else weight.detach().t()
+                known = (state, torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous(), ROWS))
             self._laid_out[way] = known
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), known[1], bias, "none", [], "")
         return out
@@ -67,7 +70,12 @@ class _Product(torch.autograd.Function):
 
 def state_of(*weights: Tensor | None) -> tuple[object, ...]:
     """Return what changes whenever one of the weights is replaced, moved, converted or written to."""
-    return tuple(None if w is None else (w.data_ptr(), w._version, w.dtype, w.device, w.shape) for w in weights)
+    return tuple(None if w is None else (w.data_ptr(), writes(w), w.dtype, w.device, w.shape) for w in weights)
+
+
+def writes(weight: Tensor) -> int:
+    """Return how often a weight was written to (torch does not count that of tensors born in inference mode)."""
+    return 0 if weight.is_inference() else weight._version
 
 
 def _available() -> bool:

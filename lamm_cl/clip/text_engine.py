@@ -5,8 +5,9 @@ token that is read. All prompts begin alike, so the beginning's keys and values 
 rest attends to them. And the last layer is only read at one position of each prompt.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from lamm_cl.clip.blocks import FrozenBlock
+from lamm_cl.clip.lasting import lasting, number_type
+from lamm_cl.clip.linear import writes
 from lamm_cl.clip.prompts_layout import Bucket, Layout
 
 KeyValue = tuple[Tensor, Tensor]
@@ -83,31 +86,47 @@ class TextEngine:
         pieces, row = [], 0
         for part in layout.parts(chunk):
             rows = len(part.suffix)
-            pieces.append(self._chunk(replace(text, suffix=text.suffix[row : row + rows]), part, beginning))
+            piece = replace(text, suffix=text.suffix[row : row + rows])
+            pieces.append(recomputed(self._run, piece, part, beginning)[0])
             row += rows
         return torch.cat(pieces, 1)
 
-    def all_tokens(self, text: PackedText, layout: Layout) -> tuple[Tensor, Tensor]:
+    def all_tokens(self, text: PackedText, layout: Layout, chunk: int | None = None) -> tuple[Tensor, Tensor]:
         """Compute the token that is read with gradient, and every token of every prompt without.
 
         Returns:
             (G, n, D) tokens that are read and (G, n, P + M, D) all tokens (zero behind a prompt's end), both before the
             final normalisation.
         """
-        read, rows = self._run(replace(text, constant=None), layout, every=True)
+        if chunk is None or chunk >= layout.n:
+            return self._every(text, layout, layout.widest)
+        pieces, row = [], 0
+        for part in layout.parts(chunk):
+            rows = len(part.suffix)
+            piece = replace(text, suffix=text.suffix[row : row + rows])
+            pieces.append(recomputed(self._every, piece, part, layout.widest))
+            row += rows
+        read, every = zip(*pieces, strict=True)
+        return torch.cat(read, 1), torch.cat(every, 1)
+
+    def _every(self, text: PackedText, layout: Layout, widest: int) -> tuple[Tensor, Tensor]:
+        """Return what `all_tokens` does, with rests padded to `widest`."""
+        read, rows = self._run(text, layout, every=True)
         assert rows is not None
         groups, length, width = text.prefix.shape
         prefix, suffix = rows[: groups * length], rows[groups * length :]
         padded = rows.new_zeros(groups, layout.n * layout.widest, width)
         padded[:, layout.packed] = suffix.reshape(groups, -1, width)
         shared = prefix.view(groups, 1, length, width).expand(-1, layout.n, -1, -1)
-        return read, torch.cat([shared, padded.view(groups, layout.n, layout.widest, width)], 2)
+        every = torch.cat([shared, padded.view(groups, layout.n, layout.widest, width)], 2)
+        return read, F.pad(every, (0, 0, 0, widest - layout.widest))
 
     def _remembered(self, text: PackedText) -> Beginning:
         """Return a beginning with nothing learned in it: it is run once."""
-        key = (text.constant, text.prefix.dtype, torch.is_autocast_enabled(text.prefix.device.type))
+        changes = sum(writes(weight) for block in self.blocks for weight in block.weights) + writes(self.positional)
+        key = (text.constant, text.prefix.dtype, number_type(text.prefix.device), changes)
         if key not in self._beginnings:
-            with torch.no_grad():
+            with lasting(), torch.no_grad():
                 self._beginnings[key] = self._beginning(text)
         return self._beginnings[key]
 
@@ -179,12 +198,10 @@ class TextEngine:
         rest = torch.cat([_attend(block, projected, seen, bucket, rows) for bucket, rows in places.buckets])
         return block.finish(x, torch.cat([*first, rest.index_select(0, places.packed)]))
 
-    def _chunk(self, text: PackedText, layout: Layout, beginning: Beginning) -> Tensor:
-        """Run one chunk; with gradients, keep only its input and compute it again in the backward pass."""
-        if not torch.is_grad_enabled():
-            return self._run(text, layout, beginning)[0]
-        result: Tensor = checkpoint(lambda: self._run(text, layout, beginning)[0], use_reentrant=False)
-        return result
+
+def recomputed(call: Callable[..., Any], *given: Any) -> Any:
+    """Call; with gradients, keep only what is given and compute the rest again in the backward pass."""
+    return checkpoint(call, *given, use_reentrant=False) if torch.is_grad_enabled() else call(*given)
 
 
 class _Places:

@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from lamm_cl.clip.blocks import FrozenBlock
 from lamm_cl.clip.prompts_layout import Layout
-from lamm_cl.clip.text_engine import PackedText, TextEngine
+from lamm_cl.clip.text_engine import PackedText, TextEngine, recomputed
 from lamm_cl.clip.text_plain import run_window
 from lamm_cl.clip.words import Words
 
 ACTIVATIONS_PER_TOKEN = 17  # values that one layer keeps for the backward pass, in units of the tower's width
-CHUNK_BYTES = 1 << 30  # activations above this are computed again in the backward pass instead of kept
+KEPT_BYTES = 1 << 30  # activations above this are computed again in the backward pass instead of kept,
+PIECE_BYTES = 1 << 28  # in pieces of this size
 
 
 class TextTower:
@@ -102,12 +103,13 @@ class TextTower:
             (n, E), or (G, n, E) with `groups`; not normalised.
         """
         if self._engine is None or plain or not self._fits(layout, deep):
-            features = self._plain(layout, learned, deep, groups)[0]
+            features = self._plain_features(layout, learned, deep, groups)
         else:
             fixed = groups is None and not deep and all(code >= 0 for code in layout.beginning)
             constant = layout.beginning if fixed else None
             text = PackedText(*self._vectors(layout, learned, groups), deep, self.words.start, constant)
-            features = self._read(self._engine.last_tokens(text, layout, self._chunk(layout, text)))
+            chunk = self._chunk(layout, layout.widest * len(text.prefix))
+            features = self._read(self._engine.last_tokens(text, layout, chunk))
         return features if groups is not None else features[0]
 
     def encode_tokens(
@@ -125,7 +127,7 @@ class TextTower:
             with torch.no_grad():
                 return features[0], self._read(tokens.detach())[:, :longest]
         text = PackedText(*self._vectors(layout, learned, None), deep, self.words.start)
-        read, every = self._engine.all_tokens(text, layout)
+        read, every = self._engine.all_tokens(text, layout, self._chunk(layout, layout.widest))
         with torch.no_grad():
             tokens = self._read(every[0])
         return self._read(read)[0], tokens
@@ -181,13 +183,22 @@ class TextTower:
             return torch.as_tensor(x)
         return torch.as_tensor(projection(x) if isinstance(projection, nn.Linear) else x @ projection)
 
-    def _chunk(self, layout: Layout, text: PackedText) -> int | None:
-        """Choose how many prompts to keep in memory at once."""
+    def _plain_features(
+        self, layout: Layout, learned: Tensor | None, deep: Sequence[Tensor], groups: Tensor | None
+    ) -> Tensor:
+        """Run the whole window, some prompts at a time where there are many: features (G, n, E)."""
+        size = self._chunk(layout, layout.window * (1 if groups is None else len(groups)))
+        parts = layout.parts(size) if size else [layout]
+        if len(parts) == 1:
+            return self._plain(layout, learned, deep, groups)[0]
+        return torch.cat([recomputed(self._plain, part, learned, deep, groups)[0] for part in parts], 1)
+
+    def _chunk(self, layout: Layout, rows: int) -> int | None:
+        """Choose how many prompts to keep in memory at once, of which each has so many rows; None: all."""
         if self.chunk is not None:
             return self.chunk or None
-        each = layout.widest * len(text.prefix) * self.layers * ACTIVATIONS_PER_TOKEN * self.width
-        bytes_each = each * text.suffix.element_size()
-        return None if bytes_each * layout.n <= CHUNK_BYTES else max(1, CHUNK_BYTES // bytes_each)
+        bytes_each = rows * self.layers * ACTIVATIONS_PER_TOKEN * self.width * self.dtype.itemsize
+        return None if bytes_each * layout.n <= KEPT_BYTES else max(1, PIECE_BYTES // bytes_each)
 
 
 def _why_plain(module: Any, pool: str, blocks: Sequence[nn.Module]) -> str:

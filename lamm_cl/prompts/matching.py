@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lamm_cl.prompts.transport import sinkhorn
 
-LARGEST = 1 << 25  # similarities held at once by the token-level transport
+LARGEST = 1 << 21  # similarities held at once by the token-level transport: more would leave the cache
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lamm_cl.clip.lasting import lasting, number_type
 from lamm_cl.clip.prompts_layout import Layout, slot
 from lamm_cl.errors import UsageError
 from lamm_cl.prompts.labels import stacked
@@ -36,6 +37,7 @@ class TextSide:
         self._constant: dict[int, Tensor] = {}
         self._original: dict[int, Tensor] = {}
         self._snapshot: tuple[Ids, list[Tensor], Side, Tensor | None] | None = None
+        self._computed_in: torch.dtype | None = None  # autocast's type when the features were computed
 
     def forget(self) -> None:
         """Drop everything remembered (values or classes have changed)."""
@@ -49,8 +51,14 @@ class TextSide:
 
         Without gradients, features are remembered as long as no value has changed.
         """
+        self._follow_autocast()
         if torch.is_grad_enabled():
             return self._encode(columns)
+        with lasting():
+            return self._unchanged(columns)
+
+    def _unchanged(self, columns: Ids) -> tuple[Side, Tensor | None]:
+        """Return the features of the last call if no value has changed since, without gradient."""
         values = list(self.model.parameters())
         if self._snapshot is not None:
             known, old, side, teacher = self._snapshot
@@ -67,19 +75,30 @@ class TextSide:
             columns: class ids.
             contexts: (batch, n_ctx, D).
         """
-        features = self._variant(columns, 0, contexts=contexts)[0]
+        with lasting():
+            features = self._variant(columns, 0, contexts=contexts)[0]
         return Side(F.normalize(features, dim=-1)[:, :, None])
 
     def original(self, columns: Ids) -> Tensor:
         """Return zero-shot features (n, E) of the original names in the fixed template, without gradient."""
+        self._follow_autocast()
         missing = [c for c in range(len(self.model.class_names)) if c not in self._original]
         if missing:
-            with torch.no_grad():
+            with lasting(), torch.no_grad():
                 wording = self.model.parts.teacher_wording
                 bodies = [body(self.tower.words, wording, self.model.class_names[c], Slots()) for c in missing]
                 features = F.normalize(self.tower.encode(self.tower.layout(bodies)).to(self.model.dtype), dim=-1)
             self._original.update(zip(missing, features, strict=True))
         return torch.stack([self._original[c] for c in columns])
+
+    def _follow_autocast(self) -> None:
+        """Drop features that were computed in another number type."""
+        now = number_type(self.tower.device)
+        if now != self._computed_in:
+            self._computed_in = now
+            self._constant.clear()
+            self._original.clear()
+            self._snapshot = None
 
     def check(self, class_ids: Sequence[int]) -> None:
         """Check that the prompts of some classes fit the text window, before anything is computed.
