@@ -181,8 +181,11 @@ STEP = {
     "classes": "classes",
     "batch": "batch",
     "reference_seconds": "reference, s",
+    "reference_system_seconds": "of it in the system, s",
     "exact_seconds": "engine, s",
     "ratio": "ratio",
+    "ratio_low": "lowest",
+    "ratio_high": "highest",
     "share_of_floor": "share of floor",
     "loss_difference": "relative difference of the loss",
 }

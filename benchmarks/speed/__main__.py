@@ -24,6 +24,7 @@ from benchmarks.speed.whole_run import image_seconds, whole_runs
 
 CONSOLE = Console()
 CLASSES = (10, 47, 102)
+UNSEEN = ("batch", "ratio_low", "ratio_high", "reference_system_seconds", "before_mb")  # in the file, not on the screen
 TABLES = ("steps", "transport", "growth")
 
 
@@ -49,9 +50,10 @@ def write(rows: Sequence[Any], path: Path, about: dict[str, Any]) -> pd.DataFram
     table = pd.DataFrame([asdict(row) for row in rows])
     table.assign(**about).to_csv(path, index=False)
     shown = Table(title=path.stem.replace("_", " "))
-    for column in table.columns:
-        shown.add_column(str(column))
-    for row in table.itertuples(index=False):
+    short = table[[column for column in table.columns if column not in UNSEEN]]
+    for column in short.columns:
+        shown.add_column(str(column).removesuffix("_seconds").replace("_", " "))
+    for row in short.itertuples(index=False):
         shown.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row))
     CONSOLE.print(shown)
     return table

@@ -1,5 +1,6 @@
 """Timing two ways of computing the same thing in one process, in turn, as ratios with their spread."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ class Timing:
     Attributes:
         reference: seconds of the plain reference.
         exact: seconds of the engine.
+        reference_system: seconds of the reference's best repetition that the operating system took.
     """
 
     reference: list[float]
     exact: list[float]
+    reference_system: float
 
     @property
     def ratio(self) -> float:
@@ -32,17 +35,26 @@ class Timing:
         return min(each), max(each)
 
 
-def seconds(call: Callable[[], object]) -> float:
-    """Return the processor time of one call, over all threads: other programs on the machine disturb it least."""
+def processor_seconds(call: Callable[[], object]) -> tuple[float, float]:
+    """Return the processor time of one call, over all threads, and how much of it the operating system took.
+
+    Other programs on the machine disturb it least. With a GPU it is the wall time until the GPU is done.
+    """
     if torch.cuda.is_available():
         torch.cuda.synchronize()
         start = time.perf_counter()
         call()
         torch.cuda.synchronize()
-        return time.perf_counter() - start
+        return time.perf_counter() - start, 0.0
+    before = os.times()
     start = time.process_time()
     call()
-    return time.process_time() - start
+    return time.process_time() - start, os.times().system - before.system
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Return the processor time of one call."""
+    return processor_seconds(call)[0]
 
 
 def in_turn(reference: Callable[[], object], exact: Callable[[], object], repeat: int) -> Timing:
@@ -50,6 +62,6 @@ def in_turn(reference: Callable[[], object], exact: Callable[[], object], repeat
     exact()
     slow, fast = [], []
     for _ in range(repeat):
-        slow.append(seconds(reference))
+        slow.append(processor_seconds(reference))
         fast += [seconds(exact) for _ in range(3)]
-    return Timing(slow, fast)
+    return Timing([total for total, _ in slow], fast, min(slow)[1])

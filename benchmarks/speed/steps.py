@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.speed.floor import flops, peak_flops
-from benchmarks.speed.measure import in_turn
+from benchmarks.speed.measure import Timing, in_turn
 from benchmarks.speed.reference import exact_step, looped, published_step
 from lamm_cl import ClipBackbone, build_model
 from lamm_cl.prompts.matching import Transport
@@ -44,6 +44,7 @@ class Step:
     classes: int
     batch: int
     reference_seconds: float
+    reference_system_seconds: float
     exact_seconds: float
     ratio: float
     ratio_low: float
@@ -80,20 +81,8 @@ def measure_step(backbone: ClipBackbone, method: str, classes: int, repeat: int)
         losses["exact"] = float(exact_step(model, images, features, labels))
 
     timing = in_turn(reference, exact, repeat)
-    floor = flops(exact) / peak_flops()
-    low, high = timing.spread
-    return Step(
-        method,
-        classes,
-        batch,
-        min(timing.reference),
-        min(timing.exact),
-        timing.ratio,
-        low,
-        high,
-        floor / min(timing.exact),
-        abs(losses["exact"] - losses["reference"]) / abs(losses["reference"]),
-    )
+    difference = abs(losses["exact"] - losses["reference"]) / abs(losses["reference"])
+    return _row(method, classes, timing, flops(exact), difference)
 
 
 def measure_transport(backbone: ClipBackbone, classes: int, repeat: int) -> Step:
@@ -107,7 +96,21 @@ def measure_transport(backbone: ClipBackbone, classes: int, repeat: int) -> Step
         sides = model._image_side(torch.randn(batch, 3, *backbone.image_size)), model._text.encode(range(classes))[0]
         timing = in_turn(lambda: looped(exact)(*sides), lambda: exact(*sides), repeat)
         difference = (looped(exact)(*sides) - exact(*sides)).abs().max()
-        floor = flops(lambda: exact(*sides)) / peak_flops()
+    return _row("align", classes, timing, flops(lambda: exact(*sides)), float(difference))
+
+
+def _row(method: str, classes: int, timing: Timing, products: int, difference: float) -> Step:
     low, high = timing.spread
-    reference, engine = min(timing.reference), min(timing.exact)
-    return Step("align", classes, batch, reference, engine, timing.ratio, low, high, floor / engine, float(difference))
+    return Step(
+        method=method,
+        classes=classes,
+        batch=BATCH.get(method, 32),
+        reference_seconds=min(timing.reference),
+        reference_system_seconds=timing.reference_system,
+        exact_seconds=min(timing.exact),
+        ratio=timing.ratio,
+        ratio_low=low,
+        ratio_high=high,
+        share_of_floor=products / peak_flops() / min(timing.exact),
+        loss_difference=difference,
+    )

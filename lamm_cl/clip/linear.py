@@ -15,6 +15,7 @@ from torch import Tensor
 from lamm_cl.clip.lasting import lasting
 
 SMALLEST = 1 << 17  # values of a weight below which a call costs more than it saves
+LARGEST = 1 << 22  # values above which a copy in another order would take too much memory (of a ViT-H: gigabytes)
 ROWS = 512  # rows for which a weight is laid out; other numbers of rows are as fast
 
 
@@ -41,16 +42,22 @@ class FrozenLinear:
         return out
 
     def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None, way: str) -> Tensor:
-        """Multiply by the weight laid out for one direction: "forward", or "backward" (its transpose)."""
-        state = state_of(weight)
+        """Multiply in one direction: "forward", or "backward" by the transpose."""
+        matrix = self._matrix(weight.detach() if way == "forward" else weight.detach().t(), way)
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), matrix, bias, "none", [], "")
+        return out
+
+    def _matrix(self, matrix: Tensor, way: str) -> Tensor:
+        """Return the matrix laid out, from memory where it is still the same one."""
+        if matrix.numel() > LARGEST:
+            return matrix  # the same kernel reads it as it lies, a little slower
+        state = state_of(matrix)
         known = self._laid_out.get(way)
         if known is None or known[0] != state:
             with lasting():
-                matrix = weight.detach() if way == "forward" else weight.detach().t()
                 known = (state, torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous(), ROWS))
             self._laid_out[way] = known
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), known[1], bias, "none", [], "")
-        return out
+        return known[1]
 
 
 class _Product(torch.autograd.Function):

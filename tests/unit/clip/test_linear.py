@@ -20,7 +20,7 @@ def made(shape: tuple[int, int] = LARGE, bias: bool = True, dtype: torch.dtype =
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [LARGE, (8, 16)], ids=["laid out", "too small"])
+@pytest.mark.parametrize("shape", [LARGE, (8, 16), (2100, 2000)], ids=["laid out", "too small", "too large"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_equals_the_plain_product_with_gradient(shape: tuple[int, int], bias: bool, dtype: torch.dtype) -> None:
     x, weight, b = made(shape, bias, dtype)
