@@ -5,7 +5,7 @@ token that is read. All prompts begin alike, so the beginning's keys and values 
 rest attends to them. And the last layer is only read at one position of each prompt.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -83,12 +83,8 @@ class TextEngine:
         if chunk is None or chunk >= layout.n:
             return self._run(text, layout, None if text.constant is None else self._remembered(text))[0]
         beginning = self._beginning(text) if text.constant is None else self._remembered(text)
-        pieces, row = [], 0
-        for part in layout.parts(chunk):
-            rows = len(part.suffix)
-            piece = replace(text, suffix=text.suffix[row : row + rows])
-            pieces.append(recomputed(self._run, piece, part, beginning)[0])
-            row += rows
+        rest = replace(text, deep=())  # the deep prompts are in the beginning
+        pieces = [recomputed(self._run, *piece, beginning)[0] for piece in _pieces(rest, layout, chunk)]
         return torch.cat(pieces, 1)
 
     def all_tokens(self, text: PackedText, layout: Layout, chunk: int | None = None) -> tuple[Tensor, Tensor]:
@@ -100,12 +96,7 @@ class TextEngine:
         """
         if chunk is None or chunk >= layout.n:
             return self._every(text, layout, layout.widest)
-        pieces, row = [], 0
-        for part in layout.parts(chunk):
-            rows = len(part.suffix)
-            piece = replace(text, suffix=text.suffix[row : row + rows])
-            pieces.append(recomputed(self._every, piece, part, layout.widest))
-            row += rows
+        pieces = [recomputed(self._every, *piece, layout.widest) for piece in _pieces(text, layout, chunk)]
         read, every = zip(*pieces, strict=True)
         return torch.cat(read, 1), torch.cat(every, 1)
 
@@ -170,22 +161,19 @@ class TextEngine:
         x = x if beginning is not None else torch.cat([self._lead(text), x])
         places = _Places(layout, groups)
         for index, block in enumerate(self.blocks[:-1]):
-            x = x if beginning is not None else _replaced(x, text, index)
+            x = _replaced(x, text, index)
             x = self._layer(block, x, places, None if beginning is None else beginning.seen[index])
-        if beginning is None:
-            x = _replaced(x, text, len(self.blocks) - 1)
+        x = _replaced(x, text, len(self.blocks) - 1)
         rows: Tensor | None = None
         if every:
             with torch.no_grad():
                 rows = self._layer(self.blocks[-1], x.detach(), places, None)
-        y, own = self.blocks[-1].norm_1(x), x
-        if beginning is None:
-            shared, y = y[: places.lead].view(groups, -1, y.shape[-1]), y[places.lead :]
-            own = x[places.lead :]
-        else:
-            shared = beginning.last
-        attended = self.blocks[-1].gather(y[places.last], places.padded_form(y), shared, places.last_mask)
-        return self.blocks[-1].finish(own[places.last], attended).view(groups, layout.n, -1), rows
+        block, lead = self.blocks[-1], places.lead if beginning is None else 0
+        y = block.norm_1(x)
+        shared = y[:lead].view(groups, -1, y.shape[-1]) if beginning is None else beginning.last
+        x, y = x[lead:], y[lead:]
+        attended = block.gather(y[places.last], places.padded_form(y), shared, places.last_mask)
+        return block.finish(x[places.last], attended).view(groups, layout.n, -1), rows
 
     def _layer(self, block: FrozenBlock, x: Tensor, places: "_Places", seen: KeyValue | None) -> Tensor:
         """Compute a layer at every row; the first rows are the shared beginning where nothing is `seen` of it."""
@@ -202,6 +190,15 @@ class TextEngine:
 def recomputed(call: Callable[..., Any], *given: Any) -> Any:
     """Call; with gradients, keep only what is given and compute the rest again in the backward pass."""
     return checkpoint(call, *given, use_reentrant=False) if torch.is_grad_enabled() else call(*given)
+
+
+def _pieces(text: PackedText, layout: Layout, chunk: int) -> Iterator[tuple[PackedText, Layout]]:
+    """Yield a text and its layout, `chunk` prompts at a time."""
+    row = 0
+    for part in layout.parts(chunk):
+        rows = len(part.suffix)
+        yield replace(text, suffix=text.suffix[row : row + rows]), part
+        row += rows
 
 
 class _Places:
