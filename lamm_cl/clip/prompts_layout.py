@@ -138,6 +138,8 @@ class Layout:
     def buckets(self) -> list["Bucket"]:
         """Groups of prompts of like lengths, each padded to its own longest."""
         lengths = self.lengths.tolist()
+        if self.lengths.is_cuda:  # there padding costs less than further calls
+            return [Bucket.of(self, range(self.n), self.widest)]
         return [Bucket.of(self, members, max(lengths[i] for i in members)) for members in buckets(lengths)]
 
     @cached_property
@@ -197,7 +199,7 @@ class Bucket:
     def of(cls, layout: Layout, members: Sequence[int], widest: int) -> "Bucket":
         """Pad the prompts `members` of a layout to the length `widest`."""
         device = layout.lengths.device
-        chosen = torch.tensor(members, device=device)
+        chosen = torch.tensor(list(members), device=device)
         along = torch.arange(widest, device=device)
         real = (along[None] < layout.lengths[chosen][:, None]).flatten()
         rows = (layout.starts[chosen][:, None] + along[None]).flatten()
