@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lamm_cl.errors import UsageError
+from lamm_cl.clip.lasting import lasting
 from lamm_cl.prompts import losses
+from lamm_cl.prompts.inputs import check_space, class_ids, label_rows
 from lamm_cl.prompts.labels import Dialect
 
 if TYPE_CHECKING:
@@ -54,13 +55,18 @@ class Objective:
         self.terms = {name: pair for name, pair in (terms or {}).items() if pair[1]}
         self.teacher = teacher if self.terms else None
 
-    def __call__(self, output: "Output", labels: Tensor, classes: Sequence[int] | None = None) -> dict[str, Tensor]:
+    def __call__(
+        self, output: "Output", labels: Tensor, classes: Sequence[int] | Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Return each term unweighted, and their weighted sum "total".
 
         Args:
             output: the forward pass.
             labels: (batch,) class ids.
             classes: label space: the class ids that compete; default: every column of the output.
+
+        Raises:
+            UsageError: labels or classes that make no loss, see `lamm_cl.prompts.inputs`.
         """
         batch = _batch(output, labels, classes)
         found = {"ce": F.cross_entropy(batch.logits, batch.rows)}
@@ -71,24 +77,22 @@ class Objective:
         return {**found, "total": total}
 
 
-def _batch(output: "Output", labels: Tensor, classes: Sequence[int] | None) -> Batch:
-    space = output.columns if classes is None else tuple(classes)
-    table, keep = _places(output.columns, space, output.logits.device)
+def _batch(output: "Output", labels: Tensor, classes: Sequence[int] | Tensor | None) -> Batch:
+    space = output.columns if classes is None or classes is output.columns else class_ids(classes)
+    keep = _kept(output.columns, space, output.logits.device)
+    # A plugin may have put any image into the batch: one that does not compete must not pass for another class.
+    rows = label_rows(labels, space, len(output.logits)).to(output.logits.device)
     logits = output.logits if space == output.columns else output.logits[:, keep]
-    return Batch(output, table[labels], keep, logits)
+    return Batch(output, rows, keep, logits)
 
 
 @lru_cache(maxsize=64)
-def _places(columns: tuple[int, ...], space: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the row of each class id in the label space, and the column of each row; made once, not every step."""
-    missing = sorted(set(space) - set(columns))
-    if missing:
-        raise UsageError(f"the label space holds class ids {missing[:5]} that the output has no column for")
+def _kept(columns: tuple[int, ...], space: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return the column of each row of the label space; made once, not every step."""
+    check_space(space, columns)
     where = {class_id: column for column, class_id in enumerate(columns)}
-    table = torch.zeros(max(columns) + 1, dtype=torch.long)
-    table[list(space)] = torch.arange(len(space))
-    keep = torch.tensor([where[class_id] for class_id in space])
-    return table.to(device), keep.to(device)
+    with lasting():
+        return torch.tensor([where[class_id] for class_id in space]).to(device)
 
 
 @dataclass(frozen=True)

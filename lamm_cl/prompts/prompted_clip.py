@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, cast
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lamm_cl.clip.backbone import ClipBackbone
 from lamm_cl.clip.words import spoken
 from lamm_cl.errors import UsageError
+from lamm_cl.prompts import inputs
 from lamm_cl.prompts.context import ConditionedContext, Context
 from lamm_cl.prompts.deep import Deep
 from lamm_cl.prompts.labels import FixedLabels
@@ -76,6 +77,11 @@ class Output:
         image = self.image[:, 0] if self.image.shape[1] == 1 else F.normalize(self.image.mean(1), dim=-1)
         return self.scale * image @ self.teacher.t()
 
+    def emptied(self) -> "Output":
+        """Return this output for no image at all."""
+        text = self.text[:0] if self.text.dim() == 4 else self.text
+        return replace(self, logits=self.logits[:0], image=self.image[:0], text=text)
+
 
 class PromptedCLIP(nn.Module):
     """A CLIP whose prompts learn and whose weights do not.
@@ -136,17 +142,27 @@ class PromptedCLIP(nn.Module):
         Args:
             images: (batch, 3, H, W) preprocessed, or, where no prompt enters the image tower, features (batch, E)
                 of length 1.
+
+        Raises:
+            UsageError: other shapes, or features of another length.
         """
+        inputs.check_values(self, images)
         return self.output(images).logits
 
-    def output(self, images: Tensor, columns: Sequence[int] | None = None) -> Output:
+    def output(self, images: Tensor, columns: Sequence[int] | Tensor | None = None) -> Output:
         """Return everything of one forward pass.
 
         Args:
-            images: as for `forward`.
+            images: as for `forward`, but the length of features is not looked at: this is every training step.
             columns: class ids to score; default: all.
+
+        Raises:
+            UsageError: other shapes, or columns that the model does not have.
         """
-        ids = tuple(range(len(self.class_names))) if columns is None else tuple(columns)
+        inputs.check_pictures(self, images)
+        if not len(images):  # neither the towers nor text that depends on the image take an empty batch
+            return self.output(images.new_zeros(1, *images.shape[1:]), columns).emptied()
+        ids = inputs.label_space(columns, len(self.class_names))
         image = self._image_side(images)
         if isinstance(self.context, ConditionedContext):
             text, teacher = self._text.encode_for_images(ids, self.context.for_images(image.features[:, 0])), None
@@ -171,7 +187,7 @@ class PromptedCLIP(nn.Module):
         labels: Tensor,
         *,
         image_features: Tensor | None = None,
-        classes: Sequence[int] | None = None,
+        classes: Sequence[int] | Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Return the training loss "total" and its terms, unweighted: "ce" and, where they apply, "wc", "cos", "kd".
 
@@ -180,11 +196,14 @@ class PromptedCLIP(nn.Module):
             labels: (batch,) class ids.
             image_features: (batch, E) of length 1, instead of images, where no prompt enters the image tower.
             classes: label space: class ids that compete; default: all.
+
+        Raises:
+            UsageError: inputs of other shapes, types or lengths, an empty batch, a label that does not compete.
         """
-        given = images if image_features is None else image_features
-        if given is None:
-            raise UsageError("losses() needs images or image_features")
-        return self.objective(self.output(given, classes), labels, classes)
+        given = inputs.pictures(self, images, image_features)
+        space = inputs.label_space(classes, len(self.class_names))
+        inputs.label_rows(labels, space, len(given))  # once more than needed, but before the forward pass
+        return self.objective(self.output(given, space), labels, space)
 
     def add_classes(self, names: Sequence[str]) -> None:
         """Add classes whose labels are learned from now on; every label learned before is frozen."""
@@ -257,8 +276,6 @@ class PromptedCLIP(nn.Module):
 
     def _image_side(self, images: Tensor) -> Side:
         if images.dim() == 2:
-            if self.needs_images:
-                raise UsageError(f"{self.method} puts prompts into the image tower: give images, not features")
             return Side(images.to(self.dtype)[:, None])
         if not self.deep.vision:
             return Side(self.backbone.encode_images(images).to(self.dtype)[:, None])
