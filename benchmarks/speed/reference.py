@@ -50,6 +50,8 @@ class PlainImageTower:
         self, images: Tensor, prompts: Tensor | None = None, deep: Any = (), tokens: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
         visual = self.visual
+        if prompts is not None and prompts.dim() == 3:  # each image once a set of prompts
+            images = images.repeat_interleave(len(prompts) // len(images), 0)
         x = visual._embeds(images)
         if prompts is not None:
             x = torch.cat([x, visual.ln_pre(prompts).expand(len(x), -1, -1)], 1)
@@ -95,14 +97,14 @@ def looped(matching: Transport) -> LoopedTransport:
 def as_published(model: PromptedCLIP) -> Iterator[None]:
     """Compute `model` the papers' way for a while; the numbers are the same."""
     backbone, text = model.backbone, model.backbone.text
-    engine, image, matching = text._engine, backbone.image, model.matching
-    text._engine, backbone.image = None, PlainImageTower(image)  # type: ignore[assignment]
+    engine, chunk, image, matching = text._engine, text.chunk, backbone.image, model.matching
+    text._engine, text.chunk, backbone.image = None, 0, PlainImageTower(image)  # type: ignore[assignment]
     if isinstance(matching, Transport):
         model.matching = looped(matching)
     try:
         yield
     finally:
-        text._engine, backbone.image, model.matching = engine, image, matching
+        text._engine, text.chunk, backbone.image, model.matching = engine, chunk, image, matching
 
 
 def published_step(model: PromptedCLIP, images: Tensor, labels: Tensor) -> Tensor:
