@@ -103,7 +103,7 @@ class TextTower:
             (n, E), or (G, n, E) with `groups`; not normalised.
         """
         if self._engine is None or plain or not self._fits(layout, deep):
-            features = self._plain_features(layout, learned, deep, groups)
+            features = torch.cat([part for part, _ in self._plain_parts(layout, learned, deep, groups)], 1)
         else:
             fixed = groups is None and not deep and all(code >= 0 for code in layout.beginning)
             constant = layout.beginning if fixed else None
@@ -123,9 +123,10 @@ class TextTower:
         """
         longest = layout.shared + layout.widest
         if self._engine is None or plain or not self._fits(layout, deep):
-            features, tokens = self._plain(layout, learned, deep, None)
+            parts = self._plain_parts(layout, learned, deep, None)
             with torch.no_grad():
-                return features[0], self._read(tokens.detach())[:, :longest]
+                tokens = self._read(torch.cat([rows.detach() for _, rows in parts]))[:, :longest]
+            return torch.cat([part for part, _ in parts], 1)[0], tokens
         text = PackedText(*self._vectors(layout, learned, None), deep, self.words.start)
         read, every = self._engine.all_tokens(text, layout, self._chunk(layout, layout.widest))
         with torch.no_grad():
@@ -183,15 +184,14 @@ class TextTower:
             return torch.as_tensor(x)
         return torch.as_tensor(projection(x) if isinstance(projection, nn.Linear) else x @ projection)
 
-    def _plain_features(
+    def _plain_parts(
         self, layout: Layout, learned: Tensor | None, deep: Sequence[Tensor], groups: Tensor | None
-    ) -> Tensor:
-        """Run the whole window, some prompts at a time where there are many: features (G, n, E)."""
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Run the whole window, some prompts at a time where there are many: what `_plain` gives, of each part."""
         size = self._chunk(layout, layout.window * (1 if groups is None else len(groups)))
-        parts = layout.parts(size) if size else [layout]
-        if len(parts) == 1:
-            return self._plain(layout, learned, deep, groups)[0]
-        return torch.cat([recomputed(self._plain, part, learned, deep, groups)[0] for part in parts], 1)
+        if size is None or size >= layout.n:
+            return [self._plain(layout, learned, deep, groups)]
+        return [recomputed(self._plain, part, learned, deep, groups) for part in layout.parts(size)]
 
     def _chunk(self, layout: Layout, rows: int) -> int | None:
         """Choose how many prompts to keep in memory at once, of which each has so many rows; None: all."""

@@ -122,16 +122,21 @@ def test_image_conditioned_contexts() -> None:
     assert close(engine[1], single)
 
 
-def test_every_token_without_gradient() -> None:
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_every_token_without_gradient(chunk: int | None) -> None:
     _, _, found = tower()
+    found.chunk = chunk
     layout = prompts(found)
-    features, tokens = found.encode_tokens(layout, learned(7), [learned(2, 1)])
-    plain_features, plain_tokens = found.encode_tokens(layout, learned(7), [learned(2, 1)], plain=True)
-    assert close(features, plain_features)
-    assert features.requires_grad
-    assert not tokens.requires_grad
+    results = []
+    for plain in (False, True):
+        vectors, deep = learned(7), learned(2, 1)
+        features, tokens = found.encode_tokens(layout, vectors, [deep], plain=plain)
+        assert not tokens.requires_grad
+        (features * torch.linspace(-1, 1, features.numel(), dtype=torch.float64).view_as(features)).sum().backward()
+        results.append((features.detach(), vectors.grad, deep.grad, tokens))
+    assert all(close(a, b) for a, b in zip(results[0][:3], results[1][:3], strict=True))
     for i, stop in enumerate(layout.read.tolist()):
-        assert close(tokens[i, : stop + 1], plain_tokens[i, : stop + 1])
+        assert close(results[0][3][i, : stop + 1], results[1][3][i, : stop + 1])
 
 
 def test_prompts_that_share_nothing_take_the_plain_path_for_deep_prompts() -> None:
