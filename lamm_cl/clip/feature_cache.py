@@ -166,7 +166,10 @@ class FeatureStore:
                     claim.release()
             else:
                 ignored |= {other for other in others if not folder.wait(other)}
-            found |= {segment.file: segment for segment in folder.segments()}
+            now = {segment.file: segment for segment in folder.segments()}
+            for file in folder.spoiled:
+                found.pop(file, None)
+            found |= now
         if wrote:
             with _disk():
                 folder.merge()

@@ -28,6 +28,8 @@ if sys.platform != "win32":
 
 PATIENCE_SECONDS = 900.0
 
+State = tuple[int, int, int] | None  # number, size and time of change of a file
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -53,29 +55,50 @@ class ViewFolder:
         view: name of the view.
         width: number d of features.
         dtype: their type.
+
+    Attributes:
+        spoiled: files that were changed by others while they were mapped: what was read from them counts no more.
     """
 
     def __init__(self, folder: Path, scope: str, view: str, width: int, dtype: torch.dtype) -> None:
         self.folder, self.scope, self.view = folder, scope, view
         self.width, self.dtype = width, dtype
+        self.spoiled: set[Path] = set()
         self._open: dict[Path, Segment] = {}
+        self._states: dict[Path, State] = {}
 
     def segments(self) -> list[Segment]:
-        """Return what is there and sound; delete what is not."""
-        files = {file for file in list_files(self.folder) if file.suffix == SEGMENT}
+        """Return what is there and sound; delete what is not.
+
+        A file that has changed since it was checked is mapped anew and checked again, and `spoiled` names it: the
+        pages of what was mapped before hold other numbers, or none, which would kill the process.
+        """
+        files = [file for file in list_files(self.folder) if file.suffix == SEGMENT]
         self._open = {file: segment for file, segment in self._open.items() if file in files}
-        for file in sorted(files):
+        for file in files:
+            if file in self._open and _state(file) != self._states[file]:
+                self.spoiled.add(file)
+                del self._open[file]
             if file not in self._open:
-                segment = self._read(file)
-                if segment is not None:
-                    self._open[file] = segment
+                self._map(file)
         return list(self._open.values())
+
+    def _map(self, file: Path) -> Segment | None:
+        """Read a file and keep it open; its state is noted first, so that a change meanwhile is seen later."""
+        state = _state(file)
+        segment = self._read(file)
+        if segment is not None and state is not None:
+            self._open[file], self._states[file] = segment, state
+        return segment
 
     def touch(self) -> None:
         """Note that the view is used now, so that it is deleted late."""
         for file in self._open:
             with contextlib.suppress(OSError):
-                os.utime(file)
+                if _state(file) == self._states[file]:  # else somebody changed it, which must be seen
+                    now = time.time_ns()  # finer than the system's own clock of files: no other change looks the same
+                    os.utime(file, ns=(now, now))
+                    self._states[file] = _state(file)
 
     def write(self, keys: Sequence[str], rows: Tensor) -> Segment | None:
         """Write the features `rows` (n, d) of the images `keys`, whole or not at all.
@@ -100,10 +123,7 @@ class ViewFolder:
         finally:
             temporary.unlink(missing_ok=True)
         # What was written is read back: mapped from the file instead of held in memory, and checked once.
-        segment = self._read(file)
-        if segment is not None:
-            self._open[file] = segment
-        return segment
+        return self._map(file)
 
     def merge(self, at_least: int = 5) -> None:
         """Put many small files into one."""
@@ -237,6 +257,14 @@ def _create(file: Path, mode: str) -> IO[Any]:
         with contextlib.suppress(FileNotFoundError):
             return file.open(mode)
     raise FileNotFoundError(f"the folder of {file} is being deleted again and again")
+
+
+def _state(file: Path) -> State:
+    """Return what changes whenever a file's content does; None where there is none."""
+    with contextlib.suppress(OSError):
+        found = file.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+    return None
 
 
 def _names(text: str) -> frozenset[str]:

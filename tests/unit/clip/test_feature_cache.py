@@ -198,6 +198,56 @@ def test_a_damaged_file_is_computed_again(store, tiny, damage):
     assert third.encoded == 0
 
 
+def in_place(change):
+    """Change a file's bytes where they lie: whoever has mapped it sees that at once."""
+
+    def damage(file):
+        content = bytearray(file.read_bytes())
+        with file.open("r+b") as opened:
+            opened.truncate(len(change(content)))
+            opened.write(change(content))
+
+    return damage
+
+
+LIVE_DAMAGE = {
+    "cut off": in_place(lambda content: content[:100]),
+    "empty": in_place(lambda content: b""),
+    "flipped bit": in_place(lambda content: content[:-3] + bytes([content[-3] ^ 64]) + content[-2:]),
+    "another file": lambda file: file.rename(file.with_suffix(".old")) and flip(copied(file)),
+}
+
+
+def copied(file):
+    file.write_bytes(file.with_suffix(".old").read_bytes())
+    return file
+
+
+@pytest.mark.parametrize("damage", LIVE_DAMAGE)
+def test_a_file_that_is_damaged_while_it_is_mapped_is_computed_again(store, damage):
+    rows = get(store, range(300))
+    [file] = files(store)
+    LIVE_DAMAGE[damage](file)
+    assert torch.equal(get(store, range(300)), rows)  # touching pages that are gone would kill the process
+    assert store.encoded == 600
+    assert torch.equal(get(store, range(300)), rows)
+    assert store.encoded == 600
+
+
+def test_a_file_that_is_damaged_while_others_are_computed_is_computed_again(store):
+    rows = get(store, range(300))
+    [file] = files(store)
+    pictures = Pictures(range(301))
+
+    def load(i):
+        if i == 300 and not damaged:
+            damaged.append(LIVE_DAMAGE["empty"](file))
+        return pictures(i)
+
+    damaged = []
+    assert torch.equal(store.features(pictures.keys, load, "eval")[:300], rows)
+
+
 def test_a_file_made_for_something_else_is_not_trusted(store, tiny):
     get(store, range(5), "eval")
     [eval_file] = files(store)
