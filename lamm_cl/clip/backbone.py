@@ -88,12 +88,18 @@ class ClipBackbone:
         bias = getattr(model, "logit_bias", None)
         self.logit_bias = None if bias is None else at_least_float(bias.detach()).reshape(())
         self._fingerprint: str | None = None
+        self._fingerprinted: list[tuple[int, int]] = []
 
     @property
     def fingerprint(self) -> str:
-        """Hex digest of the architecture and of every weight, bit by bit; computed once, on first use."""
-        if self._fingerprint is None:
-            self._fingerprint = fingerprint(self.model)
+        """Hex digest of the architecture and of every weight, bit by bit.
+
+        Computed on first use, and again when weights were changed in place (`load_state_dict`, an optimiser, `mul_`).
+        Changes through `parameter.data` leave no trace that torch keeps: call `to()` after them.
+        """
+        state = _versions(self.model)
+        if self._fingerprint is None or state != self._fingerprinted:
+            self._fingerprint, self._fingerprinted = fingerprint(self.model), state
         return self._fingerprint
 
     @torch.no_grad()
@@ -197,6 +203,12 @@ def fingerprint(model: nn.Module) -> str:
         if values.numel():
             digest.update(values.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _versions(model: nn.Module) -> list[tuple[int, int]]:
+    """Return where each weight and buffer lies and how often it was changed there, as torch counts it."""
+    tensors = (*model.parameters(), *model.buffers())
+    return [(tensor.data_ptr(), -1 if tensor.is_inference() else tensor._version) for tensor in tensors]
 
 
 def _first_matrix(visual: nn.Module) -> Tensor:

@@ -132,6 +132,18 @@ def test_the_fingerprint_is_a_function_of_weights_and_architecture(small):
     assert fingerprint(changed) != fingerprint(small())
 
 
+@pytest.mark.parametrize("change", ["in place", "loaded"])
+def test_the_fingerprint_follows_weights_that_change_in_place(backbone, small, change):
+    old = backbone.fingerprint
+    assert backbone.fingerprint == old
+    with torch.no_grad():
+        if change == "loaded":
+            backbone.model.load_state_dict(small(seed=1).state_dict())
+        else:
+            next(backbone.model.visual.parameters()).mul_(1.1)
+    assert backbone.fingerprint == fingerprint(backbone.model) != old
+
+
 def test_moving_it_is_in_place_and_everything_follows(backbone):
     images = torch.randn(2, 3, 32, 32)
     before = backbone.encode_images(images)
