@@ -14,7 +14,7 @@ from torch import Tensor
 from lamm_cl.clip.cache_folder import evict, limit, write_about
 from lamm_cl.clip.feature_encode import encode_rows
 from lamm_cl.clip.feature_files import Segment, ViewFolder
-from lamm_cl.clip.feature_key import describe, digest, scope_of
+from lamm_cl.clip.feature_key import describe, digest, engine_of, scope_of
 from lamm_cl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class FeatureStore:
         self.encoded = 0
         self.writable = self.directory is not None
         self._about: dict[str, Any] | None = None
+        self._state: tuple[Any, ...] = ()
         self._memory: OrderedDict[str, list[Segment]] = OrderedDict()
         self._folders: OrderedDict[str, ViewFolder] = OrderedDict()
         self._lock = threading.RLock()
@@ -74,9 +75,20 @@ class FeatureStore:
     @property
     def about(self) -> dict[str, Any]:
         """What the features depend on besides image and view, and the backbone's name."""
+        self._notice_changes()
         if self._about is None:
             self._about = describe(self.backbone, self.batch_size)
         return self._about
+
+    def _notice_changes(self) -> None:
+        """Forget what is held when the backbone, its transform or torch's settings are no longer what made it."""
+        backbone = self.backbone
+        transform = (backbone.preprocess, repr(backbone.preprocess))  # the same object may have been changed
+        state = (backbone.fingerprint, str(backbone.device), *transform, engine_of(backbone, self.batch_size))
+        if state != self._state:
+            self._state, self._about = state, None
+            self._memory.clear()
+            self._folders.clear()
 
     def features(self, keys: Sequence[str], load: Load, view: str) -> Tensor:
         """Return the features of images, computing the missing ones.
@@ -92,6 +104,7 @@ class FeatureStore:
             (len(keys), d) on the CPU, of length 1.
         """
         with self._lock:
+            self._notice_changes()
             position: dict[str, int] = {}
             for i, key in enumerate(keys):
                 position.setdefault(key, i)

@@ -29,6 +29,18 @@ def describe(backbone: "ClipBackbone", batch_size: int) -> dict[str, Any]:
         backbone: a frozen CLIP.
         batch_size: images encoded at once.
     """
+    return {
+        "backbone": backbone.name,
+        "pretrained": backbone.pretrained,
+        "format": FORMAT,
+        "weights": backbone.fingerprint,
+        "transform": transform_key(backbone.preprocess),
+        "engine": engine_of(backbone, batch_size),
+    }
+
+
+def engine_of(backbone: "ClipBackbone", batch_size: int) -> dict[str, Any]:
+    """Return what computes a backbone's features: versions, kind of device, settings that change the last bits."""
     engine: dict[str, Any] = {
         "torch": torch.__version__,
         "device": backbone.device.type,
@@ -38,14 +50,7 @@ def describe(backbone: "ClipBackbone", batch_size: int) -> dict[str, Any]:
     if backbone.device.type == "cuda":
         engine["machine"] = torch.cuda.get_device_name(backbone.device)
         engine["matmul"] = torch.get_float32_matmul_precision()
-    return {
-        "backbone": backbone.name,
-        "pretrained": backbone.pretrained,
-        "format": FORMAT,
-        "weights": backbone.fingerprint,
-        "transform": transform_key(backbone.preprocess),
-        "engine": engine,
-    }
+    return engine
 
 
 def scope_of(about: dict[str, Any]) -> str:

@@ -144,6 +144,29 @@ def test_what_the_features_depend_on_is_in_the_key(store, tiny, change, monkeypa
     assert other.encoded == 3
 
 
+@pytest.mark.parametrize("on_disk", [True, False])
+@pytest.mark.parametrize("change", ["type", "weights", "transform"])
+def test_a_backbone_that_changes_while_a_store_lives_gets_its_own_features(tmp_path, on_disk, change):
+    import lamm_cl
+
+    backbone = lamm_cl.load_clip("tiny")
+    folder = tmp_path if on_disk else None
+    store = FeatureStore(backbone, folder)
+    get(store, range(3))
+    if change == "type":
+        backbone.to(dtype=torch.bfloat16)
+    if change == "weights":
+        with torch.no_grad():
+            next(backbone.model.visual.parameters()).mul_(1.1)
+    if change == "transform":
+        backbone.preprocess = lambda picture: torch.zeros(3, 32, 32)
+    rows = get(store, range(5))
+    assert store.encoded == 8
+    assert torch.equal(rows, get(FeatureStore(backbone, None), range(5)))
+    fresh = FeatureStore(lamm_cl.load_clip("tiny"), folder)
+    assert torch.equal(get(fresh, range(5)), get(FeatureStore(fresh.backbone, None), range(5)))
+
+
 def test_another_name_for_the_same_weights_shares_features(store, tiny, monkeypatch):
     get(store, range(3))
     monkeypatch.setattr(tiny, "name", "mine")
