@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
+from lamm_cl.data.images import show
 from lamm_cl.data.items import Dataset, Item
 from lamm_cl.data.verify import content_digest
 from lamm_cl.data.views import TrainView
@@ -153,12 +154,13 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
         return self._views[self._dataset[index]](picture, self.key(index), self.seed, epoch)
 
     def key(self, index: int) -> str:
-        """Return the content key of picture `index`, a hex digest."""
-        key = self._keys.get(index)
-        if key is None:
-            key = self._datasets[self._dataset[index]].content_key(self._items[index])
-            self._keys[index] = key
-        return key
+        """Return the content key of picture `index`, a hex digest: of what its file holds now."""
+        dataset = self._datasets[self._dataset[index]]
+        if dataset.split != "embedded":
+            return dataset.content_key(self._items[index])
+        if index not in self._keys:  # drawn by code: it can't change, and takes longer than a look at a file
+            self._keys[index] = dataset.content_key(self._items[index])
+        return self._keys[index]
 
     def fingerprint(self, indices: Iterable[int]) -> str:
         """Return a hex digest of which of these pictures hold what, of one data set or of several."""
@@ -187,10 +189,16 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
         if self._store is None:
             raise UsageError("features: there is no feature store; call source.use_features(store) first.")
 
-        def load(k: int) -> Tensor:
-            return self.image(indices[k], epoch)
+        keys = [self.key(i) for i in indices]
 
-        return self._store.features([self.key(i) for i in indices], load, view)
+        def load(k: int) -> Tensor:
+            image = self.image(indices[k], epoch)
+            if self.key(indices[k]) != keys[k]:  # else its features would be kept under the name of the old content
+                path = show(self._items[indices[k]].path)
+                raise UsageError(f"image {path} was changed while it was read. Run again when nothing writes there.")
+            return image
+
+        return self._store.features(keys, load, view)
 
     def gather(self, indices: Sequence[int]) -> Tensor:
         """Return the features (n, d) of pictures in the view of the current epoch."""

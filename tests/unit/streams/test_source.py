@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from lamm_cl.errors import UsageError
@@ -137,3 +138,39 @@ def test_without_a_backbone_pictures_are_made_for_tiny(make_dataset, tiny):
     source = build_stream("few_shot", make_dataset(), shots=1).source
     assert source[0][0].shape == (3, *tiny.image_size)
     assert torch.equal(source[0][0], tiny.preprocess(make_dataset().open(source._items[0])))
+
+
+@pytest.fixture
+def photos(tmp_path, plain):
+    """The source of a benchmark whose pictures are files, and the first of them."""
+    for number in range(12):
+        file = tmp_path / ("train", "val", "test")[number % 3] / "ab"[number // 3 % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (12, 12), (number,) * 3).save(file)
+    spec = {"name": "own", "folder": str(tmp_path)}
+    source = build_stream("few_shot", spec, shots=2, seed=1, backbone=plain).source
+    return source, source._items[0].path
+
+
+def test_a_picture_that_changes_while_a_benchmark_lives_gets_its_own_key(photos):
+    source, path = photos
+    old = source.key(0)
+    Image.new("RGB", (12, 12), (200,) * 3).save(path)
+    assert source.key(0) != old
+    store = CountingStore()
+    source.use_features(store)
+    assert source[0][0][0] == pytest.approx(200 / 255)
+    assert store.asked[0][0] == (source.key(0),)
+
+
+def test_a_picture_that_changes_while_it_is_read_is_refused(photos):
+    source, path = photos
+
+    class Slow(CountingStore):
+        def features(self, keys, load, view):
+            Image.new("RGB", (12, 12), (200,) * 3).save(path)
+            return super().features(keys, load, view)
+
+    source.use_features(Slow())
+    with pytest.raises(UsageError, match="was changed while it was read"):
+        source.prefetch([0], None)
