@@ -3,6 +3,7 @@
 import hashlib
 import os
 import stat
+import time
 import warnings
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +13,9 @@ from lamm_cl.errors import UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
+
+
+_TICK_NS = 50_000_000
 
 
 def open_rgb(path: str) -> "Image.Image":
@@ -70,13 +74,17 @@ def content_key(path: str) -> str:
     """
     try:
         state = os.stat(path)  # noqa: PTH116
-        return _digest(path, state.st_size, state.st_mtime_ns)
+        # Copying with times (`cp -p`, `rsync -t`) gives another content the same size and time of change; the number of
+        # the file and the time of change of its entry can't be set.
+        # What has just changed may change again within one tick of the system's clock, and look the same.
+        digest = _digest if time.time_ns() - state.st_ctime_ns > _TICK_NS else _digest.__wrapped__
+        return digest(path, (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_dev, state.st_ino))
     except OSError as error:
         raise UsageError(f"image {show(path)} cannot be read: {error.strerror or error}.") from None
 
 
 @lru_cache(maxsize=1 << 21)
-def _digest(path: str, size: int, changed: int) -> str:
+def _digest(path: str, state: tuple[int, ...]) -> str:
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lamm_cl.data import images
 from lamm_cl.data.folders import missing_files
 from lamm_cl.data.images import content_key, open_rgb
 from lamm_cl.errors import UsageError
@@ -127,3 +128,25 @@ def test_content_keys_follow_the_bytes_not_the_name(tmp_path: Path) -> None:
     assert keys[0] == keys[1] != keys[2]
     (tmp_path / "a").write_bytes(b"longer")
     assert content_key(str(tmp_path / "a")) != keys[0]
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_content_keys_follow_bytes_whose_time_was_set_back(tmp_path: Path, replaced: bool) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(b"1")
+    before, times = content_key(str(file)), (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    changed = tmp_path / "b" if replaced else file
+    changed.write_bytes(b"2")
+    os.utime(changed, ns=times)
+    changed.replace(file)
+    assert content_key(str(file)) != before
+
+
+def test_files_that_stay_as_they_are_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(b"1")
+    monkeypatch.setattr(images, "_TICK_NS", -(10**12))
+    before = images._digest.cache_info()
+    assert content_key(str(file)) == content_key(str(file))
+    after = images._digest.cache_info()
+    assert (after.hits - before.hits, after.misses - before.misses) == (1, 1)
