@@ -63,6 +63,21 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def same_features(one: "ClipBackbone", other: "ClipBackbone") -> bool:
+    """Whether two backbones give the same features of the same picture."""
+    if one is other:
+        return True
+    return one.fingerprint == other.fingerprint and same_transform(one.preprocess, other.preprocess)
+
+
+def same_transform(one: Callable[[Any], Tensor], other: Callable[[Any], Tensor]) -> bool:
+    """Whether two transforms make the same tensors of the same pictures, as far as can be told."""
+    if one == other:
+        return True
+    key = transform_key(one)
+    return key is not None and key == transform_key(other)
+
+
 def transform_key(preprocess: Callable[[Any], Tensor]) -> str | None:
     """Return a digest of what a transform says of itself and of what it does to four drawn pictures.
 

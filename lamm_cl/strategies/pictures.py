@@ -8,6 +8,8 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
+from lamm_cl.errors import UsageError
+
 if TYPE_CHECKING:
     from lamm_cl.clip.backbone import ClipBackbone
 
@@ -27,11 +29,23 @@ def source_of(experiences: Any) -> Any | None:
 
 
 def feature_store(features: Any, backbone: "ClipBackbone") -> Any | None:
-    """Return the store of image features that a setting means: "memory", a folder, a store, or None."""
-    if features is None or not isinstance(features, str | Path):
-        return features
-    from lamm_cl.clip.feature_cache import FeatureStore
+    """Return the store of image features that a setting means: "memory", a folder, a store, or None.
 
+    Raises:
+        UsageError: the store has features of another backbone.
+    """
+    if features is None:
+        return None
+    from lamm_cl.clip.feature_cache import FeatureStore
+    from lamm_cl.clip.feature_key import same_features
+
+    if isinstance(features, FeatureStore) and not same_features(features.backbone, backbone):
+        raise UsageError(
+            f"features: the store encodes images with {features.backbone!r}, but the model's backbone is {backbone!r}, "
+            "and their weights or image transforms differ. Give FeatureStore(model.backbone, folder), or the folder."
+        )
+    if not isinstance(features, str | Path):
+        return features
     return FeatureStore(backbone, None if features == "memory" else Path(features))
 
 

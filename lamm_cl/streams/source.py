@@ -87,6 +87,7 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
         self._preprocess: Callable[[Image.Image], Tensor] | None = None
         self._views: list[TrainView] = []
         self._store: Store | None = None
+        self._agreed: tuple[Any, ...] = ()  # transforms of a store and of this source that do the same
         self._on = False
         self._train_epoch: int | None = None
         self._eval_bank, self._train_bank = FeatureBank(len(self)), FeatureBank(len(self))
@@ -188,7 +189,7 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
     def _fetch(self, indices: Sequence[int], epoch: int | None, view: str) -> Tensor:
         if self._store is None:
             raise UsageError("features: there is no feature store; call source.use_features(store) first.")
-
+        self._check_transform()
         keys = [self.key(i) for i in indices]
 
         def load(k: int) -> Tensor:
@@ -199,6 +200,23 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
             return image
 
         return self._store.features(keys, load, view)
+
+    def _check_transform(self) -> None:
+        """Raise `UsageError` when the store would keep the features of this source's images as another transform's."""
+        from lamm_cl.clip.feature_key import same_transform
+
+        if self._preprocess is None:
+            self._use_default()
+        assert self._preprocess is not None
+        backbone = getattr(self._store, "backbone", None)
+        if backbone is None or (backbone.preprocess, self._preprocess) == self._agreed:
+            return
+        if not same_transform(backbone.preprocess, self._preprocess):
+            raise UsageError(
+                f"features: the store keeps features of {backbone!r}, but the images are transformed for another "
+                "backbone. Call source.set_backbone(store.backbone) first."
+            )
+        self._agreed = (backbone.preprocess, self._preprocess)
 
     def gather(self, indices: Sequence[int]) -> Tensor:
         """Return the features (n, d) of pictures in the view of the current epoch."""
@@ -235,4 +253,4 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
 
     def __getstate__(self) -> dict[str, Any]:
         # A loading worker in a fresh process gets the features that are there, not the backbone that makes them.
-        return {**self.__dict__, "_store": None}
+        return {**self.__dict__, "_store": None, "_agreed": ()}

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+import lamm_cl
+from lamm_cl.clip.feature_cache import FeatureStore
 from lamm_cl.errors import UsageError
 from lamm_cl.strategies.generators import (
     generator_state,
@@ -20,7 +22,7 @@ from lamm_cl.strategies.generators import (
 from lamm_cl.strategies.guard import PENALTY, LossGuard, NonFiniteLossError
 from lamm_cl.strategies.label_space import LabelSpaceLoss, columns_of, spread
 from lamm_cl.strategies.loaders import EpochBatches, FeatureLoader
-from lamm_cl.strategies.pictures import Pictures
+from lamm_cl.strategies.pictures import Pictures, feature_store
 from lamm_cl.strategies.precision import Precision
 from lamm_cl.strategies.settings import Settings
 
@@ -115,6 +117,23 @@ class Source:
 
     def gather(self, indices: Sequence[int]) -> Tensor:
         return torch.tensor([[float(i), -1.0 if self.epoch is None else self.epoch] for i in indices])
+
+
+class TestFeatureStore:
+    def test_a_store_of_another_backbone_is_refused(self, tiny: Any) -> None:
+        other = lamm_cl.load_clip("tiny")
+        same = FeatureStore(other, None)
+        assert feature_store(same, tiny) is same
+        with torch.no_grad():
+            next(other.model.visual.parameters()).mul_(1.1)
+        with pytest.raises(UsageError, match="weights or image transforms differ"):
+            feature_store(same, tiny)
+
+    def test_a_store_of_another_transform_is_refused(self, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        other = lamm_cl.load_clip("tiny")
+        monkeypatch.setattr(other, "preprocess", lambda picture: torch.zeros(3, 32, 32))
+        with pytest.raises(UsageError, match="weights or image transforms differ"):
+            feature_store(FeatureStore(other, None), tiny)
 
 
 class TestPictures:

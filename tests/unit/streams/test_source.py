@@ -174,3 +174,16 @@ def test_a_picture_that_changes_while_it_is_read_is_refused(photos):
     source.use_features(Slow())
     with pytest.raises(UsageError, match="was changed while it was read"):
         source.prefetch([0], None)
+
+
+def test_a_store_whose_backbone_has_another_transform_is_refused(source, tiny):
+    from lamm_cl.clip.feature_cache import FeatureStore
+
+    store = FeatureStore(tiny, None)
+    source.use_features(store)
+    with pytest.raises(UsageError, match=r"source\.set_backbone\(store\.backbone\)"):
+        source.prefetch([0], None)
+    assert store.encoded == 0
+    source.set_backbone(tiny)
+    source.prefetch([0], None)
+    assert store.encoded == 1
