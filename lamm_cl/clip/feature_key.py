@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from lamm_cl.clip.backbone import ClipBackbone
 
 FORMAT = 1
+# Raised whenever the towers are computed by other kernels: features differ in the last bits then, and those of older
+# versions are not mixed in.
+KERNELS = 2
 _NAMES = ("backbone", "pretrained")  # for people: the same weights under another name are the same
 _PROBES = ((97, 61), (61, 97), (340, 300), (16, 16))
 
@@ -42,15 +45,28 @@ def describe(backbone: "ClipBackbone", batch_size: int) -> dict[str, Any]:
 def engine_of(backbone: "ClipBackbone", batch_size: int) -> dict[str, Any]:
     """Return what computes a backbone's features: versions, kind of device, settings that change the last bits."""
     engine: dict[str, Any] = {
+        "kernels": KERNELS,
         "torch": torch.__version__,
         "device": backbone.device.type,
         "batch_size": batch_size,
         "machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        "matmul": torch.get_float32_matmul_precision(),
+        "attention": _attention(),
     }
     if backbone.device.type == "cuda":
         engine["machine"] = torch.cuda.get_device_name(backbone.device)
-        engine["matmul"] = torch.get_float32_matmul_precision()
     return engine
+
+
+def _attention() -> list[str]:
+    """List which of torch's kernels for attention may be used: on the CPU too, though the switches say `cuda`."""
+    kernels: Any = torch.backends.cuda
+    allowed = {
+        "flash": kernels.flash_sdp_enabled(),
+        "memory-efficient": kernels.mem_efficient_sdp_enabled(),
+        "math": kernels.math_sdp_enabled(),
+    }
+    return [name for name, enabled in allowed.items() if enabled]
 
 
 def scope_of(about: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lamm_cl.clip import cache_folder, feature_files
+from lamm_cl.clip import cache_folder, feature_files, feature_key
 from lamm_cl.clip.feature_cache import FeatureStore
 from lamm_cl.errors import UsageError
 
@@ -142,6 +142,25 @@ def test_what_the_features_depend_on_is_in_the_key(store, tiny, change, monkeypa
         monkeypatch.setattr(tiny, "preprocess", lambda picture: torch.zeros(3, 32, 32))
     get(other, range(3))
     assert other.encoded == 3
+
+
+@pytest.mark.parametrize("setting", ["products", "attention", "kernels"])
+def test_settings_that_change_the_last_bits_are_in_the_key(store, setting, monkeypatch):
+    get(store, range(3))
+    if setting == "kernels":
+        monkeypatch.setattr(feature_key, "KERNELS", 1)
+    try:
+        if setting == "products":
+            torch.set_float32_matmul_precision("medium")
+        if setting == "attention":
+            torch.backends.cuda.enable_flash_sdp(False)
+        rows = get(store, range(3))
+        assert torch.equal(rows, get(FeatureStore(store.backbone, None, batch_size=4), range(3)))
+    finally:
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cuda.enable_flash_sdp(True)
+    assert store.encoded == 6
+    assert len(cache_folder.status(store.directory)) == 2
 
 
 @pytest.mark.parametrize("on_disk", [True, False])
