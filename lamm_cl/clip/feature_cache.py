@@ -68,6 +68,7 @@ class FeatureStore:
         self.writable = self.directory is not None
         self._about: dict[str, Any] | None = None
         self._state: tuple[Any, ...] = ()
+        self._bounded = False
         self._memory: OrderedDict[str, list[Segment]] = OrderedDict()
         self._folders: OrderedDict[str, ViewFolder] = OrderedDict()
         self._lock = threading.RLock()
@@ -124,12 +125,20 @@ class FeatureStore:
                 kept.append(self._encode(missing, position, load))
                 segments.append(kept[-1])
             rows = _gather(keys, segments, self._empty())
-            if folder is not None:
-                folder.touch()
-            if len(found) > before and self.directory is not None:
-                evict(self.directory, self.max_bytes)
+            if folder is not None and self.directory is not None:
+                self._keep_house(self.directory, folder, grown=len(found) > before)
             self._bound_memory()
             return rows
+
+    def _keep_house(self, directory: Path, folder: ViewFolder, grown: bool) -> None:
+        """Note what was used, and hold the bound: after each growth, and once for what earlier runs left."""
+        folder.touch()
+        with contextlib.suppress(OSError):
+            if self.writable and folder.used:
+                write_about(folder.folder.parent, self.about)  # without it nobody would count or delete what is there
+        if grown or not self._bounded:
+            evict(directory, self.max_bytes)
+            self._bounded = True
 
     def _folder(self, view: str) -> ViewFolder | None:
         """Return the view's folder, which need not exist yet."""

@@ -91,6 +91,11 @@ class ViewFolder:
             self._open[file], self._states[file] = segment, state
         return segment
 
+    @property
+    def used(self) -> bool:
+        """Whether any of its files is open."""
+        return bool(self._open)
+
     def touch(self) -> None:
         """Note that the view is used now, so that it is deleted late."""
         for file in self._open:

@@ -318,6 +318,25 @@ def test_the_folder_stays_within_its_bound_and_drops_what_was_used_longest_ago(t
     assert fresh.encoded == 4
 
 
+def test_a_bound_that_was_lowered_holds_though_nothing_is_computed(store, tiny):
+    for view in "abc":
+        get(store, range(4), view)
+    lowered = FeatureStore(tiny, store.directory, max_bytes=files(store)[0].stat().st_size, batch_size=4)
+    get(lowered, range(4), "a")
+    assert lowered.encoded == 0
+    [left] = files(store)
+    assert left.parent == lowered._folder("a").folder
+
+
+def test_features_whose_scope_lost_its_name_are_found_by_status_again(store):
+    get(store, range(4))
+    next(store.directory.rglob("scope.json")).unlink()
+    assert cache_folder.status(store.directory) == []
+    get(store, range(4))
+    assert store.encoded == 4
+    assert cache_folder.status(store.directory)[0].images == 4
+
+
 def test_a_bound_of_nothing_still_gives_features(tiny, tmp_path):
     store = FeatureStore(tiny, tmp_path / "cache", max_bytes=0)
     assert torch.equal(get(store, range(3)), get(FeatureStore(tiny, None), range(3)))
