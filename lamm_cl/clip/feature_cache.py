@@ -15,6 +15,7 @@ from lamm_cl.clip.cache_folder import evict, limit, write_about
 from lamm_cl.clip.feature_encode import encode_rows
 from lamm_cl.clip.feature_files import Segment, ViewFolder
 from lamm_cl.clip.feature_key import describe, digest, engine_of, scope_of
+from lamm_cl.clip.feature_locks import wait
 from lamm_cl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -187,7 +188,8 @@ class FeatureStore:
                 finally:
                     claim.release()
             else:
-                ignored |= {other for other in others if not folder.wait(other)}
+                with _disk():
+                    ignored |= {other for other in others if not wait(other)}
             now = {segment.file: segment for segment in folder.segments()}
             for file in folder.spoiled:
                 found.pop(file, None)

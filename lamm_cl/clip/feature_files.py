@@ -11,22 +11,17 @@ import hashlib
 import json
 import os
 import secrets
-import sys
 import time
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
 import torch
 from torch import Tensor
 
+from lamm_cl.clip import feature_locks
 from lamm_cl.clip.cache_folder import SEGMENT, list_files
-
-if sys.platform != "win32":
-    import fcntl
-
-PATIENCE_SECONDS = 900.0
+from lamm_cl.clip.feature_locks import Claim, create, is_held, locked, named_by
 
 State = tuple[int, int, int] | None  # number, size and time of change of a file
 
@@ -119,7 +114,7 @@ class ViewFolder:
         name = secrets.token_hex(8)
         temporary = self.folder / f"{name}.tmp"
         try:
-            with _create(temporary, "wb") as opened:
+            with os.fdopen(create(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as opened:
                 opened.write(content)
                 opened.flush()
                 os.fsync(opened.fileno())
@@ -132,7 +127,7 @@ class ViewFolder:
 
     def merge(self, at_least: int = 5) -> None:
         """Put many small files into one."""
-        with self.locked():
+        with locked(self.folder / "lock"):
             many = self.segments()
             if len(many) < at_least:
                 return
@@ -144,16 +139,9 @@ class ViewFolder:
                 segment.file.unlink(missing_ok=True)
                 self._open.pop(segment.file, None)
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes from looking and claiming for a moment."""
-        with _create(self.folder / "lock", "a") as opened:
-            _flock(opened, "wait")
-            yield
-
     def share(
         self, missing: Sequence[str], limit: int, ignored: Set[Path]
-    ) -> tuple["Claim | None", list[str], list[Path]]:
+    ) -> tuple[Claim | None, list[str], list[Path]]:
         """Divide the work among processes.
 
         Args:
@@ -165,13 +153,13 @@ class ViewFolder:
             This process's claim and what it covers, or (None, []) when there is nothing left to claim; and the
             claims of others, to wait for.
         """
-        with self.locked():
+        with locked(self.folder / "lock"):
             claims = {file: keys for file, keys in self._claims().items() if file not in ignored}
             taken = frozenset().union(*claims.values())
             for segment in self.segments():
                 taken |= segment.index.keys()
             mine = [key for key in missing if key not in taken][:limit]
-            claim = Claim(self.folder / f"{secrets.token_hex(8)}.claim", mine) if mine else None
+            claim = Claim(self.folder, mine) if mine else None
             return claim, mine, list(claims)
 
     def _claims(self) -> dict[Path, frozenset[str]]:
@@ -179,11 +167,10 @@ class ViewFolder:
         found = {}
         for file in list_files(self.folder):
             if file.suffix == ".claim":
-                with contextlib.suppress(FileNotFoundError), file.open("r+") as opened:
-                    if _flock(opened, "try"):
-                        file.unlink(missing_ok=True)
-                    else:
-                        found[file] = _names(opened.read())
+                if is_held(file):
+                    found[file] = named_by(file)
+                else:
+                    file.unlink(missing_ok=True)
             elif file.suffix == ".tmp" and self._stale(file):
                 file.unlink(missing_ok=True)
         return found
@@ -192,21 +179,7 @@ class ViewFolder:
     def _stale(file: Path) -> bool:
         """Whether a half-written file is so old that its process must be dead."""
         with contextlib.suppress(OSError):
-            return time.time() - file.stat().st_mtime > PATIENCE_SECONDS
-        return False
-
-    def wait(self, claim: Path) -> bool:
-        """Wait until the process behind a claim has finished or died; False when it takes too long."""
-        started, pause = time.monotonic(), 0.01
-        while time.monotonic() - started < PATIENCE_SECONDS:
-            try:
-                with claim.open("r+") as opened:
-                    if _flock(opened, "try"):
-                        return True
-            except FileNotFoundError:
-                return True
-            time.sleep(pause)
-            pause = min(2 * pause, 0.25)
+            return time.time() - file.stat().st_mtime > feature_locks.PATIENCE_SECONDS
         return False
 
     def _read(self, file: Path) -> Segment | None:
@@ -232,38 +205,6 @@ class ViewFolder:
         return Segment(rows, {key: row for row, key in enumerate(keys)}, file)
 
 
-class Claim:
-    """A small locked file that names what this process is computing.
-
-    Args:
-        file: where; it must not exist.
-        keys: content keys of the images.
-    """
-
-    def __init__(self, file: Path, keys: Sequence[str]) -> None:
-        self.file = file
-        self._opened = _create(file, "x+")
-        _flock(self._opened, "try")
-        self._opened.write(json.dumps(list(keys)))
-        self._opened.flush()
-
-    def release(self) -> None:
-        """Tell the others that this is done, or given up."""
-        with contextlib.suppress(OSError):
-            self.file.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            self._opened.close()
-
-
-def _create(file: Path, mode: str) -> IO[Any]:
-    """Open a file for writing in a folder that another process may be clearing away."""
-    for _ in range(3):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            return file.open(mode)
-    raise FileNotFoundError(f"the folder of {file} is being deleted again and again")
-
-
 def _state(file: Path) -> State:
     """Return what changes whenever a file's content does; None where there is none."""
     with contextlib.suppress(OSError):
@@ -272,27 +213,8 @@ def _state(file: Path) -> State:
     return None
 
 
-def _names(text: str) -> frozenset[str]:
-    """Return the keys that a claim names; none where it is not one of ours."""
-    try:
-        return frozenset(map(str, json.loads(text)))
-    except (ValueError, TypeError):
-        return frozenset()
-
-
 def _sum(metadata: dict[str, str], rows: Tensor) -> str:
     """Return a check sum over a file's names, what they depend on, and the numbers."""
     digest = hashlib.sha256(json.dumps([metadata[key] for key in ("keys", "scope", "view")]).encode())
     digest.update(rows.contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _flock(opened: Any, how: str) -> bool:
-    """Lock an open file: `wait` for it, or `try`; True when locked. A dead process holds no lock."""
-    if sys.platform == "win32":  # no such locks there: processes may compute the same thing twice
-        return True
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | (0 if how == "wait" else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    return True

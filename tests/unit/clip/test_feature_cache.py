@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lamm_cl.clip import cache_folder, feature_files, feature_key
+from lamm_cl.clip import cache_folder, feature_files, feature_key, feature_locks
 from lamm_cl.clip.feature_cache import FeatureStore
 from lamm_cl.errors import UsageError
 
@@ -452,12 +453,42 @@ def test_what_a_dead_process_claimed_is_computed_by_others(store):
 
 
 def test_a_claim_that_never_ends_is_not_waited_for_for_ever(store, monkeypatch):
-    monkeypatch.setattr(feature_files, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(feature_locks, "PATIENCE_SECONDS", 0.05)
     get(store, [0])
-    claim = feature_files.Claim(files(store)[0].parent / "00000000deadbeef.claim", [key(1)])
+    claim = feature_locks.Claim(files(store)[0].parent, [key(1)])
     get(store, [1])
     assert store.encoded == 2
     claim.release()
+
+
+def test_a_lock_that_is_never_let_go_is_not_waited_for_for_ever(store, monkeypatch, caplog):
+    monkeypatch.setattr(feature_locks, "PATIENCE_SECONDS", 0.05)
+    get(store, [0])
+    with feature_locks.locked(files(store)[0].parent / "lock"), caplog.at_level(logging.WARNING, "lamm_cl"):
+        get(store, [0, 1])
+    assert store.encoded == 2
+    assert "keeps" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_forked_child_keeps_no_claim(tmp_path):
+    claim = feature_locks.Claim(tmp_path, [key(1)])
+    (born, tell_born), (end, tell_end) = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(tell_born, b"x")
+        os.read(end, 1)
+        os._exit(0)
+    os.read(born, 1)
+    try:
+        assert feature_locks.is_held(claim.file)
+        os.close(claim._held.handle)  # as the end of this process would
+        assert not feature_locks.is_held(claim.file)
+    finally:
+        os.write(tell_end, b"x")
+        os.waitpid(child, 0)
+        for pipe in (born, tell_born, end, tell_end):
+            os.close(pipe)
 
 
 def test_copies_are_the_store_itself_and_pickles_carry_no_features(store, tiny):
