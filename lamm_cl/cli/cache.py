@@ -57,8 +57,8 @@ def delete(
     ] = 0.0,
 ) -> None:
     """Delete cached features. Nothing is lost but the time to compute them again."""
-    if older_than < 0:
-        raise UsageError(f"--older-than {older_than}: days can't be negative.")
+    if not older_than >= 0:  # nan is neither, and would keep nothing
+        raise UsageError(f"--older-than {older_than}: it must be a number of days, 0 or more, such as 30.")
     where = folder or default_folder()
     images, freed = clear(where, older_than)
     typer.echo(f"{where}: deleted {images} features, {_size(freed)}.")

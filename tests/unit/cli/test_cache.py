@@ -2,10 +2,12 @@
 
 import json
 
+import pytest
 import torch
 from typer.testing import CliRunner
 
 from lamm_cl.cli.cache import app
+from lamm_cl.cli.main import call
 
 
 def run(*arguments):
@@ -36,3 +38,10 @@ def test_status_then_clear(tiny, tmp_path, monkeypatch):
     assert (scope["backbone"], scope["features"], scope["views"], scope["device"]) == ("tiny", 5, 1, "cpu")
     assert "deleted 5 features" in run("clear")
     assert "nothing is cached" in run("status")
+
+
+@pytest.mark.parametrize("days", ["nan", "-1"])
+def test_nonsense_days_delete_nothing(tiny, tmp_path, days):
+    fill(tiny, tmp_path)
+    assert call(["cache", "clear", "--dir", str(tmp_path), "--older-than", days]) == 2
+    assert list(tmp_path.rglob("*.safetensors"))
