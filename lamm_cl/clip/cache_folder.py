@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lamm_cl.clip.feature_locks import is_held
 from lamm_cl.errors import UsageError
 
 GIB = 1024**3
@@ -132,8 +133,12 @@ def write_about(scope: Path, about: dict[str, Any]) -> None:
         return
     scope.mkdir(parents=True, exist_ok=True)
     temporary = scope / f"{secrets.token_hex(8)}.tmp"
-    temporary.write_text(json.dumps(about, indent=1), encoding="utf-8")
-    temporary.replace(file)
+    try:
+        temporary.write_text(json.dumps(about, indent=1), encoding="utf-8")
+        temporary.replace(file)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def evict(folder: Path, max_bytes: int) -> int:
@@ -159,7 +164,7 @@ def evict(folder: Path, max_bytes: int) -> int:
 
 
 def clear(folder: Path, older_than_days: float = 0.0) -> tuple[int, int]:
-    """Delete cached features.
+    """Delete cached features, and what dead processes left. The claims and locks of living ones stay.
 
     Args:
         folder: a cache folder; nothing but files of the cache's own form is touched.
@@ -174,9 +179,9 @@ def clear(folder: Path, older_than_days: float = 0.0) -> tuple[int, int]:
         for view in (*_folders(scope), scope):
             for file in list_files(view):
                 match, stat = _SEGMENT_NAME.fullmatch(file.name), _stat(file)
-                if stat is None or (older_than_days and stat.st_mtime > limit):
+                if stat is None or (older_than_days and not stat.st_mtime <= limit):
                     continue
-                if match or _OTHER_NAME.fullmatch(file.name):
+                if match or (_OTHER_NAME.fullmatch(file.name) and not _in_use(file)):
                     with contextlib.suppress(OSError):
                         file.unlink()
                         images += int(match[1]) if match else 0
@@ -194,6 +199,12 @@ def _folders(folder: Path) -> list[Path]:
     with contextlib.suppress(OSError):
         return sorted(p for p in folder.iterdir() if _NAME.fullmatch(p.name) and p.is_dir() and not p.is_symlink())
     return []
+
+
+def _in_use(file: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return file.name.endswith((".claim", "lock")) and is_held(file)
+    return False
 
 
 def _stat(file: Path) -> os.stat_result | None:

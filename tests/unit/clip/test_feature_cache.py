@@ -546,6 +546,30 @@ def test_clearing_while_another_process_works_does_no_harm(tiny, tmp_path):
     assert store.writable
 
 
+def test_clearing_leaves_the_claims_of_living_processes(store):
+    get(store, [0])
+    claim = feature_locks.Claim(files(store)[0].parent, [key(1)])
+    dead = claim.file.with_name("00000000deadbeef.claim")
+    dead.write_text("[]")
+    cache_folder.clear(store.directory)
+    assert claim.file.exists()
+    assert not dead.exists()
+    claim.release()
+    cache_folder.clear(store.directory)
+    assert list(store.directory.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_at_the_first_file_is_left_clean(store, monkeypatch):
+    def full(file, text, **_):
+        file.write_bytes(text.encode()[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    get(store, [0])
+    assert not store.writable
+    assert [file for file in store.directory.rglob("*") if file.is_file()] == []
+
+
 def test_nothing_is_left_of_a_cleared_cache(store):
     get(store, range(5))
     scope = files(store)[0].parent.parent
