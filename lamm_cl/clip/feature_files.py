@@ -183,26 +183,49 @@ class ViewFolder:
         return False
 
     def _read(self, file: Path) -> Segment | None:
-        """Map a file; None, and the file deleted, when it is damaged or was made for something else."""
-        from safetensors import safe_open
+        """Map a file; None, and the file deleted, when it is damaged or was made for something else.
 
+        Where it can't be mapped though it is sound (too many open files), it is read into memory.
+        """
+        with contextlib.suppress(Exception):  # whose fault it was is found out below
+            return self._checked(file, *_mapped(file))
         try:
-            with safe_open(file, framework="pt") as opened:
-                metadata = dict(opened.metadata() or {})
-                rows = opened.get_tensor("features")
-            keys = json.loads(metadata["keys"])
-            own = (self.scope, self.view, (len(keys), self.width), self.dtype)
-            sound = (metadata["scope"], metadata["view"], tuple(rows.shape), rows.dtype) == own
-            sound = sound and metadata.pop("sum") == _sum(metadata, rows)
-        except FileNotFoundError:
+            return self._checked(file, *_parsed(file.read_bytes()))
+        except (OSError, MemoryError):  # says nothing about the file
             return None
         except Exception:  # whatever is wrong with it, it can be computed again
-            sound = False
-        if not sound:
             with contextlib.suppress(OSError):
                 file.unlink(missing_ok=True)
             return None
-        return Segment(rows, {key: row for row, key in enumerate(keys)}, file)
+
+    def _checked(self, file: Path, metadata: dict[str, str], rows: Tensor) -> Segment:
+        """Return a file's content if it is what was written for this view; else raise."""
+        keys = json.loads(metadata["keys"])
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            raise ValueError("names of no images")
+        index = {key: row for row, key in enumerate(keys)}
+        own = (self.scope, self.view, (len(index), self.width), self.dtype)
+        if (metadata["scope"], metadata["view"], tuple(rows.shape), rows.dtype) != own:
+            raise ValueError("made for something else")
+        if metadata["sum"] != _sum(metadata, rows):
+            raise ValueError("damaged")
+        return Segment(rows, index, file)
+
+
+def _mapped(file: Path) -> tuple[dict[str, str], Tensor]:
+    """Return a file's metadata and its features, mapped."""
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as opened:
+        return dict(opened.metadata() or {}), opened.get_tensor("features")
+
+
+def _parsed(content: bytes) -> tuple[dict[str, str], Tensor]:
+    """Return the metadata and the features of a file that was read whole."""
+    from safetensors.torch import load
+
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return header["__metadata__"], load(content)["features"]
 
 
 def _state(file: Path) -> State:

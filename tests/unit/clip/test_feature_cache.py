@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from lamm_cl.clip import cache_folder, feature_files, feature_key, feature_locks
 from lamm_cl.clip.feature_cache import FeatureStore
@@ -289,6 +290,36 @@ def test_a_file_that_is_damaged_while_others_are_computed_is_computed_again(stor
 
     damaged = []
     assert torch.equal(store.features(pictures.keys, load, "eval")[:300], rows)
+
+
+def test_names_that_are_none_are_not_trusted_though_their_sum_is_right(store, tiny):
+    rows = get(store, [0])
+    folder = store._folder("eval")
+    file = folder.folder / "1-0123456789abcdef.safetensors"
+    for keys in ('[["a"]]', "[null]", '{"a": 1}', "1"):
+        metadata = {"keys": keys, "scope": folder.scope, "view": "eval"}
+        save_file({"features": rows}, file, metadata | {"sum": feature_files._sum(metadata, rows)})
+        assert torch.equal(get(FeatureStore(tiny, store.directory, batch_size=4), [0]), rows)
+        assert not file.exists()
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_sound_file_outlives_a_time_when_it_cannot_be_opened(store, tiny, monkeypatch, readable):
+    rows = get(store, range(5))
+    other = FeatureStore(tiny, store.directory, batch_size=4)
+
+    def many(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as short:
+        short.setattr(feature_files, "_mapped", many)
+        if not readable:
+            short.setattr(Path, "read_bytes", many)
+        assert torch.equal(get(other, range(5)), rows)
+    assert other.encoded == (0 if readable else 5)
+    third = FeatureStore(tiny, store.directory, batch_size=4)
+    assert torch.equal(get(third, range(5)), rows)
+    assert third.encoded == 0
 
 
 def test_a_file_made_for_something_else_is_not_trusted(store, tiny):
