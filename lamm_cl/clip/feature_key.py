@@ -1,10 +1,12 @@
 """What cached features depend on, as text: weights, transform, and what computed them."""
 
+import contextlib
 import hashlib
 import json
 import platform
+import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +23,7 @@ FORMAT = 1
 KERNELS = 2
 _NAMES = ("backbone", "pretrained")  # for people: the same weights under another name are the same
 _PROBES = ((97, 61), (61, 97), (340, 300), (16, 16))
+_TIMES = 8  # a transform with a generator of its own is known by its results alone
 
 
 def describe(backbone: "ClipBackbone", batch_size: int) -> dict[str, Any]:
@@ -98,14 +101,41 @@ def transform_key(preprocess: Callable[[Any], Tensor]) -> str | None:
     """Return a digest of what a transform says of itself and of what it does to four drawn pictures.
 
     So a transform of the user's own counts as well, and so does a change in the library that resizes. None where it
-    does not do the same twice, or can't be applied to pictures.
+    does not do the same each time, draws random numbers, or can't be applied to pictures. Leaves the global generators
+    as they were.
     """
     shown = re.sub(r" at 0x[0-9a-f]+", "", repr(preprocess))
+    first = hashlib.sha256()
+    with torch.random.fork_rng(devices=[]), _preserved():
+        drawn = _generators()
+        try:
+            for size in _PROBES:
+                once, *again = {_apply(preprocess, *size) for _ in range(_TIMES if max(size) < 100 else 2)}
+                if again:
+                    return None
+                first.update(once)
+        except Exception:  # a transform may fail in any way; then nothing can be said of it
+            return None
+        if drawn != _generators():
+            return None  # it draws numbers: it does the same for most of them, but not for all
+    return digest(shown + first.hexdigest())
+
+
+def _generators() -> tuple[Any, ...]:
+    """Return the states of the global generators, which most random transforms draw from."""
+    kind, words, *place = np.random.get_state()
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), kind, np.asarray(words).tobytes(), *place
+
+
+@contextlib.contextmanager
+def _preserved() -> Iterator[None]:
+    """Put Python's and numpy's global generators back as they were."""
+    python, numbers = random.getstate(), np.random.get_state()
     try:
-        first, second = (b"".join(_apply(preprocess, *size) for size in _PROBES) for _ in range(2))
-    except Exception:  # a transform may fail in any way; then nothing can be said of it
-        return None
-    return digest(shown + hashlib.sha256(first).hexdigest()) if first == second else None
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numbers)
 
 
 def _apply(preprocess: Callable[[Any], Tensor], width: int, height: int) -> bytes:

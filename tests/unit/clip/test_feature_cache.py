@@ -7,12 +7,14 @@ import json
 import logging
 import os
 import pickle
+import random
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -203,6 +205,34 @@ def test_a_transform_that_is_never_the_same_stays_in_memory(tiny, tmp_path, monk
     get(store, range(3))
     assert store.encoded == 3
     assert not (tmp_path / "cache").exists()
+
+
+def draws_of_python(picture):
+    return torch.full((3, 32, 32), float(random.random() < 1e-6))
+
+
+def draws_of_numpy(picture):
+    return torch.full((3, 32, 32), float(np.random.random() < 1e-6))
+
+
+def draws_of_torch(picture):
+    return torch.full((3, 32, 32), float(torch.rand(()) < 1e-6))
+
+
+def generators():
+    return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+
+
+@pytest.mark.parametrize("transform", [draws_of_python, draws_of_numpy, draws_of_torch])
+def test_a_transform_that_draws_is_not_kept_though_it_seldom_does_another_thing(transform):
+    before = generators()
+    assert feature_key.transform_key(transform) is None
+    assert generators() == before
+
+
+def test_a_transform_with_a_generator_of_its_own_is_tried_often():
+    own = random.Random(0)
+    assert feature_key.transform_key(lambda picture: torch.full((3, 32, 32), float(own.random() < 0.2))) is None
 
 
 def flip(file):
