@@ -27,13 +27,16 @@ def report(
     """
     from lamm_cl.errors import unknown
     from lamm_cl.reports import published
+    from lamm_cl.reports.place import check_place
 
     if form not in FORMATS:
         raise unknown("format", form, FORMATS)
     if compare is not None:
         published.numbers(compare)
-    for path in (out, figures):
-        _check_place(path, wants_directory=path is figures)
+    if out is not None:
+        check_place(out, directory)
+    if figures is not None:
+        check_place(figures, directory, wants_directory=True)
 
     with _no_collector():
         _write(directory, form, compare, out, figures)
@@ -42,8 +45,8 @@ def report(
 
 def _write(directory: Path, form: str, compare: str | None, out: Path | None, figures: Path | None) -> None:
     from lamm_cl.errors import UsageError
-    from lamm_cl.files import write_atomic
     from lamm_cl.reports.output import render, show
+    from lamm_cl.reports.place import write_out
     from lamm_cl.reports.report import make_report
     from lamm_cl.reports.results import read_results
 
@@ -57,8 +60,7 @@ def _write(directory: Path, form: str, compare: str | None, out: Path | None, fi
             for path in write_figures(made.results, figures):
                 typer.echo(path, err=True)
         if out is not None:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(out, render(made, form).encode())
+            write_out(out, render(made, form).encode())
             typer.echo(out)
     except OSError as error:
         raise UsageError(f"cannot write {error.filename or out}: {error.strerror}. Choose another path.") from error
@@ -76,14 +78,3 @@ def _no_collector() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-def _check_place(path: Path | None, wants_directory: bool) -> None:
-    """Refuse a path that cannot be written before any work is done."""
-    from lamm_cl.errors import UsageError
-
-    if path is None:
-        return
-    wanted, other = ("directory", "file") if wants_directory else ("file", "directory")
-    if path.exists() and path.is_dir() != wants_directory:
-        raise UsageError(f"{path} is a {other}. Give the name of a {wanted}.")

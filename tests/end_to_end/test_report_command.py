@@ -134,6 +134,8 @@ def test_the_readmes_python_runs(home: Path, tmp_path: Path, monkeypatch: pytest
         (["{home}", "--out", "{home}"], "is a directory"),
         (["{home}", "--out", "{home}/runs.csv/x"], "cannot write"),
         (["{home}", "--figures", "{home}/runs.csv"], "is a file"),
+        (["{home}", "--format", "csv", "--out", "{home}/runs.csv"], "belongs to the results"),
+        (["{home}", "--figures", "{home}/runs/figures"], "belongs to the results"),
         ([], "Missing argument 'DIR'"),
     ],
 )

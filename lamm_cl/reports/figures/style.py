@@ -15,7 +15,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from lamm_cl.files import write_atomic
+from lamm_cl.reports.place import write_out
 
 COLOURS = (
     "#0072B2",
@@ -113,8 +113,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> tuple[Path, ...]:
     else:
         targets = (target.with_name(target.name + ".svg"), target.with_name(target.name + ".png"))
     for one in targets:
-        one.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(one, render(figure, one.suffix[1:].lower()))
+        write_out(one, render(figure, one.suffix[1:].lower()))
     return targets
 
 
