@@ -29,7 +29,8 @@ class Record:
         run_id: Digest of what determines the result.
         status: "done" or "failed".
         columns: The values of `RUN_COLUMNS`; None where one does not apply.
-        rows: One sequence per result, in the order of `ROW_COLUMNS`; empty for a failed run.
+        rows: One sequence per result, in the order of `ROW_COLUMNS`; empty for a failed run and for no
+            other.
         details: The rest: config, versions, git, data, device, times, matrices, error.
     """
 
@@ -74,6 +75,8 @@ class Record:
         if form != FORMAT or not isinstance(run_id, str) or status not in (DONE, FAILED):
             return None
         if not isinstance(columns, dict) or not set(RUN_COLUMNS) <= set(columns) or not _are_rows(rows):
+            return None
+        if status == DONE and not rows:  # a run that measured nothing would count as done for ever
             return None
         return cls(run_id, status, columns, tuple(map(tuple, rows)), rest)
 

@@ -81,6 +81,18 @@ def test_damaged_records_are_not_done_and_not_in_the_table(home: ExperimentDirec
     assert [record.run_id for record in read_records(home.path)] == ["b"]
 
 
+def test_a_done_record_without_rows_is_damaged(home: ExperimentDirectory) -> None:
+    store(home, make("a"), make("b", 2, status="failed"))
+    for run_id in ("a", "b"):
+        path = home.run(run_id) / "record.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"rows": []}))
+    home.rebuild_table()
+    assert not home.is_done("a")
+    assert home.record("a") is None
+    assert home.record("b") is not None
+    assert (home.path / "runs.csv").read_text().count(",a\n") == 0
+
+
 def test_a_record_copied_elsewhere_does_not_count(home: ExperimentDirectory) -> None:
     store(home, make("a"))
     home.run("b").mkdir()
