@@ -76,6 +76,8 @@ class Record:
             return None
         if not isinstance(columns, dict) or not set(RUN_COLUMNS) <= set(columns) or not _are_rows(rows):
             return None
+        if not _can_be_written([run_id, *columns.values(), *(value for row in rows for value in row)]):
+            return None
         if status == DONE and not rows:  # a run that measured nothing would count as done for ever
             return None
         return cls(run_id, status, columns, tuple(map(tuple, rows)), rest)
@@ -83,6 +85,15 @@ class Record:
 
 def _are_rows(rows: Any) -> bool:
     return isinstance(rows, list) and all(isinstance(row, list) and len(row) == len(ROW_COLUMNS) for row in rows)
+
+
+def _can_be_written(values: Iterable[Any]) -> bool:
+    """Whether no word holds half a letter: JSON can spell one, but no table could be written then."""
+    try:
+        "".join(value for value in values if isinstance(value, str)).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_records(directory: Path | str) -> Iterable[Record]:

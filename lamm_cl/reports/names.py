@@ -1,5 +1,8 @@
 """The order in which methods and data sets are shown, and how their names read."""
 
+from collections.abc import Mapping
+from typing import Any
+
 METHODS = {
     "zero_shot": "zero-shot CLIP",
     "coop": "CoOp",
@@ -66,3 +69,12 @@ def shots_rank(shots: str) -> int:
 def space_rank(name: str) -> tuple[int, str]:
     """Return a sort key for label spaces: own, seen, all."""
     return (LABEL_SPACES.index(name) if name in LABEL_SPACES else len(LABEL_SPACES), name)
+
+
+def spelled_out(value: Any) -> Any:
+    """Return JSON `value` with every half of a letter, which no file or terminal takes, spelled as an escape."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {spelled_out(key): spelled_out(item) for key, item in value.items()}
+    return [spelled_out(item) for item in value] if isinstance(value, list) else value

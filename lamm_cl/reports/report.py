@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lamm_cl.reports.names import spelled_out
 from lamm_cl.reports.results import Results
 from lamm_cl.reports.tables import TABLES, Table
 from lamm_cl.reports.tables.ablation import ablation_tables
@@ -45,7 +46,7 @@ def make_report(results: Results, compare: str | None = None) -> Report:
 
         tables.insert(0, compare_table(results, compare))
     experiments = [name for name in results.frame["experiment"].unique() if name]
-    title = ", ".join(experiments) or results.directory.resolve().name
+    title = ", ".join(experiments) or spelled_out(results.directory.resolve().name)
     return Report(title, tuple(_summary(results)), results.problems + tuple(_gaps(results)), tuple(tables), results)
 
 

@@ -12,6 +12,9 @@ import numpy as np
 import pandas as pd
 
 from lamm_cl.errors import UsageError
+from lamm_cl.records.record import FAILED
+from lamm_cl.records.record import Record as StoredRecord
+from lamm_cl.reports.names import spelled_out
 from lamm_cl.reports.tables.collect import COLUMNS, stream_lengths, tidy
 
 _RUN_COLUMNS = COLUMNS[:9]
@@ -66,7 +69,7 @@ def read_results(directory: Path | str) -> Results:
     if frame.empty and not records:
         problems.insert(0, f"There are no results in {path} yet.")
     problems += _failures(frame, records)
-    return Results(path, frame, records, tuple(problems), _planned(path / "experiment.json"))
+    return Results(path, frame, records, tuple(map(spelled_out, problems)), _planned(path / "experiment.json"))
 
 
 def _planned(path: Path) -> tuple[str, ...]:
@@ -76,7 +79,7 @@ def _planned(path: Path) -> tuple[str, ...]:
         found = [re.search(r": methods\.(.+)$", key) for key in settings]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return ()
-    return tuple(dict.fromkeys(match[1] for match in found if match))
+    return tuple(dict.fromkeys(spelled_out(match[1]) for match in found if match))
 
 
 # -- runs.csv --------------------------------------------------------------------------------------------------------
@@ -138,7 +141,7 @@ def _short(text: str) -> str:
 
 def _read_records(folder: Path, problems: list[str]) -> dict[str, Record]:
     records: dict[str, Record] = {}
-    broken, unfinished = [], []
+    broken, foreign, unfinished = [], [], []
     try:
         places = sorted(place for place in folder.iterdir() if place.is_dir()) if folder.is_dir() else []
     except OSError as error:
@@ -146,21 +149,42 @@ def _read_records(folder: Path, problems: list[str]) -> dict[str, Record]:
         return records
     for place in places:
         try:
-            content = json.loads((place / "record.json").read_bytes())
+            content = _read_record(place)
         except FileNotFoundError:
             unfinished.append(place.name)
             continue
-        except (OSError, ValueError, RecursionError):
-            content = None
-        if isinstance(content, dict):
-            records[place.name] = content
-        else:
+        if content is None:
             broken.append(place.name)
+        elif content["run_id"] != place.name:
+            foreign.append(place.name)
+        else:
+            records[place.name] = content
     if broken:
         problems.append(f"{len(broken)} record(s) cannot be read: {listed(broken)}.")
+    if foreign:
+        problems.append(f"{len(foreign)} record(s) are another run's and are not used: {listed(foreign)}.")
     if unfinished:
         problems.append(f"{len(unfinished)} run(s) started and have no record yet: {listed(unfinished)}.")
     return records
+
+
+def _read_record(place: Path) -> dict[str, Any] | None:
+    """Return what a run's record holds, None where `lamm-cl run` would not count it either.
+
+    Raises:
+        FileNotFoundError: There is no record yet.
+    """
+    try:
+        data = (place / "record.json").read_bytes()
+        content = json.loads(data)
+        if not isinstance(content, dict) or StoredRecord.from_json(content) is None:
+            return None
+        # To look at every word of ten thousand records takes seconds; without these bytes there is nothing to find.
+        return spelled_out(content) if any(mark in data for mark in (b"\\ud", b"\\uD", b"\xed")) else content
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def listed(names: Iterable[str]) -> str:
@@ -188,19 +212,11 @@ def _complete(rows: pd.DataFrame, records: Mapping[str, Record], problems: list[
 
 
 def _lines(run_id: str, record: Record) -> list[dict[str, Any]]:
-    run, rows = record.get("run"), record.get("rows")
-    if not isinstance(run, dict):
-        return []
-    head = {name: run.get(name) for name in _RUN_COLUMNS}
-    head |= {"run_id": run_id, "status": record.get("status")}
-    good = (
-        [row for row in rows if isinstance(row, list) and len(row) == len(_ROW_COLUMNS)]
-        if isinstance(rows, list)
-        else []
-    )
-    if not good:
+    head = {name: record["run"][name] for name in _RUN_COLUMNS}
+    head |= {"run_id": run_id, "status": record["status"]}
+    if record["status"] == FAILED:
         return [head]
-    return [head | dict(zip(_ROW_COLUMNS, row, strict=True)) for row in good]
+    return [head | dict(zip(_ROW_COLUMNS, row, strict=True)) for row in record["rows"]]
 
 
 # -- what must not reach a table -------------------------------------------------------------------------------------

@@ -81,6 +81,15 @@ def test_damaged_records_are_not_done_and_not_in_the_table(home: ExperimentDirec
     assert [record.run_id for record in read_records(home.path)] == ["b"]
 
 
+def test_half_a_letter_is_damage_not_a_crash(home: ExperimentDirectory) -> None:
+    store(home, make("a"), make("b", 2))
+    path = home.run("a") / "record.json"
+    path.write_text(path.read_text().replace('"digits"', '"\\ud800"'))
+    home.rebuild_table()
+    assert not home.is_done("a")
+    assert "b" in (home.path / "runs.csv").read_text()
+
+
 def test_a_done_record_without_rows_is_damaged(home: ExperimentDirectory) -> None:
     store(home, make("a"), make("b", 2, status="failed"))
     for run_id in ("a", "b"):

@@ -6,6 +6,7 @@ import math
 import pytest
 
 from lamm_cl.errors import UsageError
+from lamm_cl.reports.figures.gallery import write_figures
 from lamm_cl.reports.output import render
 from lamm_cl.reports.report import make_report
 from lamm_cl.reports.results import read_results
@@ -110,17 +111,75 @@ def test_a_byte_order_mark_and_windows_line_ends(tmp_path):
     assert read_results(tmp_path).frame[["value", "run_id"]].to_numpy().tolist() == [[0.5, "a"]]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"run": 3, "rows": [1, [2]]}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "null", '{"run": 3, "rows": [1, [2]]}', '{"format": 1}', "[" * 100_000]
+)
 def test_a_broken_record_costs_only_itself(write, two_methods, content):
     home = write(two_methods)
     place = next((home / "runs").iterdir())
     (place / "record.json").write_text(content)
     results = read_results(home)
     assert class_incremental_table(results.frame).column("set2")[0].seeds == 3
-    if not content.startswith("{"):
-        assert f"1 record(s) cannot be read: {place.name}" in " ".join(results.problems)
+    assert f"1 record(s) cannot be read: {place.name}" in " ".join(results.problems)
+    assert place.name not in results.records
     for form in ("text", "html"):
         assert render(make_report(results, "lamm-table2"), form)
+
+
+@pytest.mark.parametrize("table", [True, False])
+def test_a_record_in_another_runs_place_is_not_counted(write, two_methods, table):
+    home = write(two_methods)
+    (first, *_, last) = sorted((home / "runs").iterdir())
+    (first / "record.json").write_bytes((last / "record.json").read_bytes())
+    if not table:
+        (home / "runs.csv").unlink()
+    results = read_results(home)
+    assert f"1 record(s) are another run's and are not used: {first.name}" in " ".join(results.problems)
+    assert first.name not in results.records
+    assert (first.name in set(results.frame["run_id"])) == table
+    assert class_incremental_table(results.frame).column("set2")[0].seeds == (3 if table else 2)
+
+
+@pytest.mark.parametrize("damage", [{"rows": []}, {"status": "odd"}, {"format": 2}, {"rows": [[1, "set1"]]}])
+def test_a_record_that_would_be_run_again_is_not_counted(write, two_methods, damage):
+    home = write(two_methods)
+    (home / "runs.csv").unlink()
+    place = sorted((home / "runs").iterdir())[0]
+    content = json.loads((place / "record.json").read_text()) | damage
+    (place / "record.json").write_text(json.dumps(content))
+    assert f"1 record(s) cannot be read: {place.name}" in problems(home)
+
+
+def test_a_failed_record_gives_no_numbers(write, two_methods):
+    home = write(two_methods)
+    (home / "runs.csv").unlink()
+    place = sorted((home / "runs").iterdir())[0]
+    (place / "record.json").write_text((place / "record.json").read_text().replace('"done"', '"failed"'))
+    frame = read_results(home).frame
+    assert frame.loc[frame["run_id"] == place.name, "value"].isna().all()
+
+
+def test_half_a_letter_reaches_no_output(write, two_methods, tmp_path):
+    home = write(two_methods)
+    halves = {"config": {"method": "m\ud800", "options": {"odd\udfff": "\ud800"}}, "git": {"commit": "c\ud800"}}
+    for path in (home / "runs").glob("*/record.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | halves))
+    (home / "experiment.json").write_text(json.dumps({"settings": {"tiny: methods.\ud800": {}}}))
+    (home / "runs" / "caf\udce9").mkdir()
+    report = make_report(read_results(home), "lamm-table2")
+    for form in ("text", "markdown", "latex", "csv", "html"):
+        render(report, form).encode()
+    assert "c\\ud800" in render(report, "text")
+    assert write_figures(report.results, tmp_path / "figures")
+
+
+def test_a_directory_whose_name_is_no_text_gives_a_title_that_is(tmp_path):
+    home = tmp_path / "caf\udce9"
+    home.mkdir()
+    report = make_report(read_results(home))
+    assert report.title == "caf\\udce9"
+    for form in ("text", "html"):
+        render(report, form).encode()
 
 
 def test_unfinished_and_failed_runs_and_missing_seeds_are_named(write, two_methods, run, steps):
