@@ -83,7 +83,7 @@ def prepare_command(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Data sets; see `lamm-cl list datasets`.")],
     root: Root = None,
 ) -> None:
-    """Fetch data sets; say exactly what must be fetched by hand. Exit 1 when something failed or is left to do."""
+    """Fetch data sets; say exactly what is damaged or by hand. Exit 1 when something failed or is left to do."""
     from lamm_cl.data.download.prepare import Tools, prepare
     from lamm_cl.data.load import data_root
 
@@ -155,6 +155,8 @@ def _tell_prepared(console: Console, outcome: "Outcome") -> None:
         "fetched": outcome.fetched,
         "by hand": outcome.by_hand,
         "failed": outcome.failed,
+        "damaged": outcome.damaged,
+        "note": outcome.notes,
     }
     for word, lines in groups.items():
         for line in lines:

@@ -1,5 +1,6 @@
 """`lamm-cl data` as a user runs it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -93,3 +94,17 @@ def test_prepare_of_an_embedded_set_has_nothing_to_do(tmp_path: Path) -> None:
     done = run("prepare", "digits", "--root", str(tmp_path), cwd=tmp_path)
     assert done.returncode == 0
     assert "needs no file" in done.stdout
+
+
+def test_prepare_of_damaged_data_says_what_to_do_and_exits_with_1(tmp_path: Path) -> None:
+    eurosat(tmp_path)
+    split = {part: [[f"River/{i}.jpg", 0, "River"]] for i, part in enumerate(("train", "val", "test"))}
+    (tmp_path / "eurosat" / "split_zhou_EuroSAT.json").write_text(json.dumps(split))
+    whole = run("prepare", "eurosat", "--root", str(tmp_path), cwd=tmp_path)
+    assert whole.returncode == 0, whole.stdout
+    assert "note: eurosat: not the papers' data" in whole.stdout
+    (tmp_path / "eurosat" / "2750" / "River" / "1.jpg").write_bytes(b"")
+    damaged = run("prepare", "eurosat", "--root", str(tmp_path), cwd=tmp_path)
+    assert damaged.returncode == 1
+    assert "damaged: 1 of 3 images are missing or empty" in damaged.stdout
+    assert f"remove {tmp_path / 'eurosat' / '2750'} and run this command again" in damaged.stdout

@@ -11,6 +11,7 @@ from lamm_cl.data.download.frames import Grab, middle_frames
 from lamm_cl.data.download.network import DownloadError, Fetch, address, fetch
 from lamm_cl.data.download.sources import SOURCES, Arrays, ByHand, Source
 from lamm_cl.data.download.transfer import Report, download
+from lamm_cl.data.download.whole import look
 from lamm_cl.data.items import PARTS
 from lamm_cl.data.split_file import read_split
 from lamm_cl.errors import UsageError
@@ -18,18 +19,20 @@ from lamm_cl.errors import UsageError
 
 @dataclass
 class Outcome:
-    """What happened to one data set: each list holds one line per file."""
+    """What happened to one data set: each list holds one line per file, or per thing that is damaged or odd."""
 
     name: str
     present: list[str] = field(default_factory=list)
     fetched: list[str] = field(default_factory=list)
     by_hand: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
         """Whether nothing is left to do."""
-        return not self.by_hand and not self.failed
+        return not (self.by_hand or self.failed or self.damaged)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Tools:
 def prepare(name: str, root: Path, tools: Tools | None = None) -> Outcome:
     """Fetch one data set into `root`, in CoOp's layout.
 
-    What is there already is left as it is. A failure of one file does not keep the others from being fetched.
+    What is there already is left as it is. A failure of one file does not keep the others from being fetched. When
+    every file is there by name, the lists are read and the images asked for.
 
     Args:
         name: a name of the catalogue.
@@ -74,6 +78,8 @@ def prepare(name: str, root: Path, tools: Tools | None = None) -> Outcome:
             _write(source, folder, tools, outcome)
         else:
             _bring(entry, source, folder, tools, outcome)
+    if outcome.complete:
+        outcome.damaged, outcome.notes = look(entry, root)
     return outcome
 
 

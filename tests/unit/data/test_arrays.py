@@ -189,7 +189,7 @@ def test_a_missing_file_of_four_says_what_to_fetch(tmp_path: Path) -> None:
     assert str(tmp_path / "mnist" / "t10k-images-idx3-ubyte.gz") in outcome.failed[0]
     assert not (tmp_path / "mnist" / "images").exists()
     (tmp_path / "mnist" / "t10k-images-idx3-ubyte.gz").write_bytes(content)  # by hand
-    assert prepare("mnist", tmp_path, Tools(fetch=network)).complete
+    assert prepare("mnist", tmp_path, Tools(fetch=network)).fetched == ["images/train, images/test: 5 pictures"]
     assert network.asked.count(url) == 1
 
 
