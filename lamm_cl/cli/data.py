@@ -56,26 +56,42 @@ def status_command(names: Names = None, root: Root = None) -> None:
 @app.command("verify")
 def verify_command(names: Names = None, root: Root = None) -> None:
     """Open every image of the named data sets (default: all that are there); exit 1 when one is not whole."""
-    from rich.progress import Progress
-
+    from lamm_cl.data.catalogue import CATALOGUE
     from lamm_cl.data.load import data_root, load_dataset
-    from lamm_cl.data.status import status
-    from lamm_cl.data.verify import verify
+    from lamm_cl.data.status import is_absent
     from lamm_cl.errors import UsageError
 
     folder = data_root(root)
-    chosen = _resolve(names) or [row.entry.name for row in status(folder) if row.state not in ("absent", "embedded")]
+    absent = {name for name, entry in CATALOGUE.items() if is_absent(entry, folder)}
+    chosen = _resolve(names) or [name for name, entry in CATALOGUE.items() if not entry.embedded and name not in absent]
     if not chosen:
         raise UsageError(f"{folder} holds none of the catalogue's data sets. Name one, or give another --root.")
-    datasets = [load_dataset(name, folder) for name in chosen]
-    console, whole = _console(), True
-    for dataset in datasets:
+    for name in chosen:
+        if name in absent:
+            load_dataset(name, folder)  # says so, before the others are opened
+    console = _console()
+    whole = [_verify(console, name, folder) for name in chosen]
+    if not all(whole):
+        raise typer.Exit(1)
+
+
+def _verify(console: Console, name: str, folder: Path) -> bool:
+    """Verify one data set and say what was found; one that cannot be read at all does not stop the others."""
+    from rich.progress import Progress
+
+    from lamm_cl.data.load import load_dataset
+    from lamm_cl.data.verify import verify
+    from lamm_cl.errors import UsageError
+
+    try:
+        dataset = load_dataset(name, folder)
         with Progress(console=_console(stderr=True), transient=True) as bar:
             task = bar.add_task(dataset.name, total=len(dataset.items))
             found = verify(dataset, partial(_advance, bar, task))
-        whole = _tell_verified(console, found) and whole
-    if not whole:
-        raise typer.Exit(1)
+    except UsageError as error:
+        console.print(f"{name}: {error}", markup=False)
+        return False
+    return _tell_verified(console, found)
 
 
 @app.command("prepare")

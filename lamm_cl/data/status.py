@@ -41,8 +41,13 @@ def status(root: Path, names: Iterable[str] | None = None) -> list[Status]:
     return [_status(CATALOGUE[name], root) for name in (CATALOGUE if names is None else names)]
 
 
+def is_absent(entry: Entry, root: Path) -> bool:
+    """Whether a data set needs a folder under `root` and has none."""
+    return not entry.embedded and not (root / entry.folder).is_dir()
+
+
 def _status(entry: Entry, root: Path) -> Status:
-    if not entry.embedded and not (root / entry.folder).is_dir():
+    if is_absent(entry, root):
         return Status(entry, "absent", note=f"{root / entry.folder} does not exist")
     try:
         dataset = load_dataset(entry.name, root)

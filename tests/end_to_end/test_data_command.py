@@ -70,6 +70,16 @@ def test_verify_says_what_is_wrong_and_exits_with_1(tmp_path: Path) -> None:
     assert "River/3.jpg" in broken.stdout
 
 
+@pytest.mark.parametrize("names", [(), ("caltech101", "eurosat")])
+def test_a_data_set_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path, names: tuple[str, ...]) -> None:
+    (tmp_path / "caltech-101").mkdir()
+    (tmp_path / "caltech-101" / "split_zhou_Caltech101.json").write_text("{")
+    done = run("verify", *names, "--root", str(eurosat(tmp_path)), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "split_zhou_Caltech101.json: is not JSON" in done.stdout
+    assert "eurosat: 20 images, whole" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
