@@ -37,7 +37,7 @@ def load_own(description: Mapping[str, Any]) -> Dataset:
             `name`
             (default: the folder's or file's name); `root`, which relative paths start from (default: the
             working directory for `folder` and `csv`, the CSV's folder for the paths in it); `template`;
-            `rename`, from class folder to class name; `flip` and `scale` of the training views.
+            `rename`, from class folder, or class in the CSV, to class name; `flip` and `scale` of the training views.
 
     Raises:
         UsageError: see the module's checks; every message names the file or key.
@@ -49,11 +49,12 @@ def load_own(description: Mapping[str, Any]) -> Dataset:
         raise UsageError(f"a data set of one's own needs either 'folder' or 'csv', got {dict(description)!r}.")
     source = _source(description)
     name = _name(description.get("name"), source)
+    rename = _rename(description.get("rename"))
     if "folder" in description:
-        parts, notes = _read_folder(name, source, _rename(description.get("rename")))
+        parts, notes = _read_folder(name, source, rename)
     else:
         base = Path(description["root"]).expanduser() if description.get("root") else source.parent
-        parts, notes = _read_csv(name, source, base.absolute())
+        parts, notes = _read_csv(name, source, base.absolute(), rename)
     items = parts["train"] + parts["val"] + parts["test"]
     folder = source if "folder" in description else (base.absolute())
     return Dataset(
@@ -101,7 +102,8 @@ def _rename(given: object) -> dict[str, str]:
         return {}
     if not isinstance(given, Mapping) or not all(isinstance(v, str | int) for pair in given.items() for v in pair):
         raise UsageError(
-            f"rename must say for class folders what the classes are called, {{folder: name}}, not {given!r}."
+            "rename must say for class folders, or for the classes of a CSV, what they are called, {folder: name}, not "
+            f"{given!r}."
         )
     return {str(old): str(new) for old, new in given.items()}
 
@@ -154,18 +156,24 @@ def _read_folder(name: str, folder: Path, rename: dict[str, str]) -> tuple[Parts
 
 def _classes(folder: Path, rename: dict[str, str]) -> Classes:
     names = class_folders(folder)
-    for old in rename:
-        if old not in names:
-            raise unknown("class folder in rename", old, names)
-    called = [str(rename.get(name, name)) for name in names]
-    check_names(show(str(folder)), called)
+    called = _called(show(str(folder)), "class folder in rename", names, rename)
     return {
         new: [str(folder / name / file) for file in images_in(folder / name)]
         for name, new in zip(names, called, strict=True)
     }
 
 
-def _read_csv(name: str, path: Path, base: Path) -> tuple[Parts, list[str]]:
+def _called(source: object, what: str, names: list[str], rename: dict[str, str]) -> list[str]:
+    """Return what the classes are called after renaming, in their order."""
+    for old in rename:
+        if old not in names:
+            raise unknown(what, old, names)
+    called = [rename.get(name, name) for name in names]
+    check_names(source, called)
+    return called
+
+
+def _read_csv(name: str, path: Path, base: Path, rename: dict[str, str]) -> tuple[Parts, list[str]]:
     rows = _rows(path)
     header = [column.strip().lower() for column in rows[0][1]] if rows else []
     columns = {
@@ -196,14 +204,17 @@ def _read_csv(name: str, path: Path, base: Path) -> tuple[Parts, list[str]]:
         seen[plain] = line
         found.append((full, class_name, part))
     _check_exist(path, dict(zip((full for full, _, _ in found), seen.values(), strict=True)))
-    return _csv_parts(name, path, found, at_split is not None)
-
-
-def _csv_parts(name: str, path: Path, found: list[tuple[str, str, str]], given: bool) -> tuple[Parts, list[str]]:
-    names = sorted({class_name for _, class_name, _ in found})
-    if not names:
+    if not found:
         raise UsageError(f"{path}: lists no image.")
-    check_names(path, names)
+    classes = sorted({class_name for _, class_name, _ in found})
+    called = dict(zip(classes, _called(path, f"class in rename for {path}", classes, rename), strict=True))
+    renamed = [(file, called[class_name], part) for file, class_name, part in found]
+    return _csv_parts(name, path, list(called.values()), renamed, at_split is not None)
+
+
+def _csv_parts(
+    name: str, path: Path, names: list[str], found: list[tuple[str, str, str]], given: bool
+) -> tuple[Parts, list[str]]:
     if not given:
         classes = {n: [file for file, class_name, _ in found if class_name == n] for n in names}
         return split_classes(name, classes), [f"{name}: split made here, 50% train, 20% val, 30% test of each class"]

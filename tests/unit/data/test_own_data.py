@@ -245,6 +245,39 @@ def test_a_csv_may_stand_elsewhere_carry_a_mark_and_leave_out_the_split(table: P
     assert (len(dataset.train), len(dataset.val), len(dataset.test)) == (4, 2, 2)
 
 
+@pytest.mark.parametrize("split", [True, False])
+def test_classes_of_a_csv_can_be_renamed_and_keep_their_order(table: Path, split: bool) -> None:
+    rows = [f"{folder}/0{i}.png,{name}" for folder, name in (("a", "cat"), ("b", "dog")) for i in range(4)]
+    if not split:
+        table.write_text("\n".join(["path,class_name", *rows]))
+    dataset = load_dataset({"csv": table, "rename": {"cat": "wild cat"}})
+    assert dataset.class_names == ("wild cat", "dog")
+    assert {(item.label, item.class_name) for item in dataset.train} == {(0, "wild cat"), (1, "dog")}
+
+
+@pytest.mark.parametrize(
+    ("rename", "message"),
+    [
+        (3, "rename must say"),
+        ("cat", "rename must say"),
+        ({"cat": None}, "rename must say"),
+        ({"zz": "y"}, r"unknown class in rename.*'zz'.*Choices: cat, dog"),
+        ({"cat": "Dog"}, "same prompt"),
+        ({"cat": "dog"}, "two classes are called 'dog'"),
+        ({"cat": " "}, "a class name is empty"),
+    ],
+)
+@pytest.mark.parametrize("source", ["folder", "csv"])
+def test_wrong_renames_are_refused(tmp_path: Path, source: str, rename: object, message: str) -> None:
+    for name in ("cat", "dog"):
+        fill(tmp_path / name, 3)
+    rows = [f"{name}/0{i}.png,{name}" for name in ("cat", "dog") for i in range(3)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,class", *rows]))
+    place = tmp_path if source == "folder" else tmp_path / "list.csv"
+    with pytest.raises(UsageError, match=message.replace("class in", "class (in|folder in)")):
+        load_dataset({source: place, "rename": rename})
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
