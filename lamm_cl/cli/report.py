@@ -45,6 +45,7 @@ def report(
 
 def _write(directory: Path, form: str, compare: str | None, out: Path | None, figures: Path | None) -> None:
     from lamm_cl.errors import UsageError
+    from lamm_cl.reports.names import spelled_out
     from lamm_cl.reports.output import render, show
     from lamm_cl.reports.place import write_out
     from lamm_cl.reports.report import make_report
@@ -61,7 +62,7 @@ def _write(directory: Path, form: str, compare: str | None, out: Path | None, fi
                 typer.echo(path, err=True)
         if out is not None:
             write_out(out, render(made, form).encode())
-            typer.echo(out)
+            typer.echo(spelled_out(str(out)))
     except OSError as error:
         raise UsageError(f"cannot write {error.filename or out}: {error.strerror}. Choose another path.") from error
     if out is None:

@@ -76,6 +76,13 @@ def test_files_in_every_format(home: Path, tmp_path: Path) -> None:
     assert sorted(path.suffix for path in (tmp_path / "new").iterdir()) == sorted(f".{form}" for form in marks)
 
 
+def test_a_file_whose_name_is_no_text(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "utf-8:strict")
+    done = report(home, "--out", tmp_path / "caf\udce9.txt")
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/caf\\udce9.txt\n")
+    assert (tmp_path / "caf\udce9.txt").read_text().startswith("demo")
+
+
 def test_csv_is_one_table_that_parses(home: Path) -> None:
     done = report(home, "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
