@@ -31,6 +31,8 @@ def _repetitions(data: Mapping[str, Any]) -> list[Problem]:
     for key in ("datasets", "methods", "backbone", "shots", "seeds"):
         given = data.get(key)
         entries = given if isinstance(given, list) else []
+        if key == "methods":  # one with options and one without would become one
+            entries = [next(iter(entry)) if isinstance(entry, dict) and len(entry) == 1 else entry for entry in entries]
         for index, entry in enumerate(entries):
             if entry in entries[:index]:
                 problems.append(Problem((key, index), f"{entry!r} is listed twice."))
@@ -95,11 +97,18 @@ def _override_problems(overrides: Any, plain: Mapping[str, Any]) -> list[Problem
         if not isinstance(options, dict) or not isinstance(when, dict):
             continue
         problems += _when_problems(when, plain, ("overrides", index, "when"))
-        wanted = _listed(when.get("method"))
-        met = [one for one in entries if one["label"] in wanted]
-        for one in entries[:1] if "method" not in when else met:
-            problems += _options_problems(known.method_options(one["name"]), options, ("overrides", index, "options"))
+        wanted = when.get("method")
+        for one in entries:
+            if wanted is None or one["label"] in _listed(wanted):
+                problems += _unfit_options(one, options, ("overrides", index, "options"))
     return problems
+
+
+def _unfit_options(method: Mapping[str, Any], options: Mapping[str, Any], key: Key) -> list[Problem]:
+    """Check an override's options against one of the methods that it meets, and name that method."""
+    found = _options_problems(known.method_options(method["name"]), options, key)
+    hint = f" Said of {method['label']}; `when: {{method: ...}}` names the methods that an override is for."
+    return [Problem(problem.key, problem.text + hint) for problem in found]
 
 
 def _listed(value: Any) -> list[Any]:

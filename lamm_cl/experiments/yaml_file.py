@@ -11,6 +11,7 @@ from lamm_cl.errors import UsageError
 from lamm_cl.experiments.problems import Key, Problem
 
 _MOST_NODES = 100_000
+_MOST_SHOWN = 200
 
 
 class _Loader(yaml.SafeLoader):
@@ -23,6 +24,82 @@ _Loader.add_implicit_resolver(
     re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
     list("-+.0123456789"),
 )
+
+
+class _Reader:
+    """Builds the content of one YAML text, and remembers where each key stands and what is wrong."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.places: dict[Key, str] = {}
+        self.problems: list[Problem] = []
+        self._open: list[yaml.Node] = []
+        self._nodes = 0
+
+    def parse(self, text: str) -> Any:
+        """Return what a text says.
+
+        Raises:
+            UsageError: It is not YAML.
+        """
+        try:
+            loader = _Loader(text)
+            try:
+                node = loader.get_single_node()
+                return None if node is None else self._build(loader, node, ())
+            finally:
+                loader.dispose()
+        except UsageError:
+            raise
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            where = f", line {mark.line + 1}" if mark else ""
+            raise UsageError(f"{self.name}{where}: not YAML: {error.problem or error.context}.") from error
+        except RecursionError as error:
+            raise UsageError(f"{self.name}: its brackets are nested too deep.") from error
+        except (yaml.YAMLError, ValueError) as error:
+            raise UsageError(f"{self.name}: not YAML: {' '.join(str(error).split())}.") from error
+
+    def _build(self, loader: _Loader, node: yaml.Node, key: Key) -> Any:
+        self.places.setdefault(key, f"line {node.start_mark.line + 1}")
+        self._nodes += 1
+        if self._nodes > _MOST_NODES or any(node is parent for parent in self._open):
+            raise UsageError(f"{self.name}: its aliases (&, *) expand without end.")
+        self._open.append(node)
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(loader, node, key)
+            if isinstance(node, yaml.SequenceNode):
+                return [self._build(loader, item, (*key, index)) for index, item in enumerate(node.value)]
+        finally:
+            self._open.pop()
+        try:
+            value = loader.construct_object(node)
+        except ValueError as error:  # 2020-99-99 looks like a date, and Python reads no number of 5000 digits
+            self.problems.append(Problem(key, f"cannot be read ({error}); put it in quotes if it is text."))
+            return str(node.value)
+        if not isinstance(value, str | int | float | None):
+            self.problems.append(Problem(key, f"is read as a {type(value).__name__}; put it in quotes."))
+            return str(value)
+        return value
+
+    def _mapping(self, loader: _Loader, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
+        seen: dict[str, int] = {}
+        for name_node, _ in node.value:
+            if name_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            name, line = _name(loader, name_node), name_node.start_mark.line + 1
+            if name in seen:
+                lines = f", on lines {seen[name]} and {line}" if line > seen[name] else ""
+                self.problems.append(Problem((*key, name), f"is given twice{lines}."))
+            seen.setdefault(name, line)
+        loader.flatten_mapping(node)
+        result = {}
+        for name_node, value in node.value:
+            name = _name(loader, name_node)
+            self.places[(*key, name)] = f"line {name_node.start_mark.line + 1}"
+            result[name] = self._build(loader, value, (*key, name))
+        return result
 
 
 class Document:
@@ -41,14 +118,12 @@ class Document:
             UsageError: It is not YAML, or not a mapping of keys.
         """
         self.name = name
-        self.problems: list[Problem] = []
-        self._places: dict[Key, str] = {}
-        self._open: list[yaml.Node] = []
-        self._nodes = 0
-        data = self._parse(text)
+        reader = _Reader(name)
+        data = reader.parse(text)
         if not isinstance(data, dict):
             raise UsageError(f"{name}: a config is a mapping of keys (experiment, protocol, datasets, methods, ...).")
         self.data: dict[str, Any] = data
+        self.problems, self._places = reader.problems, reader.places
 
     @classmethod
     def read(cls, path: Path) -> "Document":
@@ -80,77 +155,19 @@ class Document:
         missing = plain[len([part for part in best if not isinstance(part, int)]) :]
         return self._places.get(best, "line 1"), (*best, *missing)
 
-    # -- reading ---------------------------------------------------------------------------------------------------
-
-    def _parse(self, text: str) -> Any:
-        try:
-            loader = _Loader(text)
-            try:
-                node = loader.get_single_node()
-                return None if node is None else self._build(loader, node, ())
-            finally:
-                loader.dispose()
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            where = f", line {mark.line + 1}" if mark else ""
-            raise UsageError(f"{self.name}{where}: not YAML: {error.problem or error.context}.") from error
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
-            raise UsageError(f"{self.name}: not YAML: {' '.join(str(error).split())}.") from error
-
-    def _build(self, loader: _Loader, node: yaml.Node, key: Key) -> Any:
-        self._places.setdefault(key, f"line {node.start_mark.line + 1}")
-        self._nodes += 1
-        if self._nodes > _MOST_NODES or any(node is parent for parent in self._open):
-            raise UsageError(f"{self.name}: its aliases (&, *) expand without end.")
-        self._open.append(node)
-        try:
-            if isinstance(node, yaml.MappingNode):
-                return self._mapping(loader, node, key)
-            if isinstance(node, yaml.SequenceNode):
-                return [self._build(loader, item, (*key, index)) for index, item in enumerate(node.value)]
-        finally:
-            self._open.pop()
-        value = loader.construct_object(node)
-        if not isinstance(value, str | int | float | None):
-            self.problems.append(Problem(key, f"is read as a {type(value).__name__}; put it in quotes."))
-            return str(value)
-        return value
-
-    def _mapping(self, loader: _Loader, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
-        seen: dict[str, int] = {}
-        for name_node, _ in node.value:
-            if name_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            name, line = _name(loader, name_node), name_node.start_mark.line + 1
-            if name in seen:
-                text = f"is given twice, on lines {seen[name]} and {line}."
-                self.problems.append(Problem((*key, name), text))
-            seen.setdefault(name, line)
-        loader.flatten_mapping(node)
-        result = {}
-        for name_node, value in node.value:
-            name = _name(loader, name_node)
-            self._places[(*key, name)] = f"line {name_node.start_mark.line + 1}"
-            result[name] = self._build(loader, value, (*key, name))
-        return result
-
-    # -- --set -----------------------------------------------------------------------------------------------------
-
     def set(self, assignment: str) -> None:
-        """Apply one `key=value`; the value is YAML, the key a dotted path.
+        """Apply one `--set key=value`; the value is YAML, the key a dotted path.
 
         Raises:
             UsageError: It has no `=`, no key, a value that is not YAML, or leads through something without keys.
         """
-        source = f"--set {assignment}"
+        source = f"--set {assignment if len(assignment) <= _MOST_SHOWN else assignment[:_MOST_SHOWN] + '...'}"
         name, equals, text = assignment.partition("=")
         path = [part.strip() for part in name.split(".")]
         if not equals or not all(path):
             raise UsageError(f"{source}: write it as key=value, e.g. --set methods.lamm.lr=0.01.")
-        try:
-            value = yaml.load(text, Loader=_Loader)
-        except yaml.YAMLError as error:
-            raise UsageError(f"{source}: the value is not YAML.") from error
+        reader = _Reader(source)
+        value = reader.parse(text)
         holder: Any = self.data
         key: Key = ()
         for part in path[:-1]:
@@ -158,9 +175,11 @@ class Document:
             key = (*key, part)
         _assign(holder, path[-1], value, source, key)
         key = (*key, path[-1])
+        self.problems += [Problem((*key, *problem.key), problem.text) for problem in reader.problems]
         self._places = {place: line for place, line in self._places.items() if place[: len(key)] != key}
         for length in range(1, len(key)):
             self._places.setdefault(key[:length], source)
+        self._places |= {(*key, *below): source for below in reader.places}
         self._places[key] = source
 
 
@@ -171,19 +190,20 @@ def _name(loader: _Loader, node: yaml.Node) -> str:
 
 def _enter(holder: Any, part: str, source: str, key: Key) -> Any:
     """Return what `part` holds, as something that has keys: a single name becomes a mapping with that name."""
-    if isinstance(holder, list):
-        return holder[_index(holder, part, source)]
-    if part == "methods":
-        holder[part] = as_methods(holder.get(part))
-    elif isinstance(holder.get(part), str):
-        holder[part] = {"name": holder[part]}
-    elif holder.get(part) is None:
-        if key == ("methods",) and part not in holder:
+    place: Any = _index(holder, part, source) if isinstance(holder, list) else part
+    found = holder[place] if isinstance(holder, list) else holder.get(part)
+    if place == "methods":
+        found = as_methods(found)
+    elif isinstance(found, str):
+        found = {"name": found}
+    elif found is None:
+        if key == ("methods",) and place not in holder:
             raise UsageError(f"{source}: this config has no method {part!r}; it has {', '.join(holder)}.")
-        holder[part] = {}
-    if not isinstance(holder[part], dict | list):
-        raise UsageError(f"{source}: {'.'.join(map(str, (*key, part)))} is {holder[part]!r} and has no keys below it.")
-    return holder[part]
+        found = {}
+    if not isinstance(found, dict | list):
+        raise UsageError(f"{source}: {'.'.join((*map(str, key), part))} is {found!r} and has no keys below it.")
+    holder[place] = found
+    return found
 
 
 def _assign(holder: Any, part: str, value: Any, source: str, key: Key) -> None:
@@ -194,7 +214,7 @@ def _assign(holder: Any, part: str, value: Any, source: str, key: Key) -> None:
 
 
 def _index(holder: Sequence[Any], part: str, source: str) -> int:
-    if not part.isdigit() or int(part) >= len(holder):
+    if not part.isdecimal() or len(part) > 9 or int(part) >= len(holder):
         raise UsageError(f"{source}: {part!r} is no position in a list of {len(holder)}; positions count from 0.")
     return int(part)
 

@@ -71,6 +71,8 @@ def test_overrides_apply_to_some_runs(write_config: Write) -> None:
         ({"when": {"methods": "lamm"}, "options": {}}, "overrides.0.when.methods: unknown key 'methods'. Did you"),
         ({"when": {"method": "lamm"}, "options": {"lrr": 1}}, "overrides.0.options.lrr: unknown key 'lrr'. Did you"),
         ({"when": {"method": "lamm"}}, "overrides.0.options: is missing"),
+        ({"when": {"shots": 1}, "options": {"templates": "a {}."}}, "Said of lamm; `when: {method: ...}` names the"),
+        ({"when": {"method": None}, "options": {"template": "a {}."}}, "Said of zero_shot; `when: {method: ...}`"),
     ],
 )
 def test_wrong_overrides(write_config: Write, override: dict[str, Any], message: str) -> None:
@@ -206,17 +208,35 @@ def test_set_on_a_protocol_that_is_only_named(write_config: Write) -> None:
     [
         ("methods.lamm.lr", "write it as key=value"),
         ("=3", "write it as key=value"),
-        ("seeds=[1", "the value is not YAML"),
+        ("seeds=[1", "--set seeds=[1, line 1: not YAML"),
         ("methods.cocop.lr=1", "this config has no method 'cocop'; it has zero_shot, lamm."),
         ("methods.lamm.lrr=1", "--set methods.lamm.lrr=1, methods.lamm.lrr: unknown key 'lrr'. Did you mean 'lr'?"),
         ("seeds.9=1", "'9' is no position in a list of 2"),
+        ("seeds.\N{SUPERSCRIPT TWO}=1", "is no position in a list of 2"),
+        (f"seeds.{'9' * 5000}=1", "is no position in a list of 2"),
         ("threads.x=1", "threads is 2 and has no keys below it"),
+        ("seeds.0.1=3", "seeds.0 is 1 and has no keys below it"),
+        ("seeds=2020-99-99", "seeds: cannot be read (month must be in 1..12"),
+        (f"seeds={'9' * 5000}", "seeds: cannot be read (Exceeds the limit"),
+        (f"seeds={'[' * 3000}", "nested too deep"),
+        ("datasets=[{folder: x, name: 2020-01-01}]", "datasets.0.name: is read as a date; put it in quotes"),
+        ("datasets=[&a {folder: *a}]", "expand without end"),
+        ("methods={coop: {}, coop: {}}", "methods.coop: is given twice."),
+        ("methods=[coop, {coop: {lr: 1}}]", "methods.1: 'coop' is listed twice"),
         ("treads=1", "--set treads=1, treads: unknown key 'treads'. Did you mean 'threads'?"),
         ("seeds=[]", "--set seeds=[], seeds: is empty"),
     ],
 )
 def test_wrong_sets(write_config: Write, assignment: str, message: str) -> None:
     assert message in error_of(write_config(threads=2), assignment)
+
+
+def test_a_set_too_long_to_read_is_shortened(write_config: Write) -> None:
+    assert len(error_of(write_config(), f"seeds={'9' * 5000}")) < 1000
+
+
+def test_aliases_without_end_are_said_once(write_config: Write) -> None:
+    assert error_of(write_config("a: &a [*a]")).count("try.yaml") == 1
 
 
 def test_settings_name_what_a_directory_must_keep(write_config: Write) -> None:
