@@ -2,7 +2,8 @@
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def load_own(description: Mapping[str, Any]) -> Dataset:
     if "folder" in description:
         parts, notes = _read_folder(name, source, rename)
     else:
-        base = Path(description["root"]).expanduser() if description.get("root") else source.parent
+        base = path_of("root", description["root"]) if description.get("root") else source.parent
         parts, notes = _read_csv(name, source, base.absolute(), rename)
     items = parts["train"] + parts["val"] + parts["test"]
     folder = source if "folder" in description else (base.absolute())
@@ -69,6 +70,33 @@ def load_own(description: Mapping[str, Any]) -> Dataset:
         notes=(f"{name}: own data", *notes),
         views=view_options(description, ViewOptions()),
     )
+
+
+def path_of(key: str, value: object) -> Path:
+    """Return the path that a key gives."""
+    if not isinstance(value, str | Path) or not str(value):
+        raise UsageError(f"{key} must be a path, not {value!r}.")
+    return Path(value).expanduser()
+
+
+def wrong_values(description: Mapping[str, Any]) -> list[str]:
+    """Say which values of a description can't be right whatever the files are: all of them at once."""
+    checks: dict[str, Callable[[Any], object]] = {
+        "name": lambda value: _name(value, Path("name")),
+        **{key: partial(path_of, key) for key in ("folder", "csv", "root")},
+        "template": lambda value: template(value, str(description.get("name", "of one's own"))),
+        "rename": _rename,
+        "flip": lambda value: view_options({"flip": value}, ViewOptions()),
+        "scale": lambda value: view_options({"scale": value}, ViewOptions()),
+    }
+    texts = []
+    for key, check in checks.items():
+        if key in description and not (key == "root" and description[key] is None):
+            try:
+                check(description[key])
+            except UsageError as error:
+                texts.append(str(error))
+    return texts
 
 
 def template(text: object, name: str) -> str:
@@ -111,11 +139,9 @@ def _rename(given: object) -> dict[str, str]:
 def _source(description: Mapping[str, Any]) -> Path:
     key = "folder" if "folder" in description else "csv"
     value = description[key]
-    if not isinstance(value, str | Path) or not str(value):
-        raise UsageError(f"{key} must be a path, not {value!r}.")
-    path = Path(value).expanduser()
+    path = path_of(key, value)
     if not path.is_absolute() and description.get("root"):
-        path = Path(description["root"]).expanduser() / path
+        path = path_of("root", description["root"]) / path
     path = path.absolute()
     if not (path.is_dir() if key == "folder" else path.is_file()):
         raise UsageError(f"{key} {show(str(path))} does not exist or is no {'folder' if key == 'folder' else 'file'}.")

@@ -22,7 +22,7 @@ Positive = Annotated[int, Field(ge=1)]
 class Part(BaseModel):
     """Base of every part of a config: unknown keys are errors, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
 
 class Backbone(Part):
@@ -149,7 +149,7 @@ class ExperimentConfig(Part):
     shots: Annotated[list[Positive | Literal["full"]], Field(min_length=1)] = [16]
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)] = [1, 2, 3]
     device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "cpu"
-    threads: Positive = 1
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
     root: str | None = None
     cache: str | bool | None = None
     jobs: Positive | None = None

@@ -1,8 +1,7 @@
 """From a config to its runs."""
 
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 from lamm_cl.errors import UsageError
@@ -54,7 +53,7 @@ def _run(
     seed: int,
     device: str,
 ) -> RunSpec:
-    title = "+".join(dataset_name(dataset) for dataset in datasets)
+    title = "+".join(known.shown_name(dataset) for dataset in datasets)
     given = dict(method.options)
     for override in config.overrides:
         if override.when.matches(dataset=title, method=method.label, backbone=backbone.name, shots=shots):
@@ -77,17 +76,6 @@ def _run(
         threads=config.threads,
         evaluation=config.evaluation.model_dump(),
     )
-
-
-def dataset_name(dataset: str | Mapping[str, Any]) -> str:
-    """Return what tables call a data set: its name, or that of its folder or file."""
-    if isinstance(dataset, str):
-        return dataset
-    named = dataset.get("name")
-    if named:
-        return str(named)
-    place = next((str(dataset[key]) for key in ("folder", "csv") if key in dataset), "own")
-    return Path(place).stem or "own"
 
 
 def _check(config: ExperimentConfig, runs: Sequence[RunSpec]) -> None:
@@ -131,6 +119,10 @@ def settings(config: ExperimentConfig, device: str) -> dict[str, Any]:
         "evaluation": config.evaluation.model_dump(),
         "overrides": [override.model_dump(exclude_none=True) for override in config.overrides],
     }
+    for dataset in config.datasets:
+        given = dataset if isinstance(dataset, dict) else {}
+        changed = {key: given[key] for key in ("template", "rename", "flip", "scale") if key in given}
+        fixed[f"datasets.{known.shown_name(dataset)}"] = changed
     for backbone in config.backbones:
         name = backbone.name + (f" ({backbone.pretrained})" if backbone.pretrained else "")
         fixed[f"{name}: backbone"] = {"precision": backbone.precision}

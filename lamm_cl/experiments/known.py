@@ -8,12 +8,29 @@ import json
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from lamm_cl.errors import UsageError, nearest
 from lamm_cl.experiments.problems import unknown_name
+
+MOST = 1_000_000
+# Least (None: as its owner says) and most of an option: a text tower reads 77 tokens, and memory ends somewhere.
+_LIMITS: dict[str, tuple[int | None, int]] = {
+    **dict.fromkeys(("n_ctx", "n_ctx_text"), (None, 77)),
+    **dict.fromkeys(("n_ctx_vision", "n_prompts"), (None, 1000)),
+    **dict.fromkeys(("prompt_depth", "prompt_depth_text", "prompt_depth_vision"), (None, 1000)),
+    **dict.fromkeys(("max_iter", "eps", "thresh", "lambda_wc", "lambda_cos", "lambda_kd"), (None, MOST)),
+    **dict.fromkeys(("steps", "base", "increment"), (1, 100_000)),
+    "order_seed": (0, 2**32 - 1),
+}
+
+
+class _Finite(BaseModel):
+    """Numbers of a config are finite."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
 class Training(BaseModel):
@@ -21,17 +38,18 @@ class Training(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    lr: float | None = Field(None, gt=0, description="learning rate")
-    epochs: int | None = Field(None, ge=1, description="passes over the images of one experience")
-    batch_size: int | None = Field(None, ge=1, description="images a step")
+    # The upper limits are far beyond what anybody trains with: they catch a slip of the keyboard before it runs.
+    lr: float | None = Field(None, gt=0, le=MOST, description="learning rate")
+    epochs: int | None = Field(None, ge=1, le=MOST, description="passes over the images of one experience")
+    batch_size: int | None = Field(None, ge=1, le=MOST, description="images a step")
     momentum: float | None = Field(None, ge=0, lt=1, description="SGD momentum")
-    weight_decay: float | None = Field(None, ge=0, description="SGD weight decay")
-    warmup_epochs: int | None = Field(None, ge=0, description="first epochs, at warmup_lr")
-    warmup_lr: float | None = Field(None, ge=0, description="rate of the warm-up")
+    weight_decay: float | None = Field(None, ge=0, le=MOST, description="SGD weight decay")
+    warmup_epochs: int | None = Field(None, ge=0, le=MOST, description="first epochs, at warmup_lr")
+    warmup_lr: float | None = Field(None, ge=0, le=MOST, description="rate of the warm-up")
     schedule: Literal["cosine", "constant"] | None = Field(None, description="learning rate per epoch")
     drop_last: bool | None = Field(None, description="drop the last incomplete batch")
     label_space: Literal["own", "seen", "all"] = Field("own", description="classes that compete in the loss")
-    freeze_context_after: int | None = Field(None, ge=0, description="stage after which the context is frozen")
+    freeze_context_after: int | None = Field(None, ge=0, le=MOST, description="stage after which the context is frozen")
     regime: Literal["naive", "cumulative", "joint"] = Field("naive", description="which images a stage trains on")
 
 
@@ -70,9 +88,19 @@ def method_options(name: str) -> type[BaseModel]:
 
     own = get_method(name).options
     fields: dict[str, Any] = {
-        key: (info.annotation, info) for key, info in Training.model_fields.items() if key not in own.model_fields
+        key: (_limited(key, info.annotation), info)
+        for key, info in {**Training.model_fields, **own.model_fields}.items()
+        if key not in own.model_fields or key in _LIMITS
     }
-    return create_model(f"{name}_options", __base__=own, **fields)
+    return create_model(f"{name}_options", __base__=(own, _Finite), **fields)
+
+
+def _limited(name: str, kind: Any) -> Any:
+    """Return an option's type with its limits."""
+    if name not in _LIMITS:
+        return kind
+    least, most = _LIMITS[name]
+    return Annotated[kind, Field(ge=least, le=most)]
 
 
 def resolved_method(name: str, options: Mapping[str, Any], backbone: str) -> dict[str, Any]:
@@ -108,7 +136,7 @@ def protocol_options(name: str) -> type[BaseModel]:
     build = find_protocol(name).build
     hints = typing.get_type_hints(build)
     fields: dict[str, Any] = {
-        parameter.name: (hints[parameter.name], parameter.default)
+        parameter.name: (_limited(parameter.name, hints[parameter.name]), parameter.default)
         for parameter in inspect.signature(build).parameters.values()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
@@ -153,14 +181,35 @@ def dataset_name(name: str) -> str | None:
         return None
 
 
-def own_data_problems(description: Mapping[str, Any]) -> list[str]:
-    """Say what is wrong with the description of one's own data, apart from the files."""
-    from lamm_cl.data.own_data import KEYS
+def shown_name(dataset: str | Mapping[str, Any]) -> str:
+    """Return what tables call a data set: its name, or that of its folder or file."""
+    if isinstance(dataset, str):
+        return dataset
+    named = dataset.get("name")
+    if named:
+        return str(named)
+    place = next((str(dataset[key]) for key in ("folder", "csv") if key in dataset), "own")
+    return Path(place).stem or "own"
 
+
+def described_data_problems(description: Mapping[str, Any]) -> list[str]:
+    """Say what is wrong with a data set that a mapping describes, apart from the files.
+
+    It is the user's own, or one of the catalogue by name, with options.
+    """
+    from lamm_cl.data.load import OPTIONS
+    from lamm_cl.data.own_data import KEYS, wrong_values
+
+    own = "folder" in description or "csv" in description
+    keys = KEYS if own or "name" not in description else ("name", "root", *OPTIONS)
     texts = [unknown_name("key of a data set", key, KEYS) for key in description if key not in KEYS]
-    if ("folder" in description) == ("csv" in description):
+    texts += [f"{key} is for data of one's own only." for key in description if key in KEYS and key not in keys]
+    if ("folder" in description and "csv" in description) or not (own or "name" in description):
         texts.append("a data set of one's own needs either 'folder' or 'csv'.")
-    return texts
+    name = description.get("name")
+    if not own and "name" in description and (not isinstance(name, str) or dataset_name(name) is None):
+        texts.append(unknown_name("data set", name, dataset_names()))
+    return [*texts, *wrong_values(description)]
 
 
 # -- backbones -----------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from lamm_cl.experiments import known
 from lamm_cl.experiments.problems import Key, Problem, from_pydantic, unknown_name
+from lamm_cl.experiments.rehearsal import stream_problems
 
 
 def meaning_problems(data: Mapping[str, Any], plain: Mapping[str, Any]) -> list[Problem]:
@@ -16,10 +17,10 @@ def meaning_problems(data: Mapping[str, Any], plain: Mapping[str, Any]) -> list[
         data: The file's content.
         plain: The same in normal form, as far as it goes.
     """
+    streams = [*_protocol_problems(plain.get("protocol")), *_dataset_problems(plain.get("datasets"))]
     return [
         *_repetitions(data),
-        *_protocol_problems(plain.get("protocol")),
-        *_dataset_problems(plain.get("datasets")),
+        *(streams or _stream_problems(plain.get("protocol"), plain.get("datasets"))),
         *_backbone_problems(plain.get("backbones")),
         *_method_problems(plain.get("methods")),
         *_override_problems(plain.get("overrides"), plain),
@@ -54,8 +55,18 @@ def _dataset_problems(datasets: Any) -> list[Problem]:
         if isinstance(entry, str) and known.dataset_name(entry) is None:
             problems.append(Problem(("datasets", index), unknown_name("data set", entry, known.dataset_names())))
         elif isinstance(entry, dict):
-            problems += [Problem(("datasets", index), text) for text in known.own_data_problems(entry)]
+            problems += [Problem(("datasets", index), text) for text in known.described_data_problems(entry)]
     return problems
+
+
+def _stream_problems(protocol: Any, datasets: Any) -> list[Problem]:
+    """Check protocol and data sets together, once each of them is right by itself."""
+    if not isinstance(protocol, dict) or not isinstance(datasets, list):
+        return []
+    if protocol.get("name") not in known.protocol_names() or not all(isinstance(one, str | dict) for one in datasets):
+        return []
+    options = known.protocol_options(protocol["name"]).model_validate(protocol.get("options") or {}).model_dump()
+    return stream_problems(protocol["name"], options, [known.shown_name(one) for one in datasets])
 
 
 def _backbone_problems(backbones: Any) -> list[Problem]:

@@ -23,8 +23,7 @@ def normal_form(data: Mapping[str, Any], keys: Collection[str], default_name: st
         if key in plain and not isinstance(plain[key], list):
             plain[key] = [plain[key]]
     if isinstance(plain.get("datasets"), list):
-        named = [known.dataset_name(entry) if isinstance(entry, str) else None for entry in plain["datasets"]]
-        plain["datasets"] = [name or entry for name, entry in zip(named, plain["datasets"], strict=True)]
+        plain["datasets"] = [_as_dataset(entry) for entry in plain["datasets"]]
     if "backbone" in plain:
         given = plain.pop("backbone")
         plain["backbones"] = [_as_backbone(entry) for entry in (given if isinstance(given, list) else [given])]
@@ -44,6 +43,14 @@ def normal_form(data: Mapping[str, Any], keys: Collection[str], default_name: st
             if options is not False
         }
     return plain
+
+
+def _as_dataset(value: Any) -> Any:
+    """Write the catalogue's name for any spelling of it, also where options stand beside it."""
+    if isinstance(value, dict) and isinstance(value.get("name"), str) and not {"folder", "csv"} & set(value):
+        name = _as_dataset(value["name"])
+        return name if set(value) == {"name"} else {**value, "name": name}
+    return known.dataset_name(value) or value if isinstance(value, str) else value
 
 
 def _as_backbone(value: Any) -> Any:
