@@ -79,6 +79,34 @@ def remove_leftovers(directory: Path) -> None:
             leftover.unlink()
 
 
+def check_writable(path: Path) -> None:
+    """Find out without writing whether the directory `path` can be made or written.
+
+    Raises:
+        OSError: It cannot.
+    """
+    place = path.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{place} is not a directory")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, f"no permission to write in {place}")
+
+
+def trouble_below(directory: Path, error: BaseException) -> str | None:
+    """Return "PATH: REASON" when `error`, or what it was raised from, is about a path in `directory`."""
+    top = directory.absolute()
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError):
+            for name in (seen.filename2, seen.filename):
+                if isinstance(name, str) and Path(name).absolute().is_relative_to(top):
+                    return f"{name}: {seen.strerror}"
+        seen = seen.__cause__  # not its context: an error that was dealt with says nothing about this one
+    return None
+
+
 def disk_trouble(error: BaseException) -> str | None:
     """Return what is wrong with the disk when `error`, or what it came from, says so (full, quota, read-only)."""
     seen: BaseException | None = error

@@ -13,7 +13,6 @@ from lamm_cl.experiments.progress import Display
 from lamm_cl.experiments.spec import RunSpec
 from lamm_cl.experiments.summary import Summary
 from lamm_cl.experiments.work import Outcome, record_failure, record_stamp
-from lamm_cl.files import disk_trouble
 from lamm_cl.records import FAILED, ExperimentDirectory
 
 _TICK = 0.25
@@ -61,7 +60,7 @@ class LocalRun:
         self._signals = _Signals()
 
     def run(self) -> Summary:
-        """Do everything; returns also after Ctrl-C, a full disk or workers that cannot start."""
+        """Do everything; returns also after Ctrl-C, a full disk, a damaged directory or workers that cannot start."""
         try:
             with self._signals:
                 self._follow()
@@ -80,7 +79,7 @@ class LocalRun:
             self._display.note("stopping: the runs in progress save their state (Ctrl-C again: do not wait)")
             self._stop()
         except OSError as error:
-            trouble = disk_trouble(error)
+            trouble = self._home.trouble(error)
             if trouble is None:
                 raise
             self._no_room(trouble)
@@ -215,9 +214,7 @@ class LocalRun:
             self._pool.retire(worker)
 
     def _no_room(self, trouble: str) -> None:
-        self._summary.stopped = (
-            f"{trouble}: {self._home.path}. What was done is kept; make room and repeat the command."
-        )
+        self._summary.stopped = trouble
         self._stop()
 
     def _stop(self) -> None:
@@ -245,7 +242,7 @@ class LocalRun:
         try:
             self._home.rebuild_table()
         except OSError as error:
-            trouble = disk_trouble(error)
+            trouble = self._home.trouble(error)
             if trouble is None:
                 raise
             if not self._summary.stopped:

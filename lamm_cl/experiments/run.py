@@ -94,6 +94,7 @@ def make_plan(config: ExperimentConfig, request: Request) -> Plan:
     specs = grid(config, device)
     home = ExperimentDirectory(request.out or Path("runs") / config.experiment)
     home.check(config.experiment, __version__, settings(config, device))
+    home.check_places(spec.run_id for spec in specs)
     return Plan(config, request, device, specs, home)
 
 

@@ -62,7 +62,7 @@ class Task:
             outcome = perform(home, work, job, stamp)
             ended[outcome.status] = ended.get(outcome.status, 0) + 1
             if outcome.status == "disk":
-                raise OSError(f"{outcome.message}: {self.directory}")
+                raise OSError(outcome.message)
             if outcome.status == "memory":
                 record_failure(home, spec, outcome.message)
         return ended

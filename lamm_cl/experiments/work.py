@@ -12,7 +12,6 @@ from lamm_cl.errors import UsageError
 from lamm_cl.experiments.costs import Cost
 from lamm_cl.experiments.origin import origin
 from lamm_cl.experiments.spec import Environment, RunSpec
-from lamm_cl.files import disk_trouble
 from lamm_cl.records import DONE, FAILED, ExperimentDirectory, Record
 
 Progress = Callable[[float, str], None]
@@ -100,7 +99,8 @@ class Outcome:
 
     Attributes:
         status: "done" and "failed" are recorded; "elsewhere": another command recorded it meanwhile; "busy": another
-            works on it; "stopped": saved for later; "disk", "memory": there was no room for it.
+            works on it; "stopped": saved for later; "disk": the experiment's directory cannot be written;
+            "memory": there was no room for it.
         message: One line about it.
         seconds: That it took.
     """
@@ -135,7 +135,7 @@ def perform(home: ExperimentDirectory, work: Work, job: Job, stamp: int | None) 
                 return Outcome("elsewhere")
             return _do(home, work, job)
     except OSError as error:
-        trouble = disk_trouble(error)
+        trouble = home.trouble(error)
         if trouble is None:
             raise
         return Outcome("disk", trouble)
@@ -148,7 +148,7 @@ def _do(home: ExperimentDirectory, work: Work, job: Job) -> Outcome:
     except Stopped:
         return Outcome("stopped")
     except Exception as error:
-        trouble = disk_trouble(error)
+        trouble = home.trouble(error)
         if trouble is not None:
             return Outcome("disk", trouble)
         if _is_gpu_memory(error):

@@ -1,17 +1,25 @@
 """An experiment's directory: whose it is, where each run's things lie, who works on what."""
 
 import contextlib
-import errno
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lamm_cl.errors import UsageError
-from lamm_cl.files import finite, read_json, remove_leftovers, write_json
+from lamm_cl.files import (
+    check_writable,
+    disk_trouble,
+    finite,
+    read_json,
+    remove_leftovers,
+    trouble_below,
+    write_json,
+)
 from lamm_cl.records.locks import FileLock
 from lamm_cl.records.record import DONE, FORMAT, Record
 from lamm_cl.records.table import RunsTable
+
+_REMEDY = "remove it or choose another --out."
 
 
 class ExperimentDirectory:
@@ -89,7 +97,7 @@ class ExperimentDirectory:
             if self.path.exists() and not self.path.is_dir():
                 raise UsageError(f"--out {self.path} is a file, not a directory.")
             found = self.identity()
-            _check_writable(self.path)
+            check_writable(self.path)
         except OSError as error:
             raise self._unusable(error) from error
         if found is None:
@@ -136,25 +144,33 @@ class ExperimentDirectory:
         except OSError as error:
             raise self._unusable(error) from error
 
+    def check_places(self, run_ids: Iterable[str]) -> None:
+        """Refuse a damaged directory: files where folders must be, folders where files must be. Writes nothing.
+
+        Raises:
+            UsageError: Names the first of them.
+        """
+        runs = [path for run_id in run_ids if (path := self.run(run_id)).exists()]
+        for folder in (self.path / "runs", *runs):
+            if folder.exists() and not folder.is_dir():
+                raise UsageError(f"cannot write in {folder}: it is no directory; {_REMEDY}")
+        inside = [path / name for path in runs for name in ("record.json", "lock")]
+        for file in (self.path / "runs.csv", self.path / ".lock", *inside):
+            if file.is_dir():
+                raise UsageError(f"cannot write {file}: it is a directory; {_REMEDY}")
+
+    def trouble(self, error: BaseException) -> str | None:
+        """Say what keeps everybody from writing here and what to do; None when `error` is about something else."""
+        full = disk_trouble(error)
+        if full is not None:
+            return f"{full}: {self.path}. What was done is kept; make room and repeat the command."
+        damaged = trouble_below(self.path, error)
+        return None if damaged is None else f"cannot write {damaged}; {_REMEDY} What was done is kept."
+
     def _unusable(self, error: OSError) -> UsageError:
         return UsageError(
             f"cannot write in {self.path}: {error.strerror or error}. Choose another directory with --out."
         )
-
-
-def _check_writable(path: Path) -> None:
-    """Find out without writing whether `path` can be made or written.
-
-    Raises:
-        OSError: It cannot.
-    """
-    place = path.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if not place.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, f"{place} is not a directory")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, f"no permission to write in {place}")
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
