@@ -8,7 +8,8 @@ from typing import Any
 from avalanche.evaluation.metrics import accuracy_metrics, loss_metrics
 from avalanche.logging import BaseLogger, CSVLogger, TensorboardLogger, TextLogger
 
-from lamm_cl.errors import UsageError, unknown
+from lamm_cl.errors import unknown
+from lamm_cl.experiments.surroundings import require_wandb
 from lamm_cl.experiments.work import Job
 
 NAMES = ("tensorboard", "wandb", "csv", "text")
@@ -20,10 +21,9 @@ class WandbNumbers(BaseLogger):  # type: ignore[misc]
     def __init__(self, job: Job, options: Mapping[str, Any]) -> None:
         """Open a W&B run of the run's name and id; `mode: offline` writes to the run's directory only."""
         super().__init__()
-        try:
-            import wandb
-        except ImportError as error:
-            raise UsageError("logger 'wandb' needs the package: pip install 'lamm_cl[wandb]'.") from error
+        require_wandb()
+        import wandb
+
         spec = job.spec
         self._run = wandb.init(
             **{

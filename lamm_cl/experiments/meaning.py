@@ -23,6 +23,7 @@ def meaning_problems(data: Mapping[str, Any], plain: Mapping[str, Any]) -> list[
         *(streams or _stream_problems(plain.get("protocol"), plain.get("datasets"))),
         *_backbone_problems(plain.get("backbones")),
         *_method_problems(plain.get("methods")),
+        *_logger_problems(plain.get("loggers")),
         *_override_problems(plain.get("overrides"), plain),
     ]
 
@@ -92,6 +93,15 @@ def _method_problems(methods: Any) -> list[Problem]:
         else:
             problems.append(Problem(key, f"takes a mapping of options, not {options!r}."))
     return problems
+
+
+def _logger_problems(loggers: Any) -> list[Problem]:
+    """Refuse options of loggers that take none; what W&B takes, its installed version knows."""
+    return [
+        Problem(("loggers", name), f"takes no options; write {name}: true.")
+        for name, options in (loggers.items() if isinstance(loggers, dict) else ())
+        if options and isinstance(options, dict) and name in ("tensorboard", "csv", "text")
+    ]
 
 
 def _override_problems(overrides: Any, plain: Mapping[str, Any]) -> list[Problem]:

@@ -17,6 +17,7 @@ from lamm_cl.experiments.pool import Pool, default_jobs, on_device
 from lamm_cl.experiments.progress import make_display
 from lamm_cl.experiments.spec import RunSpec
 from lamm_cl.experiments.summary import INTERRUPTED, Summary
+from lamm_cl.experiments.surroundings import cache_trouble, check_loggers
 from lamm_cl.experiments.work import TorchWork, Work
 from lamm_cl.experiments.worker import WorkerSettings
 from lamm_cl.records import ExperimentDirectory
@@ -150,6 +151,7 @@ def run_here(plan: Plan, console: Console, make_work: Callable[[], Work]) -> Sum
         plan.open({})
         plan.home.rebuild_table()
         return summary
+    check_loggers(plan.config.loggers)
     jobs = min(wanted_jobs(plan), len(pending))
     pool = make_pool(plan, jobs, make_work)
     try:
@@ -160,6 +162,8 @@ def run_here(plan: Plan, console: Console, make_work: Callable[[], Work]) -> Sum
         pool.close(0)
         raise
     display = make_display(console, pending, len(plan.specs), jobs)
+    if trouble := cache_trouble(environment(plan.config)):
+        display.note(f"warning: {trouble}")
     try:
         return LocalRun(plan.home, pool, pending, summary, display).run()
     finally:

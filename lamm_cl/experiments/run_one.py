@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from lamm_cl.clip.backbone import ClipBackbone
-from lamm_cl.clip.cache_folder import default_folder
 from lamm_cl.clip.feature_cache import FeatureStore
 from lamm_cl.clip.load import load_clip
 from lamm_cl.evaluation.plugins import AccuracyMatrix, StageCost, evaluator
 from lamm_cl.experiments.checkpoints import Saved, load_checkpoint, save_checkpoint
 from lamm_cl.experiments.loggers import make_loggers, watched
 from lamm_cl.experiments.spec import Environment, RunSpec
+from lamm_cl.experiments.surroundings import cache_folder
 from lamm_cl.experiments.work import CHECKPOINT, Job, Result, Stopped
 from lamm_cl.strategies.build import build_strategy
 from lamm_cl.streams.build import build_stream
@@ -38,10 +38,7 @@ def backbone_of(
 
 def feature_store(backbone: ClipBackbone, environment: Environment) -> FeatureStore:
     """Return the store of a backbone's image features: on disk unless the config says `cache: false`."""
-    if environment.cache is False:
-        return FeatureStore(backbone, None)
-    chosen = environment.cache if isinstance(environment.cache, str) else default_folder()
-    return FeatureStore(backbone, chosen)
+    return FeatureStore(backbone, cache_folder(environment))
 
 
 @dataclass

@@ -22,6 +22,7 @@ from lamm_cl.experiments.progress import Display, make_display
 from lamm_cl.experiments.run import Plan, make_pool
 from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.experiments.summary import Summary
+from lamm_cl.experiments.surroundings import cache_trouble, check_loggers
 from lamm_cl.experiments.work import Job, Outcome, Work, perform, record_failure, record_stamp
 from lamm_cl.experiments.worker import use_threads
 from lamm_cl.files import read_json, write_json
@@ -92,6 +93,7 @@ def run_on_cluster(plan: Plan, console: Console, make_work: Callable[[], Work]) 
     summary = Summary(len(plan.specs), before=len(plan.specs) - len(pending))
     fingerprints: dict[str, str] = {}
     if pending:
+        check_loggers(plan.config.loggers)
         pool = make_pool(plan, 1, make_work, "cpu")
         try:
             fingerprints = preflight(pool, pending)
@@ -99,6 +101,8 @@ def run_on_cluster(plan: Plan, console: Console, make_work: Callable[[], Work]) 
             pool.close()
     plan.open(fingerprints)
     display = make_display(console, pending, len(plan.specs), _jobs(plan, len(pending)))
+    if pending and (trouble := cache_trouble(environment(plan.config))):
+        display.note(f"warning: {trouble}")
     follower = Follower(plan, pending, summary, display, make_work)
     try:
         follower.follow()

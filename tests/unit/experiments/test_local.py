@@ -1,6 +1,7 @@
 """The local executor, with work that takes no time and goes wrong on demand."""
 
 import io
+import os
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +16,7 @@ from lamm_cl.errors import UsageError
 from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.local import Interrupted, _Signals
 from lamm_cl.experiments.run import Request, run_experiment
+from lamm_cl.experiments.surroundings import check_loggers
 from lamm_cl.records import ExperimentDirectory, read_records
 
 pytestmark = pytest.mark.usefixtures("fake_path")
@@ -188,6 +190,38 @@ def test_a_dry_run_where_data_is_missing_still_shows_the_grid(run: Callable[...,
     dry = run(work={"refuse": "dtd is not under ./data"}, request={"dry_run": True})
     assert dry.code == 0
     assert "No estimate of time, memory and disk: dtd is not under ./data" in dry.text
+
+
+def test_a_cache_that_cannot_be_used_is_said_and_the_run_goes_on(run: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()
+    said = run(cache=str(tmp_path / "cache"), seeds=[1])
+    assert said.code == 0
+    assert f"warning: the feature cache {tmp_path / 'cache'} can't be used" in " ".join(said.text.split())
+    assert "warning" not in run(cache=False, out="other", seeds=[1]).text
+
+
+def test_wandb_without_a_key_is_refused_before_anything_is_written(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb", reason="wandb is not installed")
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
+    with pytest.raises(UsageError, match=r"'wandb' has no API key: run `wandb login`"):
+        run(loggers=["wandb"])
+    with pytest.raises(UsageError, match=r"unknown option of logger wandb 'projcet'. Did you mean 'project'"):
+        run(loggers={"wandb": {"projcet": "x"}})
+    assert not (tmp_path / "out").exists()
+    assert run(loggers={"wandb": {"mode": "offline"}}).code == 0
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password secret\n")
+    check_loggers({"wandb": {}})
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+    with pytest.raises(UsageError, match="no API key"):
+        check_loggers({"wandb": {}})
+    monkeypatch.setenv("WANDB_API_KEY", "secret")
+    check_loggers({"wandb": {}})
 
 
 def test_every_run_done_needs_no_worker(run: Callable[..., Any]) -> None:

@@ -34,6 +34,8 @@ def refused(path: Path, *sets: str) -> str:
         ("methods.coop.n_ctx=1000000000", "methods.coop.n_ctx: should be less than or equal to 77"),
         ("methods.coop.n_ctx=-1", "methods.coop.n_ctx: should be greater than or equal to 0"),
         ("checkpoint_minutes=.inf", "checkpoint_minutes: should be a finite number"),
+        ("loggers.csv.x=1", "--set loggers.csv.x=1, loggers.csv: takes no options; write csv: true."),
+        ("loggers.tensorboard.x=1", "loggers.tensorboard: takes no options"),
         ("slurm.memory_gb=.inf", "slurm.memory_gb: should be a finite number"),
     ],
 )
