@@ -133,6 +133,10 @@ class TextTower:
             tokens = self._read(every[0])
         return self._read(read)[0], tokens
 
+    def same_tokens(self, layout: Layout, deep: Sequence[Tensor] = ()) -> int:
+        """Return how many first tokens of all prompts have the same features: none where they see what follows."""
+        return layout.shared if self._engine is not None and self._fits(layout, deep) else 0
+
     def _fits(self, layout: Layout, deep: Sequence[Tensor]) -> bool:
         """Deep prompts must lie in what all prompts share."""
         needed = self.words.start + max((prompt.shape[-2] for prompt in deep), default=0)

@@ -19,11 +19,13 @@ class Side:
         features: images (batch, v, E); classes (n, v, E), or (batch, n, v, E) where they depend on the image.
         tokens: (batch or n, v, L, E) features of single tokens, without gradient, where the matching asks for them.
         used: (n, L) which tokens of a class's prompts take part.
+        shared: number of first tokens that are the same for every class.
     """
 
     features: Tensor
     tokens: Tensor | None = None
     used: Tensor | None = None
+    shared: int = 0
 
 
 class Cosine:
@@ -105,8 +107,7 @@ class Transport:
         batch, v, patches, _ = image.tokens.shape
         tokens, used = text.tokens[classes], text.used[classes]
         n, w, length, _ = tokens.shape
-        # Patches innermost in memory: a prompt has ten tokens and an image two hundred.
-        similarity = torch.einsum("nwkd,bvpd->bnvwkp", tokens, image.tokens).reshape(batch * n, v * w, length, patches)
+        similarity = self._similarity(image.tokens, tokens, text.shared).reshape(-1, v * w, length, patches)
         similarity = similarity.transpose(2, 3)
         weight = used.to(similarity.dtype).expand(batch, -1, -1).reshape(batch * n, 1, length).expand(-1, v * w, -1)
         kernel = (similarity - 1).div_(self.eps).exp_().mul_(weight.unsqueeze(2))
@@ -115,3 +116,19 @@ class Transport:
         gained = similarity.mul_(plan).sum((2, 3))
         term = gained if self.sign == "released" else plan.sum((2, 3)) - gained
         return plan.view(batch, n, v * w, patches, length), term.view(batch, n, v, w)
+
+    @staticmethod
+    def _similarity(patches: Tensor, tokens: Tensor, shared: int) -> Tensor:
+        """Compare every patch with every token; what all classes begin with is compared once.
+
+        Args:
+            patches: (batch, v, P, E).
+            tokens: (n, w, L, E).
+            shared: number of first tokens that are the same for every class.
+
+        Returns:
+            (batch, n, v, w, L, P): patches innermost in memory, since a prompt has ten tokens and an image two hundred.
+        """
+        first = torch.einsum("wkd,bvpd->bvwkp", tokens[0, :, :shared], patches)
+        rest = torch.einsum("nwkd,bvpd->bnvwkp", tokens[:, :, shared:], patches)
+        return torch.cat([first[:, None].expand(-1, len(tokens), -1, -1, -1, -1), rest], 4)

@@ -165,20 +165,22 @@ class TextSide:
 
     def _with_tokens(self, columns: Ids) -> Side:
         """Encode classes together with the features of single tokens."""
-        features, tokens, reads = [], [], []
+        features, tokens, reads, same = [], [], [], []
         for variant in range(self.model.context.variants):
             [(_, layout)] = self._layout(columns, variant, original=False, teacher=False)
             learned = self._learned(columns, variant)
-            found, every = self.tower.encode_tokens(layout, learned, self.model.deep.text(variant))
+            deep = self.model.deep.text(variant)
+            found, every = self.tower.encode_tokens(layout, learned, deep)
             features.append(F.normalize(found.to(self.model.dtype), dim=-1))
             tokens.append(F.normalize(every.to(self.model.dtype), dim=-1))
             reads.append(layout.read)
+            same.append(self.tower.same_tokens(layout, deep))
         # The released code takes the tokens before the first prompt's full stop, and as many of every other prompt.
         length = torch.stack([reads[0] - 1, *(read + 1 for read in reads[1:])]).amin(0)
         longest = int(length.max()) if not length.is_cuda else max(t.shape[1] for t in tokens)
         padded = [F.pad(t[:, :longest], (0, 0, 0, max(0, longest - t.shape[1]))) for t in tokens]
         used = torch.arange(longest, device=length.device)[None] < length[:, None]
-        return Side(torch.stack(features, 1), torch.stack(padded, 1), used)
+        return Side(torch.stack(features, 1), torch.stack(padded, 1), used, min(*same, longest))
 
     def _variant(
         self,
