@@ -32,7 +32,8 @@ def sinkhorn(kernel: Tensor, rows: Tensor, columns: Tensor, max_iter: int = 100,
 
 def _update(k: Tensor, u: Tensor, v: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     """One iteration: new row and column scalings."""
-    r = u / torch.matmul(k, c.unsqueeze(-1)).squeeze(-1)
+    # A row times a matrix is several times faster than a matrix times a column, for thousands of small ones.
+    r = u / torch.matmul(c.unsqueeze(-2), k.transpose(-2, -1)).squeeze(-2)
     reached = torch.matmul(r.unsqueeze(-2), k).squeeze(-2)
     used = v > 0
     return r, torch.where(used, v / torch.where(used, reached, torch.ones_like(reached)), torch.zeros_like(v))
