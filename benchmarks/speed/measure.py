@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
 
 import torch
 
@@ -30,9 +29,8 @@ class Timing:
 
     @property
     def spread(self) -> tuple[float, float]:
-        """Lowest and highest ratio of neighbouring repetitions."""
-        each = [median(self.reference) / exact for exact in self.exact]
-        return min(each), max(each)
+        """Lowest and highest ratio of any two repetitions."""
+        return min(self.reference) / max(self.exact), max(self.reference) / min(self.exact)
 
 
 def processor_seconds(call: Callable[[], object]) -> tuple[float, float]:

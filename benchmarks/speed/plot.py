@@ -7,6 +7,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 STYLES = (("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", ":"), ("#CC79A7", "D", "-."))
 ROWS = {"step_seconds": "seconds a step, one core", "peak_mb": "peak process memory, MB"}
@@ -36,6 +37,8 @@ def _lines(panel: plt.Axes, table: pd.DataFrame, column: str, styles: dict[str, 
         panel.set_xscale("log")
         panel.set_yscale("log" if column == "step_seconds" else "linear")
     if panel.get_yscale() == "linear":
-        panel.set_ylim(bottom=0)
+        panel.set_ylim(0, 1.15 * table[column].max())
+    if panel.get_xscale() == "linear":
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.grid(alpha=0.3)
     panel.legend(frameon=False)

@@ -84,4 +84,4 @@ def test_ratio_is_that_of_the_best_repetitions() -> None:
     assert len(timing.exact) == 6
     assert timing.ratio == min(timing.reference) / min(timing.exact)
     low, high = timing.spread
-    assert 0 < low <= high
+    assert 0 < low <= timing.ratio <= high
