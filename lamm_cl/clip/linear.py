@@ -72,6 +72,8 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> tuple[Tensor | None, ...]:
         linear, weight = ctx.linear, ctx.weight  # type: ignore[attr-defined]
+        if torch.is_grad_enabled():  # somebody will differentiate this again
+            return grads[0] @ weight, None, None, None
         return linear._product(grads[0], weight, None, "backward"), None, None, None
 
 

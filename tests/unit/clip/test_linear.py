@@ -79,6 +79,16 @@ def test_serves_training_after_inference_mode() -> None:
     assert x.grad is not None
 
 
+def test_second_derivatives_are_torchs_own() -> None:
+    x, weight, b = made()
+    found = []
+    for compute in (FrozenLinear(lambda: (weight, b)), lambda x: F.linear(x, weight, b)):
+        (first,) = torch.autograd.grad((compute(x) ** 3).sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad((first**2).sum(), x)
+        found.append(second)
+    assert float((found[0] - found[1]).norm() / found[1].norm()) < 1e-5
+
+
 def test_leaves_autocast_to_torch() -> None:
     x, weight, b = made()
     with torch.autocast("cpu", torch.bfloat16):
