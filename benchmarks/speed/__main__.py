@@ -63,11 +63,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Engine against plain reference, in turn in one process, on one core.")
     parser.add_argument("--quick", action="store_true", help="few classes and methods, under 3 minutes")
     parser.add_argument("--only", choices=TABLES, nargs="+", default=TABLES, help="which tables to make")
-    parser.add_argument("--out", type=Path, default=Path("results/speed"), help="where the tables go")
+    parser.add_argument(
+        "--out", type=Path, help="where the tables go (default: results/speed; with --quick: runs/speed)"
+    )
     parser.add_argument("--backbone", default="ViT-B-16-quickgelu", help="an open_clip architecture, random weights")
     parser.add_argument("--repeat", type=int, default=2, help="repetitions of the plain reference")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    arguments.out = arguments.out or Path("runs/speed" if arguments.quick else "results/speed")
     arguments.out.mkdir(parents=True, exist_ok=True)
     backbone, about = random_backbone(arguments.backbone), machine()
     if arguments.quick:

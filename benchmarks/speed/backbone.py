@@ -1,4 +1,4 @@
-"""A real architecture with random weights: speed does not depend on what the weights are."""
+"""A real architecture with random weights: what they are matters to nothing but how soon ALIGN's transport stops."""
 
 import logging
 

@@ -112,7 +112,8 @@ class ClipBackbone:
         Returns:
             (batch, d) of length 1, without gradient; float32, or float64 where the backbone is.
         """
-        features = self.image(images.to(self.device, self.dtype, non_blocking=True))
+        # Only a copy to a GPU may be left under way: one from there would be read before it has arrived.
+        features = self.image(images.to(self.device, self.dtype, non_blocking=self.device.type == "cuda"))
         assert isinstance(features, Tensor)
         return F.normalize(at_least_float(features), dim=-1)
 

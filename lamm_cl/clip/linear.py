@@ -29,7 +29,8 @@ class FrozenLinear:
 
     def __init__(self, read: Callable[[], tuple[Tensor, Tensor | None]]) -> None:
         self._read = read
-        self._laid_out: dict[str, tuple[tuple[object, ...], Tensor]] = {}
+        # With the matrix that was laid out: while it is held, no other one can take its address.
+        self._laid_out: dict[str, tuple[tuple[object, ...], Tensor, Tensor]] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map x (..., in) to (..., out)."""
@@ -55,7 +56,7 @@ class FrozenLinear:
         known = self._laid_out.get(way)
         if known is None or known[0] != state:
             with lasting():
-                known = (state, torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous(), ROWS))
+                known = (state, torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous(), ROWS), matrix)
             self._laid_out[way] = known
         return known[1]
 

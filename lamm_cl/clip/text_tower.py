@@ -157,6 +157,9 @@ class TextTower:
             count = 1 if groups is None else len(groups)
             return base.expand(count, -1, -1)
         if groups is not None:
+            if learned is not None:  # a prompt that stands alone has its label in what "all" share
+                own = learned[groups.shape[1] :].expand(len(groups), -1, -1)
+                groups = torch.cat([groups, own.to(groups.dtype)], 1)
             return base.expand(len(groups), -1, -1).index_copy(1, rows, groups[:, index].to(base.dtype))
         assert learned is not None, "the layout has slots: give the learned vectors"
         return base.index_copy(0, rows, learned[index].to(base.dtype))[None]

@@ -75,7 +75,8 @@ class Output:
         """Return the logits (batch, n) of the original names."""
         assert self.teacher is not None
         image = self.image[:, 0] if self.image.shape[1] == 1 else F.normalize(self.image.mean(1), dim=-1)
-        return self.scale * image @ self.teacher.t()
+        with torch.autocast(image.device.type, enabled=False):  # as the learned logits
+            return self.scale * image @ self.teacher.to(image.dtype).t()
 
     def emptied(self) -> "Output":
         """Return this output for no image at all."""

@@ -49,6 +49,15 @@ def test_logits_have_a_column_a_class(method: str, tiny: Any) -> None:
     assert torch.isfinite(logits).all()
 
 
+@pytest.mark.parametrize("method", EVERY)
+def test_a_class_alone_scores_as_among_others(method: str, tiny: Any) -> None:
+    model, images = make(method, tiny), picture(tiny)
+    alone = torch.cat([model.output(images, [c]).logits for c in range(len(NAMES))], 1)
+    torch.testing.assert_close(alone, model(images), rtol=2e-4, atol=2e-4)
+    if method != "zero_shot":
+        model.losses(images, torch.full((4,), 2), classes=[2])["total"].backward()
+
+
 @pytest.mark.parametrize("method", [m for m in EVERY if m != "zero_shot"])
 def test_trains_and_improves(method: str, tiny: Any) -> None:
     model, images, labels = make(method, tiny), picture(tiny), torch.tensor([0, 1, 2, 3])
