@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from benchmarks.speed.measure import seconds
 from lamm_cl.clip.linear import AVAILABLE, FrozenLinear
@@ -12,8 +12,13 @@ from lamm_cl.clip.linear import AVAILABLE, FrozenLinear
 
 def flops(call: Callable[[], object]) -> int:
     """Return the floating-point operations of the matrix products and attention in one call."""
-    laid_out = {torch.ops.mkldnn._linear_pointwise: _linear_flops} if AVAILABLE else {}
-    with FlopCounterMode(display=False, custom_mapping=laid_out) as counter:
+    unknown: dict[Any, Any] = {  # to torch's own counter
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
+    }
+    if AVAILABLE:
+        unknown[torch.ops.mkldnn._linear_pointwise] = _linear_flops
+    with FlopCounterMode(display=False, custom_mapping=unknown) as counter:
         call()
     return int(counter.get_total_flops())
 
@@ -37,3 +42,11 @@ def _linear_flops(x: Any, weight: Any, *_: Any, out_shape: Any = None, **__: Any
     for length in x[:-1]:
         rows *= length
     return int(2 * rows * weight[0] * weight[1])
+
+
+def _attention_flops(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    return int(sdpa_flop_count(query, key, value))
+
+
+def _attention_backward_flops(grad: Any, query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None) -> int:
+    return int(sdpa_backward_flop_count(grad, query, key, value))

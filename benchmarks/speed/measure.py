@@ -5,8 +5,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-
 
 @dataclass(frozen=True)
 class Timing:
@@ -36,14 +34,8 @@ class Timing:
 def processor_seconds(call: Callable[[], object]) -> tuple[float, float]:
     """Return the processor time of one call, over all threads, and how much of it the operating system took.
 
-    Other programs on the machine disturb it least. With a GPU it is the wall time until the GPU is done.
+    Other programs on the machine disturb it least. Everything that is measured here runs on the processor.
     """
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        call()
-        torch.cuda.synchronize()
-        return time.perf_counter() - start, 0.0
     before = os.times()
     start = time.process_time()
     call()

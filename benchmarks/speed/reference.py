@@ -60,7 +60,7 @@ class PlainImageTower:
                 count = deep[index - 1].shape[-2]
                 x = torch.cat([x[:, :-count], deep[index - 1].expand(len(x), -1, -1)], 1)
             x = block(x)
-        every = visual.ln_post(x) @ visual.proj
+        every = visual.ln_post(x if tokens else x[:, :1]) @ visual.proj
         return (every[:, 0], every.detach()) if tokens else every[:, 0]
 
 

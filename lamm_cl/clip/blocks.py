@@ -44,11 +44,6 @@ class FrozenBlock:
         attention = getattr(block, "attn", None)
         return plain and isinstance(attention, nn.MultiheadAttention) and attention.in_proj_weight is not None
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Data type of the matrix weights (normalisations may keep a wider one)."""
-        return cast(torch.dtype, self.block.attn.in_proj_weight.dtype)
-
     def norm_1(self, x: Tensor) -> Tensor:
         """Apply the normalisation before attention."""
         return _layer_norm(self.block.ln_1, x)
@@ -86,13 +81,11 @@ class FrozenBlock:
         x = x + cast(Tensor, block.ls_1(self._out(attended)))
         return x + cast(Tensor, block.ls_2(self._feed_forward(_layer_norm(block.ln_2, x))))
 
-    def full(self, x: Tensor, causal: bool = False, mask: Tensor | None = None, beside: Tensor | None = None) -> Tensor:
+    def full(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
         """Compute the layer at every position.
 
         Args:
             x: (N, L, D).
-            causal: each position sees itself and what is before it.
-            mask: boolean (True = visible) or additive, broadcastable to (N, h, L, L).
             beside: (1 or N * v, n, D) tokens that every position sees and whose own output nobody reads; with N * v,
                 each sequence of `x` is computed v times.
 
@@ -107,9 +100,7 @@ class FrozenBlock:
             more_keys, more_values = self.key_value(self.norm_1(beside))
             key = torch.cat([key, more_keys.expand(len(key), -1, -1)], 1)
             value = torch.cat([value, more_values.expand(len(value), -1, -1)], 1)
-        attended = F.scaled_dot_product_attention(
-            self.split(query), self.split(key), self.split(value), attn_mask=mask, is_causal=causal
-        )
+        attended = F.scaled_dot_product_attention(self.split(query), self.split(key), self.split(value))
         return self.finish(x, attended.transpose(1, 2).flatten(2))
 
     def rows(self, x: Tensor, rows: Tensor) -> Tensor:

@@ -67,6 +67,7 @@ class TextEngine:
         self.blocks = blocks
         self.positional = positional
         self._beginnings: dict[object, Beginning] = {}
+        self._changes = 0  # how often the weights had been written to when these were run
 
     def last_tokens(self, text: PackedText, layout: Layout, chunk: int | None = None) -> Tensor:
         """Compute the residual stream at the token that is read.
@@ -115,7 +116,10 @@ class TextEngine:
     def _remembered(self, text: PackedText) -> Beginning:
         """Return a beginning with nothing learned in it: it is run once."""
         changes = sum(writes(weight) for block in self.blocks for weight in block.weights) + writes(self.positional)
-        key = (text.constant, text.prefix.dtype, number_type(text.prefix.device), changes)
+        if changes != self._changes:
+            self._changes = changes
+            self._beginnings.clear()
+        key = (text.constant, text.prefix.dtype, number_type(text.prefix.device))
         if key not in self._beginnings:
             with lasting(), torch.no_grad():
                 self._beginnings[key] = self._beginning(text)

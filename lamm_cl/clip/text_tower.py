@@ -105,7 +105,8 @@ class TextTower:
         if self._engine is None or plain or not self._fits(layout, deep):
             features = torch.cat([part for part, _ in self._plain_parts(layout, learned, deep, groups)], 1)
         else:
-            fixed = groups is None and not deep and all(code >= 0 for code in layout.beginning)
+            # One prompt alone is all beginning: remembering it would remember every class that ever was alone.
+            fixed = groups is None and not deep and layout.n > 1 and all(code >= 0 for code in layout.beginning)
             constant = layout.beginning if fixed else None
             text = PackedText(*self._vectors(layout, learned, groups), deep, self.words.start, constant)
             chunk = self._chunk(layout, layout.widest * len(text.prefix))

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
@@ -12,9 +11,6 @@ from lamm_cl.errors import UsageError
 
 if TYPE_CHECKING:
     from lamm_cl.clip.backbone import ClipBackbone
-
-# Whose transforms each source has; setting them again would drop the features in memory.
-_TRANSFORMS: "WeakKeyDictionary[Any, Any]" = WeakKeyDictionary()
 
 
 def source_of(experiences: Any) -> Any | None:
@@ -83,9 +79,7 @@ class Pictures:
         self._epoch = epoch
         if self._source is None:
             return
-        if _TRANSFORMS.get(self._source) is not self._backbone:
-            self._source.set_backbone(self._backbone)
-            _TRANSFORMS[self._source] = self._backbone
+        self._source.set_backbone(self._backbone)
         self._source.use_features(self._features)
         self._source.epoch = epoch
 

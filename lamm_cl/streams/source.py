@@ -84,6 +84,7 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
         epoch: Any = torch.tensor(_EVALUATION)
         self._epoch: Tensor = epoch.share_memory_()
         self._keys: dict[int, str] = {}
+        self._backbone: Backbone | None = None
         self._preprocess: Callable[[Image.Image], Tensor] | None = None
         self._views: list[TrainView] = []
         self._store: Store | None = None
@@ -110,8 +111,10 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
         self._epoch.fill_(_EVALUATION if epoch is None else epoch)
 
     def set_backbone(self, backbone: Backbone) -> None:
-        """Use a backbone's transforms from now on. Features in memory are dropped."""
-        self._preprocess = backbone.preprocess
+        """Use a backbone's transforms from now on. If they are others than before, features in memory are dropped."""
+        if self._backbone is backbone and self._preprocess is backbone.preprocess:
+            return
+        self._backbone, self._preprocess = backbone, backbone.preprocess
         self._views = [
             TrainView(
                 backbone.image_size,

@@ -75,6 +75,9 @@ def test_products_are_counted_by_hand() -> None:
     x, weight = torch.randn(2, 5, 384), torch.randn(512, 384)
     assert flops(lambda: FrozenLinear(lambda: (weight, None))(x)) == 2 * 10 * 384 * 512
     assert flops(lambda: x[0] @ weight.t()) == 2 * 5 * 384 * 512
+    q = torch.randn(2, 3, 7, 8)
+    attention = flops(lambda: F.scaled_dot_product_attention(q, q, q))
+    assert attention == 2 * (2 * 2 * 3 * 7 * 7 * 8)  # scores, and what they gather
     assert peak_flops(64, 1) > 0
 
 
