@@ -44,9 +44,9 @@ def _linear_flops(x: Any, weight: Any, *_: Any, out_shape: Any = None, **__: Any
     return int(2 * rows * weight[0] * weight[1])
 
 
-def _attention_flops(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
     return int(sdpa_flop_count(query, key, value))
 
 
-def _attention_backward_flops(grad: Any, query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None) -> int:
+def _attention_backward_flops(grad: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
     return int(sdpa_backward_flop_count(grad, query, key, value))

@@ -75,9 +75,11 @@ def test_products_are_counted_by_hand() -> None:
     x, weight = torch.randn(2, 5, 384), torch.randn(512, 384)
     assert flops(lambda: FrozenLinear(lambda: (weight, None))(x)) == 2 * 10 * 384 * 512
     assert flops(lambda: x[0] @ weight.t()) == 2 * 5 * 384 * 512
-    q = torch.randn(2, 3, 7, 8)
-    attention = flops(lambda: F.scaled_dot_product_attention(q, q, q))
-    assert attention == 2 * (2 * 2 * 3 * 7 * 7 * 8)  # scores, and what they gather
+    q = torch.randn(2, 3, 7, 8, requires_grad=True)
+    product = 2 * 2 * 3 * 7 * 7 * 8
+    assert flops(lambda: F.scaled_dot_product_attention(q, q, q)) == 2 * product  # scores, and what they gather
+    there_and_back = flops(lambda: F.scaled_dot_product_attention(q, q, q).sum().backward())
+    assert there_and_back == (2 + 5) * product  # the scores once more, and the gradients of both products' factors
     assert peak_flops(64, 1) > 0
 
 
