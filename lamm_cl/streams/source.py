@@ -112,7 +112,7 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
 
     def set_backbone(self, backbone: Backbone) -> None:
         """Use a backbone's transforms from now on. If they are others than before, features in memory are dropped."""
-        if self._backbone is backbone and self._preprocess is backbone.preprocess:
+        if self._backbone is backbone and self._preprocess == backbone.preprocess:
             return
         self._backbone, self._preprocess = backbone, backbone.preprocess
         self._views = [
@@ -256,4 +256,4 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
 
     def __getstate__(self) -> dict[str, Any]:
         # A loading worker in a fresh process gets the features that are there, not the backbone that makes them.
-        return {**self.__dict__, "_store": None, "_agreed": ()}
+        return {**self.__dict__, "_backbone": None, "_store": None, "_agreed": ()}

@@ -112,6 +112,9 @@ def test_another_store_or_backbone_starts_afresh(benchmark, source, plain):
     assert len(second.asked) == 1
     source.set_backbone(plain)
     source.prefetch(train, None)
+    assert len(second.asked) == 1  # the same transforms: nothing is dropped
+    source.set_backbone(copy.copy(plain))
+    source.prefetch(train, None)
     assert len(second.asked) == 2
 
 
@@ -132,6 +135,16 @@ def test_a_copy_in_another_process_gives_what_was_fetched(benchmark, source):
     with pytest.raises(UsageError, match="no feature store"):
         there[test[0]]
     assert torch.equal(copy.deepcopy(source)[train[1]][0], source[train[1]][0])
+
+
+def test_a_copy_leaves_the_backbone_behind(make_dataset, plain):
+    class Local(type(plain)):
+        """No pickle can carry an object of this class."""
+
+        preprocess = staticmethod(plain.preprocess)
+
+    source = build_stream("few_shot", make_dataset(), shots=1, backbone=Local()).source
+    assert torch.equal(pickle.loads(pickle.dumps(source))[0][0], source[0][0])
 
 
 def test_without_a_backbone_pictures_are_made_for_tiny(make_dataset, tiny):
