@@ -4,6 +4,8 @@ import open_clip
 import pytest
 import torch
 
+from lamm_cl.clip.feature_cache import FeatureStore
+
 TEXT = {"width": 32, "heads": 2, "layers": 2, "context_length": 32}
 VISION = {"layers": 3, "width": 48, "head_width": 16, "patch_size": 8, "image_size": 32}
 
@@ -43,3 +45,9 @@ def listed(monkeypatch):
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "small-ViT", {"mine": gelu, "quick": quick})
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "small-ViT-quickgelu", {"quick": quick})
     return "small-ViT"
+
+
+@pytest.fixture
+def store(tiny, tmp_path):
+    """An empty store of the features of `tiny`."""
+    return FeatureStore(tiny, tmp_path / "cache", batch_size=4)

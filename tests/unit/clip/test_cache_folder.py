@@ -1,0 +1,140 @@
+"""The folder of cached features: bounded, shown, cleared."""
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from lamm_cl.clip import cache_folder, feature_locks
+from lamm_cl.clip.feature_cache import FeatureStore
+from lamm_cl.errors import UsageError
+from tests.unit.clip.cached import Pictures, files, get, key
+
+
+def test_the_folder_stays_within_its_bound_and_drops_what_was_used_longest_ago(tiny, tmp_path):
+    probe = FeatureStore(tiny, tmp_path / "probe", batch_size=4)
+    get(probe, range(4))
+    each = files(probe)[0].stat().st_size
+    store = FeatureStore(tiny, tmp_path / "cache", max_bytes=int(2.5 * each), batch_size=4)
+    for view in ("a", "b", "a", "c"):
+        get(store, range(4), view)
+        time.sleep(0.02)
+    assert sum(file.stat().st_size for file in files(store)) <= store.max_bytes
+    fresh = FeatureStore(tiny, tmp_path / "cache", max_bytes=store.max_bytes, batch_size=4)
+    get(fresh, range(4), "a")
+    get(fresh, range(4), "c")
+    assert fresh.encoded == 0
+    get(fresh, range(4), "b")
+    assert fresh.encoded == 4
+
+
+def test_a_bound_that_was_lowered_holds_though_nothing_is_computed(store, tiny):
+    for view in "abc":
+        get(store, range(4), view)
+    lowered = FeatureStore(tiny, store.directory, max_bytes=files(store)[0].stat().st_size, batch_size=4)
+    get(lowered, range(4), "a")
+    assert lowered.encoded == 0
+    [left] = files(store)
+    assert left.parent == lowered._folder("a").folder
+
+
+def test_features_whose_scope_lost_its_name_are_found_by_status_again(store):
+    get(store, range(4))
+    next(store.directory.rglob("scope.json")).unlink()
+    assert cache_folder.status(store.directory) == []
+    get(store, range(4))
+    assert store.encoded == 4
+    assert cache_folder.status(store.directory)[0].images == 4
+
+
+def test_a_bound_of_nothing_still_gives_features(tiny, tmp_path):
+    store = FeatureStore(tiny, tmp_path / "cache", max_bytes=0)
+    assert torch.equal(get(store, range(3)), get(FeatureStore(tiny, None), range(3)))
+    assert files(store) == []
+
+
+def test_memory_is_bounded_too(tiny):
+    store = FeatureStore(tiny, None, max_bytes=1)
+    get(store, range(3), "a")
+    get(store, range(3), "b")
+    get(store, range(3), "b")
+    assert store.encoded == 6
+    get(store, range(3), "a")
+    assert store.encoded == 9
+
+
+def test_status_and_clear(store):
+    get(store, range(5), "eval")
+    get(store, range(3), "train")
+    stranger = store.directory / "0123456789abcdef"
+    stranger.mkdir()
+    (stranger / "5-0123456789abcdef.safetensors").write_text("not ours: no scope.json")
+    notes = store.directory / "notes.txt"
+    notes.write_text("mine")
+    [scope] = cache_folder.status(store.directory)
+    assert (scope.images, scope.views, scope.about["backbone"]) == (8, 2, "tiny")
+    assert scope.bytes == sum(file.stat().st_size for file in files(store) if stranger not in file.parents)
+    assert cache_folder.clear(store.directory, older_than_days=1) == (0, 0)
+    assert cache_folder.clear(store.directory) == (8, scope.bytes)
+    assert cache_folder.status(store.directory) == []
+    assert notes.exists()
+    assert stranger.exists()
+    get(store, range(5), "eval")
+    assert store.encoded == 13
+
+
+def test_clearing_while_another_process_works_does_no_harm(tiny, tmp_path):
+    store = FeatureStore(tiny, tmp_path / "cache", batch_size=2)
+    pictures = Pictures(range(60))
+
+    def load(i):
+        if i % 10 == 5:
+            cache_folder.clear(store.directory)
+        return pictures(i)
+
+    rows = store.features(pictures.keys, load, "eval")
+    assert torch.equal(rows, get(FeatureStore(tiny, None, batch_size=2), range(60)))
+    assert store.writable
+
+
+def test_clearing_leaves_the_claims_of_living_processes(store):
+    get(store, [0])
+    claim = feature_locks.Claim(files(store)[0].parent, [key(1)])
+    dead = claim.file.with_name("00000000deadbeef.claim")
+    dead.write_text("[]")
+    cache_folder.clear(store.directory)
+    assert claim.file.exists()
+    assert not dead.exists()
+    claim.release()
+    cache_folder.clear(store.directory)
+    assert list(store.directory.iterdir()) == []
+
+
+def test_nothing_is_left_of_a_cleared_cache(store):
+    get(store, range(5))
+    scope = files(store)[0].parent.parent
+    (scope / "0123456789abcdef.tmp").write_text("half")
+    cache_folder.clear(store.directory)
+    assert list(store.directory.iterdir()) == []
+
+
+def test_the_folder_is_chosen_by_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("LAMM_CL_CACHE", str(tmp_path))
+    assert cache_folder.default_folder() == tmp_path
+    monkeypatch.delenv("LAMM_CL_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder.default_folder() == tmp_path / "lamm_cl" / "features"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder.default_folder() == Path.home() / ".cache" / "lamm_cl" / "features"
+
+
+def test_the_bound_is_chosen_by_the_environment(monkeypatch, tiny):
+    monkeypatch.delenv("LAMM_CL_CACHE_GIB", raising=False)
+    assert FeatureStore(tiny, None).max_bytes == 10 * 1024**3
+    monkeypatch.setenv("LAMM_CL_CACHE_GIB", "0.5")
+    assert FeatureStore(tiny, None).max_bytes == 512 * 1024**2
+    for nonsense in ("much", "-1", "nan", "inf"):
+        monkeypatch.setenv("LAMM_CL_CACHE_GIB", nonsense)
+        with pytest.raises(UsageError, match="must be a number of GiB"):
+            FeatureStore(tiny, None)
