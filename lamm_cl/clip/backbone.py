@@ -112,6 +112,8 @@ class ClipBackbone:
         Returns:
             (batch, d) of length 1, without gradient; float32, or float64 where the backbone is.
         """
+        if not len(images):
+            return torch.zeros(0, self.embed_dim, device=self.device, dtype=self.logit_scale.dtype)
         # Only a copy to a GPU may be left under way: one from there would be read before it has arrived.
         features = self.image(images.to(self.device, self.dtype, non_blocking=self.device.type == "cuda"))
         assert isinstance(features, Tensor)

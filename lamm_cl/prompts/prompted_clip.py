@@ -277,7 +277,7 @@ class PromptedCLIP(nn.Module):
 
     def _image_side(self, images: Tensor) -> Side:
         if images.dim() == 2:
-            return Side(images.to(self.dtype)[:, None])
+            return Side(images.to(self.backbone.device, self.dtype)[:, None])
         if not self.deep.vision:
             return Side(self.backbone.encode_images(images).to(self.dtype)[:, None])
         return self._prompted_images(images)

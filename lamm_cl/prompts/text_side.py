@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lamm_cl.prompts.prompted_clip import PromptedCLIP
 
 Ids = tuple[int, ...]
+LAYOUTS = 256  # kept at once: label spaces that are drawn anew at each step must not fill the memory
 
 
 class TextSide:
@@ -225,6 +226,8 @@ class TextSide:
         """Return, for each wording, the places of its classes in `columns` and the layout of their prompts."""
         key = (columns, variant, original, teacher)
         if key not in self._layouts:
+            if len(self._layouts) >= LAYOUTS:
+                del self._layouts[next(iter(self._layouts))]
             self._layouts[key] = self._build(columns, variant, original, teacher)
         return self._layouts[key]
 

@@ -57,6 +57,11 @@ def test_features_carry_no_gradient_and_have_length_one(backbone):
     assert backbone.encode_text([]).shape == (0, backbone.embed_dim)
 
 
+def test_nothing_to_encode_gives_no_rows(backbone):
+    assert backbone.encode_images(torch.zeros(0, 3, *backbone.image_size)).shape == (0, backbone.embed_dim)
+    assert backbone.encode_text([]).shape == (0, backbone.embed_dim)
+
+
 def test_one_text_instead_of_a_list_is_refused(backbone):
     with pytest.raises(UsageError, match="a list of texts"):
         backbone.encode_text("dog")

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 import lamm_cl
+from lamm_cl.prompts import text_side
 from lamm_cl.prompts.prompted_clip import PromptedCLIP
 
 METHODS = ["zero_shot", "coop", "cocoop", "lamm", "maple", "align", "cocoop+lamm", "maple+lamm", "align+lamm"]
@@ -41,6 +42,16 @@ def test_another_number_type_is_computed_anew(method: str, freeze: bool) -> None
         with torch.autocast("cpu", torch.bfloat16):
             model(images)
         assert torch.equal(model(images), before)
+
+
+def test_label_spaces_drawn_at_every_step_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_side, "LAYOUTS", 2)
+    model, images, labels = made("coop")
+    whole = model.losses(images, labels)["total"]
+    for space in [(0, 1), (1, 2), (2, 3), (3, 0)]:
+        model.losses(images[list(space)], labels[list(space)], classes=space)
+        assert len(model._text._layouts) <= 2
+    assert torch.equal(model.losses(images, labels)["total"], whole)
 
 
 def test_a_weight_that_is_written_to_is_read_again() -> None:
