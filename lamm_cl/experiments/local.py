@@ -1,15 +1,14 @@
 """A grid on this machine: runs handed to worker processes until all are recorded."""
 
 import contextlib
-import signal
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
 
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.pool import Pool, Worker
 from lamm_cl.experiments.progress import Display
+from lamm_cl.experiments.signals import Interrupted, Signals
 from lamm_cl.experiments.spec import RunSpec
 from lamm_cl.experiments.summary import Summary
 from lamm_cl.experiments.work import Outcome, record_failure, record_stamp
@@ -18,10 +17,6 @@ from lamm_cl.records import FAILED, ExperimentDirectory
 _TICK = 0.25
 _TABLE_EVERY = 1.0
 _ASK_AGAIN = 0.5
-
-
-class Interrupted(KeyboardInterrupt):
-    """SIGTERM, treated as Ctrl-C is."""
 
 
 class LocalRun:
@@ -57,7 +52,7 @@ class LocalRun:
         self._alone: set[str] = set()
         self._table_due: float | None = None
         self._table_takes = 0.0
-        self._signals = _Signals()
+        self._signals = Signals()
 
     def run(self) -> Summary:
         """Do everything; returns also after Ctrl-C, a full disk, a damaged directory or workers that cannot start."""
@@ -247,41 +242,6 @@ class LocalRun:
                 raise
             if not self._summary.stopped:
                 self._no_room(trouble)
-
-
-class _Signals:
-    """Ctrl-C and SIGTERM, noted when they come and raised where nothing is half done.
-
-    Raised anywhere, they could tear a worker's message in two, and what follows it would never be understood. Who asks
-    three times without an answer is heard at once.
-    """
-
-    def __init__(self) -> None:
-        self._noted: list[int] = []
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) == signal.SIG_IGN:
-                continue
-            with contextlib.suppress(ValueError):  # not the main thread: whoever runs us there decides about signals
-                self._before[number] = signal.signal(number, self._note)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: object) -> None:
-        self._noted.append(number)
-        if len(self._noted) > 2:
-            raise KeyboardInterrupt
-
-    def check(self) -> None:
-        """Raise what came since the last check: `KeyboardInterrupt`, or `Interrupted` for SIGTERM."""
-        if self._noted:
-            first = self._noted[0]
-            self._noted.clear()
-            raise Interrupted if first == signal.SIGTERM else KeyboardInterrupt
 
 
 def preflight(pool: Pool, specs: Sequence[RunSpec]) -> dict[str, str]:

@@ -1,10 +1,11 @@
-"""Small random open_clip models of the same classes as the published ones."""
+"""Small random open_clip models of the same classes as the published ones, and no network."""
 
 import open_clip
 import pytest
 import torch
 
 from lamm_cl.clip.feature_cache import FeatureStore
+from tests.unit.clip.weight_files import never
 
 TEXT = {"width": 32, "heads": 2, "layers": 2, "context_length": 32}
 VISION = {"layers": 3, "width": 48, "head_width": 16, "patch_size": 8, "image_size": 32}
@@ -21,6 +22,15 @@ def build(vision=(), text=(), custom=False, seed=0, **options):
             if parameter.ndim == 1 and not name.startswith("logit"):
                 parameter.data += 0.1 * torch.randn_like(parameter)
     return model
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Any use of the network fails the test."""
+    import urllib.request
+
+    monkeypatch.setattr(urllib.request, "urlopen", never)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
 
 
 @pytest.fixture(scope="session")

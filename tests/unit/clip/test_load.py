@@ -1,8 +1,7 @@
-"""Backbones load by name, tag and file, offline; what cannot work is said before anything is built."""
+"""Backbones load by name and tag, offline; what cannot work is said before anything is built."""
 
 import json
 import logging
-import warnings
 
 import open_clip
 import pytest
@@ -13,19 +12,9 @@ import lamm_cl
 from lamm_cl.clip import hub, library
 from lamm_cl.clip.load import check_device, load_clip, split_name
 from lamm_cl.errors import UsageError
+from tests.unit.clip.weight_files import never, saved
 
-
-def never(*_, **__):
-    raise AssertionError("the network was asked")
-
-
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch):
-    """Any use of the network fails the test."""
-    import urllib.request
-
-    monkeypatch.setattr(urllib.request, "urlopen", never)
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+pytestmark = pytest.mark.usefixtures("no_network")
 
 
 def test_tiny_is_the_default(tiny):
@@ -118,181 +107,6 @@ def test_unknown_names_get_the_nearest():
 def test_families_without_prompts_are_refused_before_anything_is_built(name):
     with pytest.raises(UsageError, match=r"is of family [GH] .*Use one of the families A to F"):
         load_clip(name)
-
-
-@pytest.mark.parametrize(
-    ("name", "tag", "other"),
-    [
-        ("ViT-B-16", "openai", "ViT-B-16-quickgelu"),
-        ("RN50", "openai", "RN50-quickgelu"),
-        ("ViT-L-14", "dfn2b", "ViT-L-14-quickgelu"),
-        ("ViT-B-32", "metaclip_400m", "ViT-B-32-quickgelu"),
-        ("ViT-B-16-quickgelu", "laion2b_s34b_b88k", "ViT-B-16"),
-    ],
-)
-def test_a_quick_gelu_mismatch_is_an_error_before_any_download(name, tag, other):
-    with pytest.raises(UsageError, match=rf"QuickGELU mismatch.*Instead, use the name '{other}'"):
-        load_clip(name, tag, reach=never, download=never)
-
-
-def saved(model, file, form):
-    """Save a model's weights in one of the forms that people have."""
-    state = model.state_dict()
-    if form == "safetensors":
-        save_file(state, file)
-    elif form == "bare":
-        torch.save(state, file)
-    elif form == "checkpoint":
-        state = {f"module.{key}": tensor for key, tensor in state.items()}
-        torch.save({"epoch": 3, "name": "x", "state_dict": state}, file)
-    return file
-
-
-@pytest.mark.parametrize("form", ["safetensors", "bare", "checkpoint"])
-@pytest.mark.parametrize("custom", [False, True])
-def test_local_files_load_without_network(listed, small, tmp_path, form, custom, monkeypatch):
-    if custom:
-        config = open_clip.factory._MODEL_CONFIGS[listed]
-        monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, listed, config | {"custom_text": True})
-    # A flat file fits a model with a text tower of its own: open_clip renames.
-    model = small(seed=5)
-    file = saved(model, tmp_path / "weights.pt", form)
-    backbone = load_clip(listed, str(file), quick_gelu=False, reach=never)
-    images = torch.randn(2, 3, 32, 32)
-    expected = model.eval().encode_image(images, normalize=True)
-    torch.testing.assert_close(backbone.encode_images(images), expected)
-    assert backbone.pretrained == str(file)
-
-
-def torchscript(model, file):
-    """Write what OpenAI published: a TorchScript archive in half precision with three scalars beside the weights."""
-    model = model.eval()
-    for name, value in {"input_resolution": 32, "context_length": 32, "vocab_size": 49408}.items():
-        if hasattr(model, name):
-            delattr(model, name)
-        model.register_buffer(name, torch.tensor(value))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.jit.save(torch.jit.trace(Visual(model).eval(), torch.zeros(1, 3, 32, 32), check_trace=False), file)
-    return file
-
-
-class Visual(torch.nn.Module):
-    """A model whose forward can be traced; its state dict is that of the model it holds."""
-
-    def __init__(self, model):
-        super().__init__()
-        for name, child in model.named_children():
-            self.add_module(name, child)
-        for name, parameter in model.named_parameters(recurse=False):
-            self.register_parameter(name, parameter)
-        for name, buffer in model.named_buffers(recurse=False):
-            if name != "attn_mask":
-                self.register_buffer(name, buffer)
-
-    def forward(self, images):
-        return self.visual(images)
-
-
-def test_openais_archives_load_and_need_quick_gelu(listed, small, tmp_path):
-    model = small(quick_gelu=True, seed=4)
-    images = torch.randn(2, 3, 32, 32)
-    expected = model.eval().encode_image(images, normalize=True)
-    file = torchscript(model, tmp_path / "ViT.pt")
-    backbone = load_clip("small-ViT-quickgelu", file, reach=never)
-    torch.testing.assert_close(backbone.encode_images(images), expected)
-    with pytest.raises(UsageError, match=r"QuickGELU mismatch.*OpenAI.*'small-ViT-quickgelu'"):
-        load_clip(listed, file, reach=never)
-
-
-@pytest.mark.parametrize("quick_gelu", [True, False])
-def test_other_torchscript_archives_tell_their_activation_by_their_code(listed, small, tmp_path, quick_gelu):
-    model = small(quick_gelu=quick_gelu, seed=4)
-    names = {True: "small-ViT-quickgelu", False: listed}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.jit.save(torch.jit.script(model.eval()), tmp_path / "archive.pt")
-    backbone = load_clip(names[quick_gelu], tmp_path / "archive.pt")
-    torch.testing.assert_close(backbone.model.visual.proj, model.visual.proj.detach())
-    with pytest.raises(UsageError, match=r"QuickGELU mismatch.*its code uses"):
-        load_clip(names[not quick_gelu], tmp_path / "archive.pt")
-
-
-def test_the_activation_of_other_files_is_told_by_what_is_there(listed, small, tmp_path, caplog):
-    state = small().state_dict()
-    save_file(state, tmp_path / "said.safetensors", {"quick_gelu": "true"})
-    with pytest.raises(UsageError, match="its metadata says so"):
-        load_clip(listed, tmp_path / "said.safetensors")
-    load_clip("small-ViT-quickgelu", tmp_path / "said.safetensors")
-
-    bare = saved(small(), tmp_path / "bare.pt", "bare")
-    with caplog.at_level(logging.WARNING):
-        load_clip(listed, bare)
-        assert "does not tell which activation" in caplog.text
-        caplog.clear()
-        load_clip(listed, bare, quick_gelu=False)
-        load_clip("small-ViT-quickgelu", bare)
-        assert caplog.text == ""
-    with pytest.raises(UsageError, match="quick_gelu=True was given"):
-        load_clip(listed, bare, quick_gelu=True)
-    with pytest.raises(UsageError, match="contradicts the file"):
-        load_clip(listed, tmp_path / "said.safetensors", quick_gelu=False)
-
-    published = saved(small(), tmp_path / "small-quick.pt", "bare")
-    with pytest.raises(UsageError, match="its name is that of small-ViT quick"):
-        load_clip(listed, published)
-
-    folder = tmp_path / "repository"
-    folder.mkdir()
-    (folder / "open_clip_config.json").write_text(
-        json.dumps({"model_cfg": {"quick_gelu": True}, "preprocess_cfg": {"mean": [0.1, 0.2, 0.3]}})
-    )
-    beside = saved(small(), folder / "weights.pt", "bare")
-    with pytest.raises(UsageError, match=r"open_clip_config.json beside it says so"):
-        load_clip(listed, beside)
-    assert load_clip("small-ViT-quickgelu", beside).image_mean == (0.1, 0.2, 0.3)
-
-
-def test_files_that_do_not_fit_name_what_differs(listed, small, tmp_path):
-    wide = saved(small(vision={"width": 32}), tmp_path / "wide.pt", "bare")
-    with pytest.raises(UsageError, match=r"does not fit small-ViT: visual.\w+ is \(.*\), expected \(.*and \d+ more"):
-        load_clip(listed, wide)
-    state = small().state_dict()
-    del state["visual.proj"]
-    torch.save(state | {"extra.weight": torch.zeros(1)}, tmp_path / "other.pt")
-    with pytest.raises(UsageError, match=r"visual.proj is missing; extra.weight is not part of it"):
-        load_clip(listed, tmp_path / "other.pt")
-    state = small().state_dict()
-    state["visual.proj"][0, 0] = float("nan")
-    torch.save(state, tmp_path / "nan.pt")
-    with pytest.raises(UsageError, match=r"visual.proj has values that are not finite"):
-        load_clip(listed, tmp_path / "nan.pt")
-
-
-class Runs:
-    """An object whose unpickling runs code."""
-
-    def __reduce__(self):
-        return eval, ("1 + 1",)
-
-
-def test_files_that_are_no_weights(listed, tmp_path):
-    with pytest.raises(UsageError, match=r"none.pt does not exist"):
-        load_clip(listed, tmp_path / "none.pt")
-    with pytest.raises(UsageError, match=r"is a folder, not a file"):
-        load_clip(listed, str(tmp_path))
-    (tmp_path / "junk.pt").write_bytes(b"junk" * 100)
-    (tmp_path / "junk.safetensors").write_bytes(b"junk" * 100)
-    (tmp_path / "empty.pt").write_bytes(b"")
-    torch.save({"state_dict": {}}, tmp_path / "nothing.pt")
-    torch.save([1, 2], tmp_path / "list.pt")
-    torch.save({"weight": Runs()}, tmp_path / "code.pt")
-    for name in ("junk.pt", "junk.safetensors", "empty.pt", "code.pt"):
-        with pytest.raises(UsageError, match=f"{name} can't be read"):
-            load_clip(listed, tmp_path / name)
-    for name in ("nothing.pt", "list.pt"):
-        with pytest.raises(UsageError, match="holds no state dict"):
-            load_clip(listed, tmp_path / name)
 
 
 def test_a_tag_is_fetched_and_its_image_settings_used(listed, small, tmp_path):

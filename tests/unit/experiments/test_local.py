@@ -2,7 +2,6 @@
 
 import io
 import os
-import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,6 @@ from rich.console import Console
 
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.config import read_config
-from lamm_cl.experiments.local import Interrupted, _Signals
 from lamm_cl.experiments.run import Request, run_experiment
 from lamm_cl.experiments.surroundings import check_loggers
 from lamm_cl.records import ExperimentDirectory, read_records
@@ -229,23 +227,3 @@ def test_every_run_done_needs_no_worker(run: Callable[..., Any]) -> None:
     (first.out / "runs.csv").unlink()
     assert run(work={"refuse": "nothing should ask"}).code == 0
     assert len(values(first.out)) == 1 + 4 * 3
-
-
-def test_a_signal_is_raised_where_nothing_is_half_done() -> None:
-    signals = _Signals()
-    signals._note(signal.SIGTERM, None)
-    signals._note(signal.SIGINT, None)
-    with pytest.raises(Interrupted):
-        signals.check()
-    signals.check()
-    signals._note(signal.SIGINT, None)
-    with pytest.raises(KeyboardInterrupt):
-        signals.check()
-
-
-def test_the_third_signal_without_an_answer_is_raised_at_once() -> None:
-    signals = _Signals()
-    signals._note(signal.SIGINT, None)
-    signals._note(signal.SIGINT, None)
-    with pytest.raises(KeyboardInterrupt):
-        signals._note(signal.SIGINT, None)
