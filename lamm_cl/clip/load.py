@@ -1,5 +1,6 @@
 """Load a backbone by name, with weights from a tag, from a local file, or none."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from lamm_cl.clip.library import RANDOM, Network, from_folder_or_hub, from_libra
 from lamm_cl.clip.precision import PRECISIONS, cast
 from lamm_cl.errors import UsageError, nearest, unknown
 
+LOG = logging.getLogger("lamm_cl")
 DEVICES = ("cpu", "cuda", "mps")
 EMBEDDED = "tiny"
 FOREIGN = ("local-dir:", "hf-hub:")
@@ -70,6 +72,12 @@ def load_clip(
         "cache_dir": network.cache,
         "quick_gelu": quick_gelu,
     }
+    if not backbone.text.exact:
+        LOG.warning(
+            "backbone %r: each text is encoded over the whole window: %s. The numbers are right, a step takes longer.",
+            name,
+            backbone.text.why_plain,
+        )
     return backbone
 
 

@@ -41,6 +41,17 @@ def test_random_weights_come_from_a_seed_and_touch_no_generator(listed, caplog):
     assert first.fingerprint != load_clip("small-ViT-quickgelu", "random").fingerprint
 
 
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_text_tower_that_takes_the_plain_path_is_said(listed, monkeypatch, caplog, causal):
+    config = open_clip.factory._MODEL_CONFIGS[listed]
+    text = config["text_cfg"] | ({} if causal else {"no_causal_mask": True, "pool_type": "last"})
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, listed, config | {"text_cfg": text, "custom_text": True})
+    with caplog.at_level(logging.WARNING, "lamm_cl"):
+        backbone = load_clip(listed, "random")
+    assert backbone.text.exact == causal
+    assert ("over the whole window: its attention is not causal" in caplog.text) == (not causal)
+
+
 def test_image_settings_are_those_on_which_the_listed_weights_agree(listed):
     backbone = load_clip("small-ViT-quickgelu", "random")
     assert backbone.image_mean == pytest.approx(open_clip.OPENAI_DATASET_MEAN)
