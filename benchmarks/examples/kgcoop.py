@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from pydantic import Field
 
-from lamm_cl.methods import coop
-from lamm_cl.methods.method import Setting, algebra
+from lamm_cl.methods import coop, parts
+from lamm_cl.methods.method import Setting
 from lamm_cl.methods.registry import register
 
 
@@ -21,10 +21,10 @@ def near_zero_shot(batch):
 
 
 def compose(setting: Setting, options: KgCoOpOptions):
-    from lamm_cl.prompts.objective import Objective
+    from lamm_cl.methods.objective import Objective
 
-    parts = coop.compose(setting, options)
-    return replace(parts, objective=Objective({"kg": (near_zero_shot, options.w)}))
+    made = coop.compose(setting, options)
+    return replace(made, objective=Objective({"kg": (near_zero_shot, options.w)}))
 
 
 METHOD = register(
@@ -34,7 +34,7 @@ METHOD = register(
         title="KgCoOp",
         paper="Yao et al., CVPR 2023",
         options=KgCoOpOptions,
-        algebra=algebra("learned, shared", objective="CE + knowledge-guided"),
+        parts=(*coop.METHOD.parts, parts.Part("objective", "distance to zero-shot")),
         compose=compose,
     )
 )

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lamm_cl.methods.prompted_clip import PromptedCLIP
 from lamm_cl.prompts.matching import Side, Transport
-from lamm_cl.prompts.prompted_clip import PromptedCLIP
 
 
 def plain_sinkhorn(kernel: Tensor, rows: Tensor, columns: Tensor, max_iter: int, thresh: float) -> Tensor:
@@ -110,7 +110,7 @@ def as_published(model: PromptedCLIP) -> Iterator[None]:
 def published_step(model: PromptedCLIP, images: Tensor, labels: Tensor) -> Tensor:
     """One loss and its gradients, everything computed again."""
     with as_published(model):
-        model._text._original.clear()
+        model.text.forget()
         loss = model.losses(images, labels)["total"]
         loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach()

@@ -93,7 +93,10 @@ def measure_transport(backbone: ClipBackbone, classes: int, repeat: int) -> Step
     exact = model.matching
     assert isinstance(exact, Transport)
     with torch.no_grad():
-        sides = model._image_side(torch.randn(batch, 3, *backbone.image_size)), model._text.encode(range(classes))[0]
+        sides = (
+            model._prompted_images(torch.randn(batch, 3, *backbone.image_size)),
+            model.text.encode(tuple(range(classes)))[0],
+        )
         timing = in_turn(lambda: looped(exact)(*sides), lambda: exact(*sides), repeat)
         difference = (looped(exact)(*sides) - exact(*sides)).abs().max()
     return _row("align", classes, timing, flops(lambda: exact(*sides)), float(difference))

@@ -35,12 +35,12 @@ def _show(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 def _methods(options: bool) -> None:
-    from lamm_cl.methods.method import ALGEBRA
+    from lamm_cl.methods.parts import SLOTS
     from lamm_cl.methods.registry import METHODS
 
     _show(
-        ("method", *ALGEBRA, "paper"),
-        [(method.name, *(method.algebra[part] for part in ALGEBRA), method.paper) for method in METHODS.values()],
+        ("method", *SLOTS, "paper"),
+        [(method.name, *method.row.values(), method.paper) for method in METHODS.values()],
     )
     typer.echo("\nX+lamm is any method X but lamm with learned labels and the hierarchical loss, e.g. maple+lamm.")
     if options:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, Self
+from typing import Any, Literal, NoReturn, Self
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,9 @@ from lamm_cl.clip.preprocess import ImageSettings, evaluation_transform, image_s
 from lamm_cl.clip.text_tower import TextTower
 from lamm_cl.errors import UsageError
 
+# What stands for an image: its feature of length 1, before it was normalised, or before CLIP's projection.
+FeatureKind = Literal["unit", "raw", "unprojected"]
+FEATURE_KINDS: tuple[FeatureKind, ...] = ("unit", "raw", "unprojected")
 TEXT_BATCH = 256
 _LIVE: "weakref.WeakValueDictionary[str, ClipBackbone]" = weakref.WeakValueDictionary()
 
@@ -102,22 +105,54 @@ class ClipBackbone:
             self._fingerprint, self._fingerprinted = fingerprint(self.model), state
         return self._fingerprint
 
-    @torch.no_grad()
-    def encode_images(self, images: Tensor) -> Tensor:
+    def encode_images(self, images: Tensor, kind: FeatureKind = "unit") -> Tensor:
         """Encode preprocessed images.
 
         Args:
             images: (batch, 3, H, W), any floating type, any device.
+            kind: "unit": of length 1; "raw": as the tower gives them; "unprojected": before CLIP's projection.
 
         Returns:
-            (batch, d) of length 1, without gradient; float32, or float64 where the backbone is.
+            (batch, `width(kind)`) without gradient; float32, or float64 where the backbone is.
+
+        Raises:
+            UsageError: images of another size, or a tower whose projection is unknown.
         """
+        return self.encode_kinds(images, [kind])[kind]
+
+    @torch.no_grad()
+    def encode_kinds(self, images: Tensor, kinds: Sequence[FeatureKind]) -> dict[FeatureKind, Tensor]:
+        """Encode preprocessed images once and return several kinds of their features; see `encode_images`."""
         if not len(images):
-            return torch.zeros(0, self.embed_dim, device=self.device, dtype=self.logit_scale.dtype)
+            empty = torch.zeros(0, device=self.device, dtype=self.logit_scale.dtype)
+            return {kind: empty.reshape(0, self.width(kind)) for kind in kinds}
         # Only a copy to a GPU may be left under way: one from there would be read before it has arrived.
-        features = self.image(images.to(self.device, self.dtype, non_blocking=self.device.type == "cuda"))
-        assert isinstance(features, Tensor)
-        return F.normalize(at_least_float(features), dim=-1)
+        images = images.to(self.device, self.dtype, non_blocking=self.device.type == "cuda")
+        if "unprojected" in kinds:
+            unprojected = self.image.unprojected(images)
+            features = self.image.project(unprojected)
+            found: dict[FeatureKind, Tensor] = {"unprojected": at_least_float(unprojected)}
+        else:
+            whole = self.image(images)
+            assert isinstance(whole, Tensor)
+            features, found = whole, {}
+        found["raw"] = at_least_float(features)
+        if "unit" in kinds:
+            found["unit"] = F.normalize(found["raw"], dim=-1)
+        return {kind: found[kind] for kind in kinds}
+
+    def width(self, kind: FeatureKind) -> int:
+        """Return the width of image features of a kind."""
+        return self.image.unprojected_width if kind == "unprojected" else self.embed_dim
+
+    @property
+    def projection(self) -> Tensor:
+        """CLIP's own projection (w, d) of image features.
+
+        Raises:
+            UsageError: the tower has none that is known.
+        """
+        return at_least_float(self.image.projection)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:

@@ -19,7 +19,7 @@ from lamm_cl.clip.feature_locks import wait
 from lamm_cl.errors import UsageError
 
 if TYPE_CHECKING:
-    from lamm_cl.clip.backbone import ClipBackbone
+    from lamm_cl.clip.backbone import ClipBackbone, FeatureKind
 
 LOG = logging.getLogger("lamm_cl")
 BATCH_SIZE = 32
@@ -92,7 +92,7 @@ class FeatureStore:
             self._memory.clear()
             self._folders.clear()
 
-    def features(self, keys: Sequence[str], load: Load, view: str) -> Tensor:
+    def features(self, keys: Sequence[str], load: Load, view: str, kind: "FeatureKind" = "unit") -> Tensor:
         """Return the features of images, computing the missing ones.
 
         Args:
@@ -101,10 +101,13 @@ class FeatureStore:
                 from several threads where torch uses several.
             view: name of the view: the same name and key mean the same pixels. `eval` is the backbone's own
                 transform.
+            kind: see `ClipBackbone.encode_images`.
 
         Returns:
-            (len(keys), d) on the CPU, of length 1.
+            (len(keys), width) on the CPU.
         """
+        if kind != "unit":
+            view = f"{view}/{kind}"
         with self._lock:
             self._notice_changes()
             position: dict[str, int] = {}
@@ -112,20 +115,20 @@ class FeatureStore:
                 position.setdefault(key, i)
             kept = self._memory.setdefault(view, [])
             self._memory.move_to_end(view)
-            folder = self._folder(view)
+            folder = self._folder(view, kind)
             found = {segment.file: segment for segment in folder.segments()} if folder else {}
             before = len(found)
             if folder is not None and self.writable:
                 try:
-                    self._complete(folder, found, kept, position, load)
+                    self._complete(folder, found, kept, position, load, kind)
                 except _UnusableError as error:
                     self._give_up(error)
             segments = [*found.values(), *kept]
             missing = _missing(position, segments)
             if missing:
-                kept.append(self._encode(missing, position, load))
+                kept.append(self._encode(missing, position, load, kind))
                 segments.append(kept[-1])
-            rows = _gather(keys, segments, self._empty())
+            rows = _gather(keys, segments, self._empty(kind))
             if folder is not None and self.directory is not None:
                 self._keep_house(self.directory, folder, grown=len(found) > before)
             self._bound_memory()
@@ -141,7 +144,7 @@ class FeatureStore:
             evict(directory, self.max_bytes)
             self._bounded = True
 
-    def _folder(self, view: str) -> ViewFolder | None:
+    def _folder(self, view: str, kind: "FeatureKind") -> ViewFolder | None:
         """Return the view's folder, which need not exist yet."""
         if self.directory is None:
             return None
@@ -150,7 +153,7 @@ class FeatureStore:
             self.directory, self.writable = None, False
             return None
         if view not in self._folders:
-            scope, empty = scope_of(self.about), self._empty()
+            scope, empty = scope_of(self.about), self._empty(kind)
             where = self.directory / scope[:16] / digest(view)[:16]
             self._folders[view] = ViewFolder(where, scope, view, empty.shape[1], empty.dtype)
             while len(self._folders) > OPEN_VIEWS:
@@ -165,6 +168,7 @@ class FeatureStore:
         kept: list[Segment],
         position: dict[str, int],
         load: Load,
+        kind: "FeatureKind",
     ) -> None:
         """Bring what is missing into the view's folder, sharing the work with other processes.
 
@@ -178,7 +182,7 @@ class FeatureStore:
                 claim, mine, others = folder.share(missing, self.batch_size * ROUND, ignored)
             if claim is not None:
                 try:
-                    kept.append(self._encode(mine, position, load))  # if writing fails, this work is not lost
+                    kept.append(self._encode(mine, position, load, kind))  # if writing fails, this work is not lost
                     with _disk():
                         written = folder.write(mine, kept[-1].rows)
                     if written is not None:
@@ -198,13 +202,13 @@ class FeatureStore:
             with _disk():
                 folder.merge()
 
-    def _encode(self, keys: Sequence[str], position: dict[str, int], load: Load) -> Segment:
-        rows = encode_rows(self.backbone, load, [position[key] for key in keys], self.batch_size)
+    def _encode(self, keys: Sequence[str], position: dict[str, int], load: Load, kind: "FeatureKind") -> Segment:
+        rows = encode_rows(self.backbone, load, [position[key] for key in keys], self.batch_size, kind)
         self.encoded += len(keys)
         return Segment(rows, {key: row for row, key in enumerate(keys)})
 
-    def _empty(self) -> Tensor:
-        return torch.zeros(0, self.backbone.embed_dim, dtype=self.backbone.logit_scale.dtype)
+    def _empty(self, kind: "FeatureKind") -> Tensor:
+        return torch.zeros(0, self.backbone.width(kind), dtype=self.backbone.logit_scale.dtype)
 
     def _bound_memory(self) -> None:
         """Forget the views used longest ago; the last one stays."""

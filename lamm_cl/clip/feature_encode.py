@@ -8,19 +8,23 @@ padded to one size and each is encoded by one thread; several batches run side b
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from lamm_cl.clip.backbone import ClipBackbone
+    from lamm_cl.clip.backbone import ClipBackbone, FeatureKind
 
+Encode = Callable[[Tensor], Tensor]
 Load = Callable[[int], Tensor]
 LOADERS = 16
 
 
-def encode_rows(backbone: "ClipBackbone", load: Load, indices: Sequence[int], batch_size: int) -> Tensor:
+def encode_rows(
+    backbone: "ClipBackbone", load: Load, indices: Sequence[int], batch_size: int, kind: "FeatureKind" = "unit"
+) -> Tensor:
     """Encode the images `load(i)` for i in `indices`.
 
     Args:
@@ -28,16 +32,17 @@ def encode_rows(backbone: "ClipBackbone", load: Load, indices: Sequence[int], ba
         load: gives image i, preprocessed: (3, H, W).
         indices: which images.
         batch_size: images encoded at once; results for one size are comparable bit by bit.
+        kind: see `ClipBackbone.encode_images`.
 
     Returns:
-        (len(indices), d) on the CPU, of length 1.
+        (len(indices), width) on the CPU.
     """
     groups = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
     if not groups:
-        return torch.zeros(0, backbone.embed_dim, dtype=backbone.logit_scale.dtype)
+        return torch.zeros(0, backbone.width(kind), dtype=backbone.logit_scale.dtype)
     with torch.autocast(backbone.device.type, enabled=False):
         run = _on_cpu if backbone.device.type == "cpu" else _on_device
-        return torch.cat(run(backbone, load, groups, batch_size))
+        return torch.cat(run(partial(backbone.encode_images, kind=kind), backbone.device, load, groups, batch_size))
 
 
 def _stack(images: Sequence[Tensor], size: int) -> Tensor:
@@ -45,13 +50,13 @@ def _stack(images: Sequence[Tensor], size: int) -> Tensor:
     return torch.stack([*images, *[images[0]] * (size - len(images))])
 
 
-def _on_cpu(backbone: "ClipBackbone", load: Load, groups: list[Sequence[int]], size: int) -> list[Tensor]:
+def _on_cpu(encode: Encode, device: torch.device, load: Load, groups: list[Sequence[int]], size: int) -> list[Tensor]:
     """Encode each group with one thread, as many at once as torch may use threads."""
 
     def work(group: Sequence[int]) -> Tensor:
         # Autocast is a setting of the thread; so is the number of threads.
         with torch.autocast("cpu", enabled=False):
-            return backbone.encode_images(_stack([load(i) for i in group], size))[: len(group)].clone()
+            return encode(_stack([load(i) for i in group], size))[: len(group)].clone()
 
     threads = torch.get_num_threads()
     try:
@@ -65,14 +70,16 @@ def _on_cpu(backbone: "ClipBackbone", load: Load, groups: list[Sequence[int]], s
         torch.set_num_threads(threads)
 
 
-def _on_device(backbone: "ClipBackbone", load: Load, groups: list[Sequence[int]], size: int) -> list[Tensor]:
+def _on_device(
+    encode: Encode, device: torch.device, load: Load, groups: list[Sequence[int]], size: int
+) -> list[Tensor]:
     """Encode on an accelerator while threads load the next groups and copies overlap with computing."""
-    pinned = backbone.device.type == "cuda"
+    pinned = device.type == "cuda"
     done: list[Tensor] = []
     for images in _ahead(load, groups):
         batch = _stack(images, size)
         batch = batch.pin_memory() if pinned else batch
-        done.append(backbone.encode_images(batch.to(backbone.device, non_blocking=pinned))[: len(images)])
+        done.append(encode(batch.to(device, non_blocking=pinned))[: len(images)])
     return [torch.cat(done).cpu()]  # one wait for the device at the end, none in between
 
 

@@ -121,10 +121,47 @@ class ImageTower:
             with torch.no_grad():
                 out: Any = self.visual(images)
             return torch.as_tensor(out[0] if isinstance(out, tuple) else out)
-        if prompts is None:
-            with torch.no_grad():
-                return self._run(images, None, (), tokens)
-        return self._run(images, prompts, deep, tokens)
+        with torch.set_grad_enabled(prompts is not None and torch.is_grad_enabled()):
+            feature, every = self._run(images, prompts, deep, tokens)
+            projected = self.project(feature)
+        return projected if every is None else (projected, every)
+
+    @property
+    def projection(self) -> Tensor:
+        """The matrix (w, d) that maps pooled tokens to features.
+
+        Raises:
+            UsageError: the tower is not open_clip's own VisionTransformer with a projection.
+        """
+        projection = getattr(self.visual, "proj", None) if self.supports_prompts else None
+        if projection is None:
+            raise UsageError(
+                f"features before CLIP's projection are not known of the image tower {type(self.visual).__name__}: "
+                "use a backbone with open_clip's own VisionTransformer."
+            )
+        found: Tensor = projection.detach()
+        return found
+
+    @property
+    def unprojected_width(self) -> int:
+        """Width w of features before the projection."""
+        return int(self.projection.shape[0])
+
+    def unprojected(self, images: Tensor) -> Tensor:
+        """Return the features (batch, w) before the projection, without gradient.
+
+        Args:
+            images: (batch, 3, H, W), preprocessed.
+        """
+        _ = self.projection
+        self._check(images, None, (), tokens=False)
+        with torch.no_grad():
+            return self._run(images, None, (), tokens=False)[0]
+
+    def project(self, unprojected: Tensor) -> Tensor:
+        """Return the features (batch, d) of unprojected ones."""
+        projection = self.visual.proj
+        return unprojected if projection is None else unprojected @ projection
 
     def _check(self, images: Tensor, prompts: Tensor | None, deep: Sequence[Tensor], tokens: bool) -> None:
         if images.ndim != 4 or images.shape[1] != 3 or tuple(images.shape[2:]) != self.image_size:
@@ -159,7 +196,8 @@ class ImageTower:
 
     def _run(
         self, images: Tensor, prompts: Tensor | None, deep: Sequence[Tensor], tokens: bool
-    ) -> Tensor | tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return features before the projection, and of all tokens behind it where wanted."""
         with torch.no_grad():
             x = _norm(self.visual.ln_pre, self._embed(images))
         own = x.shape[1]
@@ -174,25 +212,21 @@ class ImageTower:
             x = _behind(x, fresh[-1])
         return self._last(x, own, tokens)
 
-    def _last(self, x: Tensor, own: int, tokens: bool) -> Tensor | tuple[Tensor, Tensor]:
-        """Run the last layer where it is read, then pool and project."""
+    def _last(self, x: Tensor, own: int, tokens: bool) -> tuple[Tensor, Tensor | None]:
+        """Run the last layer where it is read, and pool."""
         visual, block = self.visual, self._blocks[-1]
         if visual.attn_pool is None and visual.pool_type == "tok":
             cls = block.rows(x, x.new_zeros(len(x), dtype=torch.long))
-            feature = self._project(_norm(visual.ln_post, cls))
+            feature = _norm(visual.ln_post, cls)
             if not tokens:
-                return feature
+                return feature, None
             with torch.no_grad():
-                return feature, self._project(_norm(visual.ln_post, block.full(x.detach())))
+                return feature, self.project(_norm(visual.ln_post, block.full(x.detach())))
         whole = block.full(x)
-        feature = self._project(visual._pool(whole[:, :own])[0])
+        feature = visual._pool(whole[:, :own])[0]
         if not tokens:
-            return feature
+            return feature, None
         if visual.attn_pool is not None:
             raise UsageError("this image tower pools by attention and has no features of single tokens.")
         with torch.no_grad():
-            return feature, self._project(_norm(visual.ln_post, whole.detach()))
-
-    def _project(self, x: Tensor) -> Tensor:
-        proj = self.visual.proj
-        return x if proj is None else x @ proj
+            return feature, self.project(_norm(visual.ln_post, whole.detach()))

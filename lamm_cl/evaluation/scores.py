@@ -13,6 +13,7 @@ from lamm_cl.evaluation.classification import CALIBRATION_BINS, calibration_bins
 from lamm_cl.evaluation.matrix import Matrix
 
 LABEL_SPACES = ("own", "seen", "all")
+NOTHING = -1  # predicted column where every logit is -inf
 
 
 @dataclass
@@ -101,15 +102,18 @@ class Tally:
 
     def _add(self, space: str, columns: Sequence[int], logits: Tensor) -> None:
         if len(columns) == logits.shape[1]:
-            confidence, place = logits.softmax(dim=1).max(dim=1)
+            best = logits.max(dim=1).values
+            confidence = logits.softmax(dim=1).max(dim=1).values
             prediction = logits.argmax(dim=1)
         else:
             if space not in self._columns:
                 self._columns[space] = torch.tensor(columns, device=logits.device)
             competing = logits[:, self._columns[space]]
-            place = competing.argmax(dim=1)
+            best, place = competing.max(dim=1)
             confidence = competing.softmax(dim=1).max(dim=1).values
             prediction = self._columns[space][place]
+        # A learner that cannot score any of the classes yet says nothing: no class was predicted.
+        prediction = torch.where(best > -torch.inf, prediction, NOTHING)
         self._predictions.setdefault(space, []).append(prediction)
         self._confidences.setdefault(space, []).append(confidence)
 

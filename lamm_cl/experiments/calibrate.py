@@ -124,15 +124,15 @@ class Calibration:
         repeated = len(set(names)) < len(names)
         model = build_model(spec.method, backbone, names, learn=False, repeated_names=repeated, **chosen.method)
         own = list(layout.train[0].columns)
-        model.learn_classes(own)
+        model.begin_stage(model.next_stage(own))
         model.to(self._device)
         batch = min(chosen.recipe.batch_size, max(1, len(layout.train[0].samples)))
-        x = _like_input(backbone, model.needs_images, batch)
+        x = _like_input(backbone, model.takes, batch)
         labels = torch.tensor([own[i % len(own)] for i in range(batch)], device=backbone.device)
         parameters = [p for p in model.parameters() if p.requires_grad]
 
         def step() -> None:
-            loss = model.objective(model.output(x, tuple(own)), labels, tuple(own))["total"]
+            loss: Tensor = model.objective(model.output(x, tuple(own)), labels, tuple(own))["total"]
             if parameters:
                 torch.autograd.backward(loss)
 
@@ -152,10 +152,10 @@ def _memory_mb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
-def _like_input(backbone: Any, pictures: bool, batch: int) -> Tensor:
-    if pictures:
+def _like_input(backbone: Any, takes: Any, batch: int) -> Tensor:
+    if takes == "images":
         return torch.zeros(batch, 3, *backbone.image_size, device=backbone.device)
-    features = torch.ones(batch, backbone.embed_dim, device=backbone.device)
+    features = torch.ones(batch, backbone.width(takes), device=backbone.device)
     return torch.nn.functional.normalize(features, dim=1)
 
 

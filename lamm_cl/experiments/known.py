@@ -42,11 +42,18 @@ class Training(BaseModel):
     lr: float | None = Field(None, gt=0, le=MOST, description="learning rate")
     epochs: int | None = Field(None, ge=1, le=MOST, description="passes over the images of one experience")
     batch_size: int | None = Field(None, ge=1, le=MOST, description="images a step")
+    optimizer: Literal["sgd", "adam", "adamw"] | None = Field(None, description="what takes the steps")
     momentum: float | None = Field(None, ge=0, lt=1, description="SGD momentum")
-    weight_decay: float | None = Field(None, ge=0, le=MOST, description="SGD weight decay")
+    weight_decay: float | None = Field(None, ge=0, le=MOST, description="weight decay")
+    adam_eps: float | None = Field(None, gt=0, le=MOST, description="epsilon of adam and adamw")
     warmup_epochs: int | None = Field(None, ge=0, le=MOST, description="first epochs, at warmup_lr")
     warmup_lr: float | None = Field(None, ge=0, le=MOST, description="rate of the warm-up")
-    schedule: Literal["cosine", "constant"] | None = Field(None, description="learning rate per epoch")
+    schedule: Literal["cosine", "constant", "cosine_step", "multistep"] | None = Field(
+        None, description="learning rate per epoch, or per step"
+    )
+    min_lr: float | None = Field(None, ge=0, le=MOST, description="where cosine_step ends")
+    milestones: list[int] | None = Field(None, description="epochs at which multistep lowers the rate")
+    gamma: float | None = Field(None, gt=0, le=1, description="factor of multistep")
     drop_last: bool | None = Field(None, description="drop the last incomplete batch")
     label_space: Literal["own", "seen", "all"] = Field("own", description="classes that compete in the loss")
     freeze_context_after: int | None = Field(None, ge=0, le=MOST, description="stage after which the context is frozen")
@@ -57,13 +64,20 @@ RECIPE = (
     "lr",
     "epochs",
     "batch_size",
+    "optimizer",
     "momentum",
     "weight_decay",
+    "adam_eps",
     "warmup_epochs",
     "warmup_lr",
     "schedule",
+    "min_lr",
+    "milestones",
+    "gamma",
     "drop_last",
 )
+# Left out at their defaults, so that the runs of earlier versions keep their ids.
+_LATER = ("optimizer", "adam_eps", "min_lr", "milestones", "gamma")
 
 
 # -- methods -------------------------------------------------------------------------------------------------------
@@ -110,12 +124,15 @@ def resolved_method(name: str, options: Mapping[str, Any], backbone: str) -> dic
 
 @functools.cache
 def _resolved_method(name: str, given: str, backbone: str) -> dict[str, Any]:
+    from lamm_cl.methods.recipe import Recipe
     from lamm_cl.methods.registry import recipe_for
 
     options = json.loads(given)
     values = method_options(name).model_validate(options).model_dump(mode="json")
-    recipe = dataclasses.asdict(recipe_for(name, backbone))
-    return {key: recipe[key] if value is None and key in recipe else value for key, value in values.items()}
+    recipe = json.loads(json.dumps(dataclasses.asdict(recipe_for(name, backbone))))
+    plain = {field.name: field.default for field in dataclasses.fields(Recipe)}
+    found = {key: recipe[key] if value is None and key in recipe else value for key, value in values.items()}
+    return {key: value for key, value in found.items() if key not in _LATER or value not in (plain[key], [])}
 
 
 # -- protocols and data --------------------------------------------------------------------------------------------

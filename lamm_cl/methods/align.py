@@ -1,15 +1,13 @@
 """ALIGN: several coupled prompts, matched by two-level optimal transport (Wang et al., NeurIPS 2023)."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
+from lamm_cl.methods import parts
 from lamm_cl.methods.depth import depth_for
-from lamm_cl.methods.method import Method, Options, Setting, algebra
+from lamm_cl.methods.method import Method, Options, Setting
 from lamm_cl.methods.recipe import Recipe
-
-if TYPE_CHECKING:
-    from lamm_cl.prompts.prompted_clip import Parts
 
 
 class ALIGNOptions(Options):
@@ -28,22 +26,15 @@ class ALIGNOptions(Options):
     )
 
 
-def compose(setting: Setting, options: ALIGNOptions) -> "Parts":
+def compose(setting: Setting, options: ALIGNOptions) -> Any:
     """Give each class and each image several coupled prompts."""
-    from lamm_cl.prompts.context import LearnedContext
-    from lamm_cl.prompts.deep import CoupledDeep
-    from lamm_cl.prompts.labels import FixedLabels
-    from lamm_cl.prompts.matching import Transport
-    from lamm_cl.prompts.objective import Objective
-    from lamm_cl.prompts.prompted_clip import Parts
-
     text, image, count = setting.backbone.text, setting.backbone.image, options.n_prompts
     layers = min(text.layers, image.layers) if image.supports_prompts else text.layers
     depth = depth_for(options.prompt_depth, 9, layers, "prompt_depth")
-    context = LearnedContext(text, options.n_ctx, options.ctx_init, setting.initial, variants=count)
-    deep = CoupledDeep(depth, options.n_ctx, text.width, image.width, setting.initial, variants=count)
-    matching = Transport(options.hierarchical, options.eps, options.max_iter, options.thresh, options.sign)
-    return Parts(context, FixedLabels(), deep, matching, Objective())
+    context = parts.LEARNED_CONTEXT(text, options.n_ctx, options.ctx_init, setting.initial, variants=count)
+    deep = parts.COUPLED_PROMPTS(depth, options.n_ctx, text.width, image.width, setting.initial, variants=count)
+    matching = parts.TRANSPORT(options.hierarchical, options.eps, options.max_iter, options.thresh, options.sign)
+    return parts.PARTS(context, deep=deep, matching=matching)
 
 
 METHOD = Method(
@@ -52,7 +43,13 @@ METHOD = Method(
     paper="Wang et al., NeurIPS 2023",
     options=ALIGNOptions,
     recipe=Recipe(lr=0.0025, epochs=20, batch_size=4),
-    algebra=algebra("several, learned, coupled", deep="several, coupled", matching="optimal transport"),
+    parts=(
+        parts.LEARNED_CONTEXT.called("several, learned"),
+        parts.NAMES,
+        parts.COUPLED_PROMPTS.called("several, text -> vision"),
+        parts.TRANSPORT,
+        parts.CROSS_ENTROPY,
+    ),
     compose=compose,
     vision=True,
 )

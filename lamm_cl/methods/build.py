@@ -7,16 +7,19 @@ import torch
 from pydantic import ValidationError
 
 from lamm_cl.clip.backbone import ClipBackbone
+from lamm_cl.clip.feature_backbone import Backbone
 from lamm_cl.errors import UsageError, unknown
+from lamm_cl.methods.feature_learner import FeatureLearner
+from lamm_cl.methods.learner import Learner
 from lamm_cl.methods.method import Options, Setting
+from lamm_cl.methods.prompted_clip import PromptedCLIP
 from lamm_cl.methods.registry import get_method
-from lamm_cl.prompts.prompted_clip import PromptedCLIP
 from lamm_cl.prompts.vectors import Initial
 
 
 def build_model(
     name: str,
-    backbone: ClipBackbone,
+    backbone: Backbone,
     class_names: Sequence[str],
     shots: int = 16,
     *,
@@ -25,12 +28,12 @@ def build_model(
     class_templates: Sequence[str] | None = None,
     repeated_names: bool = False,
     **options: Any,
-) -> PromptedCLIP:
+) -> Learner:
     """Build a method on a backbone.
 
     Args:
         name: a method ("lamm") or a method with learned labels ("maple+lamm").
-        backbone: the frozen CLIP.
+        backbone: the frozen CLIP; or a `FeatureBackbone`, for methods that take features and learn no prompts.
         class_names: the classes, one column of logits each.
         shots: training images a class; LAMM's weight of L_WC is 1 / shots.
         learn: whether the labels of all classes are learned from the start; otherwise none is, until
@@ -46,7 +49,7 @@ def build_model(
     method = get_method(name)
     if len(class_names) == 0:
         raise UsageError("class_names is empty: give at least one class")
-    if method.vision and not backbone.image.supports_prompts:
+    if method.vision and isinstance(backbone, ClipBackbone) and not backbone.image.supports_prompts:
         raise UsageError(
             f"{name} puts prompts into the image tower, which the backbone {backbone.name} does not take: use one with "
             "open_clip's own VisionTransformer, or a text-side method such as coop or lamm"
@@ -54,11 +57,17 @@ def build_model(
     chosen = read_options(name, options)
     dtype = torch.float64 if backbone.dtype == torch.float64 else torch.float32
     initial = Initial(seed, backbone.device, dtype)
-    setting = Setting(backbone, class_names, class_templates, shots, initial)
-    parts = method.compose(setting, chosen)
-    model = PromptedCLIP(backbone, class_names, parts, method=name, learn=learn, repeated_names=repeated_names)
-    model.options = chosen.model_dump()
-    return model
+    setting = Setting(backbone, class_names, class_templates, shots, initial, repeated_names)
+    made = method.compose(setting, chosen)
+    learner: Learner
+    if isinstance(made, Learner):
+        learner = made
+    elif made.context is None:
+        learner = FeatureLearner(backbone, class_names, made.head, made.adapter, repeated_names=repeated_names)
+    else:
+        learner = PromptedCLIP(backbone, class_names, made, method=name, learn=learn, repeated_names=repeated_names)
+    learner.method, learner.options = name, chosen.model_dump()
+    return learner
 
 
 def read_options(name: str, options: dict[str, Any]) -> Options:

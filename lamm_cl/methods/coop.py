@@ -1,15 +1,13 @@
 """CoOp: learned context words, shared by all classes or one set a class (Zhou et al., IJCV 2022)."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from lamm_cl.errors import UsageError
-from lamm_cl.methods.method import Method, Options, Setting, algebra
+from lamm_cl.methods import parts
+from lamm_cl.methods.method import Method, Options, Setting
 from lamm_cl.methods.recipe import Recipe
-
-if TYPE_CHECKING:
-    from lamm_cl.prompts.prompted_clip import Parts
 
 
 class CoOpOptions(Options):
@@ -21,25 +19,15 @@ class CoOpOptions(Options):
     class_token_position: Literal["front", "middle", "end"] = Field("end", description="where the class name stands")
 
 
-def compose(setting: Setting, options: CoOpOptions) -> "Parts":
+def compose(setting: Setting, options: CoOpOptions) -> Any:
     """Put learned vectors in the place of the words before the names."""
-    from lamm_cl.prompts.context import ClassSpecificContext, Context, LearnedContext
-    from lamm_cl.prompts.deep import Deep
-    from lamm_cl.prompts.labels import FixedLabels
-    from lamm_cl.prompts.matching import Cosine
-    from lamm_cl.prompts.objective import Objective
-    from lamm_cl.prompts.prompted_clip import Parts
-
     text, position = setting.backbone.text, options.class_token_position
     n_ctx = options.n_ctx or (0 if options.ctx_init else 16)
-    context: Context
     if options.csc:
         if options.ctx_init:
             raise UsageError("csc=true starts from random vectors: leave ctx_init empty")
-        context = ClassSpecificContext(text, n_ctx, setting.initial, position)
-    else:
-        context = LearnedContext(text, n_ctx, options.ctx_init, setting.initial, position)
-    return Parts(context, FixedLabels(), Deep(), Cosine(), Objective())
+        return parts.PARTS(parts.CLASS_CONTEXT(text, n_ctx, setting.initial, position))
+    return parts.PARTS(parts.LEARNED_CONTEXT(text, n_ctx, options.ctx_init, setting.initial, position))
 
 
 METHOD = Method(
@@ -48,6 +36,6 @@ METHOD = Method(
     paper="Zhou et al., IJCV 2022",
     options=CoOpOptions,
     recipe=Recipe(lr=0.002, epochs=50, batch_size=32),
-    algebra=algebra("learned, shared or class-specific"),
+    parts=(parts.LEARNED_CONTEXT, parts.CLASS_CONTEXT, *parts.PLAIN),
     compose=compose,
 )

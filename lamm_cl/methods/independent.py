@@ -1,15 +1,13 @@
 """Independent prompts in one tower or both: VPT, deep language prompting, IVLP (siblings in MaPLe's code)."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from pydantic import Field
 
+from lamm_cl.methods import parts
 from lamm_cl.methods.depth import depth_for
-from lamm_cl.methods.method import Method, Options, Setting, algebra
+from lamm_cl.methods.method import Method, Options, Setting
 from lamm_cl.methods.recipe import Recipe
-
-if TYPE_CHECKING:
-    from lamm_cl.prompts.prompted_clip import Parts
 
 WORDS = "a photo of a"
 
@@ -43,27 +41,19 @@ class IVLPOptions(Options):
     ctx_init: str = Field(WORDS, description="initial words; empty = random")
 
 
-def compose(setting: Setting, options: VPTOptions | LanguagePromptingOptions | IVLPOptions) -> "Parts":
+def compose(setting: Setting, options: VPTOptions | LanguagePromptingOptions | IVLPOptions) -> Any:
     """Put learned tokens into the towers for which the options name a number of tokens."""
-    from lamm_cl.prompts.context import Context, FixedContext, LearnedContext
-    from lamm_cl.prompts.deep import IndependentDeep
-    from lamm_cl.prompts.labels import FixedLabels
-    from lamm_cl.prompts.matching import Cosine
-    from lamm_cl.prompts.objective import Objective
-    from lamm_cl.prompts.prompted_clip import Parts
-
     text, image = setting.backbone.text, setting.backbone.image
     vision, language = (0, 0, 0), (0, 0, 0)
-    context: Context = FixedContext([[f"{WORDS} {{}}."]])
+    context = parts.FIXED_TEMPLATE([[f"{WORDS} {{}}."]])
     if not isinstance(options, LanguagePromptingOptions):
         depth = depth_for(options.prompt_depth_vision, 12, image.layers, "prompt_depth_vision")
         vision = (options.n_ctx_vision, image.width, depth)
     if not isinstance(options, VPTOptions):
         depth = depth_for(options.prompt_depth_text, 12, text.layers, "prompt_depth_text")
         language = (options.n_ctx_text, text.width, depth)
-        context = LearnedContext(text, options.n_ctx_text, options.ctx_init, setting.initial)
-    deep = IndependentDeep(vision, language, setting.initial)
-    return Parts(context, FixedLabels(), deep, Cosine(), Objective())
+        context = parts.LEARNED_CONTEXT(text, options.n_ctx_text, options.ctx_init, setting.initial)
+    return parts.PARTS(context, deep=parts.INDEPENDENT_PROMPTS(vision, language, setting.initial))
 
 
 VPT = Method(
@@ -72,7 +62,7 @@ VPT = Method(
     paper="Jia et al., ECCV 2022",
     options=VPTOptions,
     recipe=Recipe(lr=0.0025, epochs=5, batch_size=4),
-    algebra=algebra("fixed template", deep="vision"),
+    parts=(parts.FIXED_TEMPLATE, parts.INDEPENDENT_PROMPTS.called("vision"), *parts.PLAIN),
     compose=compose,
     vision=True,
 )
@@ -82,7 +72,7 @@ LANGUAGE_PROMPTING = Method(
     paper="Khattak et al., CVPR 2023",
     options=LanguagePromptingOptions,
     recipe=Recipe(lr=0.0025, epochs=5, batch_size=4),
-    algebra=algebra("learned", deep="text"),
+    parts=(parts.LEARNED_CONTEXT, parts.INDEPENDENT_PROMPTS.called("text"), *parts.PLAIN),
     compose=compose,
 )
 IVLP = Method(
@@ -91,7 +81,7 @@ IVLP = Method(
     paper="Khattak et al., CVPR 2023",
     options=IVLPOptions,
     recipe=Recipe(lr=0.0035, epochs=5, batch_size=4),
-    algebra=algebra("learned", deep="text and vision, independent"),
+    parts=(parts.LEARNED_CONTEXT, parts.INDEPENDENT_PROMPTS, *parts.PLAIN),
     compose=compose,
     vision=True,
 )

@@ -1,16 +1,13 @@
 """LAMM: a trainable embedding for every class name, alone or on top of any other method (Gao et al., AAAI 2024)."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, create_model
 
-from lamm_cl.methods.method import Method, Options, Setting, algebra
+from lamm_cl.methods import parts
+from lamm_cl.methods.method import Method, Options, Setting
 from lamm_cl.methods.recipe import Recipe
-
-if TYPE_CHECKING:
-    from lamm_cl.prompts.prompted_clip import Parts
-    from lamm_cl.prompts.wording import LabelPlace
 
 SUFFIX = "+lamm"
 
@@ -34,39 +31,28 @@ class LAMMOptions(LabelOptions):
     template: str = Field("a photo of a {}.", description="fixed template around the learned labels")
 
 
-def with_labels(setting: Setting, parts: "Parts", options: Any, after_context: bool = False) -> "Parts":
-    """Replace the labels of a method by learned ones and add the hierarchical loss."""
-    from lamm_cl.prompts.labels import LearnedLabels
-    from lamm_cl.prompts.objective import Hierarchical, Objective
-
-    official = options.dialect == "official"
-    place: LabelPlace | None = "after_context" if after_context and official else None
-    labels = LearnedLabels(setting.backbone, options.dialect, options.label_init, setting.initial, place)
-    lambda_wc = 1 / max(setting.shots, 1) if options.lambda_wc is None else options.lambda_wc
-    loss = Hierarchical(options.dialect, options.kd_target)
-    terms = loss.terms(lambda_wc, options.lambda_cos, options.lambda_kd)
+def with_labels(setting: Setting, made: Any, options: Any) -> Any:
+    """Replace the labels of a method's parts by learned ones and add the hierarchical loss."""
+    official, context = options.dialect == "official", made.context
+    several = context.variants > 1
+    # MaPLe's released code puts the label after the learned words and keeps the whole name.
+    place = "after_context" if official and made.deep.coupled and not several else None
+    labels = parts.LEARNED_LABELS(setting.backbone, options.dialect, options.label_init, setting.initial, place)
     # The released code's teacher reads the original names in the current context; where a prompt depends on the image,
     # or a class has several, the papers name no teacher and the fixed template serves.
-    context = parts.context
-    drifts = official and context.n_ctx and not context.conditioned and context.variants == 1
-    objective = Objective({**parts.objective.terms, **terms}, "current" if drifts else "original")
-    return replace(parts, labels=labels, objective=objective)
+    drifts = official and context.n_ctx and not context.conditioned and not several
+    lambda_wc = 1 / max(setting.shots, 1) if options.lambda_wc is None else options.lambda_wc
+    loss = parts.HIERARCHICAL("current" if drifts else "original", options.dialect, options.kd_target)
+    terms = {**made.objective.terms, **loss.terms(lambda_wc, options.lambda_cos, options.lambda_kd)}
+    objective = parts.CROSS_ENTROPY(terms, {*made.objective.wants, *(["current_names"] if drifts else [])})
+    return replace(made, labels=labels, objective=objective)
 
 
-def compose(setting: Setting, options: LAMMOptions) -> "Parts":
+def compose(setting: Setting, options: LAMMOptions) -> Any:
     """Put learned labels into a fixed template."""
-    from lamm_cl.prompts.context import FixedContext
-    from lamm_cl.prompts.deep import Deep
-    from lamm_cl.prompts.labels import FixedLabels
-    from lamm_cl.prompts.matching import Cosine
-    from lamm_cl.prompts.objective import Objective
-    from lamm_cl.prompts.prompted_clip import Parts
-    from lamm_cl.prompts.wording import Wording
-
-    context = FixedContext([[options.template]])
-    wording = Wording.of(options.template)
-    parts = Parts(context, FixedLabels(), Deep(), Cosine(), Objective(), teacher_wording=wording)
-    return with_labels(setting, parts, options)
+    wording = parts.WORDING.load().of(options.template)
+    made = parts.PARTS(parts.FIXED_TEMPLATE([[options.template]]), teacher_wording=wording)
+    return with_labels(setting, made, options)
 
 
 METHOD = Method(
@@ -75,7 +61,7 @@ METHOD = Method(
     paper="Gao et al., AAAI 2024",
     options=LAMMOptions,
     recipe=Recipe(lr=0.002, epochs=50, batch_size=32),
-    algebra=algebra("fixed template", labels="learned", objective="CE + hierarchical"),
+    parts=(parts.FIXED_TEMPLATE, parts.LEARNED_LABELS, parts.COSINE, parts.CROSS_ENTROPY, parts.HIERARCHICAL),
     compose=compose,
 )
 
@@ -85,24 +71,21 @@ def plus_lamm(method: Method) -> Method:
     fields: dict[str, Any] = {name: (info.annotation, info) for name, info in LabelOptions.model_fields.items()}
     options = create_model(f"{method.options.__name__}WithLabels", __base__=method.options, **fields)
 
-    def compose_both(setting: Setting, chosen: Any) -> "Parts":
+    def compose_both(setting: Setting, chosen: Any) -> Any:
         kept = {name: getattr(chosen, name) for name in method.options.model_fields}
-        parts = method.compose(setting, method.options(**kept))
-        # MaPLe's released code puts the label after the learned words and keeps the whole name.
-        return with_labels(setting, parts, chosen, after_context=method.name == "maple")
+        return with_labels(setting, method.compose(setting, method.options(**kept)), chosen)
 
-    row = {**method.algebra, "labels": "learned", "objective": f"{method.algebra['objective']} + hierarchical"}
-    row["objective"] = row["objective"].replace("- +", "CE +")
-    recipe = METHOD.recipe if method.name == "zero_shot" else method.recipe
-    tiny = METHOD.tiny if method.name == "zero_shot" else method.tiny
+    others = [part for part in method.parts if part.slot not in ("labels", "objective")]
+    objective = [part for part in method.parts if part.slot == "objective"] or [parts.CROSS_ENTROPY]
+    trained = method if method.trains else METHOD
     return replace(
         method,
         name=method.name + SUFFIX,
         title=f"{method.title}+LAMM",
         paper=METHOD.paper,
         options=options,
-        recipe=recipe,
-        algebra=row,
+        recipe=trained.recipe,
+        parts=(*others, parts.LEARNED_LABELS, *objective, parts.HIERARCHICAL),
         compose=compose_both,
-        tiny=tiny,
+        tiny=trained.tiny,
     )

@@ -1,15 +1,13 @@
 """MaPLe: text prompts in every layer, image prompts coupled to them (Khattak et al., CVPR 2023)."""
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from pydantic import Field
 
+from lamm_cl.methods import parts
 from lamm_cl.methods.depth import depth_for
-from lamm_cl.methods.method import Method, Options, Setting, algebra
+from lamm_cl.methods.method import Method, Options, Setting
 from lamm_cl.methods.recipe import Recipe
-
-if TYPE_CHECKING:
-    from lamm_cl.prompts.prompted_clip import Parts
 
 
 class MaPLeOptions(Options):
@@ -20,21 +18,14 @@ class MaPLeOptions(Options):
     prompt_depth: int | None = Field(None, ge=1, description="layers that get prompts; default: 9 of 12")
 
 
-def compose(setting: Setting, options: MaPLeOptions) -> "Parts":
+def compose(setting: Setting, options: MaPLeOptions) -> Any:
     """Couple the image tower's prompts to the text tower's."""
-    from lamm_cl.prompts.context import LearnedContext
-    from lamm_cl.prompts.deep import CoupledDeep
-    from lamm_cl.prompts.labels import FixedLabels
-    from lamm_cl.prompts.matching import Cosine
-    from lamm_cl.prompts.objective import Objective
-    from lamm_cl.prompts.prompted_clip import Parts
-
     text, image = setting.backbone.text, setting.backbone.image
     layers = min(text.layers, image.layers) if image.supports_prompts else text.layers
     depth = depth_for(options.prompt_depth, 9, layers, "prompt_depth")
-    context = LearnedContext(text, options.n_ctx, options.ctx_init, setting.initial)
-    deep = CoupledDeep(depth, options.n_ctx, text.width, image.width, setting.initial)
-    return Parts(context, FixedLabels(), deep, Cosine(), Objective())
+    context = parts.LEARNED_CONTEXT(text, options.n_ctx, options.ctx_init, setting.initial)
+    deep = parts.COUPLED_PROMPTS(depth, options.n_ctx, text.width, image.width, setting.initial)
+    return parts.PARTS(context, deep=deep)
 
 
 METHOD = Method(
@@ -43,7 +34,7 @@ METHOD = Method(
     paper="Khattak et al., CVPR 2023",
     options=MaPLeOptions,
     recipe=Recipe(lr=0.0035, epochs=5, batch_size=4),
-    algebra=algebra("learned, coupled to vision", deep="text -> vision, coupled"),
+    parts=(parts.LEARNED_CONTEXT, parts.COUPLED_PROMPTS, *parts.PLAIN),
     compose=compose,
     vision=True,
 )

@@ -1,4 +1,4 @@
-"""What a method is: a name, options, a recipe, and how its parts are put together."""
+"""What a method is: a name, options, a recipe, and the parts it is composed of."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from lamm_cl.methods import parts as algebra
+from lamm_cl.methods.parts import Part
 from lamm_cl.methods.recipe import Recipe
 
 if TYPE_CHECKING:
-    from lamm_cl.clip.backbone import ClipBackbone
-    from lamm_cl.prompts.prompted_clip import Parts
+    from lamm_cl.clip.feature_backbone import Backbone
     from lamm_cl.prompts.vectors import Initial
 
 
@@ -22,21 +23,23 @@ class Options(BaseModel):
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a method is put together.
+    """Where a method is composed.
 
     Attributes:
-        backbone: the frozen CLIP.
+        backbone: the frozen CLIP, or given features.
         class_names: the classes.
         templates: each class's own template (from its data set), or None.
         shots: images a class, which LAMM's weight of L_WC depends on.
         initial: source of random initial values.
+        repeated_names: whether a name may stand for several classes.
     """
 
-    backbone: "ClipBackbone"
+    backbone: "Backbone"
     class_names: Sequence[str]
     templates: Sequence[str] | None
     shots: int
     initial: "Initial"
+    repeated_names: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,10 @@ class Method:
         paper: where it comes from.
         options: model of its options.
         recipe: the paper's optimisation settings.
-        algebra: its row in the table of parts: context, labels, deep, matching, objective.
-        compose: puts its parts together; imports torch only when called.
-        vision: whether prompts enter the image tower.
+        parts: what it is composed of: its row in the table of methods.
+        compose: (setting, options) -> `Parts` of a prompted CLIP or of a feature learner, or a `Learner`; imports torch
+            only when called.
+        vision: whether something learned acts inside the image tower.
         tiny: settings in which the recipe for the embedded backbone differs.
     """
 
@@ -60,17 +64,22 @@ class Method:
     paper: str
     options: type[Options]
     recipe: Recipe
-    algebra: Mapping[str, str]
-    compose: Callable[[Setting, Any], "Parts"]
+    parts: tuple[Part, ...]
+    compose: Callable[[Setting, Any], Any]
     vision: bool = False
     tiny: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def row(self) -> dict[str, str]:
+        """What it has in each slot of the algebra."""
+        return algebra.row(self.parts)
 
-ALGEBRA = ("context", "labels", "deep prompts", "matching", "objective")
+    @property
+    def has_text_prompts(self) -> bool:
+        """Whether it scores by prompts, so that the names in them can be learned."""
+        return any(part.slot == "context" for part in self.parts)
 
-
-def algebra(
-    context: str, labels: str = "fixed", deep: str = "-", matching: str = "cosine", objective: str = "CE"
-) -> dict[str, str]:
-    """Return a row of the table of parts."""
-    return dict(zip(ALGEBRA, (context, labels, deep, matching, objective), strict=True))
+    @property
+    def trains(self) -> bool:
+        """Whether anything in it is trained by gradient."""
+        return any(part.slot == "objective" for part in self.parts)

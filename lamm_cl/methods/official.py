@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lamm_cl.errors import UsageError
-from lamm_cl.prompts.prompted_clip import PromptedCLIP
+from lamm_cl.methods.prompted_clip import PromptedCLIP
 
 PER_CLASS = re.compile(r"(labels\.token_classes|context\.ctx)\.values\.(\d+)")
 RULES = (

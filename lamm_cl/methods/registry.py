@@ -43,13 +43,16 @@ def get_method(name: str) -> Method:
         return METHODS[name]
     base = name.removesuffix(lamm.SUFFIX)
     if base != name and base in METHODS and base != "lamm":
+        if not METHODS[base].has_text_prompts:
+            raise UsageError(f"{base} has no text prompts, so that no names can be learned: leave {lamm.SUFFIX} out")
         return lamm.plus_lamm(METHODS[base])
     raise unknown("method", name, method_names())
 
 
 def method_names(plus: bool = True) -> list[str]:
     """Return the names of all methods, with their `+lamm` forms."""
-    forms = [name + lamm.SUFFIX for name in METHODS if name != "lamm"] if plus else []
+    plain = [name for name, method in METHODS.items() if method.has_text_prompts and name != "lamm"]
+    forms = [name + lamm.SUFFIX for name in plain] if plus else []
     return [*METHODS, *forms]
 
 

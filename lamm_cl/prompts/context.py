@@ -42,6 +42,10 @@ class Context(nn.Module):
         """Return the learned vectors (K, D) of a variant, n_ctx of them (n_ctx a class where class-specific)."""
         raise NotImplementedError
 
+    def for_images(self, image_features: Tensor) -> Tensor:
+        """Return the vectors (batch, n_ctx, D) for normalised image features (batch, E), where `conditioned`."""
+        raise NotImplementedError
+
     @property
     def trains(self) -> bool:
         """Whether anything in it trains now."""

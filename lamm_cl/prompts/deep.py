@@ -12,9 +12,11 @@ class Deep(nn.Module):
 
     Attributes:
         vision: whether tokens enter the image tower.
+        coupled: whether those of the image tower are made from the text's.
     """
 
     vision: bool = False
+    coupled: bool = False
 
     def text(self, variant: int) -> Sequence[Tensor]:
         """Return the vectors (n, D) that replace the context before text layers 1, 2, ..."""
@@ -78,6 +80,7 @@ class CoupledDeep(Deep):
     """
 
     vision = True
+    coupled = True
 
     def __init__(
         self, depth: int, n_ctx: int, text_width: int, vision_width: int, initial: Initial, variants: int = 1

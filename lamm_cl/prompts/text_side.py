@@ -1,22 +1,23 @@
 """The text side of a prompted CLIP: which prompts to encode, which to remember, in which groups."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from itertools import chain
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lamm_cl.clip.backbone import ClipBackbone
 from lamm_cl.clip.lasting import lasting, number_type
 from lamm_cl.clip.prompts_layout import Layout, slot
+from lamm_cl.clip.text_tower import TextTower
 from lamm_cl.errors import UsageError
-from lamm_cl.prompts.labels import stacked
+from lamm_cl.prompts.context import Context
+from lamm_cl.prompts.deep import Deep
+from lamm_cl.prompts.labels import FixedLabels, stacked
 from lamm_cl.prompts.matching import Side
-from lamm_cl.prompts.wording import Slots, body
-
-if TYPE_CHECKING:
-    from lamm_cl.clip.text_tower import TextTower
-    from lamm_cl.prompts.prompted_clip import PromptedCLIP
+from lamm_cl.prompts.wording import Slots, Wording, body
 
 Ids = tuple[int, ...]
 LAYOUTS = 256  # kept at once: label spaces that are drawn anew at each step must not fill the memory
@@ -29,16 +30,59 @@ class TextSide:
     always encoded together, so that an old class's features are the same bits before and after later classes.
 
     Args:
-        model: whose classes these are.
+        backbone: its text tower encodes.
+        context: words around the names.
+        labels: the names.
+        deep: tokens inside the layers.
+        template: fixed words around the original names (zero-shot features).
+        dtype: of the features.
+        average: whether a class's prompts are averaged to one feature.
+        tokens: whether features of single tokens are wanted.
+        together: whether the features of the original names in the current context are wanted with every learned one.
+        unit: whether the features are normalised; otherwise they are not averaged either.
+
+    Attributes:
+        names: the classes.
+        groups: class ids that were learned together, in order.
     """
 
-    def __init__(self, model: "PromptedCLIP") -> None:
-        self.model = model
+    def __init__(
+        self,
+        backbone: ClipBackbone,
+        context: Context,
+        labels: FixedLabels,
+        deep: Deep,
+        template: Wording,
+        *,
+        dtype: torch.dtype,
+        average: bool = False,
+        tokens: bool = False,
+        together: bool = False,
+        unit: bool = True,
+    ) -> None:
+        self.context, self.labels, self.deep, self.template = context, labels, deep, template
+        self.dtype, self.average, self.tokens, self.together = dtype, average and unit, tokens, together
+        self._scaled = partial(F.normalize, dim=-1) if unit else _as_they_are
+        self.names: tuple[str, ...] = ()
+        self.groups: list[Ids] = []
+        self._backbone = backbone
         self._layouts: dict[tuple[Ids, int, bool, bool], list[tuple[list[int], Layout]]] = {}
         self._constant: dict[int, Tensor] = {}
         self._original: dict[int, Tensor] = {}
         self._snapshot: tuple[Ids, list[Tensor], Side, Tensor | None] | None = None
         self._computed_in: torch.dtype | None = None  # autocast's type when the features were computed
+
+    def add(self, names: Sequence[str]) -> None:
+        """Add classes.
+
+        Raises:
+            UsageError: a name is empty, or does not fit the text window.
+        """
+        self.tower.words.check_names(names)
+        first = len(self.names)
+        self.names = (*self.names, *names)
+        self.forget()
+        self._check(range(first, len(self.names)))
 
     def forget(self) -> None:
         """Drop everything remembered (values or classes have changed)."""
@@ -48,7 +92,7 @@ class TextSide:
         self._snapshot = None
 
     def encode(self, columns: Ids) -> tuple[Side, Tensor | None]:
-        """Return the classes' features (n, v, E), normalised, and the current teacher's (n, E) where one is asked for.
+        """Return the classes' features (n, v, E), normalised, and where `together` what `current` returns.
 
         Without gradients, features are remembered as long as no value has changed.
         """
@@ -60,7 +104,7 @@ class TextSide:
 
     def _unchanged(self, columns: Ids) -> tuple[Side, Tensor | None]:
         """Return the features of the last call if no value has changed since, without gradient."""
-        values = list(self.model.parameters())
+        values = list(chain(self.context.parameters(), self.labels.parameters(), self.deep.parameters()))
         if self._snapshot is not None:
             known, old, side, teacher = self._snapshot
             if known == columns and len(old) == len(values) and all(map(torch.equal, old, values)):
@@ -78,19 +122,23 @@ class TextSide:
         """
         with lasting():
             features = self._variant(columns, 0, contexts=contexts)[0]
-        return Side(F.normalize(features, dim=-1)[:, :, None])
+        return Side(self._scaled(features)[:, :, None])
 
     def original(self, columns: Ids) -> Tensor:
         """Return zero-shot features (n, E) of the original names in the fixed template, without gradient."""
         self._follow_autocast()
-        missing = [c for c in range(len(self.model.class_names)) if c not in self._original]
+        missing = [c for c in range(len(self.names)) if c not in self._original]
         if missing:
             with lasting(), torch.no_grad():
-                wording = self.model.parts.teacher_wording
-                bodies = [body(self.tower.words, wording, self.model.class_names[c], Slots()) for c in missing]
-                features = F.normalize(self.tower.encode(self.tower.layout(bodies)).to(self.model.dtype), dim=-1)
+                bodies = [body(self.tower.words, self.template, self.names[c], Slots()) for c in missing]
+                features = F.normalize(self.tower.encode(self.tower.layout(bodies)).to(self.dtype), dim=-1)
             self._original.update(zip(missing, features, strict=True))
         return torch.stack([self._original[c] for c in columns])
+
+    def current(self, columns: Ids) -> Tensor:
+        """Return features (n, E) of the original names in the current context, without gradient."""
+        with lasting(), torch.no_grad():
+            return F.normalize(self._variant(columns, 0, original=True)[0], dim=-1)
 
     def _follow_autocast(self) -> None:
         """Drop features that were computed in another number type."""
@@ -101,52 +149,41 @@ class TextSide:
             self._original.clear()
             self._snapshot = None
 
-    def check(self, class_ids: Sequence[int]) -> None:
-        """Check that the prompts of some classes fit the text window, before anything is computed.
-
-        Raises:
-            UsageError: names the class whose prompt is too long.
-        """
+    def _check(self, class_ids: Sequence[int]) -> None:
+        """Check that the prompts of some classes fit the text window, before anything is computed."""
         limit = self.tower.window - len(self.tower.words.head) - len(self.tower.words.end)
-        for variant in range(self.model.context.variants):
+        for variant in range(self.context.variants):
             for class_id, codes in zip(class_ids, self._bodies(class_ids, variant, labels=False), strict=True):
                 if len(codes) > limit:
                     raise UsageError(
-                        f"class name {self.model.class_names[class_id]!r} makes a prompt of {len(codes)} tokens, but "
+                        f"class name {self.names[class_id]!r} makes a prompt of {len(codes)} tokens, but "
                         f"the text window holds {limit}: shorten the name, the template or the context"
                     )
 
     @property
-    def tower(self) -> "TextTower":
+    def tower(self) -> TextTower:
         """The frozen text tower."""
-        return self.model.backbone.text
+        return self._backbone.text
 
     def _encode(self, columns: Ids) -> tuple[Side, Tensor | None]:
-        model = self.model
-        if model.matching.tokens:
+        if self.tokens:
             return self._with_tokens(columns), None
-        if model.context.trains or model.deep.trains:
+        if self.context.trains or self.deep.trains:
             return self._live(columns)
-        moving = model.labels.trainable
+        moving = self.labels.trainable
         features = dict(self._remembered([c for c in columns if c not in moving]))
-        for group in model.groups:
+        for group in self.groups:
             if moving.intersection(group) and set(group).intersection(columns):
                 features.update(zip(group, self._live(group)[0].features, strict=True))
-        side = Side(torch.stack([features[c] for c in columns]))
-        if model.objective.teacher != "current":
-            return side, None
-        with torch.no_grad():
-            teacher = torch.cat([self._variant(columns, 0, original=True)[0]])
-        return side, F.normalize(teacher, dim=-1)
+        return Side(torch.stack([features[c] for c in columns])), None
 
     def _remembered(self, class_ids: Sequence[int]) -> dict[int, Tensor]:
         """Return features (v, E) of classes that nothing trainable reaches."""
-        model = self.model
         missing = set(class_ids) - set(self._constant)
         with torch.no_grad():
-            grouped = {c for group in model.groups for c in group}
-            unlearned = tuple(c for c in range(len(model.class_names)) if c not in grouped)
-            for group in [*model.groups, unlearned]:
+            grouped = {c for group in self.groups for c in group}
+            unlearned = tuple(c for c in range(len(self.names)) if c not in grouped)
+            for group in [*self.groups, unlearned]:
                 if missing.intersection(group):
                     self._constant.update(zip(group, self._live(group)[0].features, strict=True))
         return {c: self._constant[c] for c in class_ids}
@@ -154,26 +191,26 @@ class TextSide:
     def _live(self, columns: Ids) -> tuple[Side, Tensor | None]:
         """Encode classes with whatever gradients there are."""
         variants, teacher = [], None
-        both = self.model.objective.teacher == "current" and (self.model.context.trains or self.model.deep.trains)
-        for variant in range(self.model.context.variants):
+        both = self.together and (self.context.trains or self.deep.trains)
+        for variant in range(self.context.variants):
             features, current = self._variant(columns, variant, teacher=both)
-            variants.append(F.normalize(features, dim=-1))
+            variants.append(self._scaled(features))
             teacher = current if variant == 0 else teacher
         stack = torch.stack(variants, 1)
-        if self.model.average_variants and stack.shape[1] > 1:
+        if self.average and stack.shape[1] > 1:
             stack = F.normalize(stack.mean(1, keepdim=True), dim=-1)
         return Side(stack), None if teacher is None else F.normalize(teacher, dim=-1)
 
     def _with_tokens(self, columns: Ids) -> Side:
         """Encode classes together with the features of single tokens."""
         features, tokens, reads, same = [], [], [], []
-        for variant in range(self.model.context.variants):
+        for variant in range(self.context.variants):
             [(_, layout)] = self._layout(columns, variant, original=False, teacher=False)
             learned = self._learned(columns, variant)
-            deep = self.model.deep.text(variant)
+            deep = self.deep.text(variant)
             found, every = self.tower.encode_tokens(layout, learned, deep)
-            features.append(F.normalize(found.to(self.model.dtype), dim=-1))
-            tokens.append(F.normalize(every.to(self.model.dtype), dim=-1))
+            features.append(self._scaled(found.to(self.dtype)))
+            tokens.append(F.normalize(every.to(self.dtype), dim=-1))
             reads.append(layout.read)
             same.append(self.tower.same_tokens(layout, deep))
         # The released code takes the tokens before the first prompt's full stop, and as many of every other prompt.
@@ -200,11 +237,11 @@ class TextSide:
             teacher: return the features of the original names as well, from the same pass.
             contexts: (batch, n_ctx, D) context vectors of each image.
         """
-        deep = self.model.deep.text(variant)
+        deep = self.deep.text(variant)
         pieces: list[tuple[list[int], Tensor, Tensor | None]] = []
         for members, layout in self._layout(columns, variant, original, teacher):
             ids = tuple(columns[i] for i in members)
-            found = self.tower.encode(layout, self._learned(ids, variant), deep, groups=contexts).to(self.model.dtype)
+            found = self.tower.encode(layout, self._learned(ids, variant), deep, groups=contexts).to(self.dtype)
             n = len(members)
             pieces.append((members, found[..., :n, :], found[..., n:, :] if teacher else None))
         if len(pieces) == 1:
@@ -215,11 +252,10 @@ class TextSide:
 
     def _learned(self, columns: Ids, variant: int) -> Tensor:
         """Return the vectors (K, D) for the slots of a layout: first the context's, then the labels'."""
-        model = self.model
-        context = model.context.vectors(variant, columns)
-        learned = [c for c, length in zip(columns, model.labels.lengths(columns), strict=True) if length]
-        like = torch.empty(0, dtype=model.dtype, device=self.tower.device)
-        labels = stacked(model.labels.rows(learned), self.tower.width, like)
+        context = self.context.vectors(variant, columns)
+        learned = [c for c, length in zip(columns, self.labels.lengths(columns), strict=True) if length]
+        like = torch.empty(0, dtype=self.dtype, device=self.tower.device)
+        labels = stacked(self.labels.rows(learned), self.tower.width, like)
         return labels if context is None else torch.cat([context, labels])
 
     def _layout(self, columns: Ids, variant: int, original: bool, teacher: bool) -> list[tuple[list[int], Layout]]:
@@ -232,10 +268,9 @@ class TextSide:
         return self._layouts[key]
 
     def _build(self, columns: Ids, variant: int, original: bool, teacher: bool) -> list[tuple[list[int], Layout]]:
-        model = self.model
         wordings: dict[str, list[int]] = {}
         for place, class_id in enumerate(columns):
-            wordings.setdefault(model.context.wording(class_id, variant).before, []).append(place)
+            wordings.setdefault(self.context.wording(class_id, variant).before, []).append(place)
         found = []
         for members in wordings.values():
             ids = [columns[place] for place in members]
@@ -246,8 +281,8 @@ class TextSide:
 
     def _bodies(self, class_ids: Sequence[int], variant: int, labels: bool) -> list[list[int]]:
         """Write the prompts of some classes; slots count the context's vectors first, then each class's label."""
-        model, context = self.model, self.model.context
-        lengths = model.labels.lengths(class_ids)
+        context = self.context
+        lengths = self.labels.lengths(class_ids)
         own = context.class_specific
         free = context.n_ctx * (len(class_ids) if own else 1)
         bodies = []
@@ -256,11 +291,13 @@ class TextSide:
             slots = Slots(
                 context=[slot(first + i) for i in range(context.n_ctx)],
                 label=[slot(free + i) for i in range(length)] if labels else (),
-                place=model.labels.place,
+                place=self.labels.place,
                 position=context.position,
             )
             free += length
-            bodies.append(
-                body(self.tower.words, context.wording(class_id, variant), model.class_names[class_id], slots)
-            )
+            bodies.append(body(self.tower.words, context.wording(class_id, variant), self.names[class_id], slots))
         return bodies
+
+
+def _as_they_are(features: Tensor) -> Tensor:
+    return features

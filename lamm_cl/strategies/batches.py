@@ -1,21 +1,27 @@
 """The images of a stage and the loaders that cut them into mini-batches."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from avalanche.benchmarks.utils.utils import concat_datasets
 from avalanche.training.templates import SupervisedTemplate
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from lamm_cl.methods.recipe import Recipe
 from lamm_cl.seeds import seed_for
 from lamm_cl.strategies.loaders import EpochBatches, FeatureLoader
 from lamm_cl.strategies.pictures import Pictures
+from lamm_cl.strategies.precision import Precision
 from lamm_cl.strategies.settings import Settings
 
 
 class StageBatches(SupervisedTemplate):
-    """The part of `PromptStrategy` that knows data: regime, order of mini-batches, features instead of images."""
+    """The part of `LearnerStrategy` that knows data: regime, order of mini-batches, features instead of images."""
 
+    mbatch: Any
+    optimizer: Optimizer
+    precision: Precision
     settings: Settings
     recipe: Recipe
     pictures: Pictures
@@ -24,6 +30,11 @@ class StageBatches(SupervisedTemplate):
     _kept: list[Any]
     _earlier: list[int]
     _batches: EpochBatches
+    _pending: Any
+
+    def _grow(self, own: Sequence[int]) -> None:
+        """Let the learner begin a stage with these classes."""
+        raise NotImplementedError
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -8,8 +8,8 @@ from lamm_cl.errors import UsageError
 from lamm_cl.evaluation.plugins import AccuracyMatrix, evaluator
 from lamm_cl.methods.build import build_model
 from lamm_cl.strategies.choices import sort_options
-from lamm_cl.strategies.prompt_strategy import PromptStrategy
 from lamm_cl.strategies.settings import Settings
+from lamm_cl.strategies.strategy import LearnerStrategy
 
 if TYPE_CHECKING:
     from lamm_cl.clip.backbone import ClipBackbone
@@ -26,7 +26,7 @@ def quiet_evaluator(benchmark: Any | None = None) -> Any:
 
 def build_strategy(
     method: str, backbone: "ClipBackbone", benchmark: Any, device: str = "cpu", **options: Any
-) -> PromptStrategy:
+) -> LearnerStrategy:
     """Build the strategy of a method for a benchmark.
 
     Args:
@@ -63,7 +63,7 @@ def build_strategy(
         **chosen.method,
     )
     settings = {"source": getattr(benchmark, "source", None), **chosen.settings}
-    return PromptStrategy(
+    return LearnerStrategy(
         model=model,
         recipe=chosen.recipe,
         device=device,

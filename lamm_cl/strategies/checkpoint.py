@@ -6,19 +6,17 @@ uninterrupted run ends.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lamm_cl.errors import UsageError
+from lamm_cl.strategies.batches import StageBatches
 from lamm_cl.strategies.generators import generator_state, set_generator_state
 from lamm_cl.strategies.optimizer import momentum_of, options_of, set_momentum, set_options
 from lamm_cl.strategies.plugin_state import plugin_states, set_plugin_states
-
-if TYPE_CHECKING:
-    from lamm_cl.strategies.prompt_strategy import PromptStrategy
 
 FORMAT = 1
 
@@ -43,15 +41,15 @@ class Pending:
                 f"but the experience has {list(own)}. Resume with the experience that was interrupted."
             )
 
-    def apply(self, strategy: "PromptStrategy") -> None:
+    def apply(self, strategy: StageBatches) -> None:
         """Set what the start of a stage has reset: momentum, clock, metrics, plugins."""
         set_momentum(strategy.optimizer, strategy.model, _under("optimizer", self.tensors))
         _set_progress(strategy, self.state, inside=True)
         strategy._pending = None
 
 
-def take(strategy: "PromptStrategy") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors and the JSON-able rest of a strategy; see `PromptStrategy.checkpoint`."""
+def take(strategy: StageBatches) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and the JSON-able rest of a strategy; see `LearnerStrategy.checkpoint`."""
     inside = strategy.experience is not None
     generators, rest = generator_state()
     tensors = {f"model/{name}": value for name, value in strategy.model.state_dict().items()}
@@ -81,8 +79,8 @@ def take(strategy: "PromptStrategy") -> tuple[dict[str, Tensor], dict[str, Any]]
     return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, state
 
 
-def put(strategy: "PromptStrategy", tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Set what `take` returned; see `PromptStrategy.restore`."""
+def put(strategy: StageBatches, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Set what `take` returned; see `LearnerStrategy.restore`."""
     if strategy.stage:
         raise UsageError("restore() wants a strategy that has not trained yet: build a new one.")
     _check_identity(strategy, state)
@@ -92,10 +90,9 @@ def put(strategy: "PromptStrategy", tensors: dict[str, Tensor], state: dict[str,
         strategy._grow(own)
     learned = _under("model", tensors)
     expected = strategy.model.state_dict()
-    if {k: v.shape for k, v in learned.items()} != {k: v.shape for k, v in expected.items()}:
-        odd = sorted(set(learned) ^ set(expected)) or sorted(
-            k for k in learned if learned[k].shape != expected[k].shape
-        )
+    values = dict(strategy.model.named_parameters())  # buffers may have grown with the data
+    odd = sorted(set(learned) ^ set(expected)) or sorted(k for k in values if learned[k].shape != values[k].shape)
+    if odd:
         raise UsageError(f"the checkpoint's tensors do not fit the model: {', '.join(odd[:5])}.")
     strategy.model.load_state_dict(learned)
     set_generator_state(_under("generators", tensors), state["generators"])
@@ -104,12 +101,12 @@ def put(strategy: "PromptStrategy", tensors: dict[str, Tensor], state: dict[str,
         strategy._pending = Pending(dict(tensors), dict(state))
 
 
-def _identity(strategy: "PromptStrategy") -> dict[str, Any]:
+def _identity(strategy: StageBatches) -> dict[str, Any]:
     names = list(strategy.model.class_names)
     return {"method": str(strategy.model.method), "class_names": names, "regime": strategy.settings.regime}
 
 
-def _check_identity(strategy: "PromptStrategy", state: Mapping[str, Any]) -> None:
+def _check_identity(strategy: StageBatches, state: Mapping[str, Any]) -> None:
     if state.get("format") != FORMAT:
         raise UsageError(f"the checkpoint has format {state.get('format')!r}; this version reads {FORMAT}.")
     for key, here in _identity(strategy).items():
@@ -117,7 +114,7 @@ def _check_identity(strategy: "PromptStrategy", state: Mapping[str, Any]) -> Non
             raise UsageError(f"the checkpoint was taken with {key} {state[key]!r}, the strategy has {here!r}.")
 
 
-def _set_progress(strategy: "PromptStrategy", state: Mapping[str, Any], *, inside: bool) -> None:
+def _set_progress(strategy: StageBatches, state: Mapping[str, Any], *, inside: bool) -> None:
     for name, count in state["clock"].items():
         setattr(strategy.clock, name, count)
     evaluator = strategy.evaluator

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from lamm_cl.errors import UsageError, unknown
-from lamm_cl.methods.recipe import Recipe
+from lamm_cl.methods.recipe import OPTIMIZERS, SCHEDULES, Recipe
 from lamm_cl.methods.registry import get_method, recipe_for
 from lamm_cl.strategies.settings import Settings
 
@@ -13,7 +13,6 @@ from lamm_cl.strategies.settings import Settings
 _ALIASES = {"train_epochs": "epochs", "train_mb_size": "batch_size"}
 _RECIPE = tuple(field.name for field in fields(Recipe))
 _SETTINGS = tuple(field.name for field in fields(Settings))
-_SCHEDULES = ("cosine", "constant")
 
 
 @dataclass(frozen=True)
@@ -77,12 +76,13 @@ def check_recipe(recipe: Recipe) -> None:
             raise UsageError(f"{name} is a whole number of at least 1, not {value!r}.")
     if isinstance(recipe.warmup_epochs, bool) or not isinstance(recipe.warmup_epochs, int) or recipe.warmup_epochs < 0:
         raise UsageError(f"warmup_epochs is a whole number of at least 0, not {recipe.warmup_epochs!r}.")
-    for name in ("lr", "momentum", "weight_decay", "warmup_lr"):
+    for name in ("lr", "momentum", "weight_decay", "adam_eps", "warmup_lr", "min_lr", "gamma"):
         value = getattr(recipe, name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
             raise UsageError(f"{name} is a number of at least 0, not {value!r}.")
-    if recipe.schedule not in _SCHEDULES:
-        raise unknown("schedule", recipe.schedule, _SCHEDULES)
+    for what, value, known in (("schedule", recipe.schedule, SCHEDULES), ("optimizer", recipe.optimizer, OPTIMIZERS)):
+        if value not in known:
+            raise unknown(what, value, known)
     if not isinstance(recipe.drop_last, bool):
         raise UsageError(f"drop_last is true or false, not {recipe.drop_last!r}.")
 

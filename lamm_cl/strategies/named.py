@@ -14,8 +14,8 @@ from avalanche.training.plugins.evaluation import default_evaluator
 from lamm_cl.methods.build import build_model
 from lamm_cl.methods.lamm import SUFFIX
 from lamm_cl.strategies.choices import defaults_of, sort_options
-from lamm_cl.strategies.prompt_strategy import PromptStrategy
 from lamm_cl.strategies.settings import Settings
+from lamm_cl.strategies.strategy import LearnerStrategy
 
 if TYPE_CHECKING:
     from lamm_cl.clip.backbone import ClipBackbone
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _AVALANCHE = ("optimizer", "eval_every", "peval_mode")
 
 
-class Named(PromptStrategy):
+class Named(LearnerStrategy):
     """A strategy that builds the model of its method.
 
     Abstract: use a subclass, or make one with `class MyMethod(Named, method="my_method")`.
@@ -92,7 +92,7 @@ class Named(PromptStrategy):
         )
 
 
-# Named itself has passed Avalanche's hook, as a subclass of PromptStrategy.
+# Named itself has passed Avalanche's hook, as a subclass of LearnerStrategy.
 Named.__init__ = Named.__init__.__wrapped__  # type: ignore[method-assign,attr-defined]
 
 

@@ -1,19 +1,14 @@
-"""A fresh optimizer for every stage, over exactly what trains."""
+"""The optimizer of a strategy: the user's where there is one, and its state for checkpoints."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
+from torch.optim import Optimizer
 
 from lamm_cl.errors import UsageError
-from lamm_cl.methods.recipe import Recipe
-
-
-def trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """Return the parameters that train, with their names."""
-    return [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+from lamm_cl.methods.optimizer import trainable
 
 
 def choose_optimizer(given: Optimizer | None, schedulers: Sequence[Any]) -> Optimizer | None:
@@ -31,27 +26,8 @@ def choose_optimizer(given: Optimizer | None, schedulers: Sequence[Any]) -> Opti
                 "Make it for the optimizer that you pass as optimizer=..., or for strategy.optimizer."
             )
     if given is not None and len(given.param_groups) != 1:
-        raise UsageError(
-            f"the optimizer has {len(given.param_groups)} parameter groups; a prompt strategy fills exactly one."
-        )
+        raise UsageError(f"the optimizer has {len(given.param_groups)} parameter groups; a strategy fills exactly one.")
     return given
-
-
-def recipe_optimizer(recipe: Recipe, device: torch.device) -> SGD:
-    """Return SGD as a recipe wants it, still without parameters to train."""
-    return SGD(
-        [nn.Parameter(torch.empty(0, device=device))],  # an empty list is refused
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        fused=device.type == "cuda",  # with fp16, the other kernels wait for the device in every step
-    )
-
-
-def restart(optimizer: Optimizer, model: nn.Module) -> None:
-    """Forget momentum and take exactly the parameters of `model` that train."""
-    optimizer.state.clear()
-    optimizer.param_groups[0]["params"] = [p for _, p in trainable(model)]
 
 
 def momentum_of(optimizer: Optimizer, model: nn.Module) -> dict[str, Tensor]:

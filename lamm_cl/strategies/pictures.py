@@ -3,14 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
+from lamm_cl.clip.feature_backbone import Backbone, FeatureBackbone
 from lamm_cl.errors import UsageError
-
-if TYPE_CHECKING:
-    from lamm_cl.clip.backbone import ClipBackbone
 
 
 def source_of(experiences: Any) -> Any | None:
@@ -24,13 +22,13 @@ def source_of(experiences: Any) -> Any | None:
     return getattr(benchmark, "source", None)
 
 
-def feature_store(features: Any, backbone: "ClipBackbone") -> Any | None:
+def feature_store(features: Any, backbone: Backbone) -> Any | None:
     """Return the store of image features that a setting means: "memory", a folder, a store, or None.
 
     Raises:
         UsageError: the store has features of another backbone.
     """
-    if features is None:
+    if features is None or isinstance(backbone, FeatureBackbone):
         return None
     from lamm_cl.clip.feature_cache import FeatureStore
     from lamm_cl.clip.feature_key import same_features
@@ -53,15 +51,17 @@ class Pictures:
     afterwards it gives images in the evaluation transform again.
     """
 
-    def __init__(self, features: Any | None, backbone: Any) -> None:
+    def __init__(self, features: Any | None, backbone: Backbone, takes: str = "unit") -> None:
         """Prepare to hold sources.
 
         Args:
             features: `FeatureStore` to read image features from, or None for images.
             backbone: Whose transforms make the views.
+            takes: What the learner takes: a kind of feature, or "images".
         """
+        self._backbone = None if isinstance(backbone, FeatureBackbone) else backbone
         self._features = features
-        self._backbone = backbone
+        self._takes = takes
         self._source: Any | None = None
         self._epoch: int | None = None
 
@@ -79,8 +79,9 @@ class Pictures:
         self._epoch = epoch
         if self._source is None:
             return
-        self._source.set_backbone(self._backbone)
-        self._source.use_features(self._features)
+        if self._backbone is not None:
+            self._source.set_backbone(self._backbone)
+        self._source.use_features(self._features, self._takes)
         self._source.epoch = epoch
 
     @contextmanager
@@ -97,6 +98,11 @@ class Pictures:
                 source.epoch = None
             self._source = outer[0]
             self.show(outer[1])
+
+    @property
+    def epoch(self) -> int | None:
+        """Epoch whose training views are shown; None for the evaluation view."""
+        return self._epoch
 
     def prepare(self, indices: Iterable[int]) -> None:
         """Compute the features of these positions of the source in large batches, for the views that are shown."""

@@ -7,16 +7,14 @@ what is named below. Any other plugin with a memory would make a resumed run ano
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from avalanche.training.plugins import EarlyStoppingPlugin, EvaluationPlugin, LRSchedulerPlugin
 from avalanche.training.plugins.clock import Clock
 from avalanche.training.templates.base_sgd import PeriodicEval
 
 from lamm_cl.errors import UsageError
-
-if TYPE_CHECKING:
-    from lamm_cl.strategies.prompt_strategy import PromptStrategy
+from lamm_cl.strategies.batches import StageBatches
 
 _WITHOUT_STATE = (Clock, PeriodicEval, EvaluationPlugin)  # the clock and the evaluator's results are saved apart
 _BETWEEN_STAGES = (EarlyStoppingPlugin,)  # forget everything when a stage starts
@@ -26,7 +24,7 @@ _COMPARED = ("initial", "last", "previous")
 _PLACES = ("train_exp_id", "eval_exp_id", "at_init")
 
 
-def plugin_states(strategy: "PromptStrategy", *, inside: bool) -> dict[str, Any]:
+def plugin_states(strategy: StageBatches, *, inside: bool) -> dict[str, Any]:
     """Return the states by `<position>:<class name>`.
 
     Raises:
@@ -44,7 +42,7 @@ def plugin_states(strategy: "PromptStrategy", *, inside: bool) -> dict[str, Any]
     return states
 
 
-def set_plugin_states(strategy: "PromptStrategy", states: dict[str, Any], *, inside: bool) -> None:
+def set_plugin_states(strategy: StageBatches, states: dict[str, Any], *, inside: bool) -> None:
     """Set what `plugin_states` returned; `inside` when the interrupted stage has started again.
 
     Raises:
@@ -58,7 +56,7 @@ def set_plugin_states(strategy: "PromptStrategy", states: dict[str, Any], *, ins
         _set_state(things[key], state, inside=inside)
 
 
-def _things(strategy: "PromptStrategy") -> Iterator[tuple[str, Any]]:
+def _things(strategy: StageBatches) -> Iterator[tuple[str, Any]]:
     everything = [*strategy.plugins, *strategy.evaluator.metrics]
     for k, thing in enumerate(everything):
         yield f"{k}:{type(thing).__name__}", thing

@@ -13,7 +13,7 @@ REGIMES = ("naive", "cumulative", "joint")
 
 @dataclass(frozen=True)
 class Settings:
-    """The choices of a `PromptStrategy`.
+    """The choices of a `LearnerStrategy`.
 
     Attributes:
         label_space: Classes that an image competes with while a stage trains: `own` (the classes of the stage, as

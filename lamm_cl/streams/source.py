@@ -37,7 +37,7 @@ class Backbone(Protocol):
 class Store(Protocol):
     """What a source asks of a feature store."""
 
-    def features(self, keys: Sequence[str], load: Callable[[int], Tensor], view: str) -> Tensor:
+    def features(self, keys: Sequence[str], load: Callable[[int], Tensor], view: str, kind: str = "unit") -> Tensor:
         """Return features (n, d) of the images with these content keys, `load(i)` giving image i."""
         ...
 
@@ -89,6 +89,7 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
         self._views: list[TrainView] = []
         self._store: Store | None = None
         self._agreed: tuple[Any, ...] = ()  # transforms of a store and of this source that do the same
+        self._kind = "unit"
         self._on = False
         self._train_epoch: int | None = None
         self._eval_bank, self._train_bank = FeatureBank(len(self)), FeatureBank(len(self))
@@ -128,10 +129,15 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
         ]
         self._forget()
 
-    def use_features(self, store: Store | None) -> None:
-        """Give features from `store` instead of images; None goes back to images, and keeps what was fetched."""
-        if store is not None and store is not self._store:
-            self._store = store
+    def use_features(self, store: Store | None, kind: str = "unit") -> None:
+        """Give features from `store` instead of images; None goes back to images, and keeps what was fetched.
+
+        Args:
+            store: computes or finds them.
+            kind: "unit", "raw" or "unprojected", see `ClipBackbone.encode_images`.
+        """
+        if store is not None and (store, kind) != (self._store, self._kind):
+            self._store, self._kind = store, kind
             self._forget()
         self._on = store is not None
 
@@ -202,7 +208,7 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
                 raise UsageError(f"image {path} was changed while it was read. Run again when nothing writes there.")
             return image
 
-        return self._store.features(keys, load, view)
+        return self._store.features(keys, load, view, self._kind)
 
     def _check_transform(self) -> None:
         """Raise `UsageError` when the store would keep the features of this source's images as another transform's."""

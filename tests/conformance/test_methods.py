@@ -10,7 +10,7 @@ import torch
 from lamm_cl import build_model
 from lamm_cl.errors import UsageError
 from lamm_cl.methods.registry import METHODS, get_method, method_names, recipe_for
-from lamm_cl.prompts.storage import load_prompts, save_prompts
+from lamm_cl.methods.storage import load_learner, save_learner
 
 NAMES = ["zero", "one", "two", "three"]
 OPTIONS: dict[str, dict[str, Any]] = {"coop": {"n_ctx": 4}, "coop+lamm": {"n_ctx": 4}}
@@ -109,7 +109,7 @@ def test_grows_and_freezes(method: str, tiny: Any) -> None:
         step(model, images[:2], torch.tensor([2, 3]))
         assert all(torch.equal(a, b) for a, b in zip(frozen, model.labels.rows(old), strict=True))
     model.freeze_classes()
-    model.freeze_context()
+    model.freeze_shared()
     assert not trained(model)
 
 
@@ -118,12 +118,12 @@ def test_saves_and_loads_bitwise(method: str, tiny: Any, tmp_path: Any) -> None:
     model, images = make(method, tiny), picture(tiny)
     if trained(model):
         step(model, images, torch.tensor([0, 1, 2, 3]))
-    save_prompts(model, tmp_path / "prompts.safetensors")
-    again = load_prompts(make(method, tiny, seed=9), tmp_path / "prompts.safetensors")
+    save_learner(model, tmp_path / "prompts.safetensors")
+    again = load_learner(make(method, tiny, seed=9), tmp_path / "prompts.safetensors")
     with torch.no_grad():
         assert torch.equal(model(images), again(images))
     with pytest.raises(UsageError, match="class names"):
-        load_prompts(make(method, tiny, NAMES[:3]), tmp_path / "prompts.safetensors")
+        load_learner(make(method, tiny, NAMES[:3]), tmp_path / "prompts.safetensors")
 
 
 @pytest.mark.parametrize("method", EVERY)

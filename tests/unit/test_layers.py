@@ -1,6 +1,7 @@
 """Imports between the rooms of the package go one way only."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ BELOW["strategies"] = {"evaluation", "streams", "methods", "prompts", "clip", "d
 BELOW["experiments"] = {"strategies", "streams", "evaluation", "records", "methods", "prompts", "clip", "data"}
 BELOW["reports"] = {"records", "evaluation", "streams", "methods", "data"}
 BELOW["cli"] = set(BELOW) - {"cli"}
+# Rooms in which no file imports, over others, itself.
+WITHOUT_CIRCLES = ("prompts", "methods", "strategies")
 BOTTOM = {"errors", "files", "seeds", "__init__"}
 
 # Where each third-party library that shapes a room may be imported.
@@ -86,3 +89,15 @@ def test_a_library_is_known_to_its_room_alone(library: str) -> None:
 def test_the_bottom_imports_nothing_of_the_package() -> None:
     for name in ("errors.py", "seeds.py"):
         assert not any(module.startswith("lamm_cl") for module in imported(PACKAGE / name))
+
+
+@pytest.mark.parametrize("room", WITHOUT_CIRCLES)
+def test_no_circle_inside_a_room(room: str) -> None:
+    names = {".".join(["lamm_cl", *path.relative_to(PACKAGE).with_suffix("").parts]): path for path in FILES}
+    graph = {
+        name: {other for other in names if any(f"{module}.".startswith(f"{other}.") for module in imported(path))}
+        for name, path in names.items()
+        if room_of(path) == room
+    }
+    sorter = TopologicalSorter(graph)
+    sorter.prepare()  # raises CycleError, which names the files

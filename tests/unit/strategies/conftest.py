@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lamm_cl.methods.learner import Learner
+from lamm_cl.methods.stage import Stage
+
 D = 8
 
 
@@ -16,7 +19,7 @@ class Frozen:
     """Stands for the backbone: counts what must never happen to it."""
 
     def __init__(self) -> None:
-        self.device = torch.device("cpu")
+        self.device, self.dtype = torch.device("cpu"), torch.float32
         self.weights = nn.Linear(D, D)
 
     def to(self, device: Any = None, dtype: Any = None) -> "Frozen":
@@ -32,16 +35,12 @@ class Output:
     columns: list[int]
 
 
-class Toy(nn.Module):
-    """Class vectors = fixed vector + learned label + shared context; the interface of `PromptedCLIP`."""
-
-    method = "toy"
+class Toy(Learner):
+    """Class vectors = fixed vector + learned label + shared context."""
 
     def __init__(self, n_classes: int, *, context: bool = True, labels: bool = True, needs_images: bool = False):
-        super().__init__()
-        self.class_names = tuple(f"class {k}" for k in range(n_classes))
-        self.needs_images = needs_images
-        self.__dict__["backbone"] = Frozen()
+        super().__init__(Frozen(), [f"class {k}" for k in range(n_classes)], method="toy")  # type: ignore[arg-type]
+        self.takes = "images" if needs_images else "unit"
         generator = torch.Generator().manual_seed(0)
         self.fixed = torch.randn(n_classes, D, generator=generator)
         self.labels = nn.ParameterDict()
@@ -49,9 +48,10 @@ class Toy(nn.Module):
         self.context = nn.Parameter(torch.zeros(D), requires_grad=context)
         self.asked: list[Sequence[int] | None] = []
 
-    def learn_classes(self, ids: Sequence[int]) -> None:
+    def begin_stage(self, stage: Stage) -> None:
+        super().begin_stage(stage)
         self.freeze_classes()
-        for k in ids if self.grows else ():
+        for k in stage.classes if self.grows else ():
             if str(k) not in self.labels:
                 self.labels[str(k)] = nn.Parameter(torch.zeros(D))
             self.labels[str(k)].requires_grad_(True)
@@ -60,10 +60,10 @@ class Toy(nn.Module):
         for label in self.labels.values():
             label.requires_grad_(False)
 
-    def freeze_context(self) -> None:
+    def freeze_shared(self) -> None:
         self.context.requires_grad_(False)
 
-    def output(self, x: Tensor, columns: Sequence[int] | None = None) -> Output:
+    def output(self, x: Tensor, columns: Any = None) -> Any:
         self.asked.append(columns)
         ids = list(range(len(self.class_names))) if columns is None else list(columns)
         rows = [self.fixed[k] + self.context + self.labels.get(str(k), 0) for k in ids]
@@ -73,7 +73,7 @@ class Toy(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.output(x).logits
 
-    def objective(self, output: Output, labels: Tensor, classes: Sequence[int] | None = None) -> dict[str, Tensor]:
+    def objective(self, output: Any, labels: Tensor, classes: Any = None) -> dict[str, Tensor]:
         ids = output.columns if classes is None else list(classes)
         place = {k: i for i, k in enumerate(output.columns)}
         logits = output.logits[:, [place[k] for k in ids]]
@@ -147,13 +147,13 @@ def build(toy: Any, silent: Any) -> Callable[..., Any]:
 
     def make(n: int = 4, *, model: Any = None, evaluator: Any = None, recipe: Any = (), **settings: Any) -> Any:
         from lamm_cl.methods.recipe import Recipe
-        from lamm_cl.strategies.prompt_strategy import PromptStrategy
         from lamm_cl.strategies.settings import Settings
+        from lamm_cl.strategies.strategy import LearnerStrategy
 
         names = [field.name for field in fields(Settings)]
         chosen = Settings(**{name: settings.pop(name) for name in names if name in settings})
         recipe = Recipe(**{"lr": 0.1, "epochs": 3, "batch_size": 8, **dict(recipe)})
-        return PromptStrategy(
+        return LearnerStrategy(
             model=model if model is not None else toy(n),
             recipe=recipe,
             evaluator=evaluator if evaluator is not None else silent(),

@@ -21,7 +21,7 @@ class Store:
         self.backbone = backbone
         self.rows: dict[tuple[str, str], Tensor] = {}
 
-    def features(self, keys: Sequence[str], load: Callable[[int], Tensor], view: str) -> Tensor:
+    def features(self, keys: Sequence[str], load: Callable[[int], Tensor], view: str, kind: str = "unit") -> Tensor:
         for i, key in enumerate(keys):
             if (key, view) not in self.rows:
                 self.rows[key, view] = self.backbone.encode_images(load(i)[None])[0]

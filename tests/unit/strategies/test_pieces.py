@@ -109,7 +109,7 @@ class Source:
     def set_backbone(self, backbone: Any) -> None:
         self.calls.append(("backbone", backbone))
 
-    def use_features(self, store: Any) -> None:
+    def use_features(self, store: Any, kind: str = "unit") -> None:
         self.features = store
 
     def prefetch(self, indices: Sequence[int], epoch: int | None) -> None:

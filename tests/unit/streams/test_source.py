@@ -18,7 +18,7 @@ class CountingStore:
     def __init__(self):
         self.asked = []
 
-    def features(self, keys, load, view):
+    def features(self, keys, load, view, kind="unit"):
         self.asked.append((tuple(keys), view))
         return torch.stack([load(k).mean(dim=(1, 2)) for k in range(len(keys))])
 
@@ -180,7 +180,7 @@ def test_a_picture_that_changes_while_it_is_read_is_refused(photos):
     source, path = photos
 
     class Slow(CountingStore):
-        def features(self, keys, load, view):
+        def features(self, keys, load, view, kind="unit"):
             Image.new("RGB", (12, 12), (200,) * 3).save(path)
             return super().features(keys, load, view)
 

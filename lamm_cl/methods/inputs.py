@@ -1,14 +1,14 @@
-"""What a prompted CLIP may be given: images or their features, labels, and the class ids that compete.
+"""What a learner may be given: images or their features, labels, and the class ids that compete.
 
 Shapes and types are checked everywhere. Values are looked at only where they lie in the CPU's memory: a training step
 must not wait for its device.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite
 from operator import index
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,11 +16,23 @@ from torch import Tensor
 from lamm_cl.clip.lasting import lasting
 from lamm_cl.errors import UsageError
 
-if TYPE_CHECKING:
-    from lamm_cl.prompts.prompted_clip import PromptedCLIP
-
 LENGTH_TOLERANCE = 1e-2  # rounding to float16 or bfloat16 changes a length by less
 SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a learner takes.
+
+    Attributes:
+        takes: "unit", "raw" or "unprojected" image features, or "images" alone.
+        width: of its features; 0 where it takes images alone.
+        method: its name.
+    """
+
+    takes: str
+    width: int
+    method: str
 
 
 def label_space(classes: Sequence[int] | Tensor | None, n_classes: int) -> tuple[int, ...]:
@@ -102,7 +114,7 @@ def label_rows(labels: Tensor, space: tuple[int, ...], batch: int) -> Tensor:
     return rows
 
 
-def pictures(model: "PromptedCLIP", images: Tensor | None, image_features: Tensor | None) -> Tensor:
+def pictures(expected: Expected, images: Tensor | None, image_features: Tensor | None) -> Tensor:
     """Return the one of the two that is given, its values checked as well; features go before images.
 
     Raises:
@@ -111,68 +123,69 @@ def pictures(model: "PromptedCLIP", images: Tensor | None, image_features: Tenso
     if image_features is None:
         if images is None:
             raise UsageError("losses() needs images or image_features")
-        check_values(model, images)
+        check_values(expected, images)
         return images
     if image_features.dim() == 4:
         raise UsageError(f"image_features of shape {_shape(image_features)} look like images: give them as images")
-    _check_features(model, image_features)
-    _check_lengths(image_features)
+    _check_features(expected, image_features)
+    _check_lengths(expected, image_features)
     return image_features
 
 
-def check_pictures(model: "PromptedCLIP", given: Tensor) -> None:
+def check_pictures(expected: Expected, given: Tensor) -> None:
     """Check the shape and the type of images or their features; the image tower checks the sizes of images.
 
     Args:
-        model: which takes them.
-        given: images (batch, 3, H, W), or features (batch, E) where no prompt enters the image tower.
+        expected: what the learner takes.
+        given: images (batch, 3, H, W), or features (batch, width) where the learner takes them.
 
     Raises:
         UsageError: says what to give instead.
     """
     if given.dim() == 2:
-        _check_features(model, given)
+        _check_features(expected, given)
     elif given.dim() != 4:
-        other = "" if model.needs_images else f", or image features (batch, {model.backbone.embed_dim})"
+        other = "" if expected.takes == "images" else f", or image features (batch, {expected.width})"
         raise UsageError(
             f"images must be (batch, 3, H, W){other}; got {_shape(given)}: for a batch of one write x[None]"
         )
 
 
-def check_values(model: "PromptedCLIP", given: Tensor) -> None:
-    """Check as `check_pictures` does, and that features have length 1; a NaN in an image shows in the loss.
+def check_values(expected: Expected, given: Tensor) -> None:
+    """Check as `check_pictures` does, and the lengths of features; a NaN in an image shows in the loss.
 
     Raises:
         UsageError: also for features of another length, or with NaN in them.
     """
-    check_pictures(model, given)
+    check_pictures(expected, given)
     if given.dim() == 2:
-        _check_lengths(given)
+        _check_lengths(expected, given)
 
 
-def _check_lengths(features: Tensor) -> None:
+def _check_lengths(expected: Expected, features: Tensor) -> None:
     if not features.is_cpu or not len(features):
         return
     exact = features.dtype if features.dtype == torch.float64 else torch.float32
     shortest, longest = torch.linalg.vector_norm(features.detach(), dim=1, dtype=exact).aminmax()
     low, high = float(shortest), float(longest)
-    if low >= 1 - LENGTH_TOLERANCE and high <= 1 + LENGTH_TOLERANCE:
-        return
     if not isfinite(high):
         raise UsageError("image features hold NaN or infinity: look at the images, and at how they were encoded")
+    if expected.takes != "unit" or (low >= 1 - LENGTH_TOLERANCE and high <= 1 + LENGTH_TOLERANCE):
+        return
     raise UsageError(
         f"image features must have length 1, but theirs goes from {low:.4g} to {high:.4g}: divide by it, "
         "features / features.norm(dim=-1, keepdim=True)"
     )
 
 
-def _check_features(model: "PromptedCLIP", features: Tensor) -> None:
-    width = model.backbone.embed_dim
-    if model.needs_images:
-        raise UsageError(f"{model.method} puts prompts into the image tower: give images, not features")
-    if features.dim() != 2 or features.shape[1] != width:
+def _check_features(expected: Expected, features: Tensor) -> None:
+    if expected.takes == "images":
+        raise UsageError(f"{expected.method} acts inside the image tower: give images, not features")
+    if features.dim() != 2 or features.shape[1] != expected.width:
+        how = "" if expected.takes == "unit" else f'(images, "{expected.takes}")'
         raise UsageError(
-            f"image features must be (batch, {width}), as backbone.encode_images gives them; got {_shape(features)}"
+            f"image features must be (batch, {expected.width}), as backbone.encode_images{how} gives them; "
+            f"got {_shape(features)}"
         )
     if not features.is_floating_point():
         raise UsageError(f"image features must be floating-point numbers; got {_kind(features)}")

@@ -1,6 +1,5 @@
 """What a prompted CLIP does with wrong images, features, labels and label spaces."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,8 @@ import torch.nn.functional as F
 
 from lamm_cl import build_model
 from lamm_cl.errors import UsageError
+from lamm_cl.methods import inputs
 from lamm_cl.methods.registry import method_names
-from lamm_cl.prompts import inputs
 
 NAMES = ["zero", "one", "two"]
 LABELS = torch.tensor([0, 1, 2, 1])
@@ -164,7 +163,7 @@ def test_image_features_do_not_replace_images_that_prompts_enter(given: torch.Te
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_rounded_features_have_length_1_still(dtype: torch.dtype, lamm: Any) -> None:
     for width in (8, 96, 4096):
-        inputs._check_lengths(features(64, width).to(dtype))
+        inputs._check_lengths(inputs.Expected("unit", width, "lamm"), features(64, width).to(dtype))
     assert torch.allclose(lamm(features().to(dtype)), lamm(features()), atol=0.5)
 
 
@@ -188,7 +187,6 @@ def test_an_empty_batch_has_logits_but_no_loss(method: str, tiny: Any) -> None:
 
 def test_no_value_is_read_from_a_device() -> None:
     """The meta device has no values: a look at one would fail here as it would wait on a GPU."""
-    model: Any = SimpleNamespace(needs_images=False, backbone=SimpleNamespace(embed_dim=96))
-    inputs.check_values(model, torch.zeros(4, 96, device="meta"))
+    inputs.check_values(inputs.Expected("unit", 96, "lamm"), torch.zeros(4, 96, device="meta"))
     assert inputs.label_rows(torch.zeros(4, dtype=torch.long, device="meta"), (0, 2), 4).shape == (4,)
     assert inputs._row_table((0, 2), torch.device("cpu")).tolist() == [0, -1, 1]  # -1: no loss takes it as a target

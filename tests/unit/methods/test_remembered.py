@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 import lamm_cl
+from lamm_cl.methods.prompted_clip import PromptedCLIP
 from lamm_cl.prompts import text_side
-from lamm_cl.prompts.prompted_clip import PromptedCLIP
 
 METHODS = ["zero_shot", "coop", "cocoop", "lamm", "maple", "align", "cocoop+lamm", "maple+lamm", "align+lamm"]
 NAMES = ["zero", "one", "two", "three"]
@@ -50,7 +50,7 @@ def test_label_spaces_drawn_at_every_step_do_not_fill_the_memory(monkeypatch: py
     whole = model.losses(images, labels)["total"]
     for space in [(0, 1), (1, 2), (2, 3), (3, 0)]:
         model.losses(images[list(space)], labels[list(space)], classes=space)
-        assert len(model._text._layouts) <= 2
+        assert len(model.text._layouts) <= 2
     assert torch.equal(model.losses(images, labels)["total"], whole)
 
 
@@ -108,6 +108,6 @@ def test_chunks_of_align_keep_less_for_the_backward_pass() -> None:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            model._text.encode(range(len(names)))  # type: ignore[arg-type]
+            model.text.encode(range(len(names)))  # type: ignore[arg-type]
         kept[chunk] = count
     assert kept[2] < kept[0] / 3

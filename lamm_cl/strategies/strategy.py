@@ -1,4 +1,4 @@
-"""The Avalanche strategy that trains a prompted CLIP over a stream.
+"""The Avalanche strategy that trains a learner over a stream.
 
 Three rules make it compose with Avalanche's plugins: the classes that train are those of the adapted data set (so
 cumulative and joint training grow what they see); the output has a column for every class of the stream, and only
@@ -8,14 +8,17 @@ model. README.md beside this file explains why.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from avalanche.training.plugins.evaluation import default_evaluator
 from torch import Tensor
 
 from lamm_cl.errors import UsageError
+from lamm_cl.methods.learner import Learner
+from lamm_cl.methods.optimizer import recipe_optimizer, restart, trainable
 from lamm_cl.methods.recipe import Recipe, lr_at
+from lamm_cl.methods.stage import Stage, Step
 from lamm_cl.seeds import seed_for
 from lamm_cl.strategies import checkpoint
 from lamm_cl.strategies.batches import StageBatches
@@ -23,7 +26,7 @@ from lamm_cl.strategies.device import usable_device
 from lamm_cl.strategies.generators import preserved_generators, seed_generators
 from lamm_cl.strategies.guard import PENALTY, LossGuard
 from lamm_cl.strategies.label_space import LabelSpaceLoss, columns_of, spread
-from lamm_cl.strategies.optimizer import choose_optimizer, recipe_optimizer, restart, trainable
+from lamm_cl.strategies.optimizer import choose_optimizer
 from lamm_cl.strategies.pictures import Pictures, feature_store, source_of
 from lamm_cl.strategies.plugins import (
     check_data,
@@ -37,20 +40,20 @@ from lamm_cl.strategies.plugins import (
 )
 from lamm_cl.strategies.precision import Precision
 from lamm_cl.strategies.settings import Settings
-
-if TYPE_CHECKING:
-    from lamm_cl.prompts.prompted_clip import PromptedCLIP
+from lamm_cl.strategies.stage_data import StreamData
 
 
-class PromptStrategy(StageBatches):
-    """Trains a `PromptedCLIP` on each experience and keeps what earlier ones learned.
+class LearnerStrategy(StageBatches):
+    """Trains a `Learner` on each experience.
 
-    When an experience starts, the labels of its classes become trainable, all older ones are frozen, and a fresh
-    optimizer takes exactly the parameters that train. The learning rate follows the recipe, unless an
-    `LRSchedulerPlugin` or an own `optimizer` is given.
+    When an experience starts, the learner begins a stage with its classes (learned labels of older ones are frozen),
+    and a fresh optimizer takes exactly the parameters that train. When it ends, the learner ends its stage: class
+    statistics, closed-form heads. A learner without trainable values takes no steps. The learning rate follows the
+    recipe, unless an `LRSchedulerPlugin` or an own `optimizer` is given.
 
     Attributes:
         stage: Number of the current or last training experience, from 1; 0 before the first.
+        current: That stage, as the learner sees it.
         trained: One tuple of class ids per stage: those that trained in it.
         columns: Label space of the current stage.
         loss_terms: Terms of the last mini-batch's loss by name, detached scalars.
@@ -62,7 +65,7 @@ class PromptStrategy(StageBatches):
     def __init__(
         self,
         *,
-        model: "PromptedCLIP",
+        model: Learner,
         recipe: Recipe,
         device: str | torch.device = "cpu",
         plugins: Iterable[Any] | None = None,
@@ -74,7 +77,7 @@ class PromptStrategy(StageBatches):
         """Make a strategy.
 
         Args:
-            model: A `PromptedCLIP` with a column for every class of the stream.
+            model: A learner with a column for every class of the stream.
             recipe: Learning rate, epochs, mini-batch size and schedule.
             device: Where to train; the backbone moves there too.
             plugins: Avalanche plugins.
@@ -106,12 +109,13 @@ class PromptStrategy(StageBatches):
             **periodic,
         )
         self.trained = []
+        self.current = Stage(0, ())
         self.columns: tuple[int, ...] = tuple(range(self.n_columns))
         self.loss_terms: dict[str, Tensor] = {}
         self.precision = Precision(self.settings.precision, place)
         self.guard = LossGuard(place)
         features = None if model.needs_images else feature_store(self.settings.features, model.backbone)
-        self.pictures = Pictures(features, model.backbone)
+        self.pictures = Pictures(features, model.backbone, model.takes)
         self._computed: tuple[int, ...] | None = None
         self._eval_loss = LabelSpaceLoss()
         self._kept: list[Any] = []  # experiences of cumulative and joint training
@@ -179,10 +183,12 @@ class PromptStrategy(StageBatches):
         restart(self.optimizer, self.model)
 
     def _grow(self, own: Sequence[int]) -> None:
-        self.model.learn_classes(own)
+        old = {c for earlier in self.trained[:-1] for c in earlier}
+        self.current = Stage(self.stage, tuple(own), tuple(sorted(old)), self.settings.regime == "cumulative")
+        self.model.begin_stage(self.current)
         after = self.settings.freeze_context_after
         if after is not None and self.stage > after:
-            self.model.freeze_context()
+            self.model.freeze_shared()
         self.model.to(self.device)
 
     def _before_training(self, **kwargs: Any) -> None:
@@ -232,16 +238,52 @@ class PromptStrategy(StageBatches):
         self.pictures.show(epoch)
         if self.pictures.serves(self.adapted_dataset):
             self.pictures.prepare([*self.adapted_dataset.index, *remembered(self.plugins)])
-        if self._given_optimizer is None and not schedulers(self.plugins):
-            for group in self.optimizer.param_groups:
-                group["lr"] = lr_at(replace(self.recipe, epochs=self.train_epochs), epoch)
+        if self._follows_recipe:
+            self._set_rate()
+        self.model.begin_epoch(self.current, epoch)
         super()._before_training_epoch(**kwargs)
+
+    def _unpack_minibatch(self) -> None:
+        """Take the mini-batch to the device, with what the learner rehearses of old classes."""
+        super()._unpack_minibatch()
+        if not self.is_training:
+            return
+        step = Step(self.current, self.clock.train_exp_epochs, self.clock.train_exp_iterations, self.settings.seed)
+        x, y, *others = self.mbatch
+        more_x, more_y = self.model.rehearse(x, y, step)
+        if more_y is not y:
+            extra = len(more_y) - len(y)  # they have no place in the source, and the only task label there is
+            others = [
+                torch.cat([other, other.new_full((extra,), fill)]) for other, fill in zip(others, (-1, 0), strict=False)
+            ]
+            self.mbatch = [more_x, more_y, *others]
+
+    def _before_training_iteration(self, **kwargs: Any) -> None:
+        if self.recipe.schedule == "cosine_step" and self._follows_recipe:
+            steps = max(1, self.train_epochs * len(self.dataloader))
+            self._set_rate(self.clock.train_exp_iterations / steps)
+        super()._before_training_iteration(**kwargs)
 
     def _after_training_epoch(self, **kwargs: Any) -> None:
         self.guard.flush()
+        self.model.end_epoch(self.current, self.clock.train_exp_epochs, StreamData(self))
         super()._after_training_epoch(**kwargs)
         if self.settings.on_epoch_end is not None:
             self.settings.on_epoch_end(self)
+
+    def _after_training_exp(self, **kwargs: Any) -> None:
+        self.model.end_stage(self.current, StreamData(self))
+        super()._after_training_exp(**kwargs)
+
+    @property
+    def _follows_recipe(self) -> bool:
+        """Whether the learning rate is the recipe's, not the user's."""
+        return self._given_optimizer is None and not schedulers(self.plugins)
+
+    def _set_rate(self, done: float = 0.0) -> None:
+        rate = lr_at(replace(self.recipe, epochs=self.train_epochs), self.clock.train_exp_epochs, done)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
 
     def forward(self) -> Tensor:
         """Return the logits (batch, n_columns); -inf in columns that nobody reads while training."""

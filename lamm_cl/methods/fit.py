@@ -1,0 +1,134 @@
+"""One stage without Avalanche: begin, steps, end, on tensors."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamm_cl.errors import UsageError, unknown
+from lamm_cl.methods import inputs
+from lamm_cl.methods.learner import Learner
+from lamm_cl.methods.optimizer import recipe_optimizer, restart, trainable
+from lamm_cl.methods.recipe import Recipe, lr_at
+from lamm_cl.methods.registry import recipe_for
+from lamm_cl.methods.stage import Part, Stage, Step
+from lamm_cl.seeds import seed_for
+
+Views = Callable[[int | None], Tensor]
+ROWS = 256
+
+
+def fit_stage(
+    learner: Learner,
+    x: Tensor | Views,
+    labels: Tensor,
+    classes: Sequence[int] | None = None,
+    *,
+    val: tuple[Tensor, Tensor] | None = None,
+    test: tuple[Tensor, Tensor] | None = None,
+    seed: int = 0,
+    shuffle: bool = True,
+    label_space: str = "own",
+    **recipe: Any,
+) -> list[dict[str, float]]:
+    """Let a learner learn one stage.
+
+    Args:
+        learner: what `lamm_cl.build_model` returns.
+        x: (n, 3, H, W) preprocessed images, or (n, width) features as `learner.takes` says; or a function that gives
+            them for an epoch (from 0) and, for None, in the evaluation view.
+        labels: (n,) class ids.
+        classes: class ids of the stage; default: those of `labels`.
+        val: validation images or features, and labels, of the classes so far, for learners that select by them.
+        test: the same of test images, for learners that are asked to select by them.
+        seed: names the order of the mini-batches and whatever else is drawn.
+        shuffle: whether the images are mixed anew in each epoch; otherwise mini-batches are cut in the given order.
+        label_space: what competes in the loss: "own" (the stage's classes), "seen" or "all".
+        **recipe: settings of `Recipe` that differ from the method's: lr, epochs, batch_size, ...
+
+    Returns:
+        The terms of the loss at each step, before its update; none where nothing trains.
+
+    Raises:
+        UsageError: inputs that do not fit, an unknown setting, or a class that the learner does not have.
+    """
+    chosen = _recipe(learner, recipe)
+    views: Views = (lambda epoch: x) if isinstance(x, Tensor) else x
+    inputs.check_values(learner.expected, views(None))
+    stage = learner.next_stage(sorted(set(labels.tolist())) if classes is None else classes)
+    inputs.label_space(stage.classes, len(learner.class_names))
+    inputs.label_rows(labels, stage.classes, len(views(None)))
+    spaces = {"own": stage.classes, "seen": stage.seen, "all": tuple(range(len(learner.class_names)))}
+    if label_space not in spaces:
+        raise unknown("label space", label_space, spaces)
+    data = _TensorData({"train": (views, labels), "val": _still(val), "test": _still(test)})
+    learner.begin_stage(stage)
+    history = _train(learner, stage, data, chosen, spaces[label_space], seed, shuffle) if trainable(learner) else []
+    learner.end_stage(stage, data)
+    return history
+
+
+def _train(
+    learner: Learner,
+    stage: Stage,
+    data: "_TensorData",
+    recipe: Recipe,
+    columns: tuple[int, ...],
+    seed: int,
+    shuffle: bool,
+) -> list[dict[str, float]]:
+    views, labels = data.parts["train"] or _missing("train")
+    n, size = len(labels), recipe.batch_size
+    steps = n // size if recipe.drop_last and n >= size else -(-n // size)
+    optimizer = recipe_optimizer(recipe, learner.backbone.device)
+    restart(optimizer, learner)
+    history: list[dict[str, float]] = []
+    for epoch in range(recipe.epochs):
+        learner.begin_epoch(stage, epoch)
+        x, order = views(epoch), torch.arange(n)
+        if shuffle:
+            generator = torch.Generator().manual_seed(seed_for("order", seed, stage.number, epoch))
+            order = torch.randperm(n, generator=generator)
+        for step in range(steps):
+            rows = order[step * size : (step + 1) * size]
+            batch, targets = learner.rehearse(x[rows], labels[rows], Step(stage, epoch, len(history), seed))
+            optimizer.param_groups[0]["lr"] = lr_at(recipe, epoch, len(history) / (steps * recipe.epochs))
+            terms = learner.objective(learner.output(batch, columns), targets, columns)
+            optimizer.zero_grad()
+            torch.autograd.backward(terms["total"])
+            optimizer.step()
+            history.append({name: float(value.detach()) for name, value in terms.items()})
+        learner.end_epoch(stage, epoch, data)
+    return history
+
+
+class _TensorData:
+    """The images of a stage, held in memory, in the order in which they were given."""
+
+    def __init__(self, parts: dict[Part, tuple[Views, Tensor] | None]) -> None:
+        self.parts = parts
+
+    def batches(self, part: Part = "train", epoch: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (x, labels); see `StageData.batches`."""
+        views, labels = self.parts[part] or _missing(part)
+        yield from zip(views(epoch).split(ROWS), labels.split(ROWS), strict=True)
+
+
+def _still(pair: tuple[Tensor, Tensor] | None) -> tuple[Views, Tensor] | None:
+    return None if pair is None else (lambda epoch: pair[0], pair[1])
+
+
+def _missing(part: str) -> Any:
+    raise UsageError(f"this learner looks at {part} images when a stage ends: give fit_stage(..., {part}=(x, labels))")
+
+
+def _recipe(learner: Learner, changes: dict[str, Any]) -> Recipe:
+    try:
+        recipe = recipe_for(learner.method, learner.backbone.name)
+    except UsageError:  # a learner of one's own that is not registered
+        recipe = Recipe(lr=0.002, epochs=1, batch_size=32)
+    for name in changes:
+        if name not in vars(recipe):
+            raise unknown("setting of a recipe", name, vars(recipe))
+    return recipe.but(**changes)

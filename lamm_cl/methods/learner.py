@@ -1,0 +1,205 @@
+"""The learner: anything that learns classes stage by stage and gives logits."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lamm_cl.clip.backbone import FeatureKind
+from lamm_cl.clip.feature_backbone import Backbone
+from lamm_cl.errors import UsageError
+from lamm_cl.methods import inputs
+from lamm_cl.methods.objective import Objective, Output
+from lamm_cl.methods.stage import Part, Stage, StageData, Step
+
+Takes = FeatureKind | Literal["images"]
+
+
+class Learner(nn.Module):
+    """Anything that learns classes stage by stage. Abstract: a subclass gives at least `output`.
+
+    The life of a stage: `begin_stage`; for each epoch `begin_epoch`, for each mini-batch `rehearse`, `output`,
+    `objective` and a step of the optimizer, and `end_epoch`; `end_stage`. A learner without trainable values takes no
+    steps and is fitted in `end_stage`.
+
+    What was learned is parameters and buffers and nothing else, so that every learner can be checkpointed, resumed,
+    saved, loaded and copied. Their names and the shapes of the parameters follow from the class names and the stages
+    begun; a buffer may also change its size.
+
+    Args:
+        backbone: the frozen CLIP; it is no child module: nothing copies, trains or saves it.
+        class_names: the classes, one column of logits each.
+        method: name for messages and records.
+        repeated_names: whether a name may stand for several classes (of several data sets).
+
+    Attributes:
+        takes: what `output` takes: image features ("unit": length 1, "raw": not normalised, "unprojected": before
+            CLIP's projection), or "images" where something learned acts inside the image tower.
+        options: the method's options.
+        stages: class ids of each stage begun.
+    """
+
+    takes: Takes = "unit"
+
+    def __init__(
+        self, backbone: Backbone, class_names: Sequence[str], *, method: str = "custom", repeated_names: bool = False
+    ) -> None:
+        super().__init__()
+        self.backbone, self.method, self.repeated_names = backbone, method, repeated_names
+        self.options: dict[str, Any] = {}
+        self.stages: list[tuple[int, ...]] = []
+        self.class_names: tuple[str, ...] = ()
+        self._append(class_names)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Data type of parameters and logits: float32, or float64 for a float64 backbone."""
+        return torch.float64 if self.backbone.dtype == torch.float64 else torch.float32
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether images cannot be replaced by cached features."""
+        return self.takes == "images"
+
+    def output(self, x: Tensor, columns: Sequence[int] | Tensor | None = None) -> Output:
+        """Return the logits of one mini-batch, and whatever the objective may ask for.
+
+        Args:
+            x: images (batch, 3, H, W), or features as `takes` says.
+            columns: class ids to score; default: all. A class that cannot be scored yet reads -inf.
+        """
+        raise NotImplementedError
+
+    def objective(
+        self, output: Any, labels: Tensor, columns: Sequence[int] | Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return the training loss "total" and its terms, unweighted; cross entropy where nothing else is said.
+
+        Args:
+            output: what `output` returned.
+            labels: (batch,) class ids.
+            columns: class ids that compete; default: every column of the output.
+        """
+        return Objective()(output, labels, columns)
+
+    def begin_stage(self, stage: Stage) -> None:
+        """Start a stage: grow, freeze, take snapshots."""
+        self.stages.append(stage.classes)
+
+    def begin_epoch(self, stage: Stage, epoch: int) -> None:
+        """Start an epoch of a stage, counted from 0."""
+
+    def rehearse(self, x: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+        """Return the mini-batch that trains: this one, with what is remembered of old classes where there is such."""
+        return x, labels
+
+    def end_epoch(self, stage: Stage, epoch: int, data: StageData) -> None:
+        """Finish an epoch of a stage."""
+
+    def end_stage(self, stage: Stage, data: StageData) -> None:
+        """Finish a stage: statistics, closed-form heads, merging."""
+
+    def growth(self) -> dict[str, list[list[int]]]:
+        """Return how the learner grew, as plain lists: with it, `regrow` makes the same parameters and buffers."""
+        return {"stages": [list(classes) for classes in self.stages]}
+
+    def regrow(self, growth: dict[str, list[list[int]]]) -> None:
+        """Grow as another learner of the same classes did; values are loaded afterwards."""
+        for classes in growth["stages"]:
+            self.begin_stage(self.next_stage(classes))
+
+    def next_stage(self, classes: Sequence[int], cumulative: bool = False) -> Stage:
+        """Return the stage that follows those begun so far.
+
+        Args:
+            classes: class ids of its training set.
+            cumulative: whether its training set holds those of all earlier stages again.
+        """
+        old = {c for earlier in self.stages for c in earlier}
+        own = {int(c) for c in classes}
+        return Stage(len(self.stages) + 1, tuple(sorted(own)), tuple(sorted(old)), cumulative)
+
+    def freeze_shared(self) -> None:
+        """Stop training what all classes share; what each class has for itself goes on."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(False)
+
+    def freeze_classes(self) -> None:
+        """Stop training what single classes have for themselves."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (batch, n_classes).
+
+        Args:
+            images: (batch, 3, H, W) preprocessed, or features as `takes` says.
+
+        Raises:
+            UsageError: other shapes, or features of another length.
+        """
+        inputs.check_values(self.expected, images)
+        return self.output(images).logits
+
+    def losses(
+        self,
+        images: Tensor | None,
+        labels: Tensor,
+        *,
+        image_features: Tensor | None = None,
+        classes: Sequence[int] | Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Return the training loss "total" and its terms, unweighted, "ce" among them.
+
+        Args:
+            images: (batch, 3, H, W) preprocessed, or None with `image_features`.
+            labels: (batch,) class ids.
+            image_features: (batch, width) as `takes` says, instead of images.
+            classes: label space: class ids that compete; default: all.
+
+        Raises:
+            UsageError: inputs of other shapes, types or lengths, an empty batch, a label that does not compete.
+        """
+        given = inputs.pictures(self.expected, images, image_features)
+        space = inputs.label_space(classes, len(self.class_names))
+        inputs.label_rows(labels, space, len(given))  # once more than needed, but before the forward pass
+        return self.objective(self.output(given, space), labels, space)
+
+    def add_classes(self, names: Sequence[str]) -> None:
+        """Add classes that are learned from now on; those that are there already are not added twice."""
+        known = set(self.class_names)
+        self._append([name for name in names if name not in known])
+
+    @property
+    def expected(self) -> inputs.Expected:
+        """What this learner may be given."""
+        width = 0 if self.takes == "images" else self.backbone.width(self.takes)
+        return inputs.Expected(self.takes, width, self.method)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return image features (batch, width) as `takes` says, where the learner computes."""
+        if x.dim() == 4:
+            assert self.takes != "images"
+            x = self.backbone.encode_images(x, self.takes)
+        return x.to(self.backbone.device, self.dtype)
+
+    @torch.no_grad()
+    def collect(self, data: StageData, part: Part = "train", epoch: int | None = None) -> tuple[Tensor, Tensor]:
+        """Return all features (n, width) and labels (n,) of a part of a stage; see `StageData.batches`."""
+        found = [(self.features(x), labels.to(self.backbone.device)) for x, labels in data.batches(part, epoch)]
+        return torch.cat([x for x, _ in found]), torch.cat([labels for _, labels in found])
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        """Load learned values; buffers take the sizes of what is loaded."""
+        for name, buffer in list(self.named_buffers()):
+            if name in state_dict and state_dict[name].shape != buffer.shape:
+                owner, _, last = name.rpartition(".")
+                self.get_submodule(owner)._buffers[last] = buffer.new_empty(state_dict[name].shape)
+        return super().load_state_dict(state_dict, strict, assign)
+
+    def _append(self, names: Sequence[str]) -> None:
+        every = [*self.class_names, *names]
+        twice = [] if self.repeated_names else [name for name, count in Counter(every).items() if count > 1]
+        if twice:
+            raise UsageError(f"class name {twice[0]!r} is given more than once: every class needs a name of its own")
+        self.class_names = tuple(every)

@@ -1,0 +1,74 @@
+"""The parts of the algebra by name. Nothing here imports torch: a part's class is imported when the part is built."""
+
+import importlib
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+# The columns of the table of methods.
+SLOTS = ("context", "labels", "deep prompts", "adapter", "head", "memory", "objective")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One choice for one slot of the algebra: `PART(...)` builds it.
+
+    Attributes:
+        slot: one of `SLOTS`.
+        name: what the table of methods calls it.
+        home: module and class, as "package.module:Class"; empty for a part that a method builds by itself.
+    """
+
+    slot: str
+    name: str
+    home: str = ""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Build the part."""
+        return self.load()(*args, **kwargs)
+
+    def load(self) -> Any:
+        """Import the part's class."""
+        module, _, name = self.home.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+    def called(self, name: str) -> Self:
+        """Return the same part under another name, where a method uses a special form of it."""
+        return replace(self, name=name)
+
+
+def row(parts: tuple[Part, ...]) -> dict[str, str]:
+    """Return a method's row of the table: what it has in each slot."""
+    found = {}
+    for slot in SLOTS:
+        names = list(dict.fromkeys(part.name for part in parts if part.slot == slot))
+        found[slot] = (" + " if slot == "objective" else " or ").join(names) or "-"
+    return found
+
+
+# What a method is made of.
+PARTS = Part("", "parts", "lamm_cl.methods.prompted_clip:Parts")
+WORDING = Part("", "wording", "lamm_cl.prompts.wording:Wording")
+
+FIXED_TEMPLATE = Part("context", "fixed template", "lamm_cl.prompts.context:FixedContext")
+LEARNED_CONTEXT = Part("context", "learned", "lamm_cl.prompts.context:LearnedContext")
+CLASS_CONTEXT = Part("context", "learned per class", "lamm_cl.prompts.context:ClassSpecificContext")
+CONDITIONED_CONTEXT = Part("context", "learned, image-conditioned", "lamm_cl.prompts.context:ConditionedContext")
+
+NAMES = Part("labels", "fixed", "lamm_cl.prompts.labels:FixedLabels")
+LEARNED_LABELS = Part("labels", "learned", "lamm_cl.prompts.labels:LearnedLabels")
+
+INDEPENDENT_PROMPTS = Part("deep prompts", "text and vision", "lamm_cl.prompts.deep:IndependentDeep")
+COUPLED_PROMPTS = Part("deep prompts", "text -> vision", "lamm_cl.prompts.deep:CoupledDeep")
+
+COSINE = Part("head", "cosine to text", "lamm_cl.prompts.matching:Cosine")
+TRANSPORT = Part("head", "optimal transport", "lamm_cl.prompts.matching:Transport")
+
+PROTOTYPES = Part("head", "prototypes", "lamm_cl.methods.prototypes:Prototypes")
+
+STATISTICS = Part("memory", "class statistics", "lamm_cl.methods.statistics:ClassStatistics")
+
+CROSS_ENTROPY = Part("objective", "CE", "lamm_cl.methods.objective:Objective")
+HIERARCHICAL = Part("objective", "hierarchical", "lamm_cl.methods.hierarchical:Hierarchical")
+
+# A prompted CLIP that says nothing else has these.
+PLAIN = (NAMES, COSINE, CROSS_ENTROPY)

@@ -1,0 +1,354 @@
+"""The prompted CLIP: a frozen backbone and one choice of each part of the algebra that scores images by text."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Self, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lamm_cl.clip.backbone import ClipBackbone
+from lamm_cl.clip.feature_backbone import Backbone
+from lamm_cl.clip.words import spoken
+from lamm_cl.errors import UsageError
+from lamm_cl.methods import inputs
+from lamm_cl.methods.adapters import Adapter
+from lamm_cl.methods.head import Head, HeadData
+from lamm_cl.methods.learner import Learner
+from lamm_cl.methods.objective import Objective, Output
+from lamm_cl.methods.stage import Stage, StageData
+from lamm_cl.prompts.context import Context
+from lamm_cl.prompts.deep import Deep
+from lamm_cl.prompts.given_text import GivenText
+from lamm_cl.prompts.labels import FixedLabels
+from lamm_cl.prompts.matching import Cosine, Side, Transport
+from lamm_cl.prompts.text_side import TextSide
+from lamm_cl.prompts.wording import Wording
+
+TEACHER_WORDING = Wording("a photo of a", ".")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The choices that make a method.
+
+    Attributes:
+        context: words around the names; None: the method has no text, and `head` alone scores.
+        labels: the names.
+        deep: tokens inside the layers.
+        matching: how an image and a class are compared.
+        objective: what is minimised.
+        average_variants: whether a class's prompts are averaged to one feature (hand-written templates).
+        teacher_wording: fixed template of the zero-shot features.
+        adapter: maps image features; None: as they are.
+        text_adapter: maps text features before they are normalised; None: as they are.
+        head: makes the logits from those of the text and from the training set; None: those of the text.
+    """
+
+    context: Context | None = None
+    labels: FixedLabels = field(default_factory=FixedLabels)
+    deep: Deep = field(default_factory=Deep)
+    matching: Cosine | Transport = field(default_factory=Cosine)
+    objective: Objective = field(default_factory=Objective)
+    average_variants: bool = False
+    teacher_wording: Wording = TEACHER_WORDING
+    adapter: Adapter | None = None
+    text_adapter: Adapter | None = None
+    head: Head | None = None
+
+
+@dataclass(frozen=True)
+class PromptedOutput(Output):
+    """Everything of one forward pass of a prompted CLIP; what is not needed for the logits is computed when asked.
+
+    Attributes:
+        image: (batch, v, E) image features, normalised.
+        text: (n, v, E) text features, normalised; (batch, n, v, E) where they depend on the image.
+        scale: logit scale.
+        model: whose output this is.
+    """
+
+    image: Tensor
+    text: Tensor
+    scale: Tensor
+    model: "PromptedCLIP"
+    _asked: dict[str, Tensor] = field(default_factory=dict)
+
+    def zero_shot(self) -> Tensor:
+        """Return features (n, E) of the original names in the fixed template, without gradient."""
+        if "zero_shot" not in self._asked:
+            self._asked["zero_shot"] = self.model.text.original(self.columns)
+        return self._asked["zero_shot"]
+
+    def current_names(self) -> Tensor:
+        """Return features (n, E) of the original names in the context as it is now."""
+        if "current_names" not in self._asked:
+            self._asked["current_names"] = self.model.text.current(self.columns)
+        return self._asked["current_names"]
+
+    def label_vectors(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the vectors (m, D) of the classes whose labels train, and what each is kept near."""
+        labels = self.model.labels
+        moving = [c for c in self.columns if c in labels.trainable]
+        return labels.rows(moving), labels.anchors(moving)
+
+    def emptied(self) -> Self:
+        """Return this output for no image at all."""
+        text = self.text[:0] if self.text.dim() == 4 else self.text
+        return replace(super().emptied(), image=self.image[:0], text=text)
+
+
+class PromptedCLIP(Learner):
+    """A CLIP whose prompts, adapters or head learn and whose weights do not.
+
+    Args:
+        backbone: the frozen CLIP; it is no child module: nothing copies, trains or saves it.
+        class_names: the classes, one column of logits each.
+        parts: the choices that make the method.
+        method: name for messages and records.
+        learn: whether the labels of all classes are learned from the start; otherwise see `learn_classes`.
+        repeated_names: whether a name may stand for several classes (of several data sets).
+
+    Raises:
+        UsageError: a class name is empty, repeated, or does not fit the text window.
+    """
+
+    text: TextSide | GivenText
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        class_names: Sequence[str],
+        parts: Parts,
+        *,
+        method: str = "custom",
+        learn: bool = True,
+        repeated_names: bool = False,
+    ) -> None:
+        super().__init__(backbone, (), method=method, repeated_names=repeated_names)
+        self.parts, self.matching = parts, parts.matching
+        assert parts.context is not None
+        self.context, self.labels, self.deep = parts.context, parts.labels, parts.deep
+        self.adapter, self.text_adapter, self.head = parts.adapter, parts.text_adapter, parts.head
+        if self.deep.vision:
+            self.takes = "images"
+        else:
+            self.takes = next((part.takes for part in (parts.adapter, parts.head) if part is not None), "unit")
+        if isinstance(backbone, ClipBackbone):
+            self._check_vision(backbone)
+            self.text = TextSide(
+                backbone,
+                parts.context,
+                parts.labels,
+                parts.deep,
+                parts.teacher_wording,
+                dtype=self.dtype,
+                average=parts.average_variants,
+                tokens=parts.matching.tokens,
+                together="current_names" in parts.objective.wants,
+                unit=parts.text_adapter is None,
+            )
+        else:
+            self.text = GivenText(backbone, unit=parts.text_adapter is None)
+        self._append(class_names)
+        if learn:
+            self.learn_classes(range(len(self.class_names)))
+
+    @property
+    def groups(self) -> list[tuple[int, ...]]:
+        """Class ids learned together, in order."""
+        return self.text.groups
+
+    def output(self, x: Tensor, columns: Sequence[int] | Tensor | None = None) -> PromptedOutput:
+        """Return everything of one forward pass.
+
+        Args:
+            x: as for `forward`, but the length of features is not looked at: this is every training step.
+            columns: class ids to score; default: all.
+
+        Raises:
+            UsageError: other shapes, or columns that the model does not have.
+        """
+        inputs.check_pictures(self.expected, x)
+        if not len(x):  # neither the towers nor text that depends on the image take an empty batch
+            return self.output(x.new_zeros(1, *x.shape[1:]), columns).emptied()
+        ids = inputs.label_space(columns, len(self.class_names))
+        if self.takes == "images":
+            image = self._prompted_images(x)
+            given = image.features[:, 0]
+        else:
+            given = self.features(x)
+            image = Side(self.image_features(given)[:, None])
+        asked: dict[str, Tensor] = {}
+        if self.context.conditioned:
+            assert isinstance(self.text, TextSide)
+            text = self.text.encode_for_images(ids, self.context.for_images(image.features[:, 0]))
+        else:
+            text, current = self.text.encode(ids)
+            text = self._adapted(text)
+            if current is not None:
+                asked["current_names"] = current
+        scale = self.backbone.logit_scale.to(self.dtype)
+        logits = self._compare(image, text, scale)
+        if self.head is not None:
+            logits = self.head(given, ids, lambda other: logits if other == ids else self._text_logits(given, other))
+        return PromptedOutput(logits, ids, image.features, text.features, scale, self, asked)
+
+    def objective(
+        self, output: PromptedOutput, labels: Tensor, columns: Sequence[int] | Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return the method's loss and its terms; see `Learner.objective`."""
+        return self.parts.objective(output, labels, columns)
+
+    def image_features(self, x: Tensor) -> Tensor:
+        """Return the features (batch, E) that are compared, of length 1, from features as `takes` says."""
+        if self.adapter is not None:
+            x = self.adapter(x)
+        return x if self.adapter is None and self.takes == "unit" else F.normalize(x, dim=-1)
+
+    def add_classes(self, names: Sequence[str]) -> None:
+        """Add classes whose labels are learned from now on; every label learned before is frozen."""
+        super().add_classes(names)
+        ids = {name: class_id for class_id, name in enumerate(self.class_names)}
+        self.learn_classes([ids[name] for name in names])
+
+    def begin_stage(self, stage: Stage) -> None:
+        """Make the labels of the stage's classes trainable, all others frozen."""
+        super().begin_stage(stage)
+        for part in (self.adapter, self.text_adapter, self.head):
+            if part is not None:
+                part.begin_stage(stage)
+        self.learn_classes(stage.classes)
+
+    def growth(self) -> dict[str, list[list[int]]]:
+        """Return how the model grew; labels that were learned together are named together."""
+        return {**super().growth(), "groups": [list(group) for group in self.groups]}
+
+    def regrow(self, growth: dict[str, list[list[int]]]) -> None:
+        """Grow as another model of the same classes did."""
+        for group in growth["groups"]:
+            self.learn_classes(group)
+        super().regrow(growth)
+
+    def end_epoch(self, stage: Stage, epoch: int, data: StageData) -> None:
+        """Let the head look at the epoch."""
+        if self.head is not None:
+            self.head.end_epoch(stage, epoch, self._head_data(data))
+
+    def end_stage(self, stage: Stage, data: StageData) -> None:
+        """Let the head take what it keeps of the training set."""
+        if self.head is not None:
+            self.head.end_stage(stage, self._head_data(data))
+
+    def learn_classes(self, class_ids: Sequence[int]) -> None:
+        """Make the labels of exactly these classes trainable; other learned labels are frozen."""
+        ids = [int(class_id) for class_id in class_ids]
+        known = {c for group in self.groups for c in group}
+        new = tuple(c for c in ids if c not in known)
+        if new:
+            self.groups.append(new)
+        self.labels.learn({c: self.class_names[c] for c in ids})
+        self.context.learn(ids)
+        self.text.forget()
+
+    def freeze_classes(self) -> None:
+        """Stop training every learned label."""
+        self.labels.freeze()
+        self.context.freeze_classes()
+        self.text.forget()
+
+    def freeze_shared(self) -> None:
+        """Stop training context, deep prompts, projections, adapters and head; labels go on."""
+        for part in (self.context, self.deep, self.adapter, self.text_adapter, self.head):
+            for parameter in () if part is None else part.parameters():
+                parameter.requires_grad_(False)
+        self.text.forget()
+
+    def forget_features(self) -> None:
+        """Drop remembered text features; needed after values were changed by hand."""
+        self.text.forget()
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        """Load learned values and drop remembered text features."""
+        self.text.forget()
+        return super().load_state_dict(state_dict, strict, assign)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        self.text.forget()
+        return cast(Self, super()._apply(fn, recurse))  # type: ignore[no-untyped-call]  # torch leaves it untyped
+
+    def _append(self, names: Sequence[str]) -> None:
+        super()._append(names)
+        if not names:
+            return
+        self.text.add(names)
+        if self.head is not None:
+            self.head.grow(len(self.class_names))
+        if isinstance(self.backbone, ClipBackbone):
+            self._warn_of_unknown_words(self.backbone, names)
+
+    def _check_vision(self, backbone: ClipBackbone) -> None:
+        if self.deep.vision and not backbone.image.supports_prompts:
+            raise UsageError(
+                f"{self.method} puts prompts into the image tower, which {backbone.name} does not take: "
+                "use a backbone with open_clip's own VisionTransformer, or a text-side method such as coop or lamm"
+            )
+
+    @staticmethod
+    def _warn_of_unknown_words(backbone: ClipBackbone, names: Sequence[str]) -> None:
+        """Name the words that the embedded backbone was never trained on: they work, but mean nothing to it."""
+        find = getattr(backbone.tokenizer, "unknown_words", None)
+        words = find([spoken(name) for name in names]) if find else []
+        if words:
+            shown = ", ".join(words[:10]) + (f" and {len(words) - 10} more" if len(words) > 10 else "")
+            warnings.warn(
+                f"{backbone.name} has not learned the words {shown}: their classes start from random meanings",
+                UserWarning,
+                stacklevel=4,
+            )
+
+    def _adapted(self, text: Side) -> Side:
+        """Map text features where there is a text adapter, and normalise them."""
+        if self.text_adapter is None:
+            return text
+        features = F.normalize(self.text_adapter(text.features), dim=-1)
+        if self.parts.average_variants and features.shape[1] > 1:
+            features = F.normalize(features.mean(1, keepdim=True), dim=-1)
+        return replace(text, features=features)
+
+    def _text_logits(self, features: Tensor, columns: Sequence[int]) -> Tensor:
+        """Return the logits (batch, n) of the text for image features as `takes` says."""
+        image = Side(self.image_features(features)[:, None])
+        text = self._adapted(self.text.encode(tuple(columns))[0])
+        return self._compare(image, text, self.backbone.logit_scale.to(self.dtype))
+
+    def _head_data(self, data: StageData) -> HeadData:
+        return HeadData(partial(self.collect, data), self._text_logits)
+
+    def _compare(self, image: Side, text: Side, scale: Tensor) -> Tensor:
+        """Return the logits (batch, n) of the text."""
+        with torch.autocast(image.features.device.type, enabled=False):
+            logits = scale * self.matching(image, text)
+            if self.backbone.logit_bias is not None:
+                logits = logits + self.backbone.logit_bias.to(self.dtype)
+        return logits
+
+    def _prompted_images(self, images: Tensor) -> Side:
+        tower, dtype = self.backbone.image, self.backbone.dtype
+        context = getattr(self.context, "ctx", None)
+        first, deep = self.deep.image(context if isinstance(context, Tensor) else None)
+        assert first is not None
+        batch, variants = len(images), self.context.variants
+        images = images.to(self.backbone.device, dtype)
+        if variants > 1:  # each image once a prompt, with that prompt's tokens
+            first, deep = first.repeat(batch, 1, 1), tuple(layer.repeat(batch, 1, 1) for layer in deep)
+        found = tower(images, first, deep, tokens=self.matching.tokens)
+        features, tokens = found if isinstance(found, tuple) else (found, None)
+        features = F.normalize(features.to(self.dtype), dim=-1).view(batch, variants, -1)
+        if tokens is None:
+            return Side(features)
+        patches = F.normalize(tokens[:, 1:].to(self.dtype), dim=-1)  # the class token takes no part
+        return Side(features, patches.view(batch, variants, *patches.shape[1:]))
