@@ -75,7 +75,8 @@ def load_own(description: Mapping[str, Any]) -> Dataset:
 def path_of(key: str, value: object) -> Path:
     """Return the path that a key gives."""
     if not isinstance(value, str | Path) or not str(value):
-        raise UsageError(f"{key} must be a path, not {value!r}.")
+        quotes = " Put it in quotes." if isinstance(value, int | float) else ""
+        raise UsageError(f"{key} must be a path, not {value!r}.{quotes}")
     return Path(value).expanduser()
 
 
@@ -111,7 +112,7 @@ def view_options(options: Mapping[str, Any], default: ViewOptions) -> ViewOption
     flip, scale = options.get("flip", default.flip), options.get("scale", default.scale)
     if not isinstance(flip, bool):
         raise UsageError(f"flip must be true or false, not {flip!r}.")
-    numbers = isinstance(scale, list | tuple) and len(scale) == 2 and all(isinstance(v, int | float) for v in scale)
+    numbers = isinstance(scale, list | tuple) and len(scale) == 2 and not set(map(type, scale)) - {int, float}
     if not numbers or not 0 < scale[0] <= scale[1] <= 1:
         raise UsageError(f"scale must be two shares of the area, 0 < low <= high <= 1, not {scale!r}.")
     return ViewOptions(scale=(float(scale[0]), float(scale[1])), flip=flip)
@@ -120,20 +121,25 @@ def view_options(options: Mapping[str, Any], default: ViewOptions) -> ViewOption
 def _name(given: object, source: Path) -> str:
     if given is None:
         return source.stem
-    if not isinstance(given, str | int) or isinstance(given, bool) or not str(given).strip().isprintable():
-        raise UsageError(f"the name of a data set must be a line of text, not {given!r}.")
+    if not _is_name(given) or not str(given).strip().isprintable():
+        raise UsageError(f"the name of a data set must be a line of text, not {given!r}: put it in quotes.")
     return str(given).strip() or source.stem
 
 
 def _rename(given: object) -> dict[str, str]:
     if given is None:
         return {}
-    if not isinstance(given, Mapping) or not all(isinstance(v, str | int) for pair in given.items() for v in pair):
+    if not isinstance(given, Mapping) or not all(_is_name(v) for pair in given.items() for v in pair):
         raise UsageError(
             "rename must say for class folders, or for the classes of a CSV, what they are called, {folder: name}, not "
-            f"{given!r}."
+            f"{given!r}; put what is not read as text in quotes."
         )
     return {str(old): str(new) for old, new in given.items()}
+
+
+def _is_name(value: object) -> bool:
+    """Whether a value is text, or a number whose digits are what was written; true, 1e5 and 0x10 are not."""
+    return isinstance(value, str) or type(value) is int
 
 
 def _source(description: Mapping[str, Any]) -> Path:

@@ -12,14 +12,15 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from lamm_cl.experiments.meaning import meaning_problems
 from lamm_cl.experiments.normal_form import normal_form
-from lamm_cl.experiments.problems import Key, Problem, from_pydantic, raise_all, unknown_name
+from lamm_cl.experiments.problems import DEVICE, NAME, Key, Problem, from_pydantic, raise_all, unknown_name
 from lamm_cl.experiments.yaml_file import Document
+from lamm_cl.methods.values import Values
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=80)]
+Name = Annotated[str, StringConstraints(pattern=NAME, max_length=80)]
 Positive = Annotated[int, Field(ge=1)]
 
 
-class Part(BaseModel):
+class Part(Values, BaseModel):
     """Base of every part of a config: unknown keys are errors, values do not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
@@ -148,7 +149,7 @@ class ExperimentConfig(Part):
     backbones: Annotated[list[Backbone], Field(min_length=1)] = [Backbone(name="tiny")]
     shots: Annotated[list[Positive | Literal["full"]], Field(min_length=1)] = [16]
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)] = [1, 2, 3]
-    device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "cpu"
+    device: Annotated[str, StringConstraints(pattern=DEVICE)] = "cpu"
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     root: str | None = None
     cache: str | bool | None = None
@@ -187,7 +188,7 @@ def check(document: Document, default_name: str) -> ExperimentConfig:
     Raises:
         UsageError: With every problem of the document.
     """
-    problems = list(document.problems)
+    problems: list[Problem] = []
     data = document.data
     for key in data:
         if key not in FILE_KEYS:
@@ -199,6 +200,9 @@ def check(document: Document, default_name: str) -> ExperimentConfig:
     except ValidationError as error:
         problems += _as_in_file(from_pydantic(error, (), _keys()), plain)
     problems += meaning_problems(data, plain)
+    places = {document.place(problem.key) for problem in problems}
+    said = [one for one in document.problems if not (one.doubt and document.place(one.key) in places)]
+    problems = [*said, *problems]
     raise_all(document.name, problems, document.place)
     assert config is not None
     return config
@@ -213,7 +217,8 @@ def _as_in_file(problems: Sequence[Problem], plain: Mapping[str, Any]) -> Iterat
         if key[:1] == ("methods",) and len(key) > 2:
             if key[2] == "options":
                 continue  # said where the options' meaning is checked
-            key = ("methods", plain["methods"][key[1]]["label"])
+            label = plain["methods"][key[1]]["label"]
+            key = ("methods", label if isinstance(label, str) else key[1])
         yield Problem(key, problem.text)
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from lamm_cl.errors import UsageError, nearest
 from lamm_cl.experiments.problems import unknown_name
+from lamm_cl.methods.values import Values
 
 MOST = 1_000_000
 # Least (None: as its owner says) and most of an option: a text tower reads 77 tokens, and memory ends somewhere.
@@ -27,13 +28,19 @@ _LIMITS: dict[str, tuple[int | None, int]] = {
 }
 
 
-class _Finite(BaseModel):
+class _Finite(Values):
     """Numbers of a config are finite."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
 
-class Training(BaseModel):
+class _ProtocolOptions(Values):
+    """Base of the options of all protocols."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Training(Values):
     """Options that every method has beside its own: its recipe's settings, and what trains in which stage."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -158,7 +165,7 @@ def protocol_options(name: str) -> type[BaseModel]:
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
     fields["evaluate"] = (str | list[str] | None, None)
-    return create_model(f"{name}_options", __config__=ConfigDict(extra="forbid", frozen=True), **fields)
+    return create_model(f"{name}_options", __base__=_ProtocolOptions, **fields)
 
 
 def resolved_protocol(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,6 +233,8 @@ def described_data_problems(description: Mapping[str, Any]) -> list[str]:
     name = description.get("name")
     if not own and "name" in description and (not isinstance(name, str) or dataset_name(name) is None):
         texts.append(unknown_name("data set", name, dataset_names()))
+    if own and description.get("name", "") is None:
+        texts.append("name says nothing: leave it out, or put it in quotes if it is a name.")
     return [*texts, *wrong_values(description)]
 
 

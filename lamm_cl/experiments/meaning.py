@@ -36,7 +36,7 @@ def _repetitions(data: Mapping[str, Any]) -> list[Problem]:
         if key == "methods":  # one with options and one without would become one
             entries = [next(iter(entry)) if isinstance(entry, dict) and len(entry) == 1 else entry for entry in entries]
         for index, entry in enumerate(entries):
-            if entry in entries[:index]:
+            if entry in entries[:index] and not isinstance(entry, bool):  # true would equal 1
                 problems.append(Problem((key, index), f"{entry!r} is listed twice."))
     return problems
 
@@ -47,7 +47,13 @@ def _protocol_problems(protocol: Any) -> list[Problem]:
     name, options = protocol["name"], protocol.get("options") or {}
     if name not in known.protocol_names():
         return [Problem(("protocol",), unknown_name("protocol", name, known.protocol_names()))]
-    return _options_problems(known.protocol_options(name), options, ("protocol",))
+    order = options.get("order") if isinstance(options, dict) else None
+    problems = [
+        Problem(("protocol", "order", place), "in an order, what is neither a label nor text stands in quotes.")
+        for place, entry in enumerate(order if isinstance(order, list) else ())
+        if not isinstance(entry, str) and type(entry) is not int  # 1e5, 0x10 and true may be names
+    ]
+    return problems or _options_problems(known.protocol_options(name), options, ("protocol",))
 
 
 def _dataset_problems(datasets: Any) -> list[Problem]:
@@ -85,6 +91,8 @@ def _method_problems(methods: Any) -> list[Problem]:
     for entry in methods if isinstance(methods, list) else ():
         key = ("methods", entry["label"])
         name, options = entry["name"], entry["options"]
+        if not isinstance(name, str):
+            continue
         text = known.method_problem(name)
         if text:
             problems.append(Problem(key, text))
@@ -132,6 +140,10 @@ def _unfit_options(method: Mapping[str, Any], options: Mapping[str, Any], key: K
     return [Problem(problem.key, problem.text + hint) for problem in found]
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)  # anything else is said where types are checked
+
+
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
@@ -139,15 +151,15 @@ def _listed(value: Any) -> list[Any]:
 def _when_problems(when: Mapping[str, Any], plain: Mapping[str, Any], key: Key) -> list[Problem]:
     problems = []
     own = [one.get("name") for one in _listed(plain.get("datasets")) if isinstance(one, dict)]
-    for name in _listed(when.get("dataset")):
-        if name not in known.dataset_names() and name not in own and "+" not in str(name):
+    for name in filter(_is_text, _listed(when.get("dataset"))):
+        if name not in known.dataset_names() and name not in own and "+" not in name:
             problems.append(Problem((*key, "dataset"), unknown_name("data set", name, known.dataset_names())))
-    labels = [one["label"] for one in _listed(plain.get("methods"))]
-    for name in _listed(when.get("method")):
+    labels = [str(one["label"]) for one in _listed(plain.get("methods")) if isinstance(one, dict)]
+    for name in filter(_is_text, _listed(when.get("method"))):
         if name not in labels and known.method_problem(name):
             problems.append(Problem((*key, "method"), unknown_name("method", name, labels)))
-    for name in _listed(when.get("backbone")):
-        text = known.backbone_problem(str(name))
+    for name in filter(_is_text, _listed(when.get("backbone"))):
+        text = known.backbone_problem(name)
         if text:
             problems.append(Problem((*key, "backbone"), text))
     return problems

@@ -17,7 +17,7 @@ def normal_form(data: Mapping[str, Any], keys: Collection[str], default_name: st
     """
     plain = {key: value for key, value in data.items() if key in keys and value is not None}
     plain.setdefault("experiment", default_name)
-    if isinstance(plain["experiment"], int | float):
+    if type(plain["experiment"]) is int:  # digits as they were written, unlike true, 1e5 and 0x10
         plain["experiment"] = str(plain["experiment"])
     for key in ("datasets", "shots", "seeds"):
         if key in plain and not isinstance(plain[key], list):

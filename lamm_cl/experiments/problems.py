@@ -1,5 +1,6 @@
 """What is wrong with a config: all of it at once, each with its place and the nearest right word."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,23 @@ from pydantic import ValidationError
 from lamm_cl.errors import UsageError, nearest
 
 Key = tuple[str | int, ...]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$"
+DEVICE = r"^(auto|cpu|cuda(:\d+)?)$"
+PATTERNS = {
+    NAME: "a name of letters (a to z), digits and _ . + - that begins with a letter or digit",
+    DEVICE: "cpu, cuda, cuda:N or auto",
+}
+# What pydantic calls the kinds of its findings, and what they want.
+_WANTED = {
+    "string_": "text",
+    "dict_type": "a mapping of keys",
+    "model_": "a mapping of keys",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "bool_": "true or false",
+    "int_": "a whole number",
+    "float_": "a number",
+}
 _KIND = re.compile(r"(constrained-\w+|(literal|list|dict)\[.*\]|str|int|float|bool|none)")
 
 
@@ -20,10 +38,12 @@ class Problem:
     Attributes:
         key: Path of the key from the top of the file.
         text: What is wrong and what would be right.
+        doubt: Only the way of writing is in doubt: what else is wrong with the same value says more.
     """
 
     key: Key
     text: str
+    doubt: bool = False
 
 
 def dotted(key: Key) -> str:
@@ -54,6 +74,9 @@ def from_pydantic(error: ValidationError, prefix: Key, keys: Mapping[Key, Sequen
         key: Key = tuple(part for part in found["loc"] if not (isinstance(part, str) and _KIND.fullmatch(part)))
         if found["type"] == "extra_forbidden":
             text = unknown_name("key", key[-1], keys.get(key[:-1], ()))
+        elif key[-1:] == ("[key]",):
+            key = key[:-1]
+            text = unknown_name("key", key[-1], re.findall("'([^']*)'", found.get("ctx", {}).get("expected", "")))
         elif found["type"] == "missing":
             text = "is missing."
         elif found["type"] == "too_short":
@@ -65,26 +88,31 @@ def from_pydantic(error: ValidationError, prefix: Key, keys: Mapping[Key, Sequen
     return [
         Problem(
             (*prefix, *key),
-            " or ".join(dict.fromkeys(wrong)) + (f" (it says {_short(said[key])})." if key in said else ""),
+            " or ".join(dict.fromkeys(wrong)) + (f" ({_what_it_says(said[key], wrong)})." if key in said else ""),
         )
         for key, wrong in texts.items()
     ]
 
 
 def _plain(found: Mapping[str, Any]) -> str:
-    if found["type"] == "string_pattern_mismatch":
-        return f"does not look like one (it must match {found['ctx']['pattern']})"
+    kind = str(found["type"])
+    if kind == "string_pattern_mismatch":
+        pattern = found["ctx"]["pattern"]
+        return f"should be {PATTERNS.get(pattern, f'text like {pattern}')}"
+    for start, wanted in _WANTED.items():
+        if kind.startswith(start):
+            return f"should be {wanted}"
     message = str(found["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ").rstrip(".")
-    return (
-        message.replace("Input should be", "should be")
-        .replace("a valid integer", "a whole number")
-        .replace("a valid ", "a ")
+    return message.replace("Input should", "should").replace("String should", "should").replace("a valid ", "a ")
+
+
+def _what_it_says(value: Any, wrong: Iterable[str]) -> str:
+    plain = (
+        json.dumps(value, ensure_ascii=False, default=repr) if isinstance(value, bool | list | dict) else repr(value)
     )
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    text = f"it says {'nothing' if value is None else plain if len(plain) <= 60 else plain[:57] + '...'}"
+    unquoted = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, int | float)]
+    return text + (", in quotes it would be text" if unquoted and any("text" in one for one in wrong) else "")
 
 
 def raise_all(source: str, problems: Sequence[Problem], place: Any) -> None:

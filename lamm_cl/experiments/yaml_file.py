@@ -1,7 +1,7 @@
 """A YAML file that remembers on which line each key stands."""
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +9,10 @@ import yaml
 
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.problems import Key, Problem
+from lamm_cl.experiments.yaml_scalars import Loader, value_of
 
 _MOST_NODES = 100_000
 _MOST_SHOWN = 200
-
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, with `1e-3` a number as in YAML 1.2."""
-
-
-_Loader.yaml_implicit_resolvers = {key: list(rules) for key, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
 
 
 class _Reader:
@@ -43,7 +32,7 @@ class _Reader:
             UsageError: It is not YAML.
         """
         try:
-            loader = _Loader(text)
+            loader = Loader(text)
             try:
                 node = loader.get_single_node()
                 return None if node is None else self._build(loader, node, ())
@@ -60,7 +49,7 @@ class _Reader:
         except (yaml.YAMLError, ValueError) as error:
             raise UsageError(f"{self.name}: not YAML: {' '.join(str(error).split())}.") from error
 
-    def _build(self, loader: _Loader, node: yaml.Node, key: Key) -> Any:
+    def _build(self, loader: Loader, node: yaml.Node, key: Key) -> Any:
         self.places.setdefault(key, f"line {node.start_mark.line + 1}")
         self._nodes += 1
         if self._nodes > _MOST_NODES or any(node is parent for parent in self._open):
@@ -73,22 +62,18 @@ class _Reader:
                 return [self._build(loader, item, (*key, index)) for index, item in enumerate(node.value)]
         finally:
             self._open.pop()
-        try:
-            value = loader.construct_object(node)
-        except ValueError as error:  # 2020-99-99 looks like a date, and Python reads no number of 5000 digits
-            self.problems.append(Problem(key, f"cannot be read ({error}); put it in quotes if it is text."))
-            return str(node.value)
-        if not isinstance(value, str | int | float | None):
-            self.problems.append(Problem(key, f"is read as a {type(value).__name__}; put it in quotes."))
-            return str(value)
+        assert isinstance(node, yaml.ScalarNode)
+        value, wrong, doubt = value_of(loader, node)
+        if wrong:
+            self.problems.append(Problem(key, wrong, doubt))
         return value
 
-    def _mapping(self, loader: _Loader, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
+    def _mapping(self, loader: Loader, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
         seen: dict[str, int] = {}
         for name_node, _ in node.value:
             if name_node.tag == "tag:yaml.org,2002:merge":
                 continue
-            name, line = _name(loader, name_node), name_node.start_mark.line + 1
+            name, line = _name(name_node), name_node.start_mark.line + 1
             if name in seen:
                 lines = f", on lines {seen[name]} and {line}" if line > seen[name] else ""
                 self.problems.append(Problem((*key, name), f"is given twice{lines}."))
@@ -96,7 +81,7 @@ class _Reader:
         loader.flatten_mapping(node)
         result = {}
         for name_node, value in node.value:
-            name = _name(loader, name_node)
+            name = _name(name_node)
             self.places[(*key, name)] = f"line {name_node.start_mark.line + 1}"
             result[name] = self._build(loader, value, (*key, name))
         return result
@@ -159,7 +144,8 @@ class Document:
         """Apply one `--set key=value`; the value is YAML, the key a dotted path.
 
         Raises:
-            UsageError: It has no `=`, no key, a value that is not YAML, or leads through something without keys.
+            UsageError: It has no `=`, no key, no value, a value that is not YAML, or leads through something without
+            keys.
         """
         source = f"--set {assignment if len(assignment) <= _MOST_SHOWN else assignment[:_MOST_SHOWN] + '...'}"
         name, equals, text = assignment.partition("=")
@@ -167,7 +153,12 @@ class Document:
         if not equals or not all(path):
             raise UsageError(f"{source}: write it as key=value, e.g. --set methods.lamm.lr=0.01.")
         reader = _Reader(source)
-        value = reader.parse(text)
+        value = reader.parse(text.strip())
+        if not reader.places:
+            raise UsageError(
+                f"{source}: there is no value after the `=` (an empty shell variable?). For the default, leave this "
+                "--set out or write null."
+            )
         holder: Any = self.data
         key: Key = ()
         for part in path[:-1]:
@@ -175,7 +166,7 @@ class Document:
             key = (*key, part)
         _assign(holder, path[-1], value, source, key)
         key = (*key, path[-1])
-        self.problems += [Problem((*key, *problem.key), problem.text) for problem in reader.problems]
+        self.problems += [replace(problem, key=(*key, *problem.key)) for problem in reader.problems]
         self._places = {place: line for place, line in self._places.items() if place[: len(key)] != key}
         for length in range(1, len(key)):
             self._places.setdefault(key[:length], source)
@@ -183,9 +174,9 @@ class Document:
         self._places[key] = source
 
 
-def _name(loader: _Loader, node: yaml.Node) -> str:
-    value = loader.construct_object(node, deep=True) if isinstance(node, yaml.ScalarNode) else node.tag
-    return value if isinstance(value, str) else str(node.value if isinstance(node, yaml.ScalarNode) else value)
+def _name(node: yaml.Node) -> str:
+    """Return a key as it is written: keys are names, also where they look like numbers."""
+    return str(node.value if isinstance(node, yaml.ScalarNode) else node.tag)
 
 
 def _enter(holder: Any, part: str, source: str, key: Key) -> Any:
@@ -228,9 +219,9 @@ def as_methods(value: Any) -> Any:
     return {} if value is None else value
 
 
-def _named(items: list[Any]) -> Iterator[tuple[str, Any]]:
+def _named(items: list[Any]) -> Iterator[tuple[Any, Any]]:
     for item in items:
         if isinstance(item, dict) and len(item) == 1:
             yield next(iter(item.items()))
         else:
-            yield str(item), {}
+            yield item if isinstance(item, Hashable) else str(item), {}

@@ -47,6 +47,8 @@ def build_model(
         UsageError: unknown method or option, a wrong value, a backbone or class name that does not fit.
     """
     method = get_method(name)
+    if isinstance(shots, bool) or shots < 0:
+        raise UsageError(f"shots is a number of training images a class, not {shots!r}")
     if len(class_names) == 0:
         raise UsageError("class_names is empty: give at least one class")
     if method.vision and isinstance(backbone, ClipBackbone) and not backbone.image.supports_prompts:

@@ -4,18 +4,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from lamm_cl.methods import parts as algebra
 from lamm_cl.methods.parts import Part
 from lamm_cl.methods.recipe import Recipe
+from lamm_cl.methods.values import Values
 
 if TYPE_CHECKING:
     from lamm_cl.clip.feature_backbone import Backbone
     from lamm_cl.prompts.vectors import Initial
 
 
-class Options(BaseModel):
+class Options(Values):
     """Options of a method, under the names of its paper's code. Unknown names are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -53,9 +53,9 @@ class Settings:
         after = self.freeze_context_after
         if after is not None and (not isinstance(after, int) or isinstance(after, bool) or after < 0):
             raise UsageError(f"freeze_context_after is a stage (0, 1, 2, ...) or None, not {after!r}.")
-        if not isinstance(self.eval_mb_size, int) or self.eval_mb_size < 1:
+        if not isinstance(self.eval_mb_size, int) or isinstance(self.eval_mb_size, bool) or self.eval_mb_size < 1:
             raise UsageError(f"eval_mb_size is a number of images, at least 1, not {self.eval_mb_size!r}.")
-        if not isinstance(self.seed, int):
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool):
             raise UsageError(f"seed is a whole number, not {self.seed!r}.")
 
     @classmethod

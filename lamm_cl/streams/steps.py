@@ -58,7 +58,14 @@ def _permutation(order: Sequence[object], names: list[str]) -> tuple[int, ...]:
         elif isinstance(entry, bool) or not isinstance(entry, int | np.integer):
             raise UsageError(f"class order: {entry!r} is neither a label nor a class name.")
         else:
-            labels.append(int(entry))
+            label = int(entry)
+            called = names.index(str(label)) if str(label) in names else label
+            if called != label:
+                raise UsageError(
+                    f"class order: {label} is a label, but class {called} is called {str(label)!r}: give names, in "
+                    "quotes, or rename the class."
+                )
+            labels.append(label)
     if sorted(labels) != list(range(len(names))):
         raise UsageError(
             f"class order is not a permutation of the {len(names)} classes: {_differences(labels, names)}."
