@@ -1,6 +1,7 @@
 """`lamm-cl list`: what configs may name."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,12 +12,19 @@ KINDS = ("methods", "datasets", "protocols", "backbones", "published")
 def listing(
     kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}.", metavar="WHAT")],
     options: Annotated[bool, typer.Option("--options", help="Also show what can be set, with defaults.")] = False,
+    imported: Annotated[
+        list[str] | None, typer.Option("--import", metavar="FILE.py", help="Import a file or module first.")
+    ] = None,
 ) -> None:
     """List methods, data sets, protocols, backbones, or published tables."""
     from lamm_cl.errors import unknown
 
     if kind not in KINDS:
         raise unknown("kind", kind, KINDS)
+    if imported:
+        from lamm_cl.experiments import imports
+
+        imports.load([imports.find(one, Path()) for one in imported])
     {
         "methods": _methods,
         "datasets": _datasets,

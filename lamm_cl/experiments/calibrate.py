@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lamm_cl.experiments import imports
 from lamm_cl.experiments.costs import Cost
 from lamm_cl.experiments.run_one import backbone_of
 from lamm_cl.experiments.spec import Environment, RunSpec
@@ -58,7 +59,7 @@ class Calibration:
         torch.set_num_threads(spec.threads)
         layout = self._layout(spec)
         backbone, _ = backbone_of(spec, self._device, self._environment, self._loaded)
-        chosen = sort_options(spec.method, backbone.name, spec.options)
+        chosen = sort_options(spec.method, backbone.name, spec.options, ["plugins"])
         load, encode = self._picture(spec, backbone, layout)
         speed = self._speed(spec, backbone, layout, chosen)
         epochs = chosen.recipe.epochs
@@ -187,5 +188,6 @@ def measure(
     Raises:
         UsageError: One of them cannot be done.
     """
+    imports.load(environment.imports)
     calibration = Calibration(environment, device, loaded)
     return [calibration.cost(spec) for spec in specs]

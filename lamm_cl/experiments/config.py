@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from lamm_cl.errors import UsageError
+from lamm_cl.experiments import imports
 from lamm_cl.experiments.meaning import meaning_problems
 from lamm_cl.experiments.normal_form import normal_form
 from lamm_cl.experiments.problems import DEVICE, NAME, Key, Problem, from_pydantic, raise_all, unknown_name
@@ -125,6 +127,7 @@ class ExperimentConfig(Part):
         experiment: Its name, which also names its directory.
         protocol: See `lamm-cl list protocols`.
         datasets: Names, or mappings that describe one's own data.
+        imports: Python files and modules to import first, each with the digest of its content.
         methods: In the order of the tables.
         backbones: One or more.
         shots: Training images per class; "full" for all of them.
@@ -145,6 +148,7 @@ class ExperimentConfig(Part):
     experiment: Name
     protocol: Protocol
     datasets: Annotated[list[str | dict[str, Any]], Field(min_length=1)]
+    imports: dict[str, str] = {}
     methods: Annotated[list[Method], Field(min_length=1)]
     backbones: Annotated[list[Backbone], Field(min_length=1)] = [Backbone(name="tiny")]
     shots: Annotated[list[Positive | Literal["full"]], Field(min_length=1)] = [16]
@@ -162,7 +166,9 @@ class ExperimentConfig(Part):
     slurm: Slurm = Slurm()
 
 
-FILE_KEYS = tuple(name if name != "backbones" else "backbone" for name in ExperimentConfig.model_fields)
+# What the file calls those keys that are called otherwise here.
+_IN_FILE = {"backbones": "backbone", "imports": "import"}
+FILE_KEYS = (*(_IN_FILE.get(name, name) for name in ExperimentConfig.model_fields), "plugins")
 
 
 def read_config(path: Path | str, assignments: Sequence[str] = ()) -> ExperimentConfig:
@@ -179,11 +185,16 @@ def read_config(path: Path | str, assignments: Sequence[str] = ()) -> Experiment
     for assignment in assignments:
         document.set(assignment)
     plain = re.sub(r"[^A-Za-z0-9_.+-]+", "-", Path(path).stem).strip("-._+")
-    return check(document, default_name=plain or "experiment")
+    return check(document, default_name=plain or "experiment", folder=Path(path).parent)
 
 
-def check(document: Document, default_name: str) -> ExperimentConfig:
+def check(document: Document, default_name: str, folder: Path) -> ExperimentConfig:
     """Return the config that a document holds.
+
+    Args:
+        document: The file and the `--set` options.
+        default_name: Of the experiment.
+        folder: From which its paths are meant.
 
     Raises:
         UsageError: With every problem of the document.
@@ -193,7 +204,9 @@ def check(document: Document, default_name: str) -> ExperimentConfig:
     for key in data:
         if key not in FILE_KEYS:
             problems.append(Problem((key,), unknown_name("key", key, FILE_KEYS)))
-    plain = normal_form(data, FILE_KEYS, default_name)
+    imported, trouble = _import(data.get("import"), folder)
+    raise_all(document.name, trouble, document.place)  # without what is imported, what follows would be guesswork
+    plain = {**normal_form(data, FILE_KEYS, default_name), "imports": imported}
     config = None
     try:
         config = ExperimentConfig.model_validate(plain)
@@ -208,10 +221,25 @@ def check(document: Document, default_name: str) -> ExperimentConfig:
     return config
 
 
+def _import(entries: Any, folder: Path) -> tuple[dict[str, str], list[Problem]]:
+    """Import what a config names, and return where each is with the digest of its content."""
+    listed = entries if isinstance(entries, list) else [] if entries is None else [entries]
+    found, problems = {}, []
+    for index, entry in enumerate(listed):
+        try:
+            if not isinstance(entry, str):
+                raise UsageError(f"takes Python files (my_methods.py) and names of modules, not {entry!r}.")
+            place = imports.find(entry, folder)
+            found[place] = next(iter(imports.load([place]).values()))
+        except UsageError as error:
+            problems.append(Problem(("import", index) if isinstance(entries, list) else ("import",), str(error)))
+    return found, problems
+
+
 def _as_in_file(problems: Sequence[Problem], plain: Mapping[str, Any]) -> Iterator[Problem]:
     """Call keys what the file calls them: options stand directly below their owner, methods below their label."""
     for problem in problems:
-        key = tuple("backbone" if part == "backbones" else part for part in problem.key)
+        key = tuple(_IN_FILE.get(str(part), part) for part in problem.key)
         if key[:1] == ("protocol",):
             key = tuple(part for part in key if part != "options")
         if key[:1] == ("methods",) and len(key) > 2:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from lamm_cl.errors import UsageError
@@ -75,7 +76,13 @@ def _run(
         device=device,
         threads=config.threads,
         evaluation=config.evaluation.model_dump(),
+        imports=_imports(config),
     )
+
+
+def _imports(config: ExperimentConfig) -> dict[str, str]:
+    """Return the digests of what is imported; where a file lies does not matter."""
+    return {Path(one).name if one.endswith(".py") else one: digest for one, digest in config.imports.items()}
 
 
 def _check(config: ExperimentConfig, runs: Sequence[RunSpec]) -> None:
@@ -105,6 +112,7 @@ def environment(config: ExperimentConfig) -> Environment:
         cache=config.cache,
         loggers={str(name): options for name, options in config.loggers.items()},
         checkpoint_minutes=config.checkpoint_minutes,
+        imports=tuple(config.imports),
     )
 
 
@@ -119,6 +127,8 @@ def settings(config: ExperimentConfig, device: str) -> dict[str, Any]:
         "evaluation": config.evaluation.model_dump(),
         "overrides": [override.model_dump(exclude_none=True) for override in config.overrides],
     }
+    for name, digest in _imports(config).items():
+        fixed[f"import {name}"] = {"sha256": digest}
     for dataset in config.datasets:
         given = dataset if isinstance(dataset, dict) else {}
         changed = {key: given[key] for key in ("template", "rename", "flip", "scale") if key in given}

@@ -65,6 +65,9 @@ class Training(Values):
     label_space: Literal["own", "seen", "all"] = Field("own", description="classes that compete in the loss")
     freeze_context_after: int | None = Field(None, ge=0, le=MOST, description="stage after which the context is frozen")
     regime: Literal["naive", "cumulative", "joint"] = Field("naive", description="which images a stage trains on")
+    plugins: dict[str, dict[str, Any] | None] | None = Field(
+        None, description="Avalanche plugins by class name, or one's own by dotted path, with their options"
+    )
 
 
 RECIPE = (
@@ -84,7 +87,7 @@ RECIPE = (
     "drop_last",
 )
 # Left out at their defaults, so that the runs of earlier versions keep their ids.
-_LATER = ("optimizer", "adam_eps", "min_lr", "milestones", "gamma")
+_LATER = ("optimizer", "adam_eps", "min_lr", "milestones", "gamma", "plugins")
 
 
 # -- methods -------------------------------------------------------------------------------------------------------
@@ -139,7 +142,7 @@ def _resolved_method(name: str, given: str, backbone: str) -> dict[str, Any]:
     recipe = json.loads(json.dumps(dataclasses.asdict(recipe_for(name, backbone))))
     plain = {field.name: field.default for field in dataclasses.fields(Recipe)}
     found = {key: recipe[key] if value is None and key in recipe else value for key, value in values.items()}
-    return {key: value for key, value in found.items() if key not in _LATER or value not in (plain[key], [])}
+    return {key: value for key, value in found.items() if key not in _LATER or value not in (plain.get(key), [], {})}
 
 
 # -- protocols and data --------------------------------------------------------------------------------------------

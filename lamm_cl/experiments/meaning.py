@@ -1,10 +1,12 @@
 """What the names in a config mean, and whether they mean anything."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from lamm_cl.errors import UsageError
 from lamm_cl.experiments import known
 from lamm_cl.experiments.problems import Key, Problem, from_pydantic, unknown_name
 from lamm_cl.experiments.rehearsal import stream_problems
@@ -98,8 +100,26 @@ def _method_problems(methods: Any) -> list[Problem]:
             problems.append(Problem(key, text))
         elif isinstance(options, dict):
             problems += _options_problems(known.method_options(name), options, key)
+            problems += _plugin_problems(options.get("plugins"), key)
         else:
             problems.append(Problem(key, f"takes a mapping of options, not {options!r}."))
+    return problems
+
+
+def _plugin_problems(plugins: Any, key: Key) -> list[Problem]:
+    """Make the plugins once; Avalanche takes seconds to import, and only who names one waits for it."""
+    if not isinstance(plugins, dict) or not all(isinstance(one, dict | None) for one in plugins.values()):
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Avalanche misses a solver that few of its plugins need
+        from lamm_cl.strategies.plugin_config import make_plugins
+
+    problems = []
+    for name, options in plugins.items():
+        try:
+            make_plugins({name: options})
+        except UsageError as error:
+            problems.append(Problem((*key, "plugins", name), str(error)))
     return problems
 
 

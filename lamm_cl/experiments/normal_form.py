@@ -34,8 +34,10 @@ def normal_form(data: Mapping[str, Any], keys: Collection[str], default_name: st
         listed: list[Any] = known.datasets_of_order(plain["protocol"].get("name"), order)
         if listed:
             plain["datasets"] = listed
+    plain.pop("import", None)
+    plugins = plain.pop("plugins", None)
     if "methods" in plain:
-        plain["methods"] = _method_list(plain["methods"])
+        plain["methods"] = _method_list(plain["methods"], plugins)
     if "loggers" in plain:
         plain["loggers"] = {
             name: {} if options in (None, True) else options
@@ -79,7 +81,8 @@ def _split_protocol(value: Any) -> Any:
     return {**({"name": value["name"]} if "name" in value else {}), "options": options}
 
 
-def _method_list(value: Any) -> Any:
+def _method_list(value: Any, plugins: Any) -> Any:
+    """Return the methods with their options; `plugins` are for all that name none themselves."""
     methods = as_methods(value)
     if not isinstance(methods, dict):
         return methods
@@ -87,5 +90,7 @@ def _method_list(value: Any) -> Any:
     for label, given in methods.items():
         options = dict(given) if isinstance(given, dict) else {} if given is None else given
         name = options.pop("method", label) if isinstance(options, dict) else label
+        if isinstance(options, dict) and plugins is not None:
+            options.setdefault("plugins", plugins)
         entries.append({"label": label, "name": name, "options": options})
     return entries

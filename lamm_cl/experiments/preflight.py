@@ -4,6 +4,7 @@ from collections.abc import Iterable, MutableMapping, Sequence
 from typing import Any
 
 from lamm_cl.errors import UsageError
+from lamm_cl.experiments import imports
 from lamm_cl.experiments.spec import Environment, RunSpec
 
 
@@ -24,6 +25,7 @@ def check(
     Raises:
         UsageError: Everything that was found, in one message.
     """
+    imports.load(environment.imports)
     layouts = _layouts(specs, environment)
     from lamm_cl.experiments.run_one import backbone_of
 
@@ -103,7 +105,7 @@ def _assemble(spec: RunSpec, backbone: Any, layout: Any) -> None:
         learn=False,
         class_templates=layout.templates,
         repeated_names=len(set(layout.class_names)) < len(layout.class_names),
-        **sort_options(spec.method, backbone.name, spec.options).method,
+        **sort_options(spec.method, backbone.name, spec.options, ["plugins"]).method,
     )
 
 

@@ -1,5 +1,6 @@
 """One run, for real: stream, strategy, training stage by stage, evaluation, rows. Imported by workers only."""
 
+import logging
 import time
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
@@ -11,14 +12,17 @@ from lamm_cl.clip.backbone import ClipBackbone
 from lamm_cl.clip.feature_cache import FeatureStore
 from lamm_cl.clip.load import load_clip
 from lamm_cl.evaluation.plugins import AccuracyMatrix, StageCost, evaluator
+from lamm_cl.experiments import imports
 from lamm_cl.experiments.checkpoints import Saved, load_checkpoint, save_checkpoint
 from lamm_cl.experiments.loggers import make_loggers, watched
 from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.experiments.surroundings import cache_folder
 from lamm_cl.experiments.work import CHECKPOINT, Job, Result, Stopped
 from lamm_cl.strategies.build import build_strategy
+from lamm_cl.strategies.plugin_memory import CannotSaveError
 from lamm_cl.streams.build import build_stream
 
+LOG = logging.getLogger("lamm_cl")
 Backbones = MutableMapping[Any, tuple[ClipBackbone, FeatureStore | None]]
 _MOST_BACKBONES = 2
 
@@ -64,11 +68,15 @@ class Course:
         return self.seconds + time.monotonic() - self.began
 
     def save(self, strategy: Any) -> None:
-        """Write the state of the run."""
-        tensors, state = strategy.checkpoint()
+        """Write the state of the run, unless a plugin cannot be interrupted here: then the last one stays."""
+        self.saved = time.monotonic()
+        try:
+            tensors, state = strategy.checkpoint()
+        except CannotSaveError as error:
+            LOG.info("%s: %s", self.job.spec, error)
+            return
         course = {"trained": self.trained, "evaluated": self.evaluated, "seconds": self.total()}
         save_checkpoint(self.job.directory / CHECKPOINT, Saved(self.job.spec.run_id, tensors, state, course))
-        self.saved = time.monotonic()
 
     def resume(self, strategy: Any) -> bool:
         """Take up the state that an earlier process left; returns whether it stopped inside a stage's training."""
@@ -114,6 +122,7 @@ def execute(job: Job, loaded: Backbones) -> Result:
         Stopped: The user wants to stop; the state is saved.
     """
     spec = job.spec
+    imports.check(job.environment.imports, spec.imports)
     torch.set_num_threads(spec.threads)
     backbone, store = backbone_of(spec, job.device, job.environment, loaded)
     benchmark = build_stream(

@@ -16,6 +16,8 @@ _MORE = {
     "backbone": "Which CLIP, one or several.",
     "shots": 'Training images per class, one or several numbers, or "full".',
     "seeds": "One run each.",
+    "import": "Python files (from the config's folder) or modules to import first, one or several.",
+    "plugins": "Avalanche plugins for every method that names none itself, with their options.",
 }
 
 
@@ -31,6 +33,9 @@ def config_schema() -> dict[str, Any]:
     }
     whole = _schema(ExperimentConfig)["properties"]
     whole["backbone"] = whole.pop("backbones")
+    del whole["imports"]
+    whole["import"] = _one_or_several({"type": "string"})
+    whole["plugins"] = parts["method.zero_shot"]["properties"]["plugins"]
     special = {
         "protocol": _protocol(),
         "datasets": _one_or_several({"anyOf": [_names(known.dataset_names()), {"type": "object"}]}),

@@ -31,6 +31,7 @@ class RunSpec:
         device: "cpu" or "cuda": the kind, not which one.
         threads: Of the computation.
         evaluation: What is measured beside the accuracy matrix.
+        imports: Digest of each imported file or module, by name.
     """
 
     experiment: str
@@ -49,6 +50,7 @@ class RunSpec:
     device: str = "cpu"
     threads: int = 1
     evaluation: Mapping[str, Any] = field(default_factory=dict)
+    imports: Mapping[str, str] = field(default_factory=dict)
 
     def determines(self) -> dict[str, Any]:
         """Return what the result depends on; names that only tables use are not part of it."""
@@ -63,6 +65,7 @@ class RunSpec:
             "device": self.device,
             "threads": self.threads,
             "evaluation": dict(self.evaluation),
+            **({"imports": dict(self.imports)} if self.imports else {}),
         }
 
     @property
@@ -99,6 +102,7 @@ class Environment:
         cache: Directory of cached image features; None for the default place, False for none.
         loggers: Avalanche loggers by name, with their options.
         checkpoint_minutes: How often a run saves its state inside an experience.
+        imports: Where each imported file is, or the name of the module.
         version: Of lamm_cl.
     """
 
@@ -106,4 +110,5 @@ class Environment:
     cache: str | bool | None = None
     loggers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     checkpoint_minutes: float = 5.0
+    imports: tuple[str, ...] = ()
     version: str = __version__

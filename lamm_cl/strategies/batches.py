@@ -14,6 +14,7 @@ from lamm_cl.strategies.loaders import EpochBatches, FeatureLoader
 from lamm_cl.strategies.pictures import Pictures
 from lamm_cl.strategies.precision import Precision
 from lamm_cl.strategies.settings import Settings
+from lamm_cl.streams.benchmark import as_dataset
 
 
 class StageBatches(SupervisedTemplate):
@@ -32,9 +33,12 @@ class StageBatches(SupervisedTemplate):
     _batches: EpochBatches
     _pending: Any
 
-    def _grow(self, own: Sequence[int]) -> None:
-        """Let the learner begin a stage with these classes."""
-        raise NotImplementedError
+    def samples(self, positions: Sequence[int]) -> Any:
+        """Return the samples at these positions of the benchmark's source, as an Avalanche data set."""
+        if not positions:
+            return concat_datasets([])
+        source: Any = self.settings.source
+        return as_dataset(source).subset(list(positions)).train()
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -1,5 +1,6 @@
 """From a method's name, a backbone and a benchmark to a strategy that is ready to train."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from avalanche.evaluation.metrics import accuracy_metrics
@@ -8,6 +9,7 @@ from lamm_cl.errors import UsageError
 from lamm_cl.evaluation.plugins import AccuracyMatrix, evaluator
 from lamm_cl.methods.build import build_model
 from lamm_cl.strategies.choices import sort_options
+from lamm_cl.strategies.plugin_config import make_plugins
 from lamm_cl.strategies.settings import Settings
 from lamm_cl.strategies.strategy import LearnerStrategy
 
@@ -62,6 +64,8 @@ def build_strategy(
         repeated_names=len(set(names)) < len(names) and hasattr(benchmark, "source"),
         **chosen.method,
     )
+    if isinstance(rest.get("plugins"), Mapping):
+        rest["plugins"] = make_plugins(rest["plugins"])
     settings = {"source": getattr(benchmark, "source", None), **chosen.settings}
     return LearnerStrategy(
         model=model,

@@ -4,6 +4,7 @@ A run that is stopped after any epoch and goes on from its checkpoint ends, on t
 uninterrupted run ends.
 """
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +17,10 @@ from lamm_cl.errors import UsageError
 from lamm_cl.strategies.batches import StageBatches
 from lamm_cl.strategies.generators import generator_state, set_generator_state
 from lamm_cl.strategies.optimizer import momentum_of, options_of, set_momentum, set_options
+from lamm_cl.strategies.plugin_memory import Unpacker
 from lamm_cl.strategies.plugin_state import plugin_states, set_plugin_states
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Pending:
 
     tensors: Mapping[str, Tensor]
     state: Mapping[str, Any]
+    unpacker: Unpacker
 
     def check(self, own: tuple[int, ...]) -> None:
         """Refuse an experience that is not the interrupted one.
@@ -44,16 +47,18 @@ class Pending:
     def apply(self, strategy: StageBatches) -> None:
         """Set what the start of a stage has reset: momentum, clock, metrics, plugins."""
         set_momentum(strategy.optimizer, strategy.model, _under("optimizer", self.tensors))
-        _set_progress(strategy, self.state, inside=True)
+        _set_progress(strategy, self.state, self.unpacker, inside=True)
         strategy._pending = None
 
 
 def take(strategy: StageBatches) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors and the JSON-able rest of a strategy; see `LearnerStrategy.checkpoint`."""
     inside = strategy.experience is not None
+    plugins, memory = plugin_states(strategy, inside=inside)
     generators, rest = generator_state()
     tensors = {f"model/{name}": value for name, value in strategy.model.state_dict().items()}
     tensors |= {f"generators/{name}": value for name, value in generators.items()}
+    tensors |= {f"plugins/{key}": value for key, value in memory.items()}
     if inside:
         momentum = momentum_of(strategy.optimizer, strategy.model)
         tensors |= {f"optimizer/{name}": value for name, value in momentum.items()}
@@ -71,7 +76,8 @@ def take(strategy: StageBatches) -> tuple[dict[str, Tensor], dict[str, Any]]:
             name: [[int(x) for x in xs], [_number(value) for value in values]]
             for name, (xs, values) in strategy.evaluator.all_metric_results.items()
         },
-        "plugins": plugin_states(strategy, inside=inside),
+        "growth": strategy.model.growth(),
+        "plugins": plugins,
         "optimizer": options_of(strategy.optimizer),
         "scaler": strategy.precision.scaler.state_dict(),
         "generators": rest,
@@ -84,10 +90,10 @@ def put(strategy: StageBatches, tensors: dict[str, Tensor], state: dict[str, Any
     if strategy.stage:
         raise UsageError("restore() wants a strategy that has not trained yet: build a new one.")
     _check_identity(strategy, state)
+    unpacker = Unpacker(_under("plugins", tensors), copy.deepcopy(strategy.model), strategy.samples, strategy.device)
     strategy._earlier = list(state["kept"])
-    for own in state["trained"]:
-        strategy.trained.append(tuple(own))
-        strategy._grow(own)
+    strategy.trained.extend(tuple(own) for own in state["trained"])
+    strategy.model.regrow(state["growth"])
     learned = _under("model", tensors)
     expected = strategy.model.state_dict()
     values = dict(strategy.model.named_parameters())  # buffers may have grown with the data
@@ -96,9 +102,9 @@ def put(strategy: StageBatches, tensors: dict[str, Tensor], state: dict[str, Any
         raise UsageError(f"the checkpoint's tensors do not fit the model: {', '.join(odd[:5])}.")
     strategy.model.load_state_dict(learned)
     set_generator_state(_under("generators", tensors), state["generators"])
-    _set_progress(strategy, state, inside=False)
+    _set_progress(strategy, state, unpacker, inside=False)
     if state["epoch"] is not None:
-        strategy._pending = Pending(dict(tensors), dict(state))
+        strategy._pending = Pending(dict(tensors), dict(state), unpacker)
 
 
 def _identity(strategy: StageBatches) -> dict[str, Any]:
@@ -114,7 +120,7 @@ def _check_identity(strategy: StageBatches, state: Mapping[str, Any]) -> None:
             raise UsageError(f"the checkpoint was taken with {key} {state[key]!r}, the strategy has {here!r}.")
 
 
-def _set_progress(strategy: StageBatches, state: Mapping[str, Any], *, inside: bool) -> None:
+def _set_progress(strategy: StageBatches, state: Mapping[str, Any], unpacker: Unpacker, *, inside: bool) -> None:
     for name, count in state["clock"].items():
         setattr(strategy.clock, name, count)
     evaluator = strategy.evaluator
@@ -123,7 +129,7 @@ def _set_progress(strategy: StageBatches, state: Mapping[str, Any], *, inside: b
     evaluator.all_metric_results.clear()
     for name, (xs, values) in state["all_metrics"].items():
         evaluator.all_metric_results[name] = (list(xs), list(values))
-    set_plugin_states(strategy, state["plugins"], inside=inside)
+    set_plugin_states(strategy, state["plugins"], unpacker, inside=inside)
     set_options(strategy.optimizer, state["optimizer"])
     strategy.precision.scaler.load_state_dict(state["scaler"])
 

@@ -177,15 +177,17 @@ class LearnerStrategy(StageBatches):
             self.trained.append(own)
         else:
             self._pending.check(own)
-        self._grow(own)
+        self._grow(own, begun=self._pending is not None)
         # One object serves all stages, so that a scheduler made for it stays attached.
         self.optimizer = choose_optimizer(self._given_optimizer, schedulers(self.plugins)) or self.optimizer
         restart(self.optimizer, self.model)
 
-    def _grow(self, own: Sequence[int]) -> None:
+    def _grow(self, own: Sequence[int], begun: bool) -> None:
+        """Let the learner begin a stage, unless a restored checkpoint was taken inside it."""
         old = {c for earlier in self.trained[:-1] for c in earlier}
         self.current = Stage(self.stage, tuple(own), tuple(sorted(old)), self.settings.regime == "cumulative")
-        self.model.begin_stage(self.current)
+        if not begun:
+            self.model.begin_stage(self.current)
         after = self.settings.freeze_context_after
         if after is not None and self.stage > after:
             self.model.freeze_shared()

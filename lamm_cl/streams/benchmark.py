@@ -79,15 +79,7 @@ def assemble(layout: Layout, shots: int | None, seed: int, backbone: Backbone | 
     streams = {"train": layout.train, "test": layout.test, **({"val": layout.val} if layout.val else {})}
     flat = [(sample, kind == "train") for kind, parts in streams.items() for part in parts for sample in part.samples]
     source = ImageSource(layout.datasets, flat, seed, backbone)
-    n = len(source)
-    whole = TaskAwareSupervisedClassificationDataset(
-        [source],
-        data_attributes=[
-            DataAttribute(source.targets, "targets"),
-            DataAttribute(list(range(n)), "index", use_in_getitem=True),
-            DataAttribute(ConstantSequence(0, n), "targets_task_labels", use_in_getitem=True),  # t stays last
-        ],
-    )
+    whole = as_dataset(source)
     pieces: dict[str, list[Any]] = {}
     start = 0
     for kind, parts in streams.items():
@@ -99,6 +91,19 @@ def assemble(layout: Layout, shots: int | None, seed: int, backbone: Backbone | 
     for kind, parts in streams.items():
         _describe(scenario.streams[kind], parts, layout.class_names)
     return Benchmark(scenario.streams.values(), layout, source, shots, seed)
+
+
+def as_dataset(source: ImageSource) -> Any:
+    """Return all pictures of a source as one Avalanche data set of (x, y, index, t)."""
+    n = len(source)
+    return TaskAwareSupervisedClassificationDataset(
+        [source],
+        data_attributes=[
+            DataAttribute(source.targets, "targets"),
+            DataAttribute(list(range(n)), "index", use_in_getitem=True),
+            DataAttribute(ConstantSequence(0, n), "targets_task_labels", use_in_getitem=True),  # t stays last
+        ],
+    )
 
 
 def _describe(stream: Any, parts: Sequence[Part], class_names: Sequence[str]) -> None:

@@ -148,8 +148,10 @@ def test_what_does_not_fit_is_refused(make: Any, build: Any, stream: Any) -> Non
 
 
 def test_a_plugin_with_a_memory_is_refused_or_asked(build: Any, stream: Any) -> None:
-    with pytest.raises(UsageError, match="ReplayPlugin remembers things that a checkpoint cannot hold"):
-        build(plugins=[avalanche.ReplayPlugin()]).checkpoint()
+    replay = build(plugins=[avalanche.ReplayPlugin()])
+    replay.train(stream().train_stream[0])
+    with pytest.raises(UsageError, match=r"ReplayPlugin remembers things .* samples that do not know their place"):
+        replay.checkpoint()
 
     class Counts(avalanche.SupervisedPlugin):  # type: ignore[misc,name-defined]
         epochs = 0

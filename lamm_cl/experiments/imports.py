@@ -1,0 +1,135 @@
+"""Python files and modules that a config imports: methods, data and plugins of the user's own."""
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+
+from lamm_cl.errors import UsageError
+
+_PREFIX = "lamm_cl_imported_"
+_LOADED: dict[str, str] = {}  # what this process has imported -> digest of its content
+
+
+def find(entry: str, folder: Path) -> str:
+    """Return the absolute path of a file, or the name of a module that can be imported.
+
+    Args:
+        entry: a path that ends in .py, from `folder`; or the dotted name of a module, there or where Python looks.
+        folder: the config's folder.
+
+    Raises:
+        UsageError: There is no such file or module.
+    """
+    if entry.endswith(".py"):
+        path = (folder / Path(entry).expanduser()).resolve()
+        if not path.is_file():
+            raise UsageError(f"there is no file {path}.")
+        return str(path)
+    _look_in(folder)
+    try:
+        known = importlib.util.find_spec(entry)
+    except (ImportError, ValueError):
+        known = None
+    if known is None or known.origin is None:
+        raise UsageError(f"there is no module {entry!r} in {folder.resolve()} or among what is installed.")
+    return entry
+
+
+def load(found: Sequence[str]) -> dict[str, str]:
+    """Import files and modules that `find` returned, each once in a process.
+
+    Returns:
+        The SHA-256 of the content of each, by file name or module name.
+
+    Raises:
+        UsageError: One cannot be imported, or has changed since this process imported it.
+    """
+    digests = {}
+    for one in found:
+        digest = _digest(one)
+        if _LOADED.setdefault(one, digest) != digest:
+            raise UsageError(f"{one} has changed since it was imported: start again, so that all runs use one version.")
+        if not _is_loaded(one):
+            _import(one)
+        digests[Path(one).name if one.endswith(".py") else one] = digest
+    return digests
+
+
+def check(found: Sequence[str], expected: Mapping[str, str]) -> None:
+    """Import what a run needs and check that it is what the run was planned with.
+
+    Raises:
+        UsageError: One cannot be imported, or differs.
+    """
+    for name, digest in load(found).items():
+        if expected.get(name, digest) != digest:
+            raise UsageError(f"{name} has changed since the run was planned: start the command again.")
+
+
+def _module_name(path: str) -> str:
+    """Return the name under which a file is imported: its own, unless another module has it.
+
+    As for a script, what lies beside the file can be imported.
+    """
+    _look_in(Path(path).parent)
+    stem = Path(path).stem
+    try:
+        known = importlib.util.find_spec(stem)
+    except (ImportError, ValueError):
+        known = None
+    if known is not None and known.origin == path:
+        return stem
+    return f"{_PREFIX}{hashlib.sha256(path.encode()).hexdigest()[:8]}_{stem}"
+
+
+def _is_loaded(one: str) -> bool:
+    return (_module_name(one) if one.endswith(".py") else one) in sys.modules
+
+
+def _import(one: str) -> ModuleType:
+    try:
+        if not one.endswith(".py"):
+            return importlib.import_module(one)
+        name = _module_name(one)
+        if not name.startswith(_PREFIX):
+            return importlib.import_module(name)
+        spec = importlib.util.spec_from_file_location(name, one)
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        return module
+    except Exception as error:
+        _LOADED.pop(one, None)
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f" (line {where.lineno} of {Path(where.filename).name})"
+        raise UsageError(f"{one} cannot be imported: {type(error).__name__}: {error}{place}.") from error
+
+
+def _look_in(folder: Path) -> None:
+    if str(folder.resolve()) not in sys.path:
+        sys.path.append(str(folder.resolve()))
+
+
+def _digest(one: str) -> str:
+    """Return the SHA-256 of a file, of a module's file, or of all Python files of a package."""
+    files = [Path(one)]
+    if not one.endswith(".py"):
+        spec = importlib.util.find_spec(one)
+        assert spec is not None
+        files = [Path(str(spec.origin))]
+        for folder in spec.submodule_search_locations or ():
+            files = sorted(Path(folder).rglob("*.py"))
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
