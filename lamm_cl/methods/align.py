@@ -17,6 +17,9 @@ class ALIGNOptions(Options):
     n_ctx: int = Field(2, ge=1, description="number of tokens of a prompt")
     ctx_init: str = Field("a photo of a", description="initial words of the first prompt; the others are random")
     prompt_depth: int | None = Field(None, ge=1, description="layers that get prompts; default: 9 of 12")
+    clone_projections: bool = Field(
+        True, description="deep projections start as copies of one layer (released code), not each at random"
+    )
     hierarchical: bool = Field(True, description="whether token-level transport shapes the prompt-level cost")
     eps: float = Field(0.1, gt=0, description="entropic regularisation")
     max_iter: int = Field(100, ge=1, description="most Sinkhorn iterations")
@@ -32,7 +35,8 @@ def compose(setting: Setting, options: ALIGNOptions) -> Any:
     layers = min(text.layers, image.layers) if image.supports_prompts else text.layers
     depth = depth_for(options.prompt_depth, 9, layers, "prompt_depth")
     context = parts.LEARNED_CONTEXT(text, options.n_ctx, options.ctx_init, setting.initial, variants=count)
-    deep = parts.COUPLED_PROMPTS(depth, options.n_ctx, text.width, image.width, setting.initial, variants=count)
+    clones = options.clone_projections
+    deep = parts.COUPLED_PROMPTS(depth, options.n_ctx, text.width, image.width, setting.initial, count, clones)
     matching = parts.TRANSPORT(options.hierarchical, options.eps, options.max_iter, options.thresh, options.sign)
     return parts.PARTS(context, deep=deep, matching=matching)
 

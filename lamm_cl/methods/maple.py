@@ -16,6 +16,9 @@ class MaPLeOptions(Options):
     n_ctx: int = Field(2, ge=1, description="number of prompt tokens")
     ctx_init: str = Field("a photo of a", description="initial words, the rest stays as text; empty = random")
     prompt_depth: int | None = Field(None, ge=1, description="layers that get prompts; default: 9 of 12")
+    clone_projections: bool = Field(
+        True, description="deep projections start as copies of one layer (released code), not each at random"
+    )
 
 
 def compose(setting: Setting, options: MaPLeOptions) -> Any:
@@ -24,7 +27,8 @@ def compose(setting: Setting, options: MaPLeOptions) -> Any:
     layers = min(text.layers, image.layers) if image.supports_prompts else text.layers
     depth = depth_for(options.prompt_depth, 9, layers, "prompt_depth")
     context = parts.LEARNED_CONTEXT(text, options.n_ctx, options.ctx_init, setting.initial)
-    deep = parts.COUPLED_PROMPTS(depth, options.n_ctx, text.width, image.width, setting.initial)
+    clones = options.clone_projections
+    deep = parts.COUPLED_PROMPTS(depth, options.n_ctx, text.width, image.width, setting.initial, clones=clones)
     return parts.PARTS(context, deep=deep)
 
 

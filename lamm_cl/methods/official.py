@@ -33,34 +33,68 @@ def official_name(name: str) -> str:
 
 
 def gather(model: PromptedCLIP, gradients: bool = False) -> dict[str, Tensor]:
-    """Return the learned tensors (or their gradients) under official names; per-class vectors are stacked by class."""
-    single: dict[str, Tensor] = {}
-    stacks: dict[str, dict[int, Tensor]] = {}
-    for name, parameter in model.named_parameters():
-        value = parameter.grad if gradients else parameter.detach()
-        if value is None:
-            value = torch.zeros_like(parameter)
-        per_class = PER_CLASS.fullmatch(name)
-        if per_class:
-            stacks.setdefault(official_name(name), {})[int(per_class[2])] = value
-        else:
-            single[official_name(name)] = value
-    return {**single, **{name: torch.stack([rows[c] for c in sorted(rows)]) for name, rows in stacks.items()}}
+    """Return copies of the learned tensors (or of their gradients) under official names.
+
+    Vectors of single classes are stacked: one row a learned class, in the order of class ids.
+
+    Raises:
+        UsageError: labels learned in several stages have different lengths, which the published codes cannot hold.
+    """
+
+    def value(parameter: Tensor) -> Tensor:
+        if not gradients:
+            return parameter.detach().clone()
+        return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
+
+    return {
+        name: torch.stack([value(row) for row in found]) if isinstance(found, list) else value(found)
+        for name, found in _by_official_name(model).items()
+    }
 
 
 @torch.no_grad()
 def scatter(model: PromptedCLIP, values: Mapping[str, Tensor]) -> None:
     """Set learned tensors from official names, such as those of a published checkpoint.
 
+    Args:
+        model: it has learned as many classes as the checkpoint.
+        values: tensors by official name. Where single classes have vectors of their own, row k goes to the k-th learned
+            class in the order of class ids, as `gather` stacks them. Other names are passed over.
+
     Raises:
-        UsageError: a name is missing or a shape differs.
+        UsageError: a name is missing or a shape differs; nothing has been set then.
     """
-    for name, parameter in model.named_parameters():
-        official, per_class = official_name(name), PER_CLASS.fullmatch(name)
-        if official not in values:
-            raise UsageError(f"{official!r} is missing; there are {', '.join(sorted(values))}")
-        value = values[official][int(per_class[2])] if per_class else values[official]
-        if value.shape != parameter.shape:
-            raise UsageError(f"{official!r} has shape {tuple(value.shape)}, expected {tuple(parameter.shape)}")
-        parameter.copy_(value)
+    parameters = _by_official_name(model)
+    for name, found in parameters.items():
+        if name not in values:
+            raise UsageError(f"{name!r} is missing; there are {', '.join(sorted(values))}")
+        shape = (len(found), *found[0].shape) if isinstance(found, list) else tuple(found.shape)
+        if tuple(values[name].shape) != shape:
+            raise UsageError(f"{name!r} has shape {tuple(values[name].shape)}, expected {shape}")
+    for name, found in parameters.items():
+        if isinstance(found, Tensor):
+            found.copy_(values[name])
+            continue
+        for row, value in zip(found, values[name], strict=True):
+            row.copy_(value)
     model.forget_features()
+
+
+def _by_official_name(model: PromptedCLIP) -> dict[str, Tensor | list[Tensor]]:
+    """Return the learned parameters; a list in the order of class ids where each class has its own."""
+    single: dict[str, Tensor] = {}
+    classes: dict[str, dict[int, Tensor]] = {}
+    for name, parameter in model.named_parameters():
+        per_class = PER_CLASS.fullmatch(name)
+        if per_class:
+            classes.setdefault(official_name(name), {})[int(per_class[2])] = parameter
+        else:
+            single[official_name(name)] = parameter
+    for name, rows in classes.items():
+        lengths = sorted({len(row) for row in rows.values()})
+        if len(lengths) > 1:
+            raise UsageError(
+                f"{name!r} would hold labels of {' and '.join(map(str, lengths))} tokens, but the published codes "
+                "learn one length a run: build a model of the classes of one stage"
+            )
+    return {**single, **{name: [rows[class_id] for class_id in sorted(rows)] for name, rows in classes.items()}}

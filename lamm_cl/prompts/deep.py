@@ -77,13 +77,22 @@ class CoupledDeep(Deep):
         vision_width: width of an image token.
         initial: source of random values.
         variants: number of prompts, which share the projections (ALIGN).
+        clones: whether the deep projections start as copies of one layer, as in the released codes of MaPLe and ALIGN
+            (`_get_clones`); otherwise each starts at random. They train apart either way.
     """
 
     vision = True
     coupled = True
 
     def __init__(
-        self, depth: int, n_ctx: int, text_width: int, vision_width: int, initial: Initial, variants: int = 1
+        self,
+        depth: int,
+        n_ctx: int,
+        text_width: int,
+        vision_width: int,
+        initial: Initial,
+        variants: int = 1,
+        clones: bool = True,
     ) -> None:
         super().__init__()
         shape = (n_ctx, text_width) if variants == 1 else (variants, n_ctx, text_width)
@@ -92,8 +101,9 @@ class CoupledDeep(Deep):
         self.compound_prompts_text = nn.ParameterList(
             [nn.Parameter(initial.normal(f"compound/{layer}", *shape)) for layer in range(1, depth)]
         )
+        draws = [1] * (depth - 1) if clones else range(1, depth)
         self.compound_prompt_projections = nn.ModuleList(
-            [initial.linear(f"compound_proj/{layer}", text_width, vision_width) for layer in range(1, depth)]
+            [initial.linear(f"compound_proj/{draw}", text_width, vision_width) for draw in draws]
         )
 
     def text(self, variant: int) -> Sequence[Tensor]:

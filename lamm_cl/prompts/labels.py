@@ -56,6 +56,10 @@ class LearnedLabels(FixedLabels):
     The paper replaces a name by one vector <M_i>; the released code replaces the first m tokens of every name, m being
     the fewest tokens of any name that is learned together with it, and leaves the rest of a longer name as text.
 
+    L_WC keeps the vectors near an anchor: the words' embeddings (equation 5), or, where the released code starts them
+    at random, that random start, since it copies the anchor after filling in the noise (trainers/coop.py and maple.py,
+    `_get_token_classes`).
+
     Args:
         backbone: its text tower embeds the names.
         dialect: "official" (the released code) or "paper".
@@ -77,11 +81,11 @@ class LearnedLabels(FixedLabels):
         self.token_classes = ClassVectors()
         self._backbone, self._initial = backbone, initial
         self._dialect, self._random = dialect, initialisation == "random"
-        self._anchors: dict[int, Tensor] = {}
 
     def lengths(self, class_ids: Sequence[int]) -> list[int]:
         """Return the number of learned vectors of each class; 0 where the name is still words."""
-        return [len(self._anchors[c]) if c in self._anchors else 0 for c in class_ids]
+        values = self.token_classes.values
+        return [len(values[str(c)]) if str(c) in values else 0 for c in class_ids]
 
     @property
     def learned(self) -> list[int]:
@@ -95,10 +99,14 @@ class LearnedLabels(FixedLabels):
 
     def learn(self, names: dict[int, str]) -> None:
         """Make exactly these classes trainable; new ones start from their names (or random values)."""
-        new = {class_id: name for class_id, name in names.items() if class_id not in self._anchors}
-        self._anchors.update(self._embed(new))
-        start = {c: self._start(c) for c in names}
-        self.token_classes.learn(start)
+        known = set(self.learned)
+        words = self._embed({class_id: name for class_id, name in names.items() if class_id not in known})
+        start = {class_id: self._start(class_id, embedding) for class_id, embedding in words.items()}  # of new classes
+        noise = self._random and self._dialect == "official"
+        for class_id, embedding in words.items():
+            # Noise is saved with the learned values: a model of another seed could not make it again.
+            self.register_buffer(f"anchor_{class_id}", start[class_id] if noise else embedding, persistent=noise)
+        self.token_classes.learn({c: start.get(c, a) for c, a in zip(names, self.anchors(list(names)), strict=True)})
 
     def freeze(self) -> None:
         """Stop training every class."""
@@ -109,8 +117,8 @@ class LearnedLabels(FixedLabels):
         return self.token_classes.rows(class_ids)
 
     def anchors(self, class_ids: Sequence[int]) -> list[Tensor]:
-        """Return the embeddings (m, D) of the words that the vectors replaced, which L_WC keeps them near."""
-        return [self._anchors[class_id] for class_id in class_ids]
+        """Return what L_WC keeps the vectors (m, D) of each class near."""
+        return [self.get_buffer(f"anchor_{class_id}") for class_id in class_ids]
 
     def _embed(self, names: dict[int, str]) -> dict[int, Tensor]:
         tower = self._backbone.text
@@ -121,11 +129,10 @@ class LearnedLabels(FixedLabels):
         fewest = 1 if self.place == "after_context" else min((len(tokens) for tokens in ids.values()), default=0)
         return {c: tower.embed(tokens[:fewest]).to(dtype) for c, tokens in ids.items()}
 
-    def _start(self, class_id: int) -> Tensor:
-        anchor = self._anchors[class_id]
+    def _start(self, class_id: int, words: Tensor) -> Tensor:
         if not self._random:
-            return anchor
-        return self._initial.normal(f"token_classes/{class_id}", *anchor.shape)
+            return words
+        return self._initial.normal(f"token_classes/{class_id}", *words.shape)
 
 
 def stacked(rows: Sequence[Tensor], width: int, like: Tensor) -> Tensor:

@@ -10,11 +10,11 @@ OFFICIAL_TEMPERATURE = 2.0
 
 
 def weight_consolidation(learned: Sequence[Tensor], anchors: Sequence[Tensor]) -> Tensor:
-    """L_WC: sum of squared differences between learned label vectors and the words' embeddings (equation 5).
+    """L_WC: sum of squared differences between learned label vectors and their anchors (equation 5).
 
     Args:
         learned: vectors (m, D) of each class.
-        anchors: their initial word embeddings, same shapes.
+        anchors: what they are kept near, same shapes: the words' embeddings, or a random start.
     """
     return F.mse_loss(torch.cat(list(learned)), torch.cat(list(anchors)), reduction="sum")
 
