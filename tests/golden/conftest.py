@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,10 +72,38 @@ class Oracle:
         return ClipBackbone(model.to(dtype), open_clip.get_tokenizer("ViT-B-16"), name="oracle")
 
 
+def reference_folder() -> Path:
+    """Where the reference values are: `$LAMM_CL_ORACLE`, or beside the checkout."""
+    shared = Path(os.environ.get("LAMM_CL_REFERENCE", Path(__file__).parents[3] / "shared"))
+    return Path(os.environ.get("LAMM_CL_ORACLE", shared / "oracle"))
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """What the index of a folder says of each of its cases; empty where there is none."""
+    index = folder / "index.json"
+    found: dict[str, Any] = json.loads(index.read_text()) if index.is_file() else {}
+    return found.get("cases", found)  # type: ignore[no-any-return]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make one test of each recorded case: `case` by name, `replay` as (what the index says, arrays)."""
+    for fixture, folder in (("case", reference_folder()), ("replay", reference_folder() / "replay")):
+        if fixture in metafunc.fixturenames:
+            absent = pytest.param("absent", marks=pytest.mark.skip(reason="reference data not present"))
+            metafunc.parametrize(fixture, list(recorded(folder)) or [absent], indirect=fixture == "replay")
+
+
+@pytest.fixture
+def replay(request: pytest.FixtureRequest) -> tuple[dict[str, Any], Any]:
+    """One run of a released trainer: what the index says of it, and its arrays."""
+    folder = reference_folder() / "replay"
+    return recorded(folder)[request.param], np.load(folder / f"{request.param}.npz")
+
+
 @pytest.fixture(scope="session")
-def oracle(shared: Path) -> Oracle:
+def oracle() -> Oracle:
     """What the official codes computed on weights that are a function of their names."""
-    folder = shared / "oracle"
+    folder = reference_folder()
     if not (folder / "index.json").is_file():
         pytest.skip("reference data not present")
     spec = importlib.util.spec_from_file_location("reference_detgen", folder / "detgen.py")
