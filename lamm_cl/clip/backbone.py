@@ -1,5 +1,6 @@
 """A frozen CLIP behind one small interface: the only thing that the rest of the package knows of open_clip."""
 
+import copy
 import hashlib
 import json
 import weakref
@@ -188,6 +189,15 @@ class ClipBackbone:
         if dtype is not None:
             self.source = None  # rounding may have lost what loading again would give
         return self
+
+    def rounded(self, dtype: torch.dtype) -> "ClipBackbone":
+        """Return this backbone if it computes in `dtype`, and else a copy that does; this one stays as it is."""
+        if self.dtype == dtype:
+            return self
+        model = copy.deepcopy(self.model)
+        other = ClipBackbone(model, self.tokenizer, self.preprocess, name=self.name, pretrained=self.pretrained)
+        other.text.chunk = self.text.chunk
+        return other.to(dtype=dtype)
 
     def __repr__(self) -> str:
         weights = f", pretrained={self.pretrained!r}" if self.pretrained else ""

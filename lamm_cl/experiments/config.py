@@ -33,7 +33,7 @@ class Backbone(Part):
 
     name: str = "tiny"
     pretrained: str | None = None
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16", "pure_fp16"] = "fp32"
 
 
 class Protocol(Part):

@@ -105,6 +105,13 @@ def method_problem(name: object) -> str | None:
     return None if name in method_names() else unknown_name("method", name, method_names())
 
 
+def has_prompts_only(name: str) -> bool:
+    """Whether a method has prompts and nothing else, so that it computes in pure half precision."""
+    from lamm_cl.methods.registry import get_method
+
+    return get_method(name).prompts_only
+
+
 @functools.cache
 def method_options(name: str) -> type[BaseModel]:
     """Return the model of everything that may stand below a method in a config."""

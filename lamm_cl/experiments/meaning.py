@@ -25,6 +25,7 @@ def meaning_problems(data: Mapping[str, Any], plain: Mapping[str, Any]) -> list[
         *(streams or _stream_problems(plain.get("protocol"), plain.get("datasets"))),
         *_backbone_problems(plain.get("backbones")),
         *_method_problems(plain.get("methods")),
+        *_precision_problems(plain.get("backbones"), plain.get("methods")),
         *_logger_problems(plain.get("loggers")),
         *_override_problems(plain.get("overrides"), plain),
     ]
@@ -104,6 +105,15 @@ def _method_problems(methods: Any) -> list[Problem]:
         else:
             problems.append(Problem(key, f"takes a mapping of options, not {options!r}."))
     return problems
+
+
+def _precision_problems(backbones: Any, methods: Any) -> list[Problem]:
+    listed = backbones if isinstance(backbones, list) else []
+    if not any(isinstance(entry, dict) and entry.get("precision") == "pure_fp16" for entry in listed):
+        return []
+    text = "does not compute in pure_fp16: only methods that have prompts and nothing else do."
+    entries = [one for one in methods if not known.method_problem(one["name"])] if isinstance(methods, list) else []
+    return [Problem(("methods", one["label"]), text) for one in entries if not known.has_prompts_only(one["name"])]
 
 
 def _plugin_problems(plugins: Any, key: Key) -> list[Problem]:

@@ -20,6 +20,7 @@ from lamm_cl.experiments.surroundings import cache_folder
 from lamm_cl.experiments.work import CHECKPOINT, Job, Result, Stopped
 from lamm_cl.strategies.build import build_strategy
 from lamm_cl.strategies.plugin_memory import CannotSaveError
+from lamm_cl.strategies.precision import PURE
 from lamm_cl.streams.build import build_stream
 
 LOG = logging.getLogger("lamm_cl")
@@ -31,11 +32,12 @@ def backbone_of(
     spec: RunSpec, device: str, environment: Environment, loaded: Backbones
 ) -> tuple[ClipBackbone, FeatureStore | None]:
     """Return a run's backbone and its store of features; loads them once and keeps the last few."""
-    key = (spec.backbone, spec.pretrained, device)
+    precision = "fp16" if spec.precision == PURE else "fp32"  # the others are autocast's
+    key = (spec.backbone, spec.pretrained, device, precision)
     if key not in loaded:
         while len(loaded) >= _MOST_BACKBONES:
             loaded.pop(next(iter(loaded)))
-        backbone = load_clip(spec.backbone, spec.pretrained, device=device)
+        backbone = load_clip(spec.backbone, spec.pretrained, precision=precision, device=device)
         loaded[key] = backbone, feature_store(backbone, environment)
     return loaded[key]
 

@@ -27,6 +27,7 @@ def build_model(
     seed: int = 0,
     class_templates: Sequence[str] | None = None,
     repeated_names: bool = False,
+    half: bool = False,
     **options: Any,
 ) -> Learner:
     """Build a method on a backbone.
@@ -41,6 +42,9 @@ def build_model(
         seed: of random initial values.
         class_templates: each class's own template (its data set's), for zero-shot CLIP.
         repeated_names: whether a name may stand for several classes (of several data sets).
+        half: whether towers, prompts, features and logits are in float16, as in the released trainers (`PREC: fp16`).
+            There, the deep prompts and the projections of MaPLe's and ALIGN's stay in float32 and are rounded where
+            they enter a layer; so they do here. A backbone in another precision is copied.
         **options: the method's own options; `lamm-cl list methods` shows them.
 
     Raises:
@@ -57,7 +61,14 @@ def build_model(
             "open_clip's own VisionTransformer, or a text-side method such as coop or lamm"
         )
     chosen = read_options(name, options)
-    dtype = torch.float64 if backbone.dtype == torch.float64 else torch.float32
+    if half:
+        if not isinstance(backbone, ClipBackbone) or not method.prompts_only:
+            raise UsageError(
+                f"{name} on {backbone!r} does not compute in half precision: only methods that have prompts and "
+                "nothing else do, on a CLIP with its towers"
+            )
+        backbone = backbone.rounded(torch.float16)
+    dtype = torch.float16 if half else torch.promote_types(backbone.dtype, torch.float32)
     initial = Initial(seed, backbone.device, dtype)
     setting = Setting(backbone, class_names, class_templates, shots, initial, repeated_names)
     made = method.compose(setting, chosen)
@@ -67,7 +78,9 @@ def build_model(
     elif made.context is None:
         learner = FeatureLearner(backbone, class_names, made.head, made.adapter, repeated_names=repeated_names)
     else:
-        learner = PromptedCLIP(backbone, class_names, made, method=name, learn=learn, repeated_names=repeated_names)
+        learner = PromptedCLIP(
+            backbone, class_names, made, method=name, learn=learn, repeated_names=repeated_names, half=half
+        )
     learner.method, learner.options = name, chosen.model_dump()
     return learner
 

@@ -81,6 +81,12 @@ class Method:
         return any(part.slot == "context" for part in self.parts)
 
     @property
+    def prompts_only(self) -> bool:
+        """Whether prompts are all it has: no adapter, no memory, no head of its own."""
+        others = [part for part in self.parts if part.slot in ("adapter", "head", "memory")]
+        return self.has_text_prompts and all(part.home.startswith("lamm_cl.prompts.") for part in others)
+
+    @property
     def trains(self) -> bool:
         """Whether anything in it is trained by gradient."""
         return any(part.slot == "objective" for part in self.parts)

@@ -111,6 +111,7 @@ class PromptedCLIP(Learner):
         method: name for messages and records.
         learn: whether the labels of all classes are learned from the start; otherwise see `learn_classes`.
         repeated_names: whether a name may stand for several classes (of several data sets).
+        half: whether features and logits are float16, as the backbone and the prompts are.
 
     Raises:
         UsageError: a class name is empty, repeated, or does not fit the text window.
@@ -127,8 +128,10 @@ class PromptedCLIP(Learner):
         method: str = "custom",
         learn: bool = True,
         repeated_names: bool = False,
+        half: bool = False,
     ) -> None:
         super().__init__(backbone, (), method=method, repeated_names=repeated_names)
+        self.half_precision = half
         self.parts, self.matching = parts, parts.matching
         assert parts.context is not None
         self.context, self.labels, self.deep = parts.context, parts.labels, parts.deep
@@ -156,6 +159,11 @@ class PromptedCLIP(Learner):
         self._append(class_names)
         if learn:
             self.learn_classes(range(len(self.class_names)))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Data type of features and logits: float32, float64 for a float64 backbone, or float16 where all is."""
+        return torch.float16 if self.half_precision else super().dtype
 
     @property
     def groups(self) -> list[tuple[int, ...]]:

@@ -1,4 +1,8 @@
-"""Learned tokens inside the layers: none, independent in each tower, or coupled from text to vision."""
+"""Learned tokens inside the layers: none, independent in each tower, or coupled from text to vision.
+
+In half precision they stay in float32 and are rounded where they enter a layer, as in the released codes: only the
+learned context and the projection of the first layer's tokens are float16 there.
+"""
 
 from collections.abc import Sequence
 
@@ -47,6 +51,7 @@ class IndependentDeep(Deep):
 
     def __init__(self, vision: tuple[int, int, int], text: tuple[int, int, int], initial: Initial) -> None:
         super().__init__()
+        initial = initial.at_least_float
         count, width, depth = vision
         self.vision = depth > 0
         self.vision_prompts = nn.ParameterList(
@@ -98,6 +103,7 @@ class CoupledDeep(Deep):
         shape = (n_ctx, text_width) if variants == 1 else (variants, n_ctx, text_width)
         self._variants = variants
         self.proj = initial.linear("proj", text_width, vision_width)
+        initial = initial.at_least_float
         self.compound_prompts_text = nn.ParameterList(
             [nn.Parameter(initial.normal(f"compound/{layer}", *shape)) for layer in range(1, depth)]
         )

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lamm_cl.clip.precision import at_least_float
 from lamm_cl.prompts.transport import sinkhorn
 
 LARGEST = 1 << 21  # similarities held at once by the token-level transport: more would leave the cache
@@ -78,11 +79,13 @@ class Transport:
             similarity: (batch, n, v, w).
             token_term: what `token_term` returns.
         """
-        cost = 1 - similarity if token_term is None else 1 - similarity + token_term
+        # float32 even where all else is float16: the scalings, about 1 / kernel, soon overflow there.
+        cost = 1 - at_least_float(similarity)
+        cost = cost if token_term is None else cost + token_term
         kernel = torch.exp(-cost / self.eps).flatten(0, 1)[None]
         rows = torch.full_like(kernel[..., 0], 1 / kernel.shape[-2])
         columns = torch.full_like(kernel[..., 0, :], 1 / kernel.shape[-1])
-        return sinkhorn(kernel, rows, columns, self.max_iter, self.thresh)[0].view_as(similarity)
+        return sinkhorn(kernel, rows, columns, self.max_iter, self.thresh)[0].view_as(similarity).to(similarity.dtype)
 
     @torch.no_grad()
     def token_term(self, image: Side, text: Side) -> Tensor:
@@ -107,8 +110,8 @@ class Transport:
         batch, v, patches, _ = image.tokens.shape
         tokens, used = text.tokens[classes], text.used[classes]
         n, w, length, _ = tokens.shape
-        similarity = self._similarity(image.tokens, tokens, text.shared).reshape(-1, v * w, length, patches)
-        similarity = similarity.transpose(2, 3)
+        similarity = at_least_float(self._similarity(image.tokens, tokens, text.shared))
+        similarity = similarity.reshape(-1, v * w, length, patches).transpose(2, 3)
         weight = used.to(similarity.dtype).expand(batch, -1, -1).reshape(batch * n, 1, length).expand(-1, v * w, -1)
         kernel = (similarity - 1).div_(self.eps).exp_().mul_(weight.unsqueeze(2))
         rows = torch.full_like(similarity[..., 0], 1 / patches)

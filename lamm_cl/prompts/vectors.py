@@ -16,11 +16,16 @@ class Initial:
     Args:
         seed: seed of the run's initialisation.
         device: where the values go.
-        dtype: float32, or float64 for a float64 backbone.
+        dtype: float32, float64 for a float64 backbone, or float16.
     """
 
     def __init__(self, seed: int, device: torch.device, dtype: torch.dtype) -> None:
         self.seed, self.device, self.dtype = seed, device, dtype
+
+    @property
+    def at_least_float(self) -> "Initial":
+        """The same values, in float32 where this gives float16."""
+        return Initial(self.seed, self.device, torch.promote_types(self.dtype, torch.float32))
 
     def normal(self, name: str, *shape: int) -> Tensor:
         """Draw from N(0, 0.02^2)."""

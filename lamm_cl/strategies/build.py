@@ -10,6 +10,7 @@ from lamm_cl.evaluation.plugins import AccuracyMatrix, evaluator
 from lamm_cl.methods.build import build_model
 from lamm_cl.strategies.choices import sort_options
 from lamm_cl.strategies.plugin_config import make_plugins
+from lamm_cl.strategies.precision import PURE
 from lamm_cl.strategies.settings import Settings
 from lamm_cl.strategies.strategy import LearnerStrategy
 
@@ -52,26 +53,26 @@ def build_strategy(
     names = rest.get("class_names") or getattr(benchmark, "class_names", None)
     if names is None:
         raise UsageError("the benchmark does not know its class names: pass class_names=[...], one per label.")
-    seed = chosen.settings.get("seed", 0)
+    settings = Settings(**{"source": getattr(benchmark, "source", None), **chosen.settings})
     model = build_model(
         method,
         backbone,
         tuple(names),
         shots=rest.get("shots") or getattr(benchmark, "shots", None) or images_per_class(benchmark),
         learn=False,
-        seed=seed,
+        seed=settings.seed,
+        half=settings.precision == PURE,
         class_templates=rest.get("class_templates") or getattr(benchmark, "templates", None),
         repeated_names=len(set(names)) < len(names) and hasattr(benchmark, "source"),
         **chosen.method,
     )
     if isinstance(rest.get("plugins"), Mapping):
         rest["plugins"] = make_plugins(rest["plugins"])
-    settings = {"source": getattr(benchmark, "source", None), **chosen.settings}
     return LearnerStrategy(
         model=model,
         recipe=chosen.recipe,
         device=device,
-        settings=Settings(**settings),
+        settings=settings,
         **{"evaluator": quiet_evaluator(benchmark), **{name: rest[name] for name in _AVALANCHE if name in rest}},
     )
 

@@ -14,6 +14,7 @@ from avalanche.training.plugins.evaluation import default_evaluator
 from lamm_cl.methods.build import build_model
 from lamm_cl.methods.lamm import SUFFIX
 from lamm_cl.strategies.choices import defaults_of, sort_options
+from lamm_cl.strategies.precision import PURE
 from lamm_cl.strategies.settings import Settings
 from lamm_cl.strategies.strategy import LearnerStrategy
 
@@ -78,6 +79,7 @@ class Named(LearnerStrategy):
             shots,
             learn=False,
             seed=settings.seed,
+            half=settings.precision == PURE,
             class_templates=class_templates,
             **chosen.method,
         )

@@ -1,4 +1,4 @@
-"""Automatic mixed precision: the frozen towers in half precision, prompts, scale and loss in fp32."""
+"""Mixed precision (the towers in half precision, prompts, scale and loss in fp32), and pure half precision."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -6,14 +6,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+from lamm_cl.errors import UsageError
+
+PURE = "pure_fp16"
+PRECISIONS: dict[str, torch.dtype | None] = {  # with the type of autocast
+    "fp32": None,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    PURE: None,
+}
 
 
 class Precision:
     """What a strategy computes in.
 
     fp16 has too few exponents for small gradients: its loss is scaled up before the backward pass and the
-    gradients are scaled back before the step. The other precisions pass everything through.
+    gradients are scaled back before the step. The other precisions pass everything through. So does pure_fp16, which
+    is what the released trainers call `PREC: fp16`: no autocast and no scaled loss, but a model that is in half
+    precision itself, and with it the gradients and the momentum.
     """
 
     def __init__(self, name: str, device: torch.device) -> None:
@@ -22,6 +32,20 @@ class Precision:
         self._dtype = PRECISIONS[name]
         # torch starts at 2**16, which overflows in the first steps of a run that may have few: they would be skipped.
         self.scaler: Any = torch.amp.GradScaler(self._device, init_scale=2.0**12, enabled=name == "fp16")
+
+    def check(self, model: Any) -> None:
+        """Check that a model is in half precision where everything should be, and only there.
+
+        Raises:
+            UsageError: It is built for another precision.
+        """
+        half = getattr(model, "dtype", None) == torch.float16
+        if half != (self.name == PURE):
+            built = "is" if half else "is not"
+            raise UsageError(
+                f"precision={self.name!r}, but the model {built} in half precision: build it with "
+                f"build_model(..., half={not half}), or choose precision={PURE if half else 'fp32'!r}."
+            )
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context in which forward pass and loss are computed."""

@@ -23,7 +23,8 @@ class Settings:
         regime: `naive` trains a stage on its own images; `cumulative` on those of all stages so far; `joint` on the
             whole stream at once (call `train(stream)` once).
         seed: Names the order of mini-batches and starts the generators that plugins draw from.
-        precision: `fp32`, `bf16` or `fp16` (autocast; prompts and scale stay fp32).
+        precision: `fp32`; `bf16` or `fp16` (autocast; prompts and scale stay fp32); `pure_fp16` (weights, prompts and
+            momentum in half precision, as in the released trainers).
         eval_mb_size: Images a mini-batch when nothing trains.
         features: Where the features of images are kept, for methods that leave the image tower alone on benchmarks
             that have a picture source: `memory`, a folder that later runs share, or a `FeatureStore`. None encodes

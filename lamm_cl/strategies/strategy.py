@@ -113,6 +113,7 @@ class LearnerStrategy(StageBatches):
         self.columns: tuple[int, ...] = tuple(range(self.n_columns))
         self.loss_terms: dict[str, Tensor] = {}
         self.precision = Precision(self.settings.precision, place)
+        self.precision.check(model)
         self.guard = LossGuard(place)
         features = None if model.needs_images else feature_store(self.settings.features, model.backbone)
         self.pictures = Pictures(features, model.backbone, model.takes)

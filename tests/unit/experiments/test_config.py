@@ -9,6 +9,8 @@ import pytest
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import environment, grid, grid_size, settings
+from lamm_cl.methods import simplecil
+from lamm_cl.methods.registry import METHODS
 
 Write = Callable[..., Path]
 
@@ -262,6 +264,15 @@ print([name for name in ("torch", "avalanche", "open_clip", "pandas", "submitit"
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.strip() == "[]"
+
+
+def test_pure_half_precision_is_for_prompts(write_config: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS, "simplecil", simplecil.METHOD)
+    backbone = {"name": "tiny", "precision": "pure_fp16"}
+    assert grid(read_config(write_config(backbone=backbone, methods=["lamm"])))[0].precision == "pure_fp16"
+    said = error_of(write_config(backbone=backbone, methods=["lamm", "simplecil"]))
+    assert "methods.simplecil: does not compute in pure_fp16: only methods that have prompts" in said
+    assert read_config(write_config(methods=["simplecil"]))
 
 
 def test_runs_that_tables_could_not_tell_apart_are_refused(write_config: Write) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import safetensors
+import torch
 
 from lamm_cl.experiments.checkpoints import load_checkpoint
 from lamm_cl.experiments.config import read_config
@@ -120,6 +121,16 @@ def test_a_checkpoint_holds_no_pickle_and_no_backbone(run: Callable[..., Any], t
     with safetensors.safe_open(path, framework="pt") as file:
         assert set(file.metadata()) == {"version", "run_id", "state", "course"}
         assert any(name.startswith("optimizer/") for name in file.keys())  # noqa: SIM118
+
+
+def test_a_run_in_pure_half_precision(run: Callable[..., Any], loaded: dict[Any, Any]) -> None:
+    methods = {"coop": {"epochs": 1}}
+    full = run(methods, where="full")
+    half = run(methods, backbone={"name": "tiny", "precision": "pure_fp16"})
+    weights = {backbone.dtype: backbone.fingerprint for backbone, _ in loaded.values()}
+    assert half.details["backbone"]["fingerprint"] == weights[torch.float16]
+    assert full.details["backbone"]["fingerprint"] == weights[torch.float32]
+    assert numbers(half) != numbers(full)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "noise", "foreign"])
