@@ -42,7 +42,7 @@ def test_it_prints_the_papers_table(done: tuple[Path, str]) -> None:
     assert "12 runs: 12 done now." in said
     for word in ("Set1", "Set2", "before", "after", "Degradation", "zero_shot", "coop", "maple", "lamm", "own", "all"):
         assert word in said
-    assert "Mean ± standard deviation over 3 seeds." in said
+    assert "Mean ± sample standard deviation over 3 seeds." in said
 
 
 def test_it_leaves_a_table_and_a_figure(done: tuple[Path, str]) -> None:

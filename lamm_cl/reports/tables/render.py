@@ -33,7 +33,7 @@ def seed_note(table: Table) -> str | None:
     if not counts:
         return None
     usual = table.seeds
-    text = f"Mean ± standard deviation over {usual} seeds" if usual > 1 else "One seed"
+    text = f"Mean ± sample standard deviation over {usual} seeds" if usual > 1 else "One seed"
     if len(counts) > 1:
         text += "; fewer where a number in parentheses says so"
     return text + "."

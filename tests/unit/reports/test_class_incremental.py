@@ -46,7 +46,7 @@ def test_unequal_numbers_of_seeds_are_shown(frame, run, steps):
     runs = [run(steps((0.9, 0.8, 0.7)), seed=seed) for seed in (1, 2, 3)] + [run(steps((0.5, 0.5, 0.5)), method="coop")]
     text = render_text(class_incremental_table(frame(runs)))
     assert "50.00 (1)" in text
-    assert "Mean ± standard deviation over 3 seeds; fewer where a number in parentheses says so." in text
+    assert "Mean ± sample standard deviation over 3 seeds; fewer where a number in parentheses says so." in text
 
 
 def stream(steps, loss):
