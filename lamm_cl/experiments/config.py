@@ -141,7 +141,7 @@ class ExperimentConfig(Part):
         evaluation: What is measured.
         overrides: Options for some runs only, the last one that matches wins.
         checkpoint_minutes: A run saves its state at the first epoch end after so many minutes.
-        max_runs: A larger grid asks for `--yes`; the papers' largest table has 1485 runs.
+        max_runs: A larger grid asks for `--yes`; the papers' largest table has 1980 runs.
         slurm: For `--executor slurm`.
     """
 

@@ -2,16 +2,21 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
+
+import yaml
 
 from lamm_cl.reports.names import AVERAGE
 from lamm_cl.reports.published import PublishedNumber
 
+T = TypeVar("T")
+
 # What a record must say of a method's options; the rest of them changes the machine's work, not the result's meaning.
 _ORDINARY = {"label_space": "own", "freeze_context_after": None, "regime": "naive"}
-_NOT_THE_RESULT = frozenset(
-    {"dialect", "device", "threads", "eval_mb_size", "precision", "compile", "chunk", "workers"}
-)
+_NOT_THE_RESULT = frozenset({"device", "threads", "eval_mb_size", "precision", "compile", "chunk", "workers"})
+# What methods take for no depth on the 12 layers of ViT-B/16, with which everything published here was measured.
+_DEPTHS = {"prompt_depth": 9, "prompt_depth_text": 12, "prompt_depth_vision": 12}
 _SPLITS = {"own": "own split, not the official one", "embedded": "data set that no paper uses"}
 
 
@@ -24,11 +29,13 @@ class Measured:
         method: The registered method behind the label.
         dialect, dataset, quantity, shots, label_space, setting, backbone, pretrained: As in `tables.collect`.
         minus: The other method, where the number is a difference of two methods; else "".
+        mean: What tables print, in percent: the mean over seeds, of H the harmonic mean of two such means.
         values: One per seed, in percent.
         seeds: Those seeds.
         run_ids: The runs behind it.
         datasets: The data sets that an average is over; else one.
-        configs: The distinct (method, options) of its runs; empty where no record tells them.
+        configs: The distinct (method, data set, options) of its runs; empty where no record tells them.
+        precisions: What the records say of the precision.
         splits: What the records say of the split: official, own, embedded.
         synthetic: Whether a record calls the data synthetic.
     """
@@ -43,12 +50,14 @@ class Measured:
     setting: str
     backbone: str
     pretrained: str
+    mean: float
     values: tuple[float, ...]
     seeds: tuple[float, ...]
     run_ids: tuple[str, ...]
     datasets: frozenset[str]
     minus: str = ""
-    configs: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    configs: tuple[tuple[str, str, Mapping[str, Any]], ...] = ()
+    precisions: frozenset[str] = frozenset()
     splits: frozenset[str] = frozenset()
     synthetic: bool = False
 
@@ -74,20 +83,23 @@ def reasons(measured: Measured, printed: PublishedNumber, datasets: frozenset[st
         printed: The published one with the same method, data set and metric.
         datasets: What the paper's averages are over.
     """
-    model = list(_model(measured, printed))
+    backbone = list(_backbone(measured, printed))
     # Another backbone has a recipe of its own: its options need not be named as well.
-    configs = () if model else measured.configs
-    options = [text for method, chosen in configs for text in _options(method, chosen, printed)]
-    return [*model, *_data(measured, printed, datasets), *options]
+    configs = () if backbone else measured.configs
+    options = [text for one in configs for text in _options(*one, measured.shots, printed)]
+    return [*backbone, *_dialect(measured.dialect, printed), *_data(measured, printed, datasets), *options]
 
 
-def _model(measured: Measured, printed: PublishedNumber) -> Iterator[str]:
+def _backbone(measured: Measured, printed: PublishedNumber) -> Iterator[str]:
     if _architecture(measured.backbone, measured.pretrained) != _architecture(printed.backbone, printed.pretrained):
         yield f"other backbone: {measured.backbone}, published with {printed.backbone}"
     elif measured.pretrained != printed.pretrained:
         yield f"other weights: {measured.pretrained or 'not named'}, published with {printed.pretrained}"
-    if printed.dialect and measured.dialect != printed.dialect:
-        yield f"other dialect: {measured.dialect or 'not named'}, published with {printed.dialect}"
+
+
+def _dialect(dialect: str, printed: PublishedNumber) -> Iterator[str]:
+    if printed.dialect and dialect != printed.dialect:
+        yield f"other dialect: {dialect or 'not named'}, published with {printed.dialect}"
 
 
 def _architecture(backbone: str, pretrained: str) -> str:
@@ -114,16 +126,40 @@ def _few(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _options(method: str, options: Mapping[str, Any], printed: PublishedNumber) -> Iterator[str]:
-    named = parse_options(printed.options) if method == printed.method else {}
-    wanted = {**defaults(method), **_ORDINARY, **named}
-    for name, value in options.items():
-        if name in wanted and name not in _NOT_THE_RESULT and not _same(value, wanted[name]):
+def _options(
+    method: str, dataset: str, options: Mapping[str, Any], shots: str, printed: PublishedNumber
+) -> Iterator[str]:
+    texts = {printed.minus: printed.minus_options, printed.method: printed.options}
+    named = {name: _on(dataset, value) for name, value in parse_options(texts.get(method, "")).items()}
+    wanted = _spelled({**defaults(method), **_ORDINARY, **named}, shots)
+    for name, value in _spelled(options, shots).items():
+        if name == "dialect":
+            yield from _dialect(str(value), printed)
+        elif name in wanted and name not in _NOT_THE_RESULT and not _same(value, wanted[name]):
             yield f"other option {name}: {_word(value)}, published with {_word(wanted[name])}"
 
 
+def _on(dataset: str, value: Any) -> Any:
+    return value.get(dataset, value.get("others")) if isinstance(value, Mapping) else value
+
+
+def _spelled(options: Mapping[str, Any], shots: str) -> dict[str, Any]:
+    """Return options with defaults that stand for a value replaced by it, so that both compare as the same."""
+    out = dict(options)
+    out |= {name: depth for name, depth in _DEPTHS.items() if name in out and out[name] is None}
+    if "lambda_wc" in out and out["lambda_wc"] is None and shots.isdigit():
+        out["lambda_wc"] = 1 / max(int(shots), 1)
+    if "ctx_init" in out:
+        out["ctx_init"] = str(out["ctx_init"]).replace("_", " ")
+        if out.get("n_ctx") == 0:
+            out["n_ctx"] = len(out["ctx_init"].split()) or 16
+    return out
+
+
 def _word(value: Any) -> str:
-    return "default" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    if value is None or value == "":
+        return "default" if value is None else "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _same(first: Any, second: Any) -> bool:
@@ -133,36 +169,39 @@ def _same(first: Any, second: Any) -> bool:
 
 
 def parse_options(text: str) -> dict[str, Any]:
-    """Return the options that a published row names: `a=1 b=word`.
+    """Return the options that a published row names, written as in a config.
 
-    >>> parse_options("lambda_kd=0 label_init=random")
-    {'lambda_kd': 0.0, 'label_init': 'random'}
+    >>> parse_options("ctx_init: a photo of a, epochs: {imagenet: 50, others: 200}")
+    {'ctx_init': 'a photo of a', 'epochs': {'imagenet': 50, 'others': 200}}
     """
-    pairs = (part.partition("=") for part in text.split())
-    return {name: _number_or_word(value) for name, _, value in pairs}
+    return dict(_parsed(text))
 
 
-def _number_or_word(text: str) -> Any:
-    try:
-        return float(text)
-    except ValueError:
-        return text
+@cache
+def _parsed(text: str) -> dict[str, Any]:
+    return dict(yaml.safe_load("{" + text + "}"))
 
 
 def defaults(method: str) -> dict[str, Any]:
     """Return a method's options and recipe as its paper has them; nothing for a method that is not registered."""
-    from dataclasses import asdict
-
     from lamm_cl.errors import UsageError
-    from lamm_cl.methods.registry import get_method
 
     try:
-        found = get_method(method)
+        return dict(_registered(method))
     except UsageError:
         return {}
+
+
+@cache
+def _registered(method: str) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from lamm_cl.methods.registry import get_method
+
+    found = get_method(method)
     return {**found.options().model_dump(), **asdict(found.recipe)}
 
 
-def unique(values: Iterable[str]) -> list[str]:
+def unique(values: Iterable[T]) -> list[T]:
     """Return each value once, in order."""
     return list(dict.fromkeys(values))

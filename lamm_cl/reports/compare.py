@@ -29,6 +29,7 @@ _COLUMNS = (
     Column("shots", "Shots"),
     Column("quantity", "Number"),
     Column("measured", "Measured", unit="%"),
+    Column("population_std", "Population std", unit="%"),
     Column("low", "from", group="95% interval", unit="%"),
     Column("high", "to", group="95% interval", unit="%"),
     Column("published", "Published", unit="%"),
@@ -47,7 +48,7 @@ class Comparison:
         why_not: Why they must not be compared; empty where they may.
         low: Lower end of the 95% interval over seeds, percent; None with one seed.
         high: Upper end.
-        std: Sample standard deviation over seeds, percent; None with one seed.
+        std: Sample standard deviation over seeds (n - 1 in the denominator), percent; None with one seed.
     """
 
     measured: Measured
@@ -59,8 +60,14 @@ class Comparison:
 
     @property
     def mean(self) -> float:
-        """The measured mean over seeds, percent."""
-        return sum(self.measured.values) / len(self.measured.values)
+        """What tables print of the measured numbers, percent."""
+        return self.measured.mean
+
+    @property
+    def population_std(self) -> float | None:
+        """Population standard deviation over seeds (n in the denominator), percent; None with one seed."""
+        n = len(self.measured.values)
+        return None if self.std is None else self.std * ((n - 1) / n) ** 0.5
 
     @property
     def difference(self) -> float | None:
@@ -72,8 +79,7 @@ class Comparison:
         """Whether the published number lies outside the interval; None without a difference or an interval."""
         if self.difference is None or self.printed is None or self.low is None or self.high is None:
             return None
-        half = 0.5 * 10.0 ** -len(self.printed.printed.partition(".")[2])  # what rounding may have taken
-        return not self.low - half <= self.printed.value <= self.high + half
+        return not self.low - self.printed.rounding <= self.printed.value <= self.high + self.printed.rounding
 
     @property
     def verdict(self) -> str:
@@ -115,10 +121,15 @@ def compare_table(results: Results, name: str) -> Table:
     comparisons = _worth_showing(everything, rows)
     met = {one.printed for one in comparisons if one.printed is not None and not one.why_not}
     notes = [f"Published: {'; '.join(unique(row.citation for row in rows))}."]
-    notes += [f"{one.printed.method}, {one.printed.dataset}: {one.printed.note}." for one in _noted(comparisons)]
+    notes += _said(unique(one.printed for one in comparisons if one.printed is not None))
     notes.append(
-        "Interval: Student's t over the seeds. * marks a published number outside of it (rounding allowed for)."
+        "Interval: Student's t over the seeds. * marks a published number outside of it (rounding allowed for). "
+        "Measured: mean ± sample deviation (n - 1); papers print the population deviation (n)."
     )
+    computed = [unique(row.precision for row in rows if row.precision), sorted(_precisions(comparisons))]
+    if all(computed):
+        published_in, measured_in = map(", ".join, computed)
+        notes.append(f"Precision is not judged: published in {published_in}, measured in {measured_in}.")
     if not comparisons:
         notes.append(f"Nothing was measured with the protocol {rows[0].protocol} in its label space.")
     shown = {one.measured.dataset for one in comparisons}
@@ -144,12 +155,27 @@ def _reading_order(one: Measured) -> tuple[Any, ...]:
     return dataset_rank(one.dataset), one.backbone, one.pretrained, shots_rank(one.shots), method_rank(one.label)
 
 
-def _noted(comparisons: list[Comparison]) -> Iterator[Any]:
-    seen = set()
-    for one in comparisons:
-        if one.printed is not None and one.printed.note and one.printed.note not in seen:
-            seen.add(one.printed.note)
-            yield one
+def _precisions(comparisons: list[Comparison]) -> set[str]:
+    return {precision for one in comparisons for precision in one.measured.precisions}
+
+
+def _said(rows: list[PublishedNumber]) -> Iterator[str]:
+    """Yield each sentence of the rows' notes once, with the methods and the one data set or number that it is about."""
+    about: dict[str, list[PublishedNumber]] = {}
+    for row in rows:
+        for sentence in filter(None, row.note.split("; ")):
+            about.setdefault(sentence, []).append(row)
+    for sentence, group in about.items():
+        words = unique(row.method for row in group)
+        for field in ("dataset", "metric"):
+            names = unique(getattr(row, field) for row in group)
+            if len(names) == 1 < len({getattr(row, field) for row in rows}):
+                words.append(_quantity(names[0]))
+        yield f"{', '.join(words)}: {sentence}."
+
+
+def _quantity(name: str) -> str:
+    return _QUANTITIES.get(name, name)
 
 
 def _row(one: Comparison) -> Row:
@@ -163,8 +189,9 @@ def _row(one: Comparison) -> Row:
         Cell(text=measured.label),
         Cell(text=measured.dialect),
         Cell(text=measured.shots),
-        Cell(text=_QUANTITIES.get(measured.quantity, measured.quantity)),
+        Cell(text=_quantity(measured.quantity)),
         number,
+        Cell(one.population_std),
         Cell(one.low),
         Cell(one.high),
         Cell(one.printed.value if one.printed else None),
@@ -186,7 +213,9 @@ def _beside(measured: Measured, rows: tuple[PublishedNumber, ...]) -> Comparison
         return Comparison(measured, None, tuple(_absent(measured, rows)), *spread)
     judged = [(tuple(unique(reasons(measured, row, _parts(rows, row)))), row) for row in same]
     # Runs without a record tell no options: then the method's own, not a variant, is meant.
-    why_not, printed = min(judged, key=lambda pair: (len(pair[0]), len(pair[1].options)))
+    why_not, printed = min(
+        judged, key=lambda pair: (len(pair[0]), pair[1].shots != measured.shots, len(pair[1].options))
+    )
     return Comparison(measured, printed, why_not, *spread)
 
 
@@ -214,8 +243,9 @@ def _absent(measured: Measured, rows: tuple[PublishedNumber, ...]) -> list[str]:
         lacks = f"method {measured.method} is not in the published table"
     else:
         lacks = "this number is not in the published table"
-    near = of_method or [replace(rows[0], dialect="", options="", shots=measured.shots)]
-    others = [reasons(measured, replace(row, dataset=measured.dataset), measured.datasets) for row in near]
+    near = of_method or [replace(rows[0], dialect="", shots=measured.shots)]
+    told = measured if of_method else replace(measured, configs=())  # nobody published options of another method
+    others = [reasons(told, replace(row, dataset=measured.dataset), measured.datasets) for row in near]
     return unique([lacks, *min(others, key=len)])
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from statistics import fmean
 from typing import cast
 
 import pandas as pd
 
+from lamm_cl.evaluation import metrics
 from lamm_cl.reports.comparable import Measured, found_in, unique
 from lamm_cl.reports.names import AVERAGE
 from lamm_cl.reports.results import Record, Results
@@ -26,11 +28,10 @@ def measure(results: Results, protocol: str) -> Iterator[Measured]:
         ids = tuple(unique(one for part in group["run_id"] for one in part))
         records = [results.records[one] for one in ids if one in results.records]
         for quantity in quantities:
-            values = 100 * group.set_index("seed")[quantity].dropna()
-            if len(values):
-                yield _with_records(
-                    words, quantity, values, ids, sets or frozenset(datasets[one] for one in ids), records
-                )
+            known = 100 * group.set_index("seed").dropna(subset=[quantity])[list(quantities)]
+            if len(known):
+                over = sets or frozenset(datasets[one] for one in ids)
+                yield _with_records(words, quantity, known, ids, over, records)
 
 
 def differences(numbers: list[Measured], pairs: list[tuple[str, str]]) -> Iterator[Measured]:
@@ -49,10 +50,12 @@ def differences(numbers: list[Measured], pairs: list[tuple[str, str]]) -> Iterat
                     label=f"{one.label} - {other.label}",
                     minus=other.method,
                     quantity="difference",
+                    mean=fmean(value for _, value in both),
                     seeds=tuple(seed for seed, _ in both),
                     values=tuple(value for _, value in both),
                     run_ids=one.run_ids + other.run_ids,
                     configs=one.configs + other.configs,
+                    precisions=one.precisions | other.precisions,
                     splits=one.splits | other.splits,
                     synthetic=one.synthetic or other.synthetic,
                 )
@@ -81,27 +84,33 @@ def _observe(frame: pd.DataFrame, protocol: str) -> tuple[pd.DataFrame, list[str
 def _with_records(
     words: Mapping[str, str],
     quantity: str,
-    values: "pd.Series[float]",
+    known: pd.DataFrame,
     ids: tuple[str, ...],
     over: frozenset[str],
     records: list[Record],
 ) -> Measured:
-    configs = [config for record in records if isinstance(config := record.get("config"), Mapping)]
-    methods = unique(str(config["method"]) for config in configs if isinstance(config.get("method"), str))
+    told = [(record, config) for record in records if isinstance(config := record.get("config"), Mapping)]
+    methods = unique(str(config["method"]) for _, config in told if isinstance(config.get("method"), str))
     options = [
-        (str(config.get("method", words["method"])), dict(config["options"]))
-        for config in configs
+        (str(config.get("method", words["method"])), str(record["run"]["dataset"]), dict(config["options"]))
+        for record, config in told
         if isinstance(config.get("options"), Mapping)
     ]
+    backbones = [one for _, config in told if isinstance(one := config.get("backbone"), Mapping)]
+    mean = known[quantity].mean()
+    if quantity == "harmonic_mean":
+        mean = metrics.harmonic_mean(known["base"].mean(), known["new"].mean())
     return Measured(
         label=" ".join(part for part in (words["method"], words["variant"]) if part),
         method=methods[0] if len(methods) == 1 else words["method"],
-        values=tuple(values),
-        seeds=tuple(map(float, values.index)),
+        mean=float(mean),
+        values=tuple(known[quantity]),
+        seeds=tuple(map(float, known.index)),
         run_ids=ids,
         quantity=quantity,
         datasets=over,
         configs=tuple(one for k, one in enumerate(options) if one not in options[:k]),
+        precisions=frozenset(str(one["precision"]) for one in backbones if one.get("precision")),
         splits=frozenset(str(split) for record in records for split in found_in(record, "split") if split),
         synthetic=any(flag is True for record in records for flag in found_in(record, "synthetic")),
         **{

@@ -41,17 +41,19 @@ AVERAGE = "average"
 
 
 def method_rank(name: str) -> tuple[int, int, str]:
-    """Return a sort key: single methods in the order of the papers, each `X+lamm` behind all of them.
+    """Return a sort key: single methods in the order of the papers, then each `X+lamm`; variants `X_...` behind X.
 
-    >>> sorted(["maple+lamm", "lamm", "coop", "mine"], key=method_rank)
-    ['coop', 'mine', 'lamm', 'maple+lamm']
+    >>> sorted(["maple+lamm", "lamm_text", "lamm", "coop", "mine"], key=method_rank)
+    ['coop', 'mine', 'lamm', 'lamm_text', 'maple+lamm']
     """
     order = list(METHODS)
     base = name.partition(" ")[0]
     head, plus, _ = base.partition("+")
+    if head not in order:  # a variant: X_text
+        head = next((known for known in order if head.startswith(f"{known}_")), head)
     place = order.index(head) if head in order else len(order)
     group = 1 if plus or head == "lamm" else 0
-    return (group, -1 if base == "lamm" else place, name)
+    return (group, -1 if head == "lamm" else place, name)
 
 
 def dataset_rank(name: str) -> tuple[int, str]:

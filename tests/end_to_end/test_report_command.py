@@ -21,7 +21,7 @@ def write_run(home: Path, method: str, seed: int, accuracies: tuple[float, float
         "protocol": "class_incremental",
         "dataset": "digits",
         "method": method,
-        "dialect": "paper" if method == "lamm" else None,
+        "dialect": "official" if method == "lamm" else None,
         "backbone": "tiny",
         "pretrained": None,
         "shots": 16,

@@ -12,6 +12,7 @@ import pytest
 from lamm_cl.errors import UsageError
 from lamm_cl.evaluation import metrics
 from lamm_cl.reports import published
+from lamm_cl.reports.comparable import defaults, parse_options
 from lamm_cl.reports.published.arithmetic import DISAGREEMENTS, harmonic_mean, recomputed
 
 NAMES = [name for name, _, _ in published.names()]
@@ -59,15 +60,41 @@ def test_tables_that_repeat_each_other_agree() -> None:
     table3 = {(r.method, r.options, r.shots): r.value for r in published.numbers("lamm-table3")}
     table4 = {r.options: r.value for r in published.numbers("lamm-table4")}
     table5 = {(r.options, r.shots): r.value for r in published.numbers("lamm-table5")}
-    assert (
-        table4["lambda_wc=0 lambda_cos=0 lambda_kd=0"] == table3["lamm", "lambda_wc=0 lambda_cos=0 lambda_kd=0", "16"]
-    )
-    assert table4[""] == table3["lamm", "", "16"]
-    assert all(table5["", shots] == table3["lamm", "", shots] for shots in ("1", "4", "8", "16"))
+    off = "lambda_wc: 0, lambda_cos: 0, lambda_kd: 0"
+    assert table4[off] == table3["lamm", off, "16"]
+    assert table4["lambda_wc: 1"] == table3["lamm", "lambda_wc: 1", "16"]
+    for shots in ("1", "4", "8", "16"):
+        assert table5["lambda_wc: 1", shots] == table3["lamm", "lambda_wc: 1", shots]
     base = {(r.method, r.dataset, r.metric): r.value for r in published.numbers("maple-base-to-new")}
     for row in published.numbers("lamm-table2"):
         if row.method == "zero_shot" and row.dataset != "average":
             assert row.value == base["zero_shot", row.dataset, {"set1_after": "base", "set2": "new"}[row.metric]]
+
+
+def test_copied_numbers_are_those_of_their_source() -> None:
+    domains = {(r.method, r.dataset): r.value for r in published.numbers("domain-generalization")}
+    copied = [r for r in published.numbers("lamm-table1") if r.note.startswith("copied from") or "; copied" in r.note]
+    assert {row.method for row in copied} == {"zero_shot", "coop", "cocoop", "maple"}
+    parts = [row for row in copied if row.dataset != "average_with_source"]
+    assert {row.value: domains[row.method, row.dataset] for row in parts if row.metric == "accuracy"} == {
+        row.value: 70.72 if row.value == 70.02 else row.value for row in parts if row.metric == "accuracy"
+    }
+    averages = {(r.method, r.metric): r.value for r in published.numbers("maple-siblings")}
+    before = [r for r in published.numbers("lamm-table2") if "copied" in r.note and r.metric == "set1_before"]
+    assert {row.method: row.value for row in before} == {
+        method: averages[method, "base"] for method in ("zero_shot", "coop", "maple")
+    }
+
+
+def test_numbers_with_a_wider_rounding_are_means_of_three_rounded_to_a_tenth() -> None:
+    rows = [r for name in ("lamm-table1", "lamm-table2") for r in published.numbers(name) if r.rounding == 0.05]
+    single = [row for row in rows if not row.dataset.startswith("average") and row.metric != "degradation"]
+    assert len(single) == 3 + 6 * 11
+    exceptions = [row.value for row in single if round(100 * row.value) % 10 not in (0, 3, 7)]
+    assert exceptions == [48.11, 83.95]
+    for row in single:
+        assert (str(row.value) in row.note) == (row.value in exceptions)
+    assert {row.rounding for row in published.numbers("maple-base-to-new")} == {0.005}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -80,7 +107,11 @@ def test_each_row_says_where_it_comes_from(name: str) -> None:
         assert row.protocol
         assert row.standing in ("primary", "secondary")
         assert (row.backbone, row.pretrained) == ("ViT-B-16-quickgelu", "openai")
+        assert row.precision in ("pure_fp16", "")
         assert -20 < row.value < 100
+        for method, text in ((row.method, row.options), (row.minus, row.minus_options)):
+            known = defaults(method)
+            assert not known or set(parse_options(text)) <= set(known)
     keys = [(r.method, r.minus, r.options, r.dataset, r.metric, r.shots, r.setting) for r in rows]
     assert len(set(keys)) == len(keys)
     assert not any("align" in row.method for row in rows)

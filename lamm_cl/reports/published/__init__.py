@@ -5,12 +5,17 @@ Values are percent, as printed; missing numbers have no row. Columns:
 | column | meaning |
 |---|---|
 | source, citation, table | who printed it, where exactly, the name given to `published` |
-| protocol, method, dialect, options | as in this project; `options` are those that are not the method's defaults |
-| minus | the other method, where the number is a difference |
+| protocol, method, dialect | as in this project |
+| options | those of the published run that are not the method's defaults, written as in a config: `epochs: 200` |
+| minus, minus_options | the other method, where the number is a difference, and its options |
 | trained_on, dataset, label_space | training data set, evaluated data set (`average`: the paper's mean), label space |
 | metric, value, shots, setting | what the number is; `setting` is, for example, the order of the data sets |
-| backbone, pretrained, seeds | what it was measured with |
-| standing, note | `primary` (read in the source) or `secondary` (reprinted elsewhere), and what to know about it |
+| rounding | what rounding may have taken, in points; empty: half of the last printed digit |
+| backbone, pretrained, precision, seeds | what it was measured with; an empty `precision` is not known |
+| standing | `primary` (read in the source) or `secondary` (reprinted elsewhere) |
+| note | what to know about it, parted by semicolons; "copied from ..." where the paper did not measure it |
+
+An option may differ by data set: `epochs: {imagenet: 50, others: 200}`.
 """
 
 import csv
@@ -53,7 +58,7 @@ _TABLES: dict[str, tuple[str, str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class PublishedNumber:
-    """One printed number; the fields are the columns of the CSV files."""
+    """One printed number; the fields are the columns of the CSV files, and `printed` is `value` as it was printed."""
 
     source: str
     citation: str
@@ -63,15 +68,18 @@ class PublishedNumber:
     minus: str
     dialect: str
     options: str
+    minus_options: str
     trained_on: str
     dataset: str
     label_space: str
     metric: str
     value: float
+    rounding: float
     shots: str
     setting: str
     backbone: str
     pretrained: str
+    precision: str
     seeds: str
     standing: str
     note: str
@@ -117,4 +125,7 @@ def _entry(name: str) -> tuple[str, str, tuple[str, ...]]:
 def _read(file: str) -> Iterator[PublishedNumber]:
     text = files(__package__).joinpath(f"{file}.csv").read_text(encoding="utf-8")
     for row in csv.DictReader(text.splitlines()):
-        yield PublishedNumber(**{**row, "value": float(row["value"]), "printed": row["value"]})  # type: ignore[arg-type]
+        printed = row.pop("value")
+        half = 0.5 * 10.0 ** -len(printed.partition(".")[2])
+        rounding = float(row.pop("rounding") or half)
+        yield PublishedNumber(**row, value=float(printed), rounding=rounding, printed=printed)

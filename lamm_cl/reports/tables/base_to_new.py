@@ -39,8 +39,9 @@ def base_to_new_table(frame: pd.DataFrame) -> Table:
 
 
 def observe(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return base, new and H per settings and seed, with the averages over data sets."""
-    return with_averages(per_seed(accuracies(frame, "base_to_new"), quantities), COLUMNS)
+    """Return base, new and H per settings and seed, with the averages over data sets and the H of these."""
+    observations = with_averages(per_seed(accuracies(frame, "base_to_new"), quantities), COLUMNS)
+    return observations.assign(harmonic_mean=_harmonic(observations["base"], observations["new"]))
 
 
 def quantities(table: pd.DataFrame) -> "Mapping[str, pd.Series[float]]":

@@ -22,7 +22,7 @@ def make_run(values: Mapping[Place, float], costs: dict[str, float] | None = Non
         "protocol": "class_incremental",
         "dataset": "digits",
         "method": "lamm",
-        "dialect": "paper",
+        "dialect": "official",
         "backbone": "tiny",
         "pretrained": "embedded",
         "shots": 16,

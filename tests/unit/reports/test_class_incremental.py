@@ -21,7 +21,7 @@ def test_means_deviations_and_degradation(frame, two_methods):
 
 def test_constant_settings_stand_in_the_title_and_the_best_is_marked_per_section(frame, two_methods):
     table = class_incremental_table(frame(two_methods))
-    assert "tiny, embedded, 16 shots, digits, paper dialect" in table.title
+    assert "tiny, embedded, 16 shots, digits, official dialect" in table.title
     assert [cell.best for cell in table.column("set2")] == [True, False, True, False]
 
 

@@ -1,5 +1,7 @@
 """Measured beside published: what is compared, what is refused, and why."""
 
+import statistics
+
 import pytest
 
 from lamm_cl.errors import UsageError
@@ -60,15 +62,34 @@ def test_what_lies_outside_is_marked(beside, run, steps, write):
     assert "-9.47*" in text
 
 
-def test_rounding_of_the_published_number_is_allowed_for(beside):
-    assert beside(set1=(0.83297, 0.83297, 0.83297))["set1_after"].verdict == "inside the interval"
-    assert beside(set1=(0.8329, 0.8329, 0.8329))["set1_after"].verdict == "outside the interval"
+@pytest.mark.parametrize(
+    ("settings", "published", "rounding"),
+    [
+        ({}, 83.30, 0.05),  # LAMM averaged accuracies rounded to 0.1
+        ({"method": "zero_shot", "dialect": None}, 53.24, 0.005),  # copied: two decimals were kept
+    ],
+)
+def test_rounding_of_the_published_number_is_allowed_for(beside, settings, published, rounding):
+    for off, verdict in ((0.99, "inside the interval"), (1.01, "outside the interval")):
+        value = (published - off * rounding) / 100
+        assert beside(set1=(value, value, value), **settings)["set1_after"].verdict == verdict
+
+
+def test_the_population_deviation_stands_beside_the_sample_deviation(beside, run, steps, write):
+    one = beside()["set1_after"]
+    assert one.std == pytest.approx(0.3)
+    assert one.population_std == pytest.approx(statistics.pstdev([83.0, 83.3, 83.6]))
+    runs = [run(steps((a, a, 0.7)), seed=s, dataset="dtd", **REAL) for s, a in ((1, 0.83), (2, 0.833), (3, 0.836))]
+    table = compare_table(read_results(write(runs)), "lamm-table2")
+    assert next(cell.value for cell in table.column("population_std")) == pytest.approx(0.3 * (2 / 3) ** 0.5)
+    assert any("sample deviation (n - 1); papers print the population deviation (n)" in note for note in table.notes)
 
 
 def test_one_seed_has_a_difference_and_no_interval(beside):
     one = beside(seeds=(1,))["set1_after"]
     assert one.difference == pytest.approx(-0.3)
     assert (one.low, one.outside, one.verdict) == (None, None, "one seed: no interval")
+    assert one.population_std is None
 
 
 @pytest.mark.parametrize(
@@ -77,7 +98,7 @@ def test_one_seed_has_a_difference_and_no_interval(beside):
         ({"backbone": "tiny", "pretrained": None}, "other backbone: tiny, published with ViT-B-16-quickgelu"),
         ({"backbone": "RN50"}, "other backbone: RN50"),
         ({"pretrained": "laion2b_s34b_b88k"}, "other backbone|other weights: laion2b_s34b_b88k"),
-        ({"dialect": "official"}, "other dialect: official, published with paper"),
+        ({"dialect": "paper"}, "other dialect: paper, published with official"),
         ({"shots": 4}, "other shots: 4, published with 16"),
         ({"dataset": "digits"}, "data set digits is not in the published table"),
         ({"method": "cocoop", "dialect": None}, "method cocoop is not in the published table"),
@@ -111,7 +132,7 @@ def test_what_only_the_record_knows_is_refused_too(beside, details, reason):
 
 
 def test_every_reason_is_given(beside):
-    verdict = beside(backbone="RN50", shots=4, dialect="official")["set1_after"].verdict
+    verdict = beside(backbone="RN50", shots=4, dialect="paper")["set1_after"].verdict
     assert verdict.count(";") == 2
 
 
@@ -154,6 +175,145 @@ def test_variants_are_told_apart_by_their_options(run, write):
     assert rows["lamm"].printed.value == 81.13
     assert rows["lamm-plain"].printed.value == 79.93
     assert rows["lamm-plain"].difference == pytest.approx(70 - 79.93)
+
+
+WORDS = {"ctx_init": "a photo of a"}
+
+
+def options_of(run, write, method, name, options, shots=16, **settings):
+    """Return the comparison of the average of a method that was run with these options."""
+    runs = [
+        (one | {"shots": shots}, values, costs)
+        for one, values, costs in few_shot(run, method, 0.8, dialect=settings.pop("dialect", None))
+    ]
+    home = write(runs, lambda s: {"config": {"method": method, "options": options}})
+    return next(one for one in compare(read_results(home), name) if one.measured.dataset == "average")
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "reason"),
+    [
+        ("coop", {"n_ctx": 0, "ctx_init": "a photo of a", "epochs": 50}, None),
+        ("coop", {"n_ctx": 4, "ctx_init": "a_photo_of_a", "epochs": 50}, None),
+        ("coop", {"n_ctx": 0, "ctx_init": ""}, "other option ctx_init: none, published with a photo of a"),
+        ("coop", {"n_ctx": 0, "ctx_init": ""}, "other option n_ctx: 16, published with 4"),
+        ("coop", {**WORDS, "epochs": 200}, "other option epochs: 200, published with 50"),
+        ("maple", {"prompt_depth": None}, None),
+        ("maple", {"prompt_depth": 9}, None),
+        ("maple", {"prompt_depth": 3}, "other option prompt_depth: 3, published with 9"),
+    ],
+)
+def test_options_are_judged_by_what_they_mean(run, write, method, options, reason):
+    one = options_of(run, write, method, "lamm-table3", options)
+    assert (one.difference is None) == (reason is not None)
+    assert reason is None or reason in one.verdict
+
+
+@pytest.mark.parametrize(("shots", "fits"), [(1, True), (16, False)])
+def test_at_one_shot_both_weights_of_l_wc_are_the_same(run, write, shots, fits):
+    one = options_of(run, write, "lamm", "lamm-table3", {"lambda_wc": None}, shots, dialect="official")
+    assert (one.difference is not None) == fits
+    assert fits or one.verdict == "not compared: other option lambda_wc: 0.0625, published with 1"
+
+
+def test_both_dialects_stand_beside_the_number_each_with_its_verdict(run, write):
+    runs = few_shot(run, "lamm", 0.8) + few_shot(run, "lamm", 0.7, label="lamm_text", dialect="paper")
+    weights = {"lamm": 1, "lamm_text": None}
+    options = {
+        label: {"dialect": one["dialect"], "lambda_wc": weights[label]} for one, *_ in runs for label in [one["method"]]
+    }
+    home = write(runs, lambda s: {"config": {"method": "lamm", "options": options[s["method"]]}})
+    table = compare_table(read_results(home), "lamm-table3")
+    rows = dict(zip((cell.text for cell in table.column("method")), table.column("published"), strict=True))
+    assert rows["lamm"].value == rows["lamm_text"].value == 81.13
+    verdicts = dict(zip((cell.text for cell in table.column("method")), table.column("verdict"), strict=True))
+    assert verdicts["lamm"].text == "one seed: no interval"
+    assert verdicts["lamm_text"].text.startswith("not compared: other dialect: paper, published with official; ")
+    assert any(note.startswith("lamm: run as the released code") for note in table.notes)
+    assert any(note.startswith("lamm: the paper's text (dialect: paper) has 1 / shots") for note in table.notes)
+
+
+def base_to_new(run, write, epochs):
+    """Return what a CoOp with epochs by data set is compared with; 90 of base and 30, 50, 70 of new over the seeds."""
+    runs = [
+        run({(1, "base", "own"): 0.9, (1, "new", "own"): new}, protocol="base_to_new", dataset=name, method="coop",
+            dialect=None, seed=seed, **REAL)
+        for name in ELEVEN
+        for seed, new in ((1, 0.3), (2, 0.5), (3, 0.7))
+    ]  # fmt: skip
+    home = write(runs, lambda s: {"config": {"method": "coop", "options": WORDS | {"epochs": epochs(s["dataset"])}}})
+    found = compare(read_results(home), "base-to-new-average")
+    return {one.measured.quantity: one for one in found if one.measured.dataset == "average"}
+
+
+def test_epochs_may_differ_by_data_set(run, write):
+    right = base_to_new(run, write, lambda name: 50 if name == "imagenet" else 200)
+    assert right["base"].difference == pytest.approx(90 - 82.69)
+    everywhere = base_to_new(run, write, lambda name: 200)
+    assert everywhere["base"].verdict == "not compared: other option epochs: 200, published with 50"
+    assert base_to_new(run, write, lambda name: 50)["base"].verdict.endswith("epochs: 50, published with 200")
+
+
+def test_h_of_an_average_is_that_of_the_averages(run, write):
+    one = base_to_new(run, write, lambda name: 50 if name == "imagenet" else 200)["harmonic_mean"]
+    assert one.mean == pytest.approx(2 * 90 * 50 / 140)
+    assert one.measured.values == pytest.approx([2 * 90 * new / (90 + new) for new in (30, 50, 70)])
+
+
+def test_h_of_several_data_sets_is_no_mean_of_their_h(run, write):
+    runs = [
+        run({(1, "base", "own"): base, (1, "new", "own"): 0.5}, protocol="base_to_new", dataset=name, **REAL)
+        for name, base in zip(ELEVEN, [0.9] * 10 + [0.1], strict=True)
+    ]
+    found = compare(read_results(write(runs)), "maple-siblings")
+    h = {one.measured.dataset: one.mean for one in found if one.measured.quantity == "harmonic_mean"}
+    base = 910 / 11
+    assert h["average"] == pytest.approx(2 * base * 50 / (base + 50))
+
+
+def test_both_sides_of_a_difference_are_judged(run, write):
+    def verdict(lamm, coop):
+        runs = few_shot(run, "lamm", 0.8) + few_shot(run, "coop", 0.7, dialect=None)
+        options = {"lamm": lamm, "coop": coop}
+        home = write(runs, lambda s: {"config": {"method": s["method"], "options": options[s["method"]]}})
+        return next(one for one in compare(read_results(home), "lamm-figure3") if one.printed).verdict
+
+    assert verdict({"lambda_wc": 1}, WORDS) == "one seed: no interval"
+    assert "ctx_init: none, published with a photo of a" in verdict({"lambda_wc": 1}, {"ctx_init": ""})
+    assert "lambda_wc: 0.0625, published with 1" in verdict({"lambda_wc": None}, WORDS)
+
+
+def test_the_dialect_of_the_subtracted_method_is_judged(run, write):
+    runs = few_shot(run, "lamm", 0.8) + few_shot(run, "coop+lamm", 0.7, dialect="paper")
+    home = write(runs, lambda s: {"config": {"method": s["method"], "options": {"dialect": s["dialect"]}}})
+    (one,) = [one for one in compare(read_results(home), "lamm-figure3") if one.printed]
+    assert one.verdict == "not compared: other dialect: paper, published with official"
+
+
+def test_precision_is_told_and_not_judged(run, steps, write):
+    home = write(
+        [run(steps((0.8, 0.8, 0.7)), dataset="dtd", **REAL)],
+        lambda s: {"config": {"method": "lamm", "options": {}, "backbone": {"precision": "fp32"}}},
+    )
+    table = compare_table(read_results(home), "lamm-table2")
+    assert "Precision is not judged: published in pure_fp16, measured in fp32." in table.notes
+
+
+def test_a_copied_number_is_marked_and_names_the_config_that_measures_it(run, steps, write):
+    runs = [run(steps((0.8, 0.8, 0.7)), dataset=name, method="coop", dialect=None, **REAL) for name in ELEVEN]
+    home = write(runs, lambda s: {"config": {"method": "coop", "options": WORDS | {"epochs": 50}}})
+    results = read_results(home)
+    average = {
+        one.measured.quantity: one for one in compare(results, "lamm-table2") if one.measured.dataset == "average"
+    }
+    assert average["set1_after"].difference == pytest.approx(80 - 69.74)
+    assert average["set1_before"].verdict == "not compared: other option epochs: 50, published with 200"
+    assert average["degradation"].verdict.endswith("epochs: 50, published with 200 before and 50 after")
+    notes = compare_table(results, "lamm-table2").notes
+    assert any(
+        note.startswith("coop, average, Set1 before: copied from MaPLe's Table 3") and "maple/base_to_new.yaml" in note
+        for note in notes
+    )
 
 
 def test_differences_of_figure_3_are_paired_by_seed(run, write):

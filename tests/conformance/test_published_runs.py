@@ -1,0 +1,125 @@
+"""Each published number that this package can run is compared with the run that a config makes, and with no other."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lamm_cl.experiments.config import read_config
+from lamm_cl.experiments.grid import grid
+from lamm_cl.experiments.spec import RunSpec
+from lamm_cl.methods.registry import method_names
+from lamm_cl.reports import published
+from lamm_cl.reports.compare import Comparison, compare
+from lamm_cl.reports.published import PublishedNumber
+from lamm_cl.reports.results import Results
+from lamm_cl.reports.tables.collect import COLUMNS, tidy
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+NAMES = [name for name, _, _ in published.names()]
+# Methods of the published tables that this package can run; of the others there is only the number.
+OURS = set(method_names())
+# (table, method, metric): why no run gives the number; its note says so too.
+NO_RUN = {
+    ("lamm-table2", "coop", "degradation"): "Set1 before and after are of runs with other numbers of epochs",
+    **{("mtil", "zero_shot", metric): "several templates a data set" for metric in ("transfer", "average", "last")},
+}
+# (table, method, metric) copied by the paper from runs that another config makes, of another protocol.
+COPIED = {("lamm-table2", "coop", "set1_before"): ("maple/base_to_new.yaml", "class_incremental")}
+PLACES = {
+    "few_shot": lambda spec: [(1, spec.dataset)],
+    "class_incremental": lambda spec: [(1, "set1"), (2, "set1"), (2, "set2")],
+    "base_to_new": lambda spec: [(1, "base"), (1, "new")],
+    "cross_dataset": lambda spec: [(1, name) for name in spec.datasets],
+    "domain_generalization": lambda spec: [(1, name) for name in spec.datasets],
+}
+
+
+def specs(path: Path) -> list[RunSpec]:
+    """Return a config's runs with its first seed."""
+    return grid(read_config(path, ["seeds=[1]"]))
+
+
+def results(runs: list[RunSpec], protocol: str) -> Results:
+    """Return what `lamm-cl run` would leave of these runs, all accuracies one half."""
+    rows = [
+        {**spec.columns(), "protocol": protocol, "stage": stage, "eval_set": name, "label_space": "own"}
+        | {"metric": "accuracy", "value": 0.5, "n": 100, "status": "done", "run_id": spec.run_id}
+        for spec in runs
+        for stage, name in PLACES[protocol](spec)
+    ]
+    records = {
+        spec.run_id: {"run": spec.columns(), "config": spec.determines(), "data": {"split": "official"}}
+        for spec in runs
+    }
+    return Results(Path("nowhere"), tidy(pd.DataFrame(rows, columns=list(COLUMNS))), records)
+
+
+@cache
+def configs_of(name: str) -> list[Path]:
+    """Return the configs whose header promises the comparison with a published table."""
+    promised = {path: re.findall(r"--compare ([a-z0-9-]+)", path.read_text()) for path in CONFIGS.rglob("*.yaml")}
+    return sorted(path for path, names in promised.items() if name in names)
+
+
+@cache
+def comparisons(name: str) -> list[Comparison]:
+    """Return the comparisons of the runs of a table's configs with it."""
+    found = [
+        one for path in configs_of(name) for one in compare(results(specs(path), read_config(path).protocol.name), name)
+    ]
+    for (table, _, _), (path, protocol) in COPIED.items():
+        if table == name:
+            found += compare(results(specs(CONFIGS / path), protocol), name)
+    return found
+
+
+def place(row: PublishedNumber) -> tuple[str, str, str]:
+    return row.table, row.method, row.metric
+
+
+def ours(row: PublishedNumber) -> bool:
+    return row.method in OURS and (not row.minus or row.minus in OURS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_config_makes_the_run_of_each_number(name: str) -> None:
+    rows = [row for row in published.numbers(name) if ours(row) and place(row) not in NO_RUN]
+    met = {one.printed for one in comparisons(name) if one.difference is not None}
+    refused = {one.printed: one.verdict for one in comparisons(name) if one.difference is None}
+    missing = [
+        f"{row.value} ({row.method} {row.options}, {row.dataset}, {row.metric}, {row.shots} shots): "
+        + refused.get(row, "no config of it has such a run")
+        for row in rows
+        if row not in met
+    ]
+    assert not missing, "\n".join(missing)
+
+
+def test_what_no_run_gives_says_so() -> None:
+    silent = {place(row) for name in NAMES for row in published.numbers(name) if ours(row) and "no run" in row.note}
+    assert silent == set(NO_RUN)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "refused"),
+    [
+        ("lamm-table1", {"coop": {}}, "coop"),
+        ("lamm-table3", {"coop": {}}, "coop"),
+        ("lamm-table3", {"lamm": {"lambda_wc": 0.5}}, "lamm"),
+        ("lamm-figure3", {"coop+lamm": {"lambda_wc": 1}}, "coop+lamm - coop"),
+        ("maple-siblings", {"coop": {"ctx_init": "a photo of a"}}, "coop"),
+        ("base-to-new-average", {"ivlp_promptsrc": {"method": "ivlp", "epochs": 20}}, "ivlp_promptsrc"),
+        ("cross-dataset", {"maple": {}}, "maple"),
+    ],
+)
+def test_a_config_with_other_settings_is_found_out(
+    name: str, options: dict[str, dict[str, object]], refused: str
+) -> None:
+    path = next(path for path in configs_of(name) if "align" not in path.parts)
+    config = read_config(path, ["seeds=[1]", *(f"methods.{key}={value}" for key, value in options.items())])
+    found = compare(results(grid(config), config.protocol.name), name)
+    assert [one for one in found if one.measured.label == refused]
+    assert not [one for one in found if one.measured.label == refused and one.difference is not None]
