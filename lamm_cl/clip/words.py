@@ -1,10 +1,12 @@
 """Words to token ids, with the start, end and padding tokens of any open_clip tokenizer known by name."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lamm_cl.errors import UsageError
 
+Ids = tuple[int, ...]
+Prompts = dict[Ids, str]  # class names by their prompts' ids
 MARKERS = ("<start_of_text>", "<end_of_text>", "<|startoftext|>", "<|endoftext|>")
 
 
@@ -68,6 +70,31 @@ class Words:
             if not self.ids(spoken(name)):
                 raise UsageError(f"class name {name!r} has no token: give the class a readable name")
 
+    def check_distinct(self, prompts: Iterable[tuple[str, str]], known: Mapping[Ids, str] | None = None) -> Prompts:
+        """Check that no two names give the same prompt: tokenizers tell less apart than people do.
+
+        They mend encodings, resolve HTML's entities, and ignore case, kinds of white space and Unicode's spellings.
+
+        Args:
+            prompts: class names, each with the text of its prompt; one name may stand for several classes.
+            known: prompts that were checked before.
+
+        Returns:
+            All prompts.
+
+        Raises:
+            UsageError: Names both class names.
+        """
+        found: Prompts = dict(known or {})
+        for name, text in prompts:
+            other = found.setdefault(tuple(self.ids(text)), name)
+            if other != name:
+                raise UsageError(
+                    f"the class names {_shown(other)} and {_shown(name)} give the same prompt, and no model could tell "
+                    "the classes apart: rename one of them"
+                )
+        return found
+
     def _row(self, text: str) -> list[int]:
         return [int(i) for i in self.tokenizer([text], self.window)[0]]
 
@@ -75,3 +102,8 @@ class Words:
 def spoken(name: str) -> str:
     """Return the class name as it is written into a prompt: underscores become spaces."""
     return name.replace("_", " ").strip()
+
+
+def _shown(name: str) -> str:
+    """Show a name, and the codes of its letters where two names may look alike."""
+    return repr(name) if name.isascii() else f"{name!r} ({name!a})"

@@ -16,6 +16,7 @@ from lamm_cl.experiments.run_one import backbone_of
 from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.methods.build import build_model
 from lamm_cl.methods.recipe import Recipe
+from lamm_cl.strategies.build import may_repeat
 from lamm_cl.strategies.choices import sort_options
 from lamm_cl.streams.build import build_layout
 
@@ -122,7 +123,7 @@ class Calibration:
 
     def _measure(self, spec: RunSpec, backbone: Any, layout: Any, chosen: Any) -> _Speed:
         names = layout.class_names
-        repeated = len(set(names)) < len(names)
+        repeated = may_repeat(names, layout.datasets)
         model = build_model(spec.method, backbone, names, learn=False, repeated_names=repeated, **chosen.method)
         own = list(layout.train[0].columns)
         model.begin_stage(model.next_stage(own))

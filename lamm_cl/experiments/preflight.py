@@ -95,8 +95,11 @@ def _one_of_each(specs: Sequence[RunSpec]) -> list[RunSpec]:
 def _assemble(spec: RunSpec, backbone: Any, layout: Any) -> None:
     """Build a run's model, which checks options, class names and what the backbone can take."""
     from lamm_cl.methods.build import build_model
+    from lamm_cl.strategies.build import check_class_lists, may_repeat
     from lamm_cl.strategies.choices import sort_options
 
+    lists = [(one.class_names, one.template) for one in layout.datasets]
+    check_class_lists(backbone, lists)
     build_model(
         spec.method,
         backbone,
@@ -104,7 +107,7 @@ def _assemble(spec: RunSpec, backbone: Any, layout: Any) -> None:
         shots=spec.shots if isinstance(spec.shots, int) else 16,
         learn=False,
         class_templates=layout.templates,
-        repeated_names=len(set(layout.class_names)) < len(layout.class_names),
+        repeated_names=may_repeat(layout.class_names, lists),
         **sort_options(spec.method, backbone.name, spec.options, ["plugins"]).method,
     )
 

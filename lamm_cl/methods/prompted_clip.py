@@ -289,10 +289,15 @@ class PromptedCLIP(Learner):
         return cast(Self, super()._apply(fn, recurse))  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
     def _append(self, names: Sequence[str]) -> None:
+        before = self.class_names
         super()._append(names)
         if not names:
             return
-        self.text.add(names)
+        try:
+            self.text.add(names, distinct=not self.repeated_names)
+        except UsageError:
+            self.class_names = before
+            raise
         if self.head is not None:
             self.head.grow(len(self.class_names))
         if isinstance(self.backbone, ClipBackbone):

@@ -28,8 +28,8 @@ class GivenText:
         self.groups: list[Ids] = []
         self._backbone, self._unit = backbone, unit
 
-    def add(self, names: Sequence[str]) -> None:
-        """Add classes.
+    def add(self, names: Sequence[str], distinct: bool = True) -> None:
+        """Add classes; `distinct` asks nothing here, where no prompt is written.
 
         Raises:
             UsageError: the backbone has no features of one of them.

@@ -12,6 +12,7 @@ from lamm_cl.clip.backbone import ClipBackbone
 from lamm_cl.clip.lasting import lasting, number_type
 from lamm_cl.clip.prompts_layout import Layout, slot
 from lamm_cl.clip.text_tower import TextTower
+from lamm_cl.clip.words import Prompts, spoken
 from lamm_cl.errors import UsageError
 from lamm_cl.prompts.context import Context
 from lamm_cl.prompts.deep import Deep
@@ -70,19 +71,27 @@ class TextSide:
         self._constant: dict[int, Tensor] = {}
         self._original: dict[int, Tensor] = {}
         self._snapshot: tuple[Ids, list[Tensor], Side, Tensor | None] | None = None
+        self._prompts: Prompts = {}
         self._computed_in: torch.dtype | None = None  # autocast's type when the features were computed
 
-    def add(self, names: Sequence[str]) -> None:
+    def add(self, names: Sequence[str], distinct: bool = True) -> None:
         """Add classes.
 
+        Args:
+            names: their names.
+            distinct: whether no two classes may have the same prompt.
+
         Raises:
-            UsageError: a name is empty, or does not fit the text window.
+            UsageError: a name is empty, does not fit the text window, or gives the prompt of another class.
         """
         self.tower.words.check_names(names)
-        first = len(self.names)
-        self.names = (*self.names, *names)
+        before, self.names = self.names, (*self.names, *names)
         self.forget()
-        self._check(range(first, len(self.names)))
+        try:
+            self._check(range(len(before), len(self.names)), distinct)
+        except UsageError:
+            self.names = before
+            raise
 
     def forget(self) -> None:
         """Drop everything remembered (values or classes have changed)."""
@@ -149,8 +158,8 @@ class TextSide:
             self._original.clear()
             self._snapshot = None
 
-    def _check(self, class_ids: Sequence[int]) -> None:
-        """Check that the prompts of some classes fit the text window, before anything is computed."""
+    def _check(self, class_ids: Sequence[int], distinct: bool) -> None:
+        """Check that prompts fit the text window and, where `distinct`, are no other class's, before any work."""
         limit = self.tower.window - len(self.tower.words.head) - len(self.tower.words.end)
         for variant in range(self.context.variants):
             for class_id, codes in zip(class_ids, self._bodies(class_ids, variant, labels=False), strict=True):
@@ -159,6 +168,11 @@ class TextSide:
                         f"class name {self.names[class_id]!r} makes a prompt of {len(codes)} tokens, but "
                         f"the text window holds {limit}: shorten the name, the template or the context"
                     )
+
+        if distinct:
+            names = [(self.names[c], self.context.wording(c, 0)) for c in class_ids]
+            texts = [(name, f"{words.before} {spoken(name)}{words.after}".strip()) for name, words in names]
+            self._prompts = self.tower.words.check_distinct(texts, self._prompts)
 
     @property
     def tower(self) -> TextTower:

@@ -1,10 +1,12 @@
 """From a method's name, a backbone and a benchmark to a strategy that is ready to train."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from avalanche.evaluation.metrics import accuracy_metrics
 
+from lamm_cl.clip.backbone import ClipBackbone
+from lamm_cl.clip.words import spoken
 from lamm_cl.errors import UsageError
 from lamm_cl.evaluation.plugins import AccuracyMatrix, evaluator
 from lamm_cl.methods.build import build_model
@@ -13,9 +15,6 @@ from lamm_cl.strategies.plugin_config import make_plugins
 from lamm_cl.strategies.precision import PURE
 from lamm_cl.strategies.settings import Settings
 from lamm_cl.strategies.strategy import LearnerStrategy
-
-if TYPE_CHECKING:
-    from lamm_cl.clip.backbone import ClipBackbone
 
 _AVALANCHE = ("plugins", "evaluator", "optimizer", "eval_every", "peval_mode")
 _STREAM = ("class_names", "class_templates", "shots")
@@ -28,7 +27,7 @@ def quiet_evaluator(benchmark: Any | None = None) -> Any:
 
 
 def build_strategy(
-    method: str, backbone: "ClipBackbone", benchmark: Any, device: str = "cpu", **options: Any
+    method: str, backbone: ClipBackbone, benchmark: Any, device: str = "cpu", **options: Any
 ) -> LearnerStrategy:
     """Build the strategy of a method for a benchmark.
 
@@ -54,6 +53,8 @@ def build_strategy(
     if names is None:
         raise UsageError("the benchmark does not know its class names: pass class_names=[...], one per label.")
     settings = Settings(**{"source": getattr(benchmark, "source", None), **chosen.settings})
+    lists = getattr(benchmark, "class_lists", ())
+    check_class_lists(backbone, lists)
     model = build_model(
         method,
         backbone,
@@ -63,7 +64,7 @@ def build_strategy(
         seed=settings.seed,
         half=settings.precision == PURE,
         class_templates=rest.get("class_templates") or getattr(benchmark, "templates", None),
-        repeated_names=len(set(names)) < len(names) and hasattr(benchmark, "source"),
+        repeated_names=may_repeat(names, lists),
         **chosen.method,
     )
     if isinstance(rest.get("plugins"), Mapping):
@@ -75,6 +76,25 @@ def build_strategy(
         settings=settings,
         **{"evaluator": quiet_evaluator(benchmark), **{name: rest[name] for name in _AVALANCHE if name in rest}},
     )
+
+
+def check_class_lists(backbone: ClipBackbone, lists: Iterable[tuple[Sequence[str], str]]) -> None:
+    """Check that no two classes of one data set have the same prompt; in two data sets they may.
+
+    Args:
+        backbone: Whose tokenizer decides.
+        lists: Class names and template of each data set.
+
+    Raises:
+        UsageError: Names the two classes.
+    """
+    for names, template in lists if isinstance(backbone, ClipBackbone) else ():
+        backbone.text.words.check_distinct((name, template.replace("{}", spoken(name))) for name in names)
+
+
+def may_repeat(names: Sequence[str], lists: Sequence[Any]) -> bool:
+    """Return whether classes may share a prompt: those of several data sets may, and ImageNet's list has twins."""
+    return len(lists) > 1 or (len(lists) == 1 and len(set(names)) < len(names))
 
 
 def images_per_class(benchmark: Any) -> int:

@@ -33,6 +33,7 @@ class Benchmark(CLScenario):
         plan: what is evaluated, in which label spaces.
         protocol: name of the protocol.
         dataset_names: the data sets.
+        class_lists: class names and prompt template of each data set.
         data_fingerprint: hex digest of class names and splits; no file is read for it.
         split: "official", "embedded" or "own"; with several data sets, the weakest.
         synthetic: whether any data set is drawn by code.
@@ -51,6 +52,7 @@ class Benchmark(CLScenario):
         self.protocol = layout.protocol
         self.class_names = layout.class_names
         self.templates = layout.templates
+        self.class_lists = tuple((dataset.class_names, dataset.template) for dataset in layout.datasets)
         self.dataset_names = tuple(dataset.name for dataset in layout.datasets)
         self.data_fingerprint = layout.fingerprint
         self.split = layout.split

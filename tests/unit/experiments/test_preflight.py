@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from lamm_cl.data.items import Dataset
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import grid
-from lamm_cl.experiments.preflight import _layouts
+from lamm_cl.experiments.preflight import _layouts, check
 from lamm_cl.experiments.spec import Environment
 from lamm_cl.streams import build
 
@@ -50,3 +51,17 @@ def test_an_image_that_only_another_seed_draws_is_missed_before_the_grid(
     with pytest.raises(UsageError, match="an image of seed 2 is missing"):
         layouts(write_config(shots=[4], seeds=[1, 2]))
     assert len(looked_at) == 2
+
+
+@pytest.mark.filterwarnings("ignore:tiny has not learned the words")
+def test_classes_of_one_prompt_are_refused_before_the_grid(
+    write_config: Callable[..., Path], tmp_path: Path, tiny: Any
+) -> None:
+    for name in ("caf\u00e9", "cafe\u0301", "pen"):
+        (tmp_path / "drinks" / name).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / "drinks" / name / f"{number}.png")
+    specs = grid(read_config(write_config(datasets=[{"folder": str(tmp_path / "drinks")}], shots=[1])))
+    place = Environment(cache=False)
+    with pytest.raises(UsageError, match=r"\('cafe\\u0301'\) and .*give the same prompt"):
+        check(specs, place, "cpu", {})
