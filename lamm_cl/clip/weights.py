@@ -1,7 +1,8 @@
 """Weights from files on this machine: what is in them, whether they fit, and which activation they need."""
 
 import json
-import warnings
+import re
+import shlex
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lamm_cl.clip.torchscript import convert, is_torchscript, read_torchscript
 from lamm_cl.errors import UsageError
 
 # Scalars that OpenAI's archives carry beside the weights, and nobody else's do.
 OPENAI_SCALARS = ("input_resolution", "context_length", "vocab_size")
 SHOWN = 3
+# How torch names what it does not unpickle.
+_FOREIGN = re.compile(r"Unsupported (?:global: GLOBAL|class) ([\w.]+)")
+_PLAIN = re.compile(r"[\w.]*")
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,12 @@ def read_weights(path: str | Path) -> Weights:
     except UsageError:
         raise
     except Exception as error:  # a damaged file can fail in any of three parsers
+        foreign = _FOREIGN.search(str(error))
+        if foreign:
+            raise UsageError(
+                f"weights file {file} can't be read: it holds {foreign[1]} beside tensors, and unpickling "
+                f"that could run any code. {convert(file, 'torch.load', ', weights_only=False')}"
+            ) from error
         raise UsageError(
             f"weights file {file} can't be read ({_first_line(error)}): it must be a safetensors file, a PyTorch "
             "state dict that holds tensors only, or OpenAI's TorchScript archive. Is the download complete?"
@@ -101,12 +113,44 @@ def fit(model: nn.Module, weights: Weights, architecture: str, resize: bool = Fa
         resize_text_pos_embed(state, model)
     problems = misfits(model, state)
     if problems:
-        more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise UsageError(
-            f"weights file {weights.file} does not fit {architecture}: {'; '.join(problems[:SHOWN])}{more}. Name the "
-            "architecture that the weights were trained as."
+            f"weights file {weights.file} does not fit {architecture}: {_some(problems)}. {_advice(weights)}"
+        )
+    broken = [f"{key} has values that are not finite" for key, tensor in state.items() if not _is_finite(tensor)]
+    if broken:
+        raise UsageError(
+            f"weights file {weights.file} fits {architecture}, but holds NaN or infinite numbers: {_some(broken)}. The "
+            "file is damaged, or its training diverged: take another one."
         )
     model.load_state_dict(state)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+
+
+def _some(problems: list[str]) -> str:
+    more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+    return "; ".join(problems[:SHOWN]) + more
+
+
+def _advice(weights: Weights) -> str:
+    """Say what to do about weights that do not fit: their names may only stand under another one."""
+    prefix = next((key.partition("visual.")[0] for key in weights.state if "visual." in key), "")
+    prefix = prefix if _PLAIN.fullmatch(prefix) else ""
+    if not prefix:
+        return "Name the architecture that the weights were trained as."
+    code = (
+        "import sys, safetensors.torch as s; from lamm_cl.clip.weights import read_weights; "
+        f"c, start = read_weights(sys.argv[1]).state, '{prefix}'; "
+        "s.save_file({k[len(start):]: v.clone() for k, v in c.items() if k.startswith(start)}, sys.argv[2])"
+    )
+    target = weights.file.with_suffix(".plain.safetensors")
+    line = f'python -c "{code}" {shlex.quote(str(weights.file))} {shlex.quote(str(target))}'
+    return (
+        f"Its names begin with {prefix!r}, as training frameworks such as Lightning write them: take that away and use "
+        f"the result: {line}"
+    )
 
 
 def misfits(model: nn.Module, state: dict[str, Tensor]) -> list[str]:
@@ -119,12 +163,7 @@ def misfits(model: nn.Module, state: dict[str, Tensor]) -> list[str]:
     ]
     missing = [f"{key} is missing" for key in own if key not in state]
     extra = [f"{key} is not part of it" for key in state if key not in own]
-    bad = [
-        f"{key} has values that are not finite"
-        for key, tensor in state.items()
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
-    ]
-    return [*shapes, *missing, *extra, *bad]
+    return [*shapes, *missing, *extra]
 
 
 def _read(file: Path) -> tuple[Any, bool | None, str]:
@@ -139,22 +178,12 @@ def _read(file: Path) -> tuple[Any, bool | None, str]:
             return state, said.lower() in ("1", "true"), "its metadata says so"
         return state, None, ""
     names = zipfile.ZipFile(file).namelist() if zipfile.is_zipfile(file) else []
-    if any(name.endswith("constants.pkl") for name in names):
-        return _read_torchscript(file)
+    if is_torchscript(names):
+        state, code = read_torchscript(file)
+        if b"QuickGELU" in code:
+            return state, True, "its code uses QuickGELU"
+        return state, (False if b"GELU" in code else None), "its code uses GELU"
     return torch.load(file, map_location="cpu", weights_only=True), None, ""
-
-
-def _read_torchscript(file: Path) -> tuple[Any, bool | None, str]:
-    """Read the tensors of a TorchScript archive; its code tells the activation."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.jit is deprecated; OpenAI's files are what they are
-        module: Any = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
-    state = {key: tensor.detach() for key, tensor in module.state_dict().items()}
-    with zipfile.ZipFile(file) as archive:
-        code = b"".join(archive.read(name) for name in archive.namelist() if "/code/" in name)
-    if b"QuickGELU" in code:
-        return state, True, "its code uses QuickGELU"
-    return state, (False if b"GELU" in code else None), "its code uses GELU"
 
 
 def _is_safetensors(file: Path) -> bool:
@@ -203,4 +232,5 @@ def _config_beside(file: Path) -> dict[str, Any]:
 
 
 def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"[:200]
+    text = _ESCAPES.sub("", str(error)).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0] if text else ''}"[:200]

@@ -1,5 +1,9 @@
 """Weights in files of people's own: read in every form, refused where they do not fit."""
 
+import argparse
+import shlex
+import sys
+
 import open_clip
 import pytest
 import torch
@@ -67,3 +71,73 @@ def test_files_that_are_no_weights(listed, tmp_path):
     for name in ("nothing.pt", "list.pt"):
         with pytest.raises(UsageError, match="holds no state dict"):
             load_clip(listed, tmp_path / name)
+
+
+class Model(torch.nn.Module):
+    """A class of somebody's training script."""
+
+
+def follow(message, monkeypatch):
+    """Do what the command line that a message advises does, as a shell splits it, in this process."""
+    python, option, code, *arguments = shlex.split(message[message.index("python -c") :])
+    assert (python, option) == ("python", "-c")
+    monkeypatch.setattr(sys, "argv", ["-c", *arguments])
+    exec(code, {})
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (lambda state: {"state_dict": state, "args": argparse.Namespace(lr=1)}, "argparse.Namespace"),
+        (lambda state: {"state_dict": state, "hyper_parameters": Model()}, r"[\w.]*test_weights.Model"),
+        (lambda state: state | {"path": Runs()}, r"\w*\.?eval"),
+    ],
+)
+def test_a_pickle_of_more_than_tensors_names_the_type_and_a_remedy(listed, small, tmp_path, content, kind, zipped):
+    file = tmp_path / "it's mine.pt"
+    torch.save(content(small(seed=5).state_dict()), file, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UsageError, match=f"mine.pt can't be read: it holds ({kind}) beside tensors") as caught:
+        load_clip(listed, file)
+    assert str(caught.value).isprintable()
+    assert "weights_only=False" in str(caught.value)
+
+
+def test_the_remedy_works(listed, small, tmp_path, monkeypatch):
+    model, file = small(seed=5), tmp_path / "it's mine.pt"
+    state = model.state_dict() | {"twin": model.visual.proj, "turned": model.visual.proj.t()}
+    torch.save({"state_dict": state, "args": argparse.Namespace(lr=1)}, file)
+    with pytest.raises(UsageError) as caught:
+        load_clip(listed, file)
+    follow(str(caught.value), monkeypatch)
+    with pytest.raises(UsageError, match=r"mine.safetensors does not fit small-ViT: .*twin is not part of it"):
+        load_clip(listed, file.with_suffix(".safetensors"))
+    torch.save({"state_dict": model.state_dict(), "args": argparse.Namespace(lr=1)}, file)
+    follow(str(caught.value), monkeypatch)
+    backbone = load_clip(listed, file.with_suffix(".safetensors"), quick_gelu=False)
+    assert torch.equal(backbone.model.visual.proj, model.visual.proj)
+
+
+@pytest.mark.parametrize("prefix", ["model.", "clip_model.", "net.clip."])
+def test_names_under_another_name_say_so(listed, small, tmp_path, prefix, monkeypatch):
+    model, file = small(seed=5), tmp_path / "lightning.ckpt"
+    state = {prefix + name: value for name, value in model.state_dict().items()}
+    torch.save({"state_dict": state | {"loss.scale": torch.zeros(1)}, "epoch": 3}, file)
+    with pytest.raises(UsageError, match=rf"Its names begin with '{prefix}', as .*Lightning write them") as caught:
+        load_clip(listed, file, quick_gelu=False)
+    assert "Name the architecture" not in str(caught.value)
+    follow(str(caught.value), monkeypatch)
+    backbone = load_clip(listed, file.with_suffix(".plain.safetensors"), quick_gelu=False)
+    assert torch.equal(backbone.model.visual.proj, model.visual.proj)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_say_so(listed, small, tmp_path, value):
+    state = small().state_dict()
+    state["visual.proj"][0, 0] = state["token_embedding.weight"][3, 3] = value
+    torch.save(state, tmp_path / "nan.pt")
+    with pytest.raises(UsageError, match=r"nan.pt fits small-ViT, but holds NaN or infinite numbers: ") as caught:
+        load_clip(listed, tmp_path / "nan.pt", quick_gelu=False)
+    for name in ("visual.proj", "token_embedding.weight"):
+        assert f"{name} has values that are not finite" in str(caught.value)
+    assert "Name the architecture" not in str(caught.value)
