@@ -165,7 +165,7 @@ class Live:
         self._clock.finished(spec, outcome.seconds)
         left = self._clock.left()
         self._bars.update(self._all, advance=1, more=f"about {duration(left)} left" if left else "")
-        if outcome.status == "failed":
+        if outcome.status == "failed" or outcome.message:
             self.note(verdict(spec, outcome))
 
     def note(self, text: str) -> None:  # noqa: D102
@@ -184,7 +184,7 @@ def verdict(spec: RunSpec, outcome: Outcome) -> str:
         return f"FAILED {spec}: {outcome.message}"
     if outcome.status == "elsewhere":
         return f"done by another command: {spec}"
-    return f"done {spec} in {duration(outcome.seconds)}"
+    return f"done {spec} in {duration(outcome.seconds)}" + (f": {outcome.message}" if outcome.message else "")
 
 
 def make_display(console: Console, pending: list[RunSpec], total: int, workers: int) -> Display:

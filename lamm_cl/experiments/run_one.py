@@ -11,6 +11,7 @@ import torch
 from lamm_cl.clip.backbone import ClipBackbone
 from lamm_cl.clip.feature_cache import FeatureStore
 from lamm_cl.clip.load import load_clip
+from lamm_cl.errors import UsageError
 from lamm_cl.evaluation.plugins import AccuracyMatrix, StageCost, evaluator
 from lamm_cl.experiments import imports
 from lamm_cl.experiments.checkpoints import Saved, load_checkpoint, save_checkpoint
@@ -47,6 +48,10 @@ def feature_store(backbone: ClipBackbone, environment: Environment) -> FeatureSt
     return FeatureStore(backbone, cache_folder(environment))
 
 
+class UnusableCheckpoint(Exception):  # noqa: N818 - it is no error: the run begins anew
+    """There is a checkpoint that this build cannot go on from; the message says why."""
+
+
 @dataclass
 class Course:
     """How far a run has come, and when its state was saved last.
@@ -55,6 +60,7 @@ class Course:
         trained: Stages whose training is over.
         evaluated: Stages whose evaluation is over; stage 0 counts as one.
         seconds: That earlier processes spent on the run.
+        notes: What a reader of the record should know.
     """
 
     job: Job
@@ -62,6 +68,7 @@ class Course:
     trained: int = 0
     evaluated: int = 0
     seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
     saved: float = field(default_factory=time.monotonic)
 
@@ -81,15 +88,27 @@ class Course:
         save_checkpoint(self.job.directory / CHECKPOINT, Saved(self.job.spec.run_id, tensors, state, course))
 
     def resume(self, strategy: Any) -> bool:
-        """Take up the state that an earlier process left; returns whether it stopped inside a stage's training."""
+        """Take up the state that an earlier process left; returns whether it stopped inside a stage's training.
+
+        Raises:
+            UnusableCheckpoint: It does not fit this build; the strategy may be half set.
+        """
         saved = load_checkpoint(self.job.directory / CHECKPOINT, self.job.spec.run_id)
         if saved is None:
             return False
-        strategy.restore(saved.tensors, saved.state)
-        self.trained = int(saved.course["trained"])
-        self.evaluated = int(saved.course["evaluated"])
-        self.seconds = float(saved.course["seconds"])
-        return saved.state["epoch"] is not None
+        try:
+            strategy.restore(saved.tensors, saved.state)
+            inside = saved.state["epoch"] is not None
+            trained, evaluated = int(saved.course["trained"]), int(saved.course["evaluated"])
+            seconds = float(saved.course["seconds"])
+            if strategy.stage != trained + inside or not 0 <= evaluated <= trained:
+                raise UsageError(f"it tells of {strategy.stage} stages, and its course of {trained} and {evaluated}.")
+        except Exception as error:  # whatever another build of this version may have saved
+            kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
+            reason = f"it lacks {error}" if isinstance(error, KeyError) else f"{kind}{error}"
+            raise UnusableCheckpoint(f"it began anew, since its checkpoint could not be used: {reason}") from error
+        self.trained, self.evaluated, self.seconds = trained, evaluated, seconds
+        return inside
 
     def after_epoch(self, strategy: Any) -> None:
         """Report, and save when it is time or when the user wants to stop."""
@@ -136,28 +155,39 @@ def execute(job: Job, loaded: Backbones) -> Result:
         backbone=backbone,
         **spec.protocol_options,
     )
-    matrix, cost = AccuracyMatrix(benchmark), StageCost()
     course = Course(job, stages=len(benchmark.train_stream))
     with make_loggers(job) as loggers:
-        strategy = build_strategy(
-            spec.method,
-            backbone,
-            benchmark,
-            device=job.device,
-            seed=spec.seed,
-            precision=spec.precision,
-            features=store,
-            evaluator=evaluator(matrix, cost, *(watched() if loggers else []), loggers=loggers),
-            on_epoch_end=course.after_epoch,
-            **spec.options,
-        )
-        _follow(strategy, benchmark, course, before=bool(spec.evaluation.get("before_training", True)))
+
+        def make() -> tuple[Any, AccuracyMatrix, StageCost]:
+            matrix, cost = AccuracyMatrix(benchmark), StageCost()
+            strategy = build_strategy(
+                spec.method,
+                backbone,
+                benchmark,
+                device=job.device,
+                seed=spec.seed,
+                precision=spec.precision,
+                features=store,
+                evaluator=evaluator(matrix, cost, *(watched() if loggers else []), loggers=loggers),
+                on_epoch_end=course.after_epoch,
+                **spec.options,
+            )
+            return strategy, matrix, cost
+
+        strategy, matrix, cost = make()
+        try:
+            inside = course.resume(strategy)
+        except UnusableCheckpoint as trouble:
+            LOG.warning("%s: %s", spec.run_id, trouble)
+            course.notes.append(str(trouble))
+            strategy, matrix, cost = make()
+            inside = False
+        _follow(strategy, benchmark, course, inside, before=bool(spec.evaluation.get("before_training", True)))
     return _result(spec, strategy, benchmark, backbone, matrix, cost, course)
 
 
-def _follow(strategy: Any, benchmark: Any, course: Course, before: bool) -> None:
-    """Train and evaluate whatever of the stream is left."""
-    inside = course.resume(strategy)
+def _follow(strategy: Any, benchmark: Any, course: Course, inside: bool, before: bool) -> None:
+    """Train and evaluate whatever of the stream is left; `inside`: beginning with the rest of an interrupted stage."""
     if before and course.trained == course.evaluated == 0 and not inside:
         _evaluate(strategy, benchmark, course, "before training")
     stages = _stages(benchmark, strategy.settings.regime)
@@ -197,6 +227,7 @@ def _result(
     rows = matrix.rows(per_class=bool(chosen.get("per_class")), calibration=bool(chosen.get("calibration")))
     costs = cost.rows()
     details = {
+        "notes": course.notes,
         "seconds": course.total(),
         "peak_memory_mb": max((row.value or 0.0 for row in costs if row.metric == "peak_memory_mb"), default=None),
         "device": _device(strategy.device, spec.threads),

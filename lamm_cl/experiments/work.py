@@ -158,7 +158,7 @@ def _do(home: ExperimentDirectory, work: Work, job: Job) -> Outcome:
     details = {**_details(job.spec, started, seconds), **result.details, "error": None}
     home.write_record(Record(job.spec.run_id, DONE, job.spec.columns(), result.rows, details))
     _forget_checkpoint(home, job.spec)
-    return Outcome("done", seconds=float(details["seconds"]))
+    return Outcome("done", " ".join(result.details.get("notes", ())), float(details["seconds"]))
 
 
 def record_failure(

@@ -5,7 +5,7 @@ uninterrupted run ends.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from lamm_cl.errors import UsageError
+from lamm_cl.methods.optimizer import trainable
 from lamm_cl.strategies.batches import StageBatches
 from lamm_cl.strategies.generators import generator_state, set_generator_state
 from lamm_cl.strategies.optimizer import momentum_of, options_of, set_momentum, set_options
 from lamm_cl.strategies.plugin_memory import Unpacker
 from lamm_cl.strategies.plugin_state import plugin_states, set_plugin_states
 
-FORMAT = 2
+FORMAT = 3  # raise it whenever `take` returns something else than before
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def take(strategy: StageBatches) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "optimizer": options_of(strategy.optimizer),
         "scaler": strategy.precision.scaler.state_dict(),
         "generators": rest,
+        "tensors": sorted(tensors),
     }
     return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, state
 
@@ -90,6 +92,7 @@ def put(strategy: StageBatches, tensors: dict[str, Tensor], state: dict[str, Any
     if strategy.stage:
         raise UsageError("restore() wants a strategy that has not trained yet: build a new one.")
     _check_identity(strategy, state)
+    _check_complete(strategy, tensors, state)
     unpacker = Unpacker(_under("plugins", tensors), copy.deepcopy(strategy.model), strategy.samples, strategy.device)
     strategy._earlier = list(state["kept"])
     strategy.trained.extend(tuple(own) for own in state["trained"])
@@ -100,6 +103,9 @@ def put(strategy: StageBatches, tensors: dict[str, Tensor], state: dict[str, Any
     odd = sorted(set(learned) ^ set(expected)) or sorted(k for k in values if learned[k].shape != values[k].shape)
     if odd:
         raise UsageError(f"the checkpoint's tensors do not fit the model: {', '.join(odd[:5])}.")
+    strays = set(_under("optimizer", tensors)) - set(_momentum_names(strategy, tensors))
+    if strays:
+        raise UsageError(f"the checkpoint has momentum of what does not train: {', '.join(sorted(strays)[:5])}.")
     strategy.model.load_state_dict(learned)
     set_generator_state(_under("generators", tensors), state["generators"])
     _set_progress(strategy, state, unpacker, inside=False)
@@ -116,8 +122,39 @@ def _check_identity(strategy: StageBatches, state: Mapping[str, Any]) -> None:
     if state.get("format") != FORMAT:
         raise UsageError(f"the checkpoint has format {state.get('format')!r}; this version reads {FORMAT}.")
     for key, here in _identity(strategy).items():
-        if state[key] != here:
-            raise UsageError(f"the checkpoint was taken with {key} {state[key]!r}, the strategy has {here!r}.")
+        if state.get(key) != here:
+            raise UsageError(f"the checkpoint was taken with {key} {state.get(key)!r}, the strategy has {here!r}.")
+
+
+def _check_complete(strategy: StageBatches, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Compare with the state of the strategy as it is: what another build saved may lack a part, or have one more.
+
+    Raises:
+        UsageError: Names the parts.
+    """
+    whole = take(strategy)[1]
+    different = set(map(str, set(whole) ^ set(state)))
+    for key in ("clock", "optimizer", "scaler", "generators", "plugins"):
+        if isinstance(state.get(key), Mapping):
+            # Plugins of the checkpoint that are not here are named where they are set.
+            different |= {f"{key}.{name}" for name in set(whole[key]) - set(state[key])}
+        else:
+            different.add(key)
+    named = state.get("tensors")
+    different |= set(map(str, named if isinstance(named, list) else ())) ^ set(tensors)
+    if different := {name for name in different if not name.startswith("model/")}:  # those are compared with the model
+        raise UsageError(
+            f"the checkpoint is of another build of this version: it differs in {', '.join(sorted(different)[:5])}."
+        )
+
+
+def _momentum_names(strategy: StageBatches, tensors: Mapping[str, Tensor]) -> Iterator[str]:
+    """Yield the optimizer's tensors that belong to a parameter that trains and have its shape or none."""
+    parameters = dict(trainable(strategy.model))
+    for name, value in _under("optimizer", tensors).items():
+        parameter = parameters.get(name.partition("/")[2])
+        if parameter is not None and value.shape in (parameter.shape, ()):
+            yield name
 
 
 def _set_progress(strategy: StageBatches, state: Mapping[str, Any], unpacker: Unpacker, *, inside: bool) -> None:

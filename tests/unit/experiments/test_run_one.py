@@ -8,7 +8,7 @@ import pytest
 import safetensors
 import torch
 
-from lamm_cl.experiments.checkpoints import load_checkpoint
+from lamm_cl.experiments.checkpoints import Saved, load_checkpoint, save_checkpoint
 from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import environment, grid
 from lamm_cl.experiments.run_one import execute
@@ -145,6 +145,63 @@ def test_a_damaged_checkpoint_is_not_trusted(run: Callable[..., Any], tmp_path: 
     path.write_bytes({"cut": data[: len(data) // 2], "empty": b"", "noise": b"\xff" * 100, "foreign": data}[damage])
     assert load_checkpoint(path, "x") is None
     assert numbers(run(methods)) == numbers(run(methods, where="whole"))
+
+
+def without(content: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return a copy without one entry, `a.b` below `a`."""
+    head, _, rest = path.partition(".")
+    kept = {key: value for key, value in content.items() if key != head or rest}
+    return {**kept, head: without(kept[head], rest)} if rest else kept
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [
+        ("state scaler", "it differs in scaler"),
+        ("state epoch", "it differs in epoch"),
+        ("state clock.train_iterations", "it differs in clock.train_iterations"),
+        ("state format", "has format None"),
+        ("state matrix", "it lacks 'met'"),
+        ("course evaluated", "it lacks 'evaluated'"),
+        ("course stages", "it tells of 1 stages, and its course of 2 and 1"),
+        ("tensors model/", "the checkpoint's tensors do not fit the model"),
+        ("tensors optimizer/", "it differs in optimizer/"),
+        ("tensors generators/torch", "it differs in generators/torch"),
+    ],
+)
+def test_a_checkpoint_of_another_build_is_not_used_and_that_is_said(
+    run: Callable[..., Any], tmp_path: Path, part: str, reason: str
+) -> None:
+    methods = {"lamm": {"epochs": 2}}
+    whole = run(methods, where="whole")
+    assert whole.details["notes"] == []
+    inside = "epoch" in part or "optimizer" in part
+    with pytest.raises(Stopped):
+        run(methods, stop=3 if inside else 5)
+    path = tmp_path / "run" / CHECKPOINT
+    with safetensors.safe_open(path, framework="pt") as file:
+        saved = load_checkpoint(path, file.metadata()["run_id"])
+    assert saved is not None
+    assert (saved.state["epoch"] is not None) == inside
+    kind, name = part.split()
+    tensors, state, course = dict(saved.tensors), dict(saved.state), dict(saved.course)
+    if kind == "tensors":
+        tensors = {key: value for key, value in tensors.items() if not key.startswith(name)}
+    elif part == "state matrix":
+        (key,) = [key for key in state["plugins"] if key.endswith("AccuracyMatrix")]
+        state = {**state, "plugins": {**state["plugins"], key: without(state["plugins"][key], "met")}}
+    elif part == "course stages":
+        course |= {"trained": 2, "evaluated": 1}
+    elif kind == "state":
+        state = without(state, name)
+    else:
+        course = without(course, name)
+    save_checkpoint(path, Saved(saved.run_id, tensors, state, course))
+    again = run(methods)
+    (note,) = again.details["notes"]
+    assert note.startswith("it began anew, since its checkpoint could not be used: ")
+    assert reason in note
+    assert numbers(again) == numbers(whole)
 
 
 def test_the_device_index_and_the_paths_are_no_part_of_the_id(write_config: Callable[..., Path]) -> None:

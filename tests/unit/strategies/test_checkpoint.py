@@ -147,6 +147,26 @@ def test_what_does_not_fit_is_refused(make: Any, build: Any, stream: Any) -> Non
         other.resume_training(benchmark.train_stream[1])
 
 
+def test_a_part_that_is_missing_or_new_is_refused_before_anything_is_set(make: Any, stream: Any) -> None:
+    saved: list[Any] = []
+    strategy = make(on_epoch_end=lambda s: saved.append(s.checkpoint()))
+    strategy.train(stream(GROUPS).train_stream[0])
+    tensors, state = saved[0]
+    wrong = [({k: v for k, v in tensors.items() if k != name}, state) for name in tensors]
+    wrong += [(tensors | {"optimizer/new/labels.0": torch.zeros(1)}, state), (tensors, state | {"new": 1})]
+    for key, value in state.items():
+        wrong.append((tensors, {k: v for k, v in state.items() if k != key}))
+        if key in ("clock", "optimizer", "generators"):
+            assert value
+            wrong += [(tensors, state | {key: {k: v for k, v in value.items() if k != name}}) for name in value]
+    assert len(wrong) > 30
+    for some_tensors, some_state in wrong:
+        fresh = make()
+        with pytest.raises(UsageError, match="the checkpoint"):
+            fresh.restore(some_tensors, some_state)
+    make().restore(tensors, state)
+
+
 def test_a_plugin_with_a_memory_is_refused_or_asked(build: Any, stream: Any) -> None:
     replay = build(plugins=[avalanche.ReplayPlugin()])
     replay.train(stream().train_stream[0])
