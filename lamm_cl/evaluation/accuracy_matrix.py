@@ -9,6 +9,7 @@ from avalanche.evaluation import PluginMetric
 from avalanche.evaluation.metric_results import MetricValue
 
 from lamm_cl.errors import UsageError, unknown
+from lamm_cl.evaluation.classes import classes_in, classes_of
 from lamm_cl.evaluation.matrix import Matrix
 from lamm_cl.evaluation.rows import Row
 from lamm_cl.evaluation.scores import LABEL_SPACES, Score, Tally
@@ -49,8 +50,9 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
         """Make the plugin.
 
         Args:
-            benchmark: benchmark or evaluation plan; by default the plan of the benchmark that is evaluated, and where
-                that has none (a benchmark not made by lamm_cl) the experiences tell their own classes.
+            benchmark: benchmark or evaluation plan; by default the plan of the benchmark that is evaluated. Where there
+                is no plan (a benchmark not made by lamm_cl) the experiences tell their own classes; given one, their
+                labels are looked at before anything trains.
             stream: name of the stream whose experiences are the test sets.
             log: what loggers get beside the accuracies, out of `LOGGABLE`, or "all". `rows` has everything anyway.
 
@@ -59,7 +61,8 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
         """
         super().__init__()
         self._log = _loggable(log)
-        self._plan = getattr(benchmark, "plan", benchmark)
+        self._benchmark = benchmark if hasattr(benchmark, "streams") else None
+        self._plan = getattr(benchmark, "plan", None if self._benchmark is not None else benchmark)
         self._stream = stream
         self._training = False
         self._met: list[list[int]] = []  # columns that each stage trained
@@ -71,11 +74,31 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
     # -- what Avalanche calls ----------------------------------------------------------------------------------
 
     def before_training_exp(self, strategy: Any) -> None:
-        """A stage begins: rows are not filled until it is over."""
+        """A stage begins: rows are not filled until it is over. What cannot be evaluated is refused before it trains.
+
+        Raises:
+            UsageError: A test set does not know its labels, or the model has no output for one of them.
+        """
+        self._check_test_sets(strategy)
         self._training = True
         # The adapted data set knows better than the experience: joint training sees the classes of all.
-        met = set(map(int, strategy.adapted_dataset.targets.uniques))
+        met = set(classes_in(strategy.adapted_dataset, "the training data"))
         self._meeting = sorted(met | set(map(int, getattr(strategy.experience, "columns", ()))))
+
+    def _check_test_sets(self, strategy: Any) -> None:
+        """Look at the test sets that are known: of the benchmark, else those that training itself evaluates."""
+        benchmark = self._benchmark or getattr(strategy.experience.origin_stream, "benchmark", None)
+        plan = self._plan or getattr(benchmark, "plan", None)
+        if plan is not None:
+            own = [tuple(one.own) for one in plan.sets]
+        else:
+            listed = [benchmark.streams.get(self._stream, ())] if benchmark is not None else []
+            listed += getattr(strategy, "_eval_streams", None) or []
+            own = [classes_of(one) for stream in listed for one in stream]
+        highest = max((columns[-1] for columns in own if columns), default=-1)
+        width = getattr(strategy, "n_columns", None)
+        if width is not None and highest >= width:
+            raise _too_narrow(width, highest)
 
     def after_training_exp(self, strategy: Any) -> None:
         """A stage is over: its classes have been seen."""
@@ -147,10 +170,7 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
         spaces = {"own": self._own, "seen": seen, "all": tuple(range(width))}
         highest = max(max(columns, default=-1) for columns in spaces.values())
         if highest >= width:
-            raise UsageError(
-                f"accuracy matrix: the output has {width} columns but class {highest} is asked for; "
-                "give the model one column per class of the whole stream."
-            )
+            raise _too_narrow(width, highest)
         return spaces
 
     def _columns_of(self, experience: Any) -> tuple[int, ...]:
@@ -158,7 +178,7 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
         self._plan = self._plan or getattr(experience.origin_stream.benchmark, "plan", None)
         if self._plan is not None:
             return tuple(self._plan.sets[self._place].own)
-        columns = tuple(sorted(map(int, experience.classes_in_this_experience)))
+        columns = classes_of(experience)
         self._found[self._place] = (getattr(experience, "name", f"set{self._place + 1}"), columns)
         return columns
 
@@ -280,6 +300,13 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
             (one["stage"], one["set"]): {space: Score.of_state(score) for space, score in one["spaces"].items()}
             for one in state["scores"]
         }
+
+
+def _too_narrow(width: int, highest: int) -> UsageError:
+    return UsageError(
+        f"accuracy matrix: the output has {width} columns but class {highest} is asked for; "
+        "give the model one column per class of the whole stream."
+    )
 
 
 def _loggable(log: Sequence[str] | str) -> frozenset[str]:

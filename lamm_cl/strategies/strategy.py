@@ -15,6 +15,7 @@ from avalanche.training.plugins.evaluation import default_evaluator
 from torch import Tensor
 
 from lamm_cl.errors import UsageError
+from lamm_cl.evaluation.classes import classes_in
 from lamm_cl.methods.learner import Learner
 from lamm_cl.methods.optimizer import recipe_optimizer, restart, trainable
 from lamm_cl.methods.recipe import Recipe, lr_at
@@ -169,11 +170,7 @@ class LearnerStrategy(StageBatches):
 
     def check_model_and_optimizer(self, **kwargs: Any) -> None:
         """Grow: the classes of the adapted data set become trainable, and a fresh optimizer takes them."""
-        own = tuple(sorted({int(y) for y in self.adapted_dataset.targets.uniques}))
-        if own and own[-1] >= self.n_columns:
-            raise UsageError(
-                f"the experience holds class {own[-1]}, but the model was built with {self.n_columns} class names."
-            )
+        own = self._classes("the training data")
         if self._pending is None:
             self.trained.append(own)
         else:
@@ -182,6 +179,14 @@ class LearnerStrategy(StageBatches):
         # One object serves all stages, so that a scheduler made for it stays attached.
         self.optimizer = choose_optimizer(self._given_optimizer, schedulers(self.plugins)) or self.optimizer
         restart(self.optimizer, self.model)
+
+    def _classes(self, what: str) -> tuple[int, ...]:
+        own = classes_in(self.adapted_dataset, what)
+        if own and own[-1] >= self.n_columns:
+            raise UsageError(
+                f"the experience holds class {own[-1]}, but the model was built with {self.n_columns} class names."
+            )
+        return own
 
     def _grow(self, own: Sequence[int], begun: bool) -> None:
         """Let the learner begin a stage, unless a restored checkpoint was taken inside it."""
@@ -218,7 +223,7 @@ class LearnerStrategy(StageBatches):
 
     def _before_eval_exp(self, **kwargs: Any) -> None:
         super()._before_eval_exp(**kwargs)
-        own = [int(y) for y in self.adapted_dataset.targets.uniques]
+        own = self._classes("the test data")
         columns = columns_of(self.settings.label_space, own, self.seen_classes, self.n_columns)
         self._eval_loss.restrict(columns, columns, self.n_columns)
 
