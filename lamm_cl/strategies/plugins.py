@@ -1,14 +1,17 @@
 """Which Avalanche plugins a prompt strategy works with, and what they need from it."""
 
+import importlib.util
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from avalanche.training.plugins import (
     EarlyStoppingPlugin,
     EvaluationPlugin,
+    GEMPlugin,
     LRSchedulerPlugin,
     LwFPlugin,
     MASPlugin,
@@ -18,12 +21,34 @@ from avalanche.training.templates.base_sgd import PeriodicEval
 from torch.utils.data import Dataset
 
 from lamm_cl.errors import UsageError
+from lamm_cl.evaluation.classes import classes_in
 
+_LAYER = "a prompted CLIP, whose classifier is its text tower: it needs a last linear layer {}"
+_HIDDEN = "a prompted CLIP: it reads hidden features from an attribute or method that the model lacks; use LwFPlugin"
+_GENERATOR = "a prompted CLIP: it needs a model that generates images; use ReplayPlugin"
+_MEANS = "a prompted CLIP: it fills a classifier of class means that the model does not have"
+_REPLAY = "use ReplayPlugin or AGEMPlugin"
+# What each does not work with, why, and what to use.
 REFUSED = {
-    "RWalkPlugin": (
-        "it copies the parameters before a stage adds its labels and then looks the new ones up; "
-        "use EWCPlugin or SynapticIntelligencePlugin, which accept new parameters"
-    ),
+    "BiCPlugin": "Avalanche's own experiences: it puts another data set into them, which they do not allow; "
+    "use ReplayPlugin",
+    "CWRStarPlugin": _LAYER.format("to swap its rows"),
+    "CoPEPlugin": _LAYER.format("to put prototypes in its place"),
+    "CurrentDataFeCAMUpdate": _MEANS,
+    "CurrentDataNCMUpdate": _MEANS,
+    "FeCAMOracle": _MEANS,
+    "FeatureDistillationPlugin": _HIDDEN,
+    "GSS_greedyPlugin": "samples that know their index or task: its memory holds images and labels alone; " + _REPLAY,
+    "GenerativeReplayPlugin": _GENERATOR,
+    "LFLPlugin": _HIDDEN,
+    "MIRPlugin": "frozen labels: it takes a step of every parameter, and wants a loss for each image; " + _REPLAY,
+    "MemoryFeCAMUpdate": _MEANS,
+    "MemoryNCMUpdate": _MEANS,
+    "NCMOracle": _MEANS,
+    "RARPlugin": "a prompted CLIP: it traces the model's layers symbolically, which branches forbid; " + _REPLAY,
+    "RWalkPlugin": "growing labels: it copies the parameters before a stage adds its labels and then looks the new "
+    "ones up; use EWCPlugin or SynapticIntelligencePlugin, which accept new parameters",
+    "TrainGeneratorAfterExpPlugin": _GENERATOR,
 }
 
 # These read no logits outside the label space that trains.
@@ -33,15 +58,17 @@ _NEED_GRADIENTS = ("EWCPlugin", "MASPlugin", "SynapticIntelligencePlugin", "AGEM
 
 
 def check_plugins(plugins: Iterable[Any]) -> None:
-    """Refuse what is known not to work.
+    """Refuse what is known not to work, before anything is trained.
 
     Raises:
         UsageError: Names the plugin, why it fails, and what to use.
     """
     for plugin in plugins:
         for kind in type(plugin).__mro__:
-            if kind.__name__ in REFUSED:
-                raise UsageError(f"{kind.__name__} does not work with growing labels: {REFUSED[kind.__name__]}.")
+            if kind.__name__ in REFUSED and kind.__module__.startswith("avalanche."):
+                raise UsageError(f"{kind.__name__} does not work with {REFUSED[kind.__name__]}.")
+        if isinstance(plugin, GEMPlugin) and importlib.util.find_spec("quadprog") is None:
+            raise UsageError("GEMPlugin needs the package quadprog: pip install quadprog, or use AGEMPlugin.")
 
 
 def check_something_trains(plugins: Iterable[Any], stage: int) -> None:
@@ -58,20 +85,43 @@ def check_something_trains(plugins: Iterable[Any], stage: int) -> None:
             )
 
 
-def slim_batches(plugins: Iterable[Any]) -> None:
-    """Make MAS plugins accept samples that know their index: they insist on two or three elements."""
+def adapt(plugins: Iterable[Any]) -> None:
+    """Make plugins accept what a stream of prompts gives them: samples that know their index, data without task labels.
+
+    Once for each plugin; what it computes stays what it is.
+    """
     for plugin in plugins:
         if isinstance(plugin, MASPlugin) and "_get_importance" not in vars(plugin):
             plugin._get_importance = partial(_importance_of_slim_batches, plugin._get_importance)
+            plugin.before_backward = partial(_penalty_of_any_loss, plugin.before_backward)
+        if isinstance(plugin, LwFPlugin) and "post_adapt" not in vars(plugin.lwf):
+            plugin.lwf.post_adapt = partial(_after_one_task, plugin.lwf.post_adapt)
 
 
 def _importance_of_slim_batches(importance: Callable[[Any], Any], strategy: Any) -> Any:
+    """Let MAS see two or three elements a sample: it insists on them."""
     experience = strategy.experience
     strategy.experience = SimpleNamespace(dataset=_Slim(experience.dataset))
     try:
         return importance(strategy)
     finally:
         strategy.experience = experience
+
+
+def _penalty_of_any_loss(penalise: Callable[..., Any], strategy: Any, **kwargs: Any) -> Any:
+    """Let MAS see a loss that is not zero: it takes zero, the loss of a single class, for none at all."""
+    if not strategy.loss:
+        strategy.loss = strategy.loss + torch.finfo(strategy.loss.dtype).tiny
+    return penalise(strategy, **kwargs)
+
+
+def _after_one_task(remember: Callable[..., Any], strategy: Any, experience: Any) -> Any:
+    """Tell LwF the classes of a stage as those of task 0: with one head it distils those of task 0 alone."""
+    dataset = SimpleNamespace(
+        targets_task_labels=SimpleNamespace(uniques=(0,)),
+        task_set={0: SimpleNamespace(targets=SimpleNamespace(uniques=classes_in(experience.dataset, "the stage")))},
+    )
+    return remember(strategy, SimpleNamespace(dataset=dataset))
 
 
 class _Slim(Dataset[Any]):
@@ -86,20 +136,6 @@ class _Slim(Dataset[Any]):
     def __getitem__(self, i: int) -> tuple[Any, Any, Any]:
         sample = self._dataset[i]
         return sample[0], sample[1], sample[-1]
-
-
-def check_data(plugins: Iterable[Any], dataset: Any) -> None:
-    """Refuse plugins that need more from the data than they have, before anything is trained.
-
-    Raises:
-        UsageError: Names the plugin and what it needs.
-    """
-    for plugin in plugins:
-        if isinstance(plugin, LwFPlugin) and not hasattr(dataset, "targets_task_labels"):
-            raise UsageError(
-                "LwFPlugin needs data that know their task label: make the data sets with Avalanche's "
-                "as_taskaware_classification_dataset, or the benchmark with lamm_cl.base_to_novel."
-            )
 
 
 def read_all_columns(plugins: Iterable[Any]) -> bool:

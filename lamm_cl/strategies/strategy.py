@@ -30,14 +30,13 @@ from lamm_cl.strategies.label_space import LabelSpaceLoss, columns_of, spread
 from lamm_cl.strategies.optimizer import choose_optimizer
 from lamm_cl.strategies.pictures import Pictures, feature_store, source_of
 from lamm_cl.strategies.plugins import (
-    check_data,
+    adapt,
     check_plugins,
     check_something_trains,
     no_first_evaluation,
     read_all_columns,
     remembered,
     schedulers,
-    slim_batches,
 )
 from lamm_cl.strategies.precision import Precision
 from lamm_cl.strategies.settings import Settings
@@ -139,7 +138,7 @@ class LearnerStrategy(StageBatches):
             NonFiniteLossError: When the loss becomes NaN or infinite.
         """
         check_plugins(self.plugins)
-        slim_batches(self.plugins)
+        adapt(self.plugins)
         if self.settings.regime == "joint":
             self._kept = list(experiences) if isinstance(experiences, Iterable) else [experiences]
             if self.stage and self._pending is None:
@@ -206,7 +205,6 @@ class LearnerStrategy(StageBatches):
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         seed_generators(seed_for("plugins", self.settings.seed, self.clock.train_exp_counter))
-        check_data(self.plugins, self.experience.dataset)
         super()._before_training_exp(**kwargs)
         # A plugin may have put other parameters in (FromScratchTraining) or another loader (Replay).
         self.optimizer.param_groups[0]["params"] = [p for _, p in trainable(self.model)]

@@ -172,7 +172,31 @@ def test_the_result_does_not_depend_on_what_drew_before(build: Any, stream: Any,
     assert all(torch.equal(results[0][k], results[1][k]) for k in results[0])
 
 
-def test_lwf_says_which_data_it_needs(build: Any, stream: Any) -> None:
-    strategy = build(plugins=[avalanche.LwFPlugin()])
-    with pytest.raises(UsageError, match="LwFPlugin needs data that know their task label"):
-        strategy.train(stream(tasks=False).train_stream)
+def test_lwf_distils_the_same_on_data_with_and_without_task_labels(build: Any, stream: Any) -> None:
+    results = []
+    for tasks in (True, False):
+        plugin = avalanche.LwFPlugin(alpha=5.0)
+        strategy = build(plugins=[plugin])
+        for experience in stream(tasks=tasks).train_stream:
+            strategy.train(experience)
+        assert plugin.lwf.prev_classes_by_task == {0: {0, 1, 2, 3}}
+        results.append(strategy.model.state_dict())
+    plain = build()
+    plain.train(stream().train_stream)
+    assert all(torch.equal(results[0][k], results[1][k]) for k in results[0])
+    assert not torch.equal(results[0]["context"], plain.model.state_dict()["context"])
+
+
+def test_lwf_distils_the_classes_of_all_earlier_tasks(build: Any, stream: Any) -> None:
+    from avalanche.benchmarks import task_incremental_benchmark
+
+    plugin = avalanche.LwFPlugin()
+    strategy = build(6, plugins=[plugin])
+    strategy.train(task_incremental_benchmark(stream(((0, 1), (2, 3), (4, 5)), tasks=False)).train_stream)
+    assert plugin.lwf.prev_classes_by_task == {0: {0, 1, 2, 3, 4, 5}}
+
+
+def test_mas_protects_also_where_a_single_class_has_no_loss(build: Any, stream: Any) -> None:
+    strategy = build(plugins=[avalanche.MASPlugin()])
+    strategy.train(stream(((0, 1), (2,), (3,))).train_stream)
+    assert strategy.stage == 3
