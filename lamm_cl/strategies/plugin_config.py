@@ -32,6 +32,8 @@ def _make(name: str, options: Mapping[str, Any]) -> Any:
     for option in options:
         if option not in parameters:
             raise unknown(f"option of {name}", option, parameters)
+        if isinstance(options[option], bool) and _is_number(parameters[option]):
+            raise UsageError(f"{name}: {option} is a number, not {str(options[option]).lower()}.")
     named = [p for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     missing = [p.name for p in named if p.default is p.empty and p.name not in options]
     if missing:
@@ -42,6 +44,11 @@ def _make(name: str, options: Mapping[str, Any]) -> Any:
         raise
     except Exception as error:
         raise UsageError(f"{name} does not take {dict(options)}: {type(error).__name__}: {error}") from error
+
+
+def _is_number(parameter: inspect.Parameter) -> bool:
+    number = type(parameter.default) in (int, float) or parameter.annotation in (int, float, "int", "float")
+    return number and not isinstance(parameter.default, bool)
 
 
 def _avalanches(name: str) -> Any:

@@ -124,6 +124,7 @@ def test_plugins_are_options_of_methods(write: object) -> None:
     [
         ("ReplyPlugin: {}", "Did you mean 'ReplayPlugin'"),
         ("ReplayPlugin: {memsize: 2}", "Did you mean 'mem_size'"),
+        ("ReplayPlugin: {mem_size: true}", "ReplayPlugin: mem_size is a number, not true"),
         ("EWCPlugin: {}", "EWCPlugin needs ewc_lambda"),
         ("EWCPlugin: {ewc_lambda: 1, mode: sometimes}", "EWCPlugin does not take"),
         ("RWalkPlugin: {}", "RWalkPlugin does not work with growing labels"),
