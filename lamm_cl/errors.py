@@ -10,7 +10,8 @@ class UsageError(ValueError):
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:
     """Return the choice that looks most like `name`, or None when none is near."""
-    return next(iter(difflib.get_close_matches(name.lower(), list(choices), n=1, cutoff=0.6)), None)
+    by_lower = {choice.lower(): choice for choice in choices}
+    return next((by_lower[one] for one in difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)), None)
 
 
 def unknown(kind: str, name: object, choices: Iterable[str]) -> UsageError:

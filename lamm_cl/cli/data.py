@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,107 +12,146 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from lamm_cl.data.download.prepare import Outcome
+    from lamm_cl.data.status import Status
     from lamm_cl.data.verify import Verification
 
 app = typer.Typer(no_args_is_help=True, help="Show, check and fetch data sets.")
 
-Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Data sets; see `lamm-cl list datasets`.")]
+_WHAT = "Data sets (see `lamm-cl list datasets`), `all`, or config files, whose data sets are meant."
+Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help=_WHAT)]
 Root = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Folder of the data sets; default: $LAMM_CL_DATA, else ./data.")
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Folder of the data sets; default: the config's, else $LAMM_CL_DATA, else ./data."
+    ),
 ]
 
 
 @app.command("status")
-def status_command(names: Names = None, root: Root = None) -> None:
-    """Show what is there, what is missing and how large it is."""
+def status_command(
+    names: Names = None,
+    root: Root = None,
+    sizes: Annotated[
+        bool, typer.Option("--sizes", help="Also ask for the size of every image, which takes a while.")
+    ] = False,
+) -> None:
+    """Show what is there and what is missing."""
     from rich.table import Table
 
-    from lamm_cl.data.load import data_root
-    from lamm_cl.data.status import status
+    from lamm_cl.data.status import state_of
 
-    folder = data_root(root)
-    rows = status(folder, _resolve(names))
-    table = Table(title=f"Data sets in {escape(str(folder))}", title_justify="left")
+    targets = _targets(names or ["all", "digits", "glyphs"], root)
+    rows = [state_of(spec, folder, sizes) for spec, folder in targets]
+    folders = list(dict.fromkeys(str(folder) for _, folder in targets))
+    table = Table(title=f"Data sets in {escape(', '.join(folders))}", title_justify="left")
     for column in ("Name", "State", "Split"):
         table.add_column(column, no_wrap=True)
-    for column in ("Classes", "Images", "Size"):
+    for column in ("Classes", "Images", *(["Size"] if sizes else [])):
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         images = f"{row.images:,} / {row.expected:,}" if row.expected else "-"
-        size = _bytes(row.size) if row.size else "-"
-        name = row.entry.name + (" (synthetic)" if row.entry.synthetic else "")
-        classes = f"{row.classes} / {row.entry.classes}" if row.classes else f"- / {row.entry.classes}"
-        table.add_row(name, row.state, row.split or "-", classes, images, size)
+        name = row.name + (" (synthetic)" if row.entry and row.entry.synthetic else "")
+        classes = " / ".join([str(row.classes or "-"), *([str(row.entry.classes)] if row.entry else [])])
+        size = [_bytes(row.size) if row.size else "-"] if sizes else []
+        table.add_row(escape(name), row.state, row.split or "-", classes, images, *size)
     console = _console()
     console.print(table)
-    for row in rows:
+    absent = False
+    for row, (_, folder) in zip(rows, targets, strict=True):
+        hint = row.hint(folder)
         if row.note and row.state != "absent":
-            console.print(f"{row.entry.name}: {row.note}", markup=False)
-    absent = [row.entry.name for row in rows if row.state == "absent"]
+            console.print(f"{row.name}: {row.note}", markup=False)
+        elif row.state == "absent" and not hint:
+            absent = True
+        if hint:
+            console.print(f"{row.name}: {hint}", markup=False)
     if absent:
-        console.print(f"`lamm-cl data prepare NAME --root {folder}` fetches what is absent.", markup=False)
+        console.print(f"`lamm-cl data prepare NAME --root {folders[0]}` fetches what is absent.", markup=False)
 
 
 @app.command("verify")
 def verify_command(names: Names = None, root: Root = None) -> None:
     """Open every image of the named data sets (default: all that are there); exit 1 when one is not whole."""
-    from lamm_cl.data.catalogue import CATALOGUE
-    from lamm_cl.data.load import data_root, load_dataset
-    from lamm_cl.data.status import is_absent
+    from lamm_cl.data.load import load_dataset
+    from lamm_cl.data.status import state_of
     from lamm_cl.errors import UsageError
 
-    folder = data_root(root)
-    absent = {name for name, entry in CATALOGUE.items() if is_absent(entry, folder)}
-    chosen = _resolve(names) or [name for name, entry in CATALOGUE.items() if not entry.embedded and name not in absent]
+    targets = _targets(names or ["all"], root)
+    states = [state_of(spec, folder) for spec, folder in targets]
+    given = names is not None and names != ["all"]
+    chosen = [
+        (target, state) for target, state in zip(targets, states, strict=True) if given or state.state != "absent"
+    ]
     if not chosen:
-        raise UsageError(f"{folder} holds none of the catalogue's data sets. Name one, or give another --root.")
-    for name in chosen:
-        if name in absent:
-            load_dataset(name, folder)  # says so, before the others are opened
+        raise UsageError(f"{targets[0][1]} holds none of the catalogue's data sets. Name one, or give another --root.")
+    for (spec, folder), state in chosen:
+        if state.state == "absent":
+            load_dataset(spec, folder)  # says so, before the others are opened
     console = _console()
-    whole = [_verify(console, name, folder) for name in chosen]
+    whole = [_verify(console, state) for _, state in chosen]
     if not all(whole):
         raise typer.Exit(1)
 
 
-def _verify(console: Console, name: str, folder: Path) -> bool:
+def _verify(console: Console, state: "Status") -> bool:
     """Verify one data set and say what was found; one that cannot be read at all does not stop the others."""
     from rich.progress import Progress
 
-    from lamm_cl.data.load import load_dataset
     from lamm_cl.data.verify import verify
-    from lamm_cl.errors import UsageError
 
-    try:
-        dataset = load_dataset(name, folder)
-        with Progress(console=_console(stderr=True), transient=True) as bar:
-            task = bar.add_task(dataset.name, total=len(dataset.items))
-            found = verify(dataset, partial(_advance, bar, task))
-    except UsageError as error:
-        console.print(f"{name}: {error}", markup=False)
+    if state.dataset is None:
+        console.print(f"{state.name}: {state.note}", markup=False)
         return False
+    with Progress(console=_console(stderr=True), transient=True) as bar:
+        task = bar.add_task(state.name, total=len(state.dataset.items))
+        found = verify(state.dataset, partial(_advance, bar, task))
     return _tell_verified(console, found)
 
 
 @app.command("prepare")
 def prepare_command(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Data sets; see `lamm-cl list datasets`.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help=_WHAT)],
     root: Root = None,
+    local: Annotated[
+        Path | None, typer.Option("--from", metavar="DIR", help="Folder with files that need not be fetched.")
+    ] = None,
+    fix: Annotated[bool, typer.Option("--fix", help="Link or move what lies elsewhere into place.")] = False,
 ) -> None:
-    """Fetch data sets; say exactly what is damaged or by hand. Exit 1 when something failed or is left to do."""
-    from lamm_cl.data.download.prepare import Tools, prepare
-    from lamm_cl.data.load import data_root
+    """Fetch data sets; say exactly what is damaged or by hand. Exit 1 when something failed or is left to do.
 
-    folder = data_root(root)
+    LAMM_CL_MIRROR is an address, or a folder, that is asked before the makers' addresses.
+    """
+    from lamm_cl.data.download.prepare import Tools, prepare
+    from lamm_cl.data.own_data import is_own
+
     console = _console()
     complete = True
-    for name in _resolve(names) or []:
+    for spec, folder in _targets(names, root):
+        if is_own(spec):
+            complete = _prepare_own(console, spec, folder) and complete
+            continue
         with _Meter() as meter:
-            outcome = prepare(name, folder, Tools(report=meter))
+            outcome = prepare(
+                spec["name"] if isinstance(spec, dict) else spec, folder, Tools(report=meter, local=local, fix=fix)
+            )
         _tell_prepared(console, outcome)
         complete = complete and outcome.complete
     if not complete:
         raise typer.Exit(1)
+
+
+def _prepare_own(console: Console, spec: Any, root: Path) -> bool:
+    """Let a library fetch its data set; say what else is wrong with one's own data."""
+    from lamm_cl.data.load import load_dataset
+    from lamm_cl.errors import UsageError
+
+    try:
+        dataset = load_dataset(spec, root)
+    except UsageError as error:
+        console.print(str(error), markup=False)
+        return False
+    console.print(f"{dataset.name}:\n  there: {dataset.folder}", markup=False)
+    return True
 
 
 def _advance(bar: "Progress", task: "TaskID", done: int, total: int) -> None:
@@ -142,11 +181,24 @@ class _Meter:
         self._bar.update(self._tasks[name], completed=done, total=total)
 
 
-def _resolve(names: list[str] | None) -> list[str] | None:
-    """Return catalogue names, all checked before any work starts; None when none were given."""
-    from lamm_cl.data.catalogue import find
+def _targets(names: list[str], root: Path | None) -> list[tuple[Any, Path]]:
+    """Return the data sets that are meant, each once with the folder that it is in; all checked before any work."""
+    from lamm_cl.data.catalogue import CATALOGUE, find
+    from lamm_cl.data.load import data_root
 
-    return list(dict.fromkeys(find(name).name for name in names)) if names else None
+    found: list[tuple[Any, Path]] = []
+    for name in names:
+        if name == "all":
+            found += [(one, data_root(root)) for one, entry in CATALOGUE.items() if not entry.embedded]
+        elif name.lower().endswith((".yaml", ".yml")):
+            from lamm_cl.experiments.config import read_config
+            from lamm_cl.experiments.datasets import data_of, root_of
+
+            config = read_config(name)
+            found += [(one, data_root(root) if root else root_of(config)) for one in data_of(config)]
+        else:
+            found.append((find(name).name, data_root(root)))
+    return [one for k, one in enumerate(found) if one not in found[:k]]
 
 
 def _tell_verified(console: Console, found: "Verification") -> bool:
@@ -168,10 +220,12 @@ def _tell_prepared(console: Console, outcome: "Outcome") -> None:
     console.print(f"{outcome.name}:", markup=False)
     groups = {
         "there": outcome.present,
+        "put in place": outcome.fixed,
         "fetched": outcome.fetched,
         "by hand": outcome.by_hand,
         "failed": outcome.failed,
         "damaged": outcome.damaged,
+        "optional, not fetched": outcome.optional,
         "note": outcome.notes,
     }
     for word, lines in groups.items():

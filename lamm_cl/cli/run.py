@@ -18,12 +18,19 @@ def run(
     jobs: Annotated[int | None, typer.Option(help="Worker processes [one a core], or jobs on the cluster.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or auto [as the config says].")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show runs and costs, do nothing.")] = False,
+    available: Annotated[bool, typer.Option("--available", help="Leave out data sets that are not there.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do it although the grid is large.")] = False,
 ) -> int:
     """Run an experiment: skips what is done, tries again what failed, and can be stopped and repeated at any time."""
     from lamm_cl.experiments.config import read_config
 
     experiment = read_config(config, assignments or ())
+    if available:
+        from lamm_cl.experiments.datasets import only_available
+
+        experiment, missing = only_available(experiment)
+        for state in missing:
+            typer.echo(f"left out: {state.name}: {state.note}")
     # After the config's check: a wrong one is answered before the machinery is imported.
     from rich.console import Console
 

@@ -28,6 +28,7 @@ def validate(
     if not configs:
         raise UsageError("name at least one config file, e.g. lamm-cl validate configs/quickstart.yaml.")
     from lamm_cl.experiments.config import read_config
+    from lamm_cl.experiments.datasets import notes
     from lamm_cl.experiments.grid import grid, grid_size
 
     wrong = 0
@@ -42,6 +43,8 @@ def validate(
             typer.echo(f"error: {error}", err=True)
         else:
             typer.echo(f"{path}: {config.experiment}, {runs} run{'s' * (runs != 1)}{_large(runs, config.max_runs)}")
+            for note in notes(config, quick=True):
+                typer.echo(f"  note: {note}")
     return 2 if wrong else 0
 
 

@@ -6,6 +6,8 @@ from lamm_cl.data.items import PARTS, Item
 from lamm_cl.data.split_file import Parts
 from lamm_cl.errors import UsageError
 
+AIRCRAFT_LISTS = ("variants.txt", *(f"images_variant_{part}.txt" for part in PARTS))
+
 
 def read_aircraft(folder: Path, images: str) -> Parts:
     """Return the parts of `images_variant_{train,val,test}.txt`; labels count the lines of `variants.txt`.

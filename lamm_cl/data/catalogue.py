@@ -28,7 +28,7 @@ _ENTRIES = (
         repeated_names=True,
         source="https://image-net.org (registration)",
         licence=RESEARCH,
-        aliases=("imagenet1k", "ilsvrc2012"),
+        aliases=("imagenet1k", "ilsvrc2012", "ilsvrc"),
     ),
     Entry(
         "caltech101",
@@ -38,6 +38,7 @@ _ENTRIES = (
         (4128, 1649, 2465),
         images="101_ObjectCategories",
         split_file="split_zhou_Caltech101.json",
+        fingerprint="a379dc8af3ec17da166baaa5260a1295faf70f721638879dcee422e47d1f4f7b",
         ignored=("BACKGROUND_Google", "Faces_easy"),
         renamed={"airplanes": "airplane", "Faces": "face", "Leopards": "leopard", "Motorbikes": "motorbike"},
         source="https://data.caltech.edu/records/mzrjq-6wc02",
@@ -50,6 +51,7 @@ _ENTRIES = (
         37,
         (2944, 736, 3669),
         split_file="split_zhou_OxfordPets.json",
+        fingerprint="82f666eb422232150491f44fd9436c73f0d6b2206a5d9889657292047ae08060",
         own_split="pets",
         template="a photo of a {}, a type of pet.",
         source="https://www.robots.ox.ac.uk/~vgg/data/pets/",
@@ -64,6 +66,7 @@ _ENTRIES = (
         (6509, 1635, 8041),
         images="",
         split_file="split_zhou_StanfordCars.json",
+        fingerprint="e425e494be7b73d0ae7493d17bdc5ad1f5ee73a0aad545b1c92f5d7972f7134b",
         own_split="cars",
         source="https://ai.stanford.edu/~jkrause/cars/car_dataset.html (gone since 2023)",
         licence=RESEARCH,
@@ -77,6 +80,7 @@ _ENTRIES = (
         (4093, 1633, 2463),
         images="jpg",
         split_file="split_zhou_OxfordFlowers.json",
+        fingerprint="0957c22340328ad17ff162a3ff33911d1813fa16970ce7ef4bdf78f73a6dc293",
         own_split="flowers",
         template="a photo of a {}, a type of flower.",
         source="https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
@@ -127,6 +131,7 @@ _ENTRIES = (
         47,
         (2820, 1128, 1692),
         split_file="split_zhou_DescribableTextures.json",
+        fingerprint="cbccb4f5399458008e3dd53273f89ea765748fc7dd54989f35a13879f33cb59d",
         template="{} texture.",
         source="https://www.robots.ox.ac.uk/~vgg/data/dtd/",
         licence="images belong to their photographers; research use",
@@ -140,6 +145,7 @@ _ENTRIES = (
         (13_500, 5400, 8100),
         images="2750",
         split_file="split_zhou_EuroSAT.json",
+        fingerprint="f2aeecb6fde6389f152da1f2447255b078beaaec19b920a2916ea3e355255ca5",
         renamed={
             "AnnualCrop": "Annual Crop Land",
             "HerbaceousVegetation": "Herbaceous Vegetation Land",
@@ -162,6 +168,7 @@ _ENTRIES = (
         (7639, 1898, 3783),
         images="UCF-101-midframes",
         split_file="split_zhou_UCF101.json",
+        fingerprint="5e52ed945ebdcc94b28bb08e97bc24057d2c33363826907aa6861d20a2af2d50",
         template="a photo of a person doing {}.",
         source="https://www.crcv.ucf.edu/data/UCF101.php",
         licence="videos belong to their makers; research use",
@@ -276,6 +283,16 @@ def find(name: object) -> Entry:
     if entry is None:
         raise unknown("data set", name, CATALOGUE)
     return entry
+
+
+def called_so(entry: Entry, name: str) -> bool:
+    """Whether a folder's name is a spelling of a data set, or begins with one of its and is none of another's."""
+    plain = _plain(name)
+    if plain in _SPELLINGS:
+        return _SPELLINGS[plain] is entry
+    mine = [spelling for spelling, one in _SPELLINGS.items() if one is entry and plain.startswith(spelling)]
+    others = [spelling for spelling, one in _SPELLINGS.items() if one is not entry and plain.startswith(spelling)]
+    return max(map(len, mine), default=0) > max(map(len, others), default=0)
 
 
 def _plain(name: str) -> str:

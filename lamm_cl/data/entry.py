@@ -33,6 +33,7 @@ class Entry:
         views: how training views are drawn.
         synthetic: drawn by code.
         repeated_names: two classes share a name in the papers' list (ImageNet's "missile" and "sunglasses").
+        fingerprint: `Dataset.fingerprint` of the papers' split, "" where it is not known.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Entry:
     views: ViewOptions = field(default_factory=ViewOptions)
     synthetic: bool = False
     repeated_names: bool = False
+    fingerprint: str = ""
 
     @property
     def embedded(self) -> bool:

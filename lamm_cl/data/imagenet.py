@@ -7,6 +7,7 @@ from itertools import repeat
 from pathlib import Path
 
 from lamm_cl.data.folders import class_folders, images_in
+from lamm_cl.data.imagenet_val import flat_images, what_to_do
 from lamm_cl.data.items import Item
 from lamm_cl.data.split_file import Parts
 from lamm_cl.errors import UsageError
@@ -24,6 +25,8 @@ def read_imagenet(folder: Path, images: str) -> tuple[Parts, tuple[str, ...]]:
     train_folder, val_folder = Path(images) / "train", Path(images) / "val"
     train: tuple[Item, ...] = ()
     _require(val_folder)
+    if flat_images(val_folder):
+        raise UsageError(what_to_do(folder))
     ids = class_folders(val_folder)
     if train_folder.is_dir():
         train_ids = class_folders(train_folder)
@@ -70,6 +73,15 @@ def read_class_names(folder: Path) -> ClassNames:
         raise UsageError(
             f"{places[0]} is missing. `lamm-cl data prepare imagenet` fetches it; the variants read that copy too."
         )
+    return parse_class_names(path)
+
+
+def parse_class_names(path: Path) -> ClassNames:
+    """Read a file of lines such as `n01440764 tench`.
+
+    Raises:
+        UsageError: a line is not a WordNet id and a name.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""Opening image files as the papers' code does, with errors that name the file."""
+"""Opening image files, those of the papers as the papers' code does, with errors that name the file."""
 
 import hashlib
 import os
@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 _TICK_NS = 50_000_000
 
 
-def open_rgb(path: str) -> "Image.Image":
-    """Return the picture as RGB, exactly as the papers' code reads it: `Image.open(path).convert("RGB")`.
+def open_rgb(path: str, clip: bool = False) -> "Image.Image":
+    """Return the picture as RGB: `Image.open(path).convert("RGB")`, as the papers' code reads it.
 
-    EXIF rotation is not applied; CMYK, palette, grey and 16-bit pictures are converted by Pillow. Doing
-    better would give other pixels than the published numbers were made from.
+    EXIF rotation is not applied; CMYK, palette and grey pictures are converted by Pillow. Pictures of more than 8 bits,
+    which Pillow would clip to white or black, are scaled by the range of their type (see `to_bytes`).
+
+    Args:
+        path: the file.
+        clip: leave those to Pillow all the same: the papers' numbers on their data sets were made so.
 
     Raises:
         UsageError: the file is missing, empty, truncated, too large to be a photograph, or no image.
@@ -34,6 +38,8 @@ def open_rgb(path: str) -> "Image.Image":
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - a Path per image is slow; a pipe would never open
             raise UsageError(f"image {show(path)} is not a file.")
         with Image.open(path) as picture:
+            if is_deep(picture) and not clip:
+                return to_bytes(picture).convert("RGB")
             return picture.convert("RGB")
     except FileNotFoundError:
         raise UsageError(f"image {show(path)} does not exist. Fetch it again.") from None
@@ -48,6 +54,42 @@ def open_rgb(path: str) -> "Image.Image":
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         why = getattr(error, "strerror", None) or error
         raise UsageError(f"image {show(path)} cannot be decoded: {why}. Fetch the file again.") from None
+
+
+def is_deep(picture: "Image.Image") -> bool:
+    """Whether a picture has more than 8 bits a channel: 16 bits, 32 bits or floats."""
+    return picture.mode == "F" or picture.mode.startswith("I")
+
+
+def deep(path: str) -> bool:
+    """Whether the file is a picture of more than 8 bits a channel; reads its header alone."""
+    from PIL import Image
+
+    _quiet()
+    try:
+        with Image.open(path) as picture:
+            return is_deep(picture)
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
+        return False
+
+
+def to_bytes(picture: "Image.Image") -> "Image.Image":
+    """Return a deep picture in 8 bits, scaled by the range of its type.
+
+    That is 65535 for 16 bits. Makers of 32 bits and floats agree on no range: the smallest of 1 (floats), 255, 65535
+    and 2^31 that holds the picture's largest value is taken.
+    """
+    import numpy as np
+    from PIL import Image
+
+    values = np.asarray(picture, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("it holds values that are no numbers")
+    # Pillow gives 16 bits of these formats in 32.
+    of_16_bits = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM"))
+    tops = (65535.0,) if of_16_bits else (1.0,) * (picture.mode == "F") + (255.0, 65535.0, 2.0**31)
+    top = next((top for top in tops if values.max() <= top), tops[-1])
+    return Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8))
 
 
 def _quiet() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from PIL import Image
 
-SplitKind = Literal["official", "own", "embedded"]
+SplitKind = Literal["official", "other", "own", "embedded"]
 PARTS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
 
 
@@ -52,13 +52,16 @@ class Dataset:
             (underscores included; prompts turn them into spaces).
         train, val, test: the items, in the order of the split file.
         template: the prompt template of the papers, with `{}` for the class name.
-        split: "official" (the papers' split), "own" (made here: numbers are not comparable with the papers'),
-            "embedded" (a set that ships with the package and has one fixed split).
+        split: "official" (the papers' split), "other" (of the papers' sizes under the papers' name, and another one),
+            "own" (made here, or of other data), "embedded" (a set that ships with the package and has one fixed split).
+            Only numbers from an official split are comparable with the papers'.
         synthetic: True where the pictures are drawn by code.
         folder: the folder that relative item paths start from; "" for embedded sets.
         notes: what a reader of the results must know.
         views: how training views are drawn.
         class_ids: the WordNet id of each label for ImageNet and its variants, whose names are not unique.
+        listed: whether the items were found by listing folders, so that their files were there.
+        numbered: whether the class names are numbers that nobody has called names: no prompt can be made of them.
     """
 
     name: str
@@ -73,6 +76,8 @@ class Dataset:
     notes: tuple[str, ...] = ()
     views: ViewOptions = field(default_factory=ViewOptions)
     class_ids: tuple[str, ...] = ()
+    listed: bool = False
+    numbered: bool = False
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -80,7 +85,7 @@ class Dataset:
         return self.train + self.val + self.test
 
     def open(self, item: Item) -> "Image.Image":
-        """Return the item's picture as RGB, as the papers' code reads it.
+        """Return the item's picture as RGB; of the papers' data sets, as the papers' code reads it.
 
         Raises:
             UsageError: the file is missing or is no whole picture; the message names it.
@@ -89,7 +94,7 @@ class Dataset:
 
         if self.split == "embedded":
             return embedded.open_picture(item.path)
-        return images.open_rgb(item.path)
+        return images.open_rgb(item.path, clip=self.split == "official")
 
     def content_key(self, item: Item) -> str:
         """Return a hex digest of the picture's content, whatever the file is called and wherever it lies."""

@@ -14,7 +14,7 @@ from lamm_cl.data.folders import stray_note
 from lamm_cl.data.imagenet import read_imagenet, read_variant
 from lamm_cl.data.images import show
 from lamm_cl.data.items import PARTS, Dataset, Item, SplitKind
-from lamm_cl.data.own_data import load_own, template, view_options
+from lamm_cl.data.own_data import is_own, load_own, template, view_options
 from lamm_cl.data.own_split import own_split
 from lamm_cl.data.part_folders import read_part_folders
 from lamm_cl.data.split_file import Parts, class_names, read_split
@@ -34,7 +34,7 @@ def load_dataset(
     Args:
         name: a name of the catalogue (any spelling of its title works), or a mapping such as
             `{"name": "mine", "folder": "photos"}` or `{"csv": "list.csv"}` (keys: see `own_data.load_own`). A
-            mapping with neither folder nor csv is a name of the catalogue with options.
+            mapping that says no such source is a name of the catalogue with options.
         root: the folder that holds the data sets' folders; default: the environment's LAMM_CL_DATA, else
             `./data`.
         check_images: check that every file is there and not empty (not that it decodes: `lamm-cl data verify` does
@@ -49,9 +49,9 @@ def load_dataset(
     """
     if isinstance(name, Mapping):
         options = {**name, **options}
-        if "folder" not in options and "csv" not in options:
+        if not is_own(options):
             return load_dataset(options.pop("name", ""), options.pop("root", root), check_images, **options)
-        dataset = load_own(options)
+        dataset = load_own(options, data_root(root))
     else:
         for key in options:
             if key not in OPTIONS:
@@ -120,7 +120,7 @@ def _cure(dataset: Dataset) -> str:
 def _load(entry: Entry, root: Path) -> Dataset:
     if entry.embedded:
         parts = embedded.items(entry.name)
-        return _dataset(entry, parts, "embedded", "", embedded.class_names(entry.name))
+        return _dataset(entry, parts, "", embedded.class_names(entry.name))
     folder = root / entry.folder
     if not folder.is_dir():
         raise UsageError(
@@ -132,22 +132,21 @@ def _load(entry: Entry, root: Path) -> Dataset:
         return _from_split_file(entry, folder, images)
     if entry.reader == "aircraft":
         parts = read_aircraft(folder, images)
-        return _judged(entry, parts, images, class_names(folder, _all(parts)))
+        return judge(entry, parts, images, class_names(folder, _all(parts)))
     if entry.reader == "part_folders":
         parts = read_part_folders(entry, images)
-        return _judged(entry, parts, images, class_names(images, _all(parts)))
+        return judge(entry, parts, images, class_names(images, _all(parts)))
     read = read_imagenet if entry.reader == "imagenet" else read_variant
     parts, ids = read(folder, images)
     names = class_names(images, parts["test"], entry.repeated_names)
-    return replace(_judged(entry, parts, images, names), class_ids=ids)
+    return replace(judge(entry, parts, images, names), class_ids=ids)
 
 
 def _from_split_file(entry: Entry, folder: Path, images: str) -> Dataset:
     split = folder / entry.split_file
     if split.is_file():
         parts = read_split(split, images)
-        names = class_names(split, _all(parts))
-        return _judged(entry, parts, images, names, f"{entry.split_file} lists")
+        return judge(entry, parts, images, class_names(split, _all(parts)), f"{entry.split_file} lists")
     if not Path(images).is_dir():
         raise UsageError(
             f"data set {entry.name!r}: {folder} holds neither the papers' split {entry.split_file} nor the images "
@@ -164,30 +163,46 @@ def _from_split_file(entry: Entry, folder: Path, images: str) -> Dataset:
         )
     if entry.own_split == "folders":
         notes += stray_note(entry.name, Path(images))
-    return replace(_dataset(entry, parts, "own", images, names), notes=tuple(notes))
+    listed = entry.own_split not in ("cars", "flowers")
+    return replace(_dataset(entry, parts, images, names), notes=tuple(notes), listed=listed)
 
 
-def _judged(entry: Entry, parts: Parts, images: str, names: tuple[str, ...], what: str = "found") -> Dataset:
-    """Call a split official only when it has the papers' numbers of classes and images."""
+def judge(entry: Entry, parts: Parts, images: str, names: tuple[str, ...] = (), what: str = "") -> Dataset:
+    """Call a split official when it is the papers', or, where nobody knows theirs, has their numbers of all things.
+
+    CoOp's code, where a split file is missing, draws a split at random and keeps it under the papers' name, in the
+    papers' sizes.
+    """
+    names = names or class_names(images, _all(parts))
+    dataset = _dataset(entry, parts, images, names)
     sizes = tuple(len(parts[part]) for part in PARTS)
+    split: SplitKind = "official"
     notes = []
-    official = sizes == entry.sizes and len(names) == entry.classes
-    if not official:
+    if sizes != entry.sizes or len(names) != entry.classes:
+        split = "own"
         notes.append(
-            f"{entry.name}: not the papers' data: {what} {_sizes(sizes)} images of {len(names)} classes, the papers "
-            f"have {_sizes(entry.sizes)} of {entry.classes}"
+            f"{entry.name}: not the papers' data: {what or 'found'} {_sizes(sizes)} images of {len(names)} classes, "
+            f"the papers have {_sizes(entry.sizes)} of {entry.classes}"
         )
+    elif entry.fingerprint and dataset.fingerprint != entry.fingerprint:
+        split = "other"
+        notes.append(
+            f"{entry.name}: {entry.split_file} is not the papers' split, though it has its name and its numbers of "
+            "images (the papers' codes draw such a split at random when the file is missing)"
+        )
+    elif entry.split_file and not entry.fingerprint:
+        notes.append(f"{entry.name}: official by its numbers of classes and images; nobody compared it image by image")
     if entry.repeated_names and len(set(names)) < len(names):
         repeated = sorted({name for name in names if names.count(name) > 1})
         notes.append(f"{entry.name}: two classes each are called {' and '.join(repeated)}, as in the papers")
-    return replace(_dataset(entry, parts, "official" if official else "own", images, names), notes=tuple(notes))
+    return replace(dataset, split=split, notes=tuple(notes), listed=entry.reader not in ("split_file", "aircraft"))
 
 
 def _sizes(sizes: tuple[int, ...]) -> str:
     return " / ".join(f"{size:,}" for size in sizes) + " train / val / test"
 
 
-def _dataset(entry: Entry, parts: Parts, split: SplitKind, images: str, names: tuple[str, ...]) -> Dataset:
+def _dataset(entry: Entry, parts: Parts, images: str, names: tuple[str, ...]) -> Dataset:
     return Dataset(
         name=entry.name,
         class_names=names,
@@ -195,7 +210,7 @@ def _dataset(entry: Entry, parts: Parts, split: SplitKind, images: str, names: t
         val=parts["val"],
         test=parts["test"],
         template=entry.template,
-        split=split,
+        split="embedded" if entry.embedded else "own",
         synthetic=entry.synthetic,
         folder=images,
         views=entry.views,

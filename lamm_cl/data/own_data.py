@@ -1,44 +1,65 @@
-"""A user's own images as a data set: a folder of class folders, or a CSV of (path, class name, split)."""
+"""A user's own images as a data set: class folders, a CSV, or a data set of torchvision or Hugging Face."""
 
-import csv
-import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lamm_cl.data.folders import class_folders, images_in, missing_files, stray_note
-from lamm_cl.data.images import show
-from lamm_cl.data.items import Dataset, Item, ViewOptions
-from lamm_cl.data.own_split import Classes, split_classes
+from lamm_cl.data.images import deep, show
+from lamm_cl.data.items import PARTS, Dataset, Item, ViewOptions
+from lamm_cl.data.libraries import fetched
+from lamm_cl.data.own_folder import Row, read_folder
+from lamm_cl.data.own_split import split_classes
+from lamm_cl.data.own_table import COLUMNS, read_table
 from lamm_cl.data.split_file import Parts, check_names, class_names
 from lamm_cl.errors import UsageError, unknown
 
-KEYS = ("name", "folder", "csv", "root", "template", "rename", "flip", "scale")
-PART_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
-PATH_COLUMNS = ("path", "file", "filename", "image")
-CLASS_COLUMNS = ("class_name", "class name", "classname", "class", "label")
-SPLIT_COLUMNS = ("split", "part", "set")
+SOURCES = ("folder", "csv", "torchvision", "hf")
+OPTIONS = ("template", "rename", "names", "numbers_are_names", "ignore", "depth", "columns", "flip", "scale")
+KEYS = ("name", *SOURCES, "root", *OPTIONS)
+ONE_SOURCE = (
+    "a data set of one's own needs either 'folder' or 'csv'. One of a library needs either 'torchvision' or 'hf'."
+)
+PATHS = ("folder", "csv", "root", "names", "hf")
+_DEEP_SUFFIXES = (".png", ".tif", ".tiff", ".pgm", ".ppm", ".jp2")
 
 
-def load_own(description: Mapping[str, Any]) -> Dataset:
+def is_own(spec: object) -> bool:
+    """Whether a data set of a config is one's own, not one of the catalogue."""
+    return isinstance(spec, Mapping) and any(key in spec for key in SOURCES)
+
+
+def name_of(spec: "str | Mapping[str, Any]") -> str:
+    """Return what tables call a data set of a config: its name, or that of its folder or file."""
+    if isinstance(spec, str):
+        return spec
+    given = spec.get("name")
+    if given is not None:
+        text = str(given).strip()
+        if not _is_name(given) or not text.isprintable():
+            raise UsageError(f"the name of a data set must be a line of text, not {given!r}: put it in quotes.")
+        if text:
+            return text
+    key = next((key for key in SOURCES if key in spec), "name")
+    place = Path(str(spec.get(key, "")))
+    return (place.expanduser().absolute() if key in ("folder", "csv") else place).stem or "own"
+
+
+def load_own(description: Mapping[str, Any], store: Path) -> Dataset:
     """Return the data set that `description` describes.
 
     Args:
-        description: `folder` (class folders, either directly or under train/, val/ and test/) or `csv`;
-            `name`
-            (default: the folder's or file's name); `root`, which relative paths start from (default: the
-            working directory for `folder` and `csv`, the CSV's folder for the paths in it); `template`;
-            `rename`, from class folder, or class in the CSV, to class name; `flip` and `scale` of the training views.
+        description: one of `folder` (see `own_folder`), `csv` (see `own_table`), `torchvision` (the name of one of its
+            data sets) or `hf` (a folder or name that Hugging Face's `datasets` knows; see `libraries`), and
+
+            - `name` (default: the folder's or file's name), `template`, `flip` and `scale` of the training views;
+            - `root`, which relative paths start from (default: the working directory for `folder` and `csv`, the CSV's
+              folder for the paths in it);
+            - `rename`, from class folder, or class in the data, to class name; `names`, a list or a file of one name a
+              line, for classes that are numbers, in their order; `numbers_are_names: true` where they are names;
+            - `ignore` and `depth` for folders, `columns` for a CSV or Hugging Face's.
+        store: the folder of the data sets, where `torchvision` and `hf` are kept.
 
     Raises:
         UsageError: see the module's checks; every message names the file or key.
@@ -46,29 +67,48 @@ def load_own(description: Mapping[str, Any]) -> Dataset:
     for key in description:
         if key not in KEYS:
             raise unknown("key of a data set", key, KEYS)
-    if ("folder" in description) == ("csv" in description):
-        raise UsageError(f"a data set of one's own needs either 'folder' or 'csv', got {dict(description)!r}.")
-    source = _source(description)
-    name = _name(description.get("name"), source)
-    rename = _rename(description.get("rename"))
-    if "folder" in description:
-        parts, notes = _read_folder(name, source, rename)
+    sources = [key for key in SOURCES if key in description]
+    if len(sources) != 1:
+        raise UsageError(f"{ONE_SOURCE} Got {dict(description)!r}.")
+    problems = wrong_values(description)
+    if problems:
+        raise UsageError(problems[0])
+    name, rename = name_of(description), _texts("rename", description.get("rename") or {})
+    columns = dict(description.get("columns") or {})
+    if "csv" in description:
+        place = _source(description, "csv")
+        base = (path_of("root", description["root"]) if description.get("root") else place.parent).absolute()
+        rows, notes = read_table(name, place, base, columns)
+        what = f"class in rename for {place}"
     else:
-        base = path_of("root", description["root"]) if description.get("root") else source.parent
-        parts, notes = _read_csv(name, source, base.absolute(), rename)
+        made = "folder" not in description  # by us, from a library: each folder is a class
+        place = base = fetched(description, store, columns) if made else _source(description, "folder")
+        ignore, depth = (
+            description.get("ignore", [] if made else None),
+            description.get("depth", "top" if made else None),
+        )
+        rows, notes = read_folder(name, place, ignore, depth, list(rename))
+        what = "class folder in rename"
+    called = _called(place, what, sorted({row.label for row in rows}, key=_order), rename, description)
+    parts, more = _parts(name, place, rows, called)
     items = parts["train"] + parts["val"] + parts["test"]
-    folder = source if "folder" in description else (base.absolute())
+    numbered = all(map(_is_number, called.values())) and not description.get("numbers_are_names")
+    notes = [f"{name}: own data", *notes, *more, *_deep_note(name, items)]
+    if numbered:
+        notes.append(f"{name}: its classes are called by numbers, of which no prompt can be made")
     return Dataset(
         name=name,
-        class_names=class_names(source, items),
+        class_names=class_names(place, items),
         train=parts["train"],
         val=parts["val"],
         test=parts["test"],
         template=template(description.get("template", "a photo of a {}."), name),
         split="own",
-        folder=str(folder),
-        notes=(f"{name}: own data", *notes),
+        folder=str(base),
+        notes=tuple(notes),
         views=view_options(description, ViewOptions()),
+        listed="csv" not in description,
+        numbered=numbered,
     )
 
 
@@ -80,19 +120,48 @@ def path_of(key: str, value: object) -> Path:
     return Path(value).expanduser()
 
 
+def placed(description: Mapping[str, Any], base: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return a config's description with its relative paths made absolute, and what is to be said of them.
+
+    They start from the config's folder `base`; those that only the working directory has are taken from there. With a
+    `root`, the others start from that.
+    """
+    out, notes = dict(description), []
+    for key in PATHS if not description.get("root") else ("root",):
+        value = description.get(key)
+        if isinstance(value, str | Path) and str(value):
+            found = find_from(base, value)
+            if key != "hf" or found.exists():
+                out[key] = str(found)
+            if found.exists() and found != base / Path(value).expanduser():
+                notes.append(f"{key} {value} is that of the working directory: {base} has none")
+    return out, notes
+
+
+def find_from(base: Path, value: str | Path) -> Path:
+    """Return the path that `value` means in a config of the folder `base`."""
+    here, there = base / Path(value).expanduser(), Path(value).expanduser().absolute()
+    return there if there.exists() and not here.exists() else here
+
+
 def wrong_values(description: Mapping[str, Any]) -> list[str]:
     """Say which values of a description can't be right whatever the files are: all of them at once."""
     checks: dict[str, Callable[[Any], object]] = {
-        "name": lambda value: _name(value, Path("name")),
-        **{key: partial(path_of, key) for key in ("folder", "csv", "root")},
+        "name": lambda value: name_of({"name": value, "folder": "x"}),
+        **{key: partial(path_of, key) for key in (*SOURCES, "root")},
         "template": lambda value: template(value, str(description.get("name", "of one's own"))),
-        "rename": _rename,
+        "rename": partial(_texts, "rename"),
+        "names": lambda value: path_of("names", value) if isinstance(value, str | Path) else _texts("names", value),
+        "numbers_are_names": partial(_one_of, "numbers_are_names", (True, False)),
+        "ignore": partial(_texts, "ignore"),
+        "depth": partial(_one_of, "depth", ("top", "leaf")),
+        "columns": _columns,
         "flip": lambda value: view_options({"flip": value}, ViewOptions()),
         "scale": lambda value: view_options({"scale": value}, ViewOptions()),
     }
     texts = []
     for key, check in checks.items():
-        if key in description and not (key == "root" and description[key] is None):
+        if key in description and not (key in ("root", "name", "rename") and description[key] is None):
             try:
                 check(description[key])
             except UsageError as error:
@@ -118,23 +187,19 @@ def view_options(options: Mapping[str, Any], default: ViewOptions) -> ViewOption
     return ViewOptions(scale=(float(scale[0]), float(scale[1])), flip=flip)
 
 
-def _name(given: object, source: Path) -> str:
-    if given is None:
-        return source.stem
-    if not _is_name(given) or not str(given).strip().isprintable():
-        raise UsageError(f"the name of a data set must be a line of text, not {given!r}: put it in quotes.")
-    return str(given).strip() or source.stem
-
-
-def _rename(given: object) -> dict[str, str]:
-    if given is None:
-        return {}
-    if not isinstance(given, Mapping) or not all(_is_name(v) for pair in given.items() for v in pair):
-        raise UsageError(
-            "rename must say for class folders, or for the classes of a CSV, what they are called, {folder: name}, not "
-            f"{given!r}; put what is not read as text in quotes."
+def _texts(key: str, given: Any) -> Any:
+    """Check that a list, or a mapping, holds texts and whole numbers: YAML makes something else of some words."""
+    pairs = list(given.items()) if key == "rename" and isinstance(given, Mapping) else None
+    words = [word for pair in pairs for word in pair] if pairs is not None else given
+    right = pairs is not None or (key != "rename" and isinstance(given, list | tuple))
+    if not right or not all(map(_is_name, words)):
+        kind = (
+            "say for class folders, or for classes, what they are called: {folder: name}"
+            if key == "rename"
+            else "be a list of words"
         )
-    return {str(old): str(new) for old, new in given.items()}
+        raise UsageError(f"{key} must {kind}, not {given!r}; put what is not read as text in quotes.")
+    return {str(old): str(new) for old, new in pairs} if pairs is not None else [str(word) for word in words]
 
 
 def _is_name(value: object) -> bool:
@@ -142,10 +207,21 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) or type(value) is int
 
 
-def _source(description: Mapping[str, Any]) -> Path:
-    key = "folder" if "folder" in description else "csv"
-    value = description[key]
-    path = path_of(key, value)
+def _one_of(key: str, choices: Sequence[object], value: object) -> None:
+    if type(value) is not type(choices[0]) or value not in choices:
+        raise UsageError(f"{key} must be {' or '.join(str(choice).lower() for choice in choices)}, not {value!r}.")
+
+
+def _columns(given: Any) -> None:
+    if not isinstance(given, Mapping) or not all(isinstance(value, str) for value in given.values()):
+        raise UsageError(f"columns must say which column is what, {{class_name: label}}, not {given!r}.")
+    for role in given:
+        if role not in COLUMNS:
+            raise unknown("role of a column", role, COLUMNS)
+
+
+def _source(description: Mapping[str, Any], key: str) -> Path:
+    path = path_of(key, description[key])
     if not path.is_absolute() and description.get("root"):
         path = path_of("root", description["root"]) / path
     path = path.absolute()
@@ -154,128 +230,71 @@ def _source(description: Mapping[str, Any]) -> Path:
     return path
 
 
-def _read_folder(name: str, folder: Path, rename: dict[str, str]) -> tuple[Parts, list[str]]:
-    present = {PART_NAMES[n.lower()]: folder / n for n in class_folders(folder) if n.lower() in PART_NAMES}
-    if "train" not in present:
-        classes = _classes(folder, rename)
-        notes = [f"{name}: split made here, 50% train, 20% val, 30% test of each class", *stray_note(name, folder)]
-        return split_classes(name, classes), notes
-    others = [n for n in class_folders(folder) if n.lower() not in PART_NAMES]
-    if others:
-        raise UsageError(
-            f"{show(str(folder))}: holds train/ and also {', '.join(map(repr, others[:5]))}. Expected either parts "
-            "(train, val, test) or class folders, not both."
-        )
-    by_part = {part: _classes(path, rename) for part, path in present.items()}
-    if set(present) == {"train"}:
-        notes = [f"{name}: only train/ is there; split made here, 50% train, 20% val, 30% test of each class"]
-        return split_classes(name, by_part["train"]), notes
-    labels = {class_name: label for label, class_name in enumerate(by_part["train"])}
-    for part, classes in by_part.items():
-        odd = sorted(set(classes) - set(labels))
-        if odd:
-            raise UsageError(f"{show(str(present[part]))}: class {odd[0]!r} has no folder in {present['train']}.")
-    parts = {
-        part: tuple(Item(path, labels[n], n) for n, paths in by_part.get(part, {}).items() for path in paths)
-        for part in ("train", "val", "test")
-    }
-    notes = [note for path in present.values() for note in stray_note(name, path)]
-    if "test" not in present:
-        parts["test"] = parts["val"]
-        notes.append(f"{name}: no test/ is there: val/ is also the test set")
-    return parts, notes
+def _is_number(label: str) -> bool:
+    return re.fullmatch(r"[+-]?\d+(\.0*)?", label) is not None and label.isascii()
 
 
-def _classes(folder: Path, rename: dict[str, str]) -> Classes:
-    names = class_folders(folder)
-    called = _called(show(str(folder)), "class folder in rename", names, rename)
-    return {
-        new: [str(folder / name / file) for file in images_in(folder / name)]
-        for name, new in zip(names, called, strict=True)
-    }
+def _order(label: str) -> tuple[float, str]:
+    """Sort numbers as numbers, before words."""
+    return (float(label), label) if _is_number(label) else (float("inf"), label)
 
 
-def _called(source: object, what: str, names: list[str], rename: dict[str, str]) -> list[str]:
-    """Return what the classes are called after renaming, in their order."""
+def _called(
+    place: Path, what: str, labels: list[str], rename: Mapping[str, str], description: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return what the classes are called, in their order."""
     for old in rename:
-        if old not in names:
-            raise unknown(what, old, names)
-    called = [rename.get(name, name) for name in names]
-    check_names(source, called)
+        if old not in labels:
+            raise unknown(what, old, labels)
+    # With `depth: leaf` a class is a path of folders, and called as the last one is.
+    called = {label: rename.get(label, label.rpartition("/")[2] if place.is_dir() else label) for label in labels}
+    if "names" in description:
+        called = dict(zip(labels, _names(description["names"], labels), strict=True))
+    check_names(show(str(place)), called.values())
     return called
 
 
-def _read_csv(name: str, path: Path, base: Path, rename: dict[str, str]) -> tuple[Parts, list[str]]:
-    rows = _rows(path)
-    header = [column.strip().lower() for column in rows[0][1]] if rows else []
-    columns = {
-        key: next((header.index(c) for c in choices if c in header), None)
-        for key, choices in (("path", PATH_COLUMNS), ("class", CLASS_COLUMNS), ("split", SPLIT_COLUMNS))
-    }
-    at_path, at_class, at_split = columns["path"], columns["class"], columns["split"]
-    if at_path is None or at_class is None:
+def _names(given: Any, labels: list[str]) -> list[str]:
+    if not all(map(_is_number, labels)):
+        raise UsageError(f"names is for classes that are numbers, not {labels[-1]!r}; `rename` gives others a name.")
+    names = _texts("names", given) if not isinstance(given, str | Path) else _lines(path_of("names", given))
+    if len(names) != len(labels):
         raise UsageError(
-            f"{path}, line 1: expected a header with the columns path, class_name and (if the split is given) split; "
-            f"found {', '.join(header) or 'nothing'}."
+            f"names has {len(names)} names for {len(labels)} classes ({labels[0]} to {labels[-1]}): one each, in the "
+            "order of the numbers."
         )
-    seen: dict[str, int] = {}
-    found: list[tuple[str, str, str]] = []
-    for line, row in rows[1:]:
-        if len(row) != len(header):
-            raise UsageError(f"{path}, line {line}: has {len(row)} columns, the header {len(header)}.")
-        image, class_name = row[at_path].strip(), row[at_class].strip()
-        part = "" if at_split is None else PART_NAMES.get(row[at_split].strip().lower(), "?")
-        if not image or not class_name or part == "?":
-            raise UsageError(
-                f"{path}, line {line}: needs a path, a class name and a split of train, val or test; found {row!r}."
-            )
-        full = str(base / image)
-        plain = os.path.normpath(full)  # "./x.png" is "x.png"
-        if plain in seen:
-            raise UsageError(f"{path}, line {line}: {image!r} stands on line {seen[plain]} already.")
-        seen[plain] = line
-        found.append((full, class_name, part))
-    _check_exist(path, dict(zip((full for full, _, _ in found), seen.values(), strict=True)))
-    if not found:
-        raise UsageError(f"{path}: lists no image.")
-    classes = sorted({class_name for _, class_name, _ in found})
-    called = dict(zip(classes, _called(path, f"class in rename for {path}", classes, rename), strict=True))
-    renamed = [(file, called[class_name], part) for file, class_name, part in found]
-    return _csv_parts(name, path, list(called.values()), renamed, at_split is not None)
+    return names
 
 
-def _csv_parts(
-    name: str, path: Path, names: list[str], found: list[tuple[str, str, str]], given: bool
-) -> tuple[Parts, list[str]]:
-    if not given:
-        classes = {n: [file for file, class_name, _ in found if class_name == n] for n in names}
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"names {show(str(path))} cannot be read: {getattr(error, 'strerror', error)}.") from None
+
+
+def _parts(name: str, place: Path, rows: list[Row], called: Mapping[str, str]) -> tuple[Parts, list[str]]:
+    if not any(row.part for row in rows):
+        classes: dict[str, list[str]] = {class_name: [] for class_name in called.values()}
+        for row in rows:
+            classes[called[row.label]].append(row.path)
         return split_classes(name, classes), [f"{name}: split made here, 50% train, 20% val, 30% test of each class"]
-    labels = {class_name: label for label, class_name in enumerate(names)}
-    parts = {
-        part: tuple(Item(file, labels[n], n) for file, n, its_part in found if its_part == part)
-        for part in ("train", "val", "test")
+    labels = {label: number for number, label in enumerate(called)}
+    parts: Parts = {
+        part: tuple(Item(row.path, labels[row.label], called[row.label]) for row in rows if row.part == part)
+        for part in PARTS
     }
     if parts["test"]:
         return parts, []
     if not parts["val"]:
-        raise UsageError(f"{path}: no row is in test (nor val): there is nothing to evaluate on.")
-    return {**parts, "test": parts["val"]}, [f"{name}: no row is in test: val is also the test set"]
+        raise UsageError(f"{place}: no row is in test (nor val): there is nothing to evaluate on.")
+    return {**parts, "test": parts["val"]}, [f"{name}: there is no test/: val/ is also the test set"]
 
 
-def _check_exist(path: Path, lines: Mapping[str, int]) -> None:
-    missing = missing_files(lines)
-    if missing:
-        shown = ", ".join(f"line {lines[file]}: {show(file)}" for file in missing[:3])
-        raise UsageError(f"{path}: {len(missing)} of {len(lines)} images are missing or empty ({shown}).")
-
-
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Return (line number, cells) of all rows that are not blank."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
-            return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: is not valid UTF-8 (byte {error.start}). Save it as UTF-8.") from None
-    except (csv.Error, OSError) as error:
-        raise UsageError(f"{path}: cannot be read as CSV: {error}.") from None
+def _deep_note(name: str, items: Sequence[Item]) -> list[str]:
+    """Look at one image of each class: whether 16 bits or floats are scaled to 8 bits is to be said before a run."""
+    firsts = {item.label: item.path for item in reversed(items)}.values()
+    found = sorted(path for path in firsts if path.lower().endswith(_DEEP_SUFFIXES) and deep(path))
+    if not found:
+        return []
+    return [f"{name}: images of more than 8 bits, e.g. {show(found[0])}, are scaled to 8 by the range of their type"]

@@ -1,14 +1,22 @@
-"""What of the catalogue is on disk: found by listing folders, without opening an image."""
+"""What of a data set is there: the one reading behind `lamm-cl data` and `run --available`."""
 
 import os
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from lamm_cl.data.catalogue import CATALOGUE, Entry
-from lamm_cl.data.folders import is_file
+from lamm_cl.data.catalogue import CATALOGUE, Entry, find
+from lamm_cl.data.folders import sizes_of
+from lamm_cl.data.items import Dataset
+from lamm_cl.data.libraries import from_library, is_written
 from lamm_cl.data.load import load_dataset
+from lamm_cl.data.misplaced import find_misplaced
+from lamm_cl.data.own_data import is_own, name_of
 from lamm_cl.errors import UsageError
+
+Spec = str | Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -16,29 +24,60 @@ class Status:
     """One data set's state.
 
     Attributes:
-        state: "ready", "incomplete" (some images are missing or empty), "no images" (only the split), "absent",
-            "broken" (its lists cannot be read) or "embedded".
-        split: "official", "own", "embedded" or "" where nothing could be read.
-        images: different images that the split lists and that are there.
-        expected: different images that the split lists.
-        size: bytes of those images.
+        name: what it is called.
+        entry: of the catalogue; None for one's own data.
+        state: "ready", "incomplete" (some images are missing, or empty where sizes were asked), "no images" (only the
+            split), "absent", "broken" (its lists cannot be read) or "embedded".
         note: what is missing or odd, in words.
-        classes: number of classes found.
+        dataset: what could be read; None where nothing could.
+        expected: different images that the split lists.
+        missing: paths of those that are not there, or empty where sizes were asked.
+        empty: how many of these are empty.
+        size: bytes of the images that are there; None where nobody asked.
     """
 
-    entry: Entry
+    name: str
+    entry: Entry | None
     state: str
-    split: str = ""
-    images: int = 0
-    expected: int = 0
-    size: int = 0
     note: str = ""
-    classes: int = 0
+    dataset: Dataset | None = None
+    expected: int = 0
+    missing: tuple[str, ...] = ()
+    empty: int = 0
+    size: int | None = None
+
+    @property
+    def split(self) -> str:
+        """Kind of split, "" where nothing could be read."""
+        return self.dataset.split if self.dataset else ""
+
+    @property
+    def images(self) -> int:
+        """Different images that the split lists and that are there."""
+        return self.expected - len(self.missing)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes found."""
+        return len(self.dataset.class_names) if self.dataset else 0
+
+    @property
+    def usable(self) -> bool:
+        """Whether all of it is there."""
+        return self.state in ("ready", "embedded")
+
+    def hint(self, root: Path) -> str:
+        """Say where that which is missing lies, "" where it was not found elsewhere."""
+        if self.entry is None or self.usable:
+            return ""
+        found = list(find_misplaced(self.entry, root))
+        fix = f"`lamm-cl data prepare {self.name} --root {shlex.quote(str(root))} --fix` puts it there."
+        return f"{'; '.join(map(str, found))}: {fix}" if found else ""
 
 
-def status(root: Path, names: Iterable[str] | None = None) -> list[Status]:
-    """Return the state of the named data sets (default: all)."""
-    return [_status(CATALOGUE[name], root) for name in (CATALOGUE if names is None else names)]
+def status(root: Path, specs: Iterable[Spec] | None = None, sizes: bool = False) -> list[Status]:
+    """Return the state of data sets (default: all of the catalogue)."""
+    return [state_of(spec, root, sizes) for spec in (CATALOGUE if specs is None else specs)]
 
 
 def is_absent(entry: Entry, root: Path) -> bool:
@@ -46,43 +85,60 @@ def is_absent(entry: Entry, root: Path) -> bool:
     return not entry.embedded and not (root / entry.folder).is_dir()
 
 
-def _status(entry: Entry, root: Path) -> Status:
-    if is_absent(entry, root):
-        return Status(entry, "absent", note=f"{root / entry.folder} does not exist")
+def state_of(spec: Spec, root: Path, sizes: bool = False) -> Status:
+    """Return the state of one data set; opens no image.
+
+    Args:
+        spec: a name of the catalogue, or a mapping as in a config.
+        root: the folder of the data sets.
+        sizes: also ask for the size of every image, which takes a system call each. Without, folders are listed once.
+    """
+    entry = None if is_own(spec) else find(spec.get("name", "") if isinstance(spec, Mapping) else spec)
+    name = entry.name if entry else name_of(spec)
+    if entry and is_absent(entry, root):
+        return Status(name, entry, "absent", f"{root / entry.folder} does not exist")
+    if entry is None and not _is_cached(spec, root):
+        return Status(name, entry, "absent", "`lamm-cl data prepare CONFIG.yaml`, or a run, fetches it")
     try:
-        dataset = load_dataset(entry.name, root)
+        dataset = load_dataset(spec, root)
     except UsageError as error:
-        part = {"imagenet": "val", "part_folders": "train"}.get(entry.reader, "")
-        images = root / entry.folder / entry.images / part
-        # These have no list besides their folders.
-        listless = entry.reader in ("imagenet", "imagenet_variant", "part_folders") and not images.is_dir()
-        return Status(entry, "no images" if listless else "broken", note=str(error))
-    paths = {item.path for item in dataset.items}
-    if entry.embedded:
-        return Status(entry, "embedded", dataset.split, len(paths), len(paths), classes=len(dataset.class_names))
-    sizes = _sizes(paths)
-    found, empty = len(sizes), sum(size == 0 for size in sizes.values())
-    state = "no images" if not found else "incomplete" if found < len(paths) or empty else "ready"
-    missing = [f"{len(paths) - found:,} of {len(paths):,} images are missing"] if found < len(paths) else []
-    missing += [f"{empty:,} of {len(paths):,} images are empty files"] if empty else []
-    note = "; ".join([*missing, *(text.removeprefix(f"{entry.name}: ") for text in dataset.notes)])
-    classes = len(dataset.class_names)
-    return Status(entry, state, dataset.split, found, len(paths), sum(sizes.values()), note, classes)
+        return Status(name, entry, "no images" if entry and _listless(entry, root) else "broken", str(error))
+    if entry and entry.embedded:
+        return Status(name, entry, "embedded", dataset=dataset, expected=len(dataset.items))
+    paths = dict.fromkeys(item.path for item in dataset.items)
+    found = dict.fromkeys(paths, 1) if dataset.listed and not sizes else sizes_of(paths, sizes)
+    empty = sum(size == 0 for size in found.values())
+    missing = tuple(path for path in paths if not found.get(path))
+    state = "no images" if not found else "incomplete" if missing else "ready"
+    gone = len(missing) - empty
+    notes = [f"{gone:,} of {len(paths):,} images are missing"] * bool(gone)
+    notes += [f"{empty:,} of {len(paths):,} images are empty files"] * bool(empty)
+    notes += [text.removeprefix(f"{dataset.name}: ") for text in dataset.notes]
+    size = sum(found.values()) if sizes else None
+    return Status(name, entry, state, "; ".join(notes), dataset, len(paths), missing, empty, size)
 
 
-def _sizes(paths: Iterable[str]) -> dict[str, int]:
-    """Return the size of each path that is a file, one folder listing at a time."""
-    wanted: dict[str, set[str]] = {}
-    for path in paths:
-        parent, name = os.path.split(path)
-        wanted.setdefault(parent, set()).add(name)
-    found: dict[str, int] = {}
-    for parent, names in wanted.items():
-        try:
-            with os.scandir(parent) as entries:
-                for entry in entries:
-                    if entry.name in names and is_file(entry):
-                        found[f"{parent}{os.sep}{entry.name}"] = entry.stat().st_size
-        except OSError:
-            continue
-    return found
+def readable(spec: Spec, root: Path) -> Dataset | None:
+    """Return a data set of a config, None where it is not there or cannot be read; fetches nothing."""
+    try:
+        return load_dataset(spec, root) if _is_cached(spec, root) else None
+    except UsageError:
+        return None
+
+
+def slow_to_list(spec: Spec) -> bool:
+    """Whether a data set is ImageNet or one of its variants, whose folders take seconds to list."""
+    if is_own(spec):
+        return False
+    return find(spec["name"] if isinstance(spec, Mapping) else spec).reader in ("imagenet", "imagenet_variant")
+
+
+def _is_cached(spec: Spec, root: Path) -> bool:
+    """Whether nothing needs to be fetched by a library before the data set can be read."""
+    return not isinstance(spec, Mapping) or not from_library(spec) or is_written(spec, root)
+
+
+def _listless(entry: Entry, root: Path) -> bool:
+    """Whether a data set has no list besides its folders, and no folders."""
+    part = {"imagenet": "val", "imagenet_variant": "", "part_folders": "train"}.get(entry.reader)
+    return part is not None and not os.path.isdir(root / entry.folder / entry.images / part)  # noqa: PTH112

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from lamm_cl.data.images import show
+from lamm_cl.data.images import deep, show
 from lamm_cl.data.items import PARTS, Dataset, Item
 from lamm_cl.errors import UsageError
 
@@ -42,9 +42,13 @@ def verify(dataset: Dataset, progress: Callable[[int, int], None] = lambda done,
     keys: dict[str, str] = {}
     problems: list[str] = []
 
+    deep_ones: list[str] = []
+
     def look(item: Item) -> str:
         try:
             dataset.open(item)
+            if dataset.split != "embedded" and deep(item.path):
+                deep_ones.append(item.path)
             keys[item.path] = dataset.content_key(item)
         except UsageError as error:
             return str(error)
@@ -56,9 +60,12 @@ def verify(dataset: Dataset, progress: Callable[[int, int], None] = lambda done,
                 problems.append(problem)
             progress(done, len(unique))
     content = None if problems else content_digest((dataset.relative(item), keys[item.path]) for item in unique)
-    return Verification(
-        dataset.name, len(unique), tuple(problems), tuple(_warnings(dataset, keys)), dataset.fingerprint, content
-    )
+    warnings = _warnings(dataset, keys)
+    if deep_ones:
+        how = "clipped to 8, as the papers' code does" if dataset.split == "official" else "scaled to 8"
+        count = f"{len(deep_ones):,} of {len(unique):,} images have more than 8 bits"
+        warnings.append(f"{dataset.name}: {count} and are {how}, e.g. {show(min(deep_ones))}")
+    return Verification(dataset.name, len(unique), tuple(problems), tuple(warnings), dataset.fingerprint, content)
 
 
 def content_fingerprint(dataset: Dataset, items: Iterable[Item]) -> str:

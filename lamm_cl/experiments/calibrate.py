@@ -86,7 +86,7 @@ class Calibration:
         if key not in self._layouts:
             self._layouts[key] = build_layout(
                 spec.protocol,
-                list(spec.datasets),
+                self._environment.placed(spec.datasets),
                 spec.shots,
                 spec.seed,
                 self._environment.root,

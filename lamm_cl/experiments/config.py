@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError
 
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments import imports
@@ -164,6 +164,12 @@ class ExperimentConfig(Part):
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
     max_runs: Positive = 1500
     slurm: Slurm = Slurm()
+    _folder: Path | None = PrivateAttr(None)
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths in it start from: the folder of its file."""
+        return self._folder or Path.cwd()
 
 
 # What the file calls those keys that are called otherwise here.
@@ -185,7 +191,9 @@ def read_config(path: Path | str, assignments: Sequence[str] = ()) -> Experiment
     for assignment in assignments:
         document.set(assignment)
     plain = re.sub(r"[^A-Za-z0-9_.+-]+", "-", Path(path).stem).strip("-._+")
-    return check(document, default_name=plain or "experiment", folder=Path(path).parent)
+    config = check(document, default_name=plain or "experiment", folder=Path(path).parent)
+    config._folder = Path(path).absolute().parent
+    return config
 
 
 def check(document: Document, default_name: str, folder: Path) -> ExperimentConfig:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lamm_cl.data.own_data import OPTIONS, find_from
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments import known
 from lamm_cl.experiments.config import Backbone, ExperimentConfig, Method
@@ -108,7 +109,8 @@ def _check(config: ExperimentConfig, runs: Sequence[RunSpec]) -> None:
 def environment(config: ExperimentConfig) -> Environment:
     """Return where the config's runs work."""
     return Environment(
-        root=config.root,
+        root=None if config.root is None else str(find_from(config.folder, config.root)),
+        folder=str(config.folder),
         cache=config.cache,
         loggers={str(name): options for name, options in config.loggers.items()},
         checkpoint_minutes=config.checkpoint_minutes,
@@ -131,7 +133,7 @@ def settings(config: ExperimentConfig, device: str) -> dict[str, Any]:
         fixed[f"import {name}"] = {"sha256": digest}
     for dataset in config.datasets:
         given = dataset if isinstance(dataset, dict) else {}
-        changed = {key: given[key] for key in ("template", "rename", "flip", "scale") if key in given}
+        changed = {key: given[key] for key in OPTIONS if key in given}
         fixed[f"datasets.{known.shown_name(dataset)}"] = changed
     for backbone in config.backbones:
         name = backbone.name + (f" ({backbone.pretrained})" if backbone.pretrained else "")

@@ -6,7 +6,7 @@ import importlib.util
 import inspect
 import json
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -198,6 +198,13 @@ def datasets_of_order(protocol: object, order: object) -> list[str]:
     return list(DOMAIN_ORDERS.get(str(order), ())) if named else []
 
 
+def datasets_beside(protocol: str, datasets: Sequence[Any]) -> list[str]:
+    """Return the data sets that a protocol reads beside those that it is given."""
+    from lamm_cl.streams.protocols import VARIANTS
+
+    return list(VARIANTS) if protocol == "domain_generalization" and list(datasets) == ["imagenet"] else []
+
+
 def dataset_names() -> list[str]:
     """Return the names of the catalogue."""
     from lamm_cl.data.catalogue import CATALOGUE
@@ -215,15 +222,21 @@ def dataset_name(name: str) -> str | None:
         return None
 
 
+def is_own(dataset: Any) -> bool:
+    """Whether a config's data set is one's own, not one of the catalogue."""
+    from lamm_cl.data import own_data
+
+    return own_data.is_own(dataset)
+
+
 def shown_name(dataset: str | Mapping[str, Any]) -> str:
     """Return what tables call a data set: its name, or that of its folder or file."""
-    if isinstance(dataset, str):
-        return dataset
-    named = dataset.get("name")
-    if named:
-        return str(named)
-    place = next((str(dataset[key]) for key in ("folder", "csv") if key in dataset), "own")
-    return Path(place).stem or "own"
+    from lamm_cl.data.own_data import name_of
+
+    try:
+        return name_of(dataset)
+    except UsageError:
+        return "own"  # said where descriptions are checked
 
 
 def described_data_problems(description: Mapping[str, Any]) -> list[str]:
@@ -232,14 +245,14 @@ def described_data_problems(description: Mapping[str, Any]) -> list[str]:
     It is the user's own, or one of the catalogue by name, with options.
     """
     from lamm_cl.data.load import OPTIONS
-    from lamm_cl.data.own_data import KEYS, wrong_values
+    from lamm_cl.data.own_data import KEYS, ONE_SOURCE, SOURCES, wrong_values
 
-    own = "folder" in description or "csv" in description
+    own = is_own(description)
     keys = KEYS if own or "name" not in description else ("name", "root", *OPTIONS)
     texts = [unknown_name("key of a data set", key, KEYS) for key in description if key not in KEYS]
     texts += [f"{key} is for data of one's own only." for key in description if key in KEYS and key not in keys]
-    if ("folder" in description and "csv" in description) or not (own or "name" in description):
-        texts.append("a data set of one's own needs either 'folder' or 'csv'.")
+    if sum(key in description for key in SOURCES) > 1 or not (own or "name" in description):
+        texts.append(ONE_SOURCE)
     name = description.get("name")
     if not own and "name" in description and (not isinstance(name, str) or dataset_name(name) is None):
         texts.append(unknown_name("data set", name, dataset_names()))

@@ -49,7 +49,7 @@ def normal_form(data: Mapping[str, Any], keys: Collection[str], default_name: st
 
 def _as_dataset(value: Any) -> Any:
     """Write the catalogue's name for any spelling of it, also where options stand beside it."""
-    if isinstance(value, dict) and isinstance(value.get("name"), str) and not {"folder", "csv"} & set(value):
+    if isinstance(value, dict) and isinstance(value.get("name"), str) and not known.is_own(value):
         name = _as_dataset(value["name"])
         return name if set(value) == {"name"} else {**value, "name": name}
     return known.dataset_name(value) or value if isinstance(value, str) else value

@@ -52,9 +52,11 @@ def _layouts(specs: Iterable[RunSpec], environment: Environment) -> dict[str, An
         UsageError: Everything that is wrong with data sets and protocol, and images that any of the runs would miss.
     """
     from lamm_cl.streams.build import build_layout
+    from lamm_cl.streams.layout import require_pictures
 
     problems: list[str] = []
     layouts: dict[str, Any] = {}
+    drawings: dict[str, list[Any]] = {}
     drawn = {(_data(spec), spec.shots, spec.seed): spec for spec in specs}
     for (key, _, _), spec in drawn.items():
         known = layouts.get(key)
@@ -63,16 +65,20 @@ def _layouts(specs: Iterable[RunSpec], environment: Environment) -> dict[str, An
         try:
             layout = build_layout(
                 spec.protocol,
-                list(spec.datasets) if known is None else known.datasets,  # read from disk once
+                environment.placed(spec.datasets) if known is None else known.datasets,  # read from disk once
                 spec.shots,
                 spec.seed,
                 environment.root,
                 **spec.protocol_options,
+                check_images=False,
             )
         except UsageError as error:
             problems.append(str(error))
             layout = None
         layouts.setdefault(key, layout)
+        drawings.setdefault(key, []).append(layout)
+    for some in drawings.values():  # no image is asked for twice, however many runs draw it
+        _collect(problems, require_pictures, *(layout for layout in some if layout is not None))
     _raise(problems)
     return layouts
 

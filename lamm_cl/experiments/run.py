@@ -11,6 +11,7 @@ from lamm_cl import __version__
 from lamm_cl.errors import UsageError, unknown
 from lamm_cl.experiments import devices
 from lamm_cl.experiments.config import ExperimentConfig
+from lamm_cl.experiments.datasets import notes
 from lamm_cl.experiments.grid import environment, grid, grid_size, settings
 from lamm_cl.experiments.local import LocalRun, preflight
 from lamm_cl.experiments.pool import Pool, default_jobs, on_device
@@ -127,6 +128,8 @@ def run_experiment(
 
 def _follow(plan: Plan, console: Console, make_work: Callable[[], Work]) -> int:
     request = plan.request
+    for text in notes(plan.config):
+        _say(console, f"note: {text}")
     if request.dry_run:
         from lamm_cl.experiments.dry_run import show
 

@@ -148,7 +148,7 @@ def execute(job: Job, loaded: Backbones) -> Result:
     backbone, store = backbone_of(spec, job.device, job.environment, loaded)
     benchmark = build_stream(
         spec.protocol,
-        list(spec.datasets),
+        job.environment.placed(spec.datasets),
         spec.shots,
         spec.seed,
         root=job.environment.root,

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lamm_cl import __version__
+from lamm_cl.data.own_data import placed
 from lamm_cl.files import finite
 
 
@@ -99,6 +101,7 @@ class Environment:
 
     Attributes:
         root: Directory of the data sets.
+        folder: Where relative paths of one's own data start from; None for the working directory.
         cache: Directory of cached image features; None for the default place, False for none.
         loggers: Avalanche loggers by name, with their options.
         checkpoint_minutes: How often a run saves its state inside an experience.
@@ -107,8 +110,14 @@ class Environment:
     """
 
     root: str | None = None
+    folder: str | None = None
     cache: str | bool | None = None
     loggers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     checkpoint_minutes: float = 5.0
     imports: tuple[str, ...] = ()
     version: str = __version__
+
+    def placed(self, datasets: Iterable[Any]) -> list[Any]:
+        """Return data sets of a config with the paths that they mean here."""
+        base = Path(self.folder or ".").absolute()
+        return [placed(one, base)[0] if isinstance(one, Mapping) else one for one in datasets]

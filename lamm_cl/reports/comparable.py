@@ -17,7 +17,11 @@ _ORDINARY = {"label_space": "own", "freeze_context_after": None, "regime": "naiv
 _NOT_THE_RESULT = frozenset({"device", "threads", "eval_mb_size", "precision", "compile", "chunk", "workers"})
 # What methods take for no depth on the 12 layers of ViT-B/16, with which everything published here was measured.
 _DEPTHS = {"prompt_depth": 9, "prompt_depth_text": 12, "prompt_depth_vision": 12}
-_SPLITS = {"own": "own split, not the official one", "embedded": "data set that no paper uses"}
+_SPLITS = {
+    "own": "own split, not the official one",
+    "other": "another split than the papers', though of its name and sizes",
+    "embedded": "data set that no paper uses",
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Measured:
         datasets: The data sets that an average is over; else one.
         configs: The distinct (method, data set, options) of its runs; empty where no record tells them.
         precisions: What the records say of the precision.
-        splits: What the records say of the split: official, own, embedded.
+        splits: What the records say of the split: official, other, own, embedded.
         synthetic: Whether a record calls the data synthetic.
     """
 

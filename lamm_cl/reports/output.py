@@ -71,11 +71,17 @@ def _latex(report: Report) -> str:
 
 
 def _csv(report: Report) -> str:
-    """Return all tables in one CSV, a row per table row; `table` says which, columns of other tables are empty."""
-    parts = [(table.name, list(csv.DictReader(io.StringIO(render_csv(table))))) for table in report.tables]
+    """Return all tables in one CSV, a row per table row; `table` says which, columns of other tables are empty.
+
+    What is to be known of the data stands in the last column.
+    """
+    parts = [(table, list(csv.DictReader(io.StringIO(render_csv(table))))) for table in report.tables]
     columns = dict.fromkeys(key for _, rows in parts for row in rows for key in row)
+    said = ["data_notes"] if any(table.data_notes for table in report.tables) else []
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, ["table", *columns], restval="", lineterminator="\n")
+    writer = csv.DictWriter(stream, ["table", *columns, *said], restval="", lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows({"table": name, **row} for name, rows in parts for row in rows)
+    for table, rows in parts:
+        notes = "; ".join(table.data_notes)
+        writer.writerows({"table": table.name, **row, "data_notes": notes} for row in rows)
     return stream.getvalue()

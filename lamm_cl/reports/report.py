@@ -1,7 +1,7 @@
 """What a report says, before anybody decides how to print it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lamm_cl.reports.names import spelled_out
@@ -40,17 +40,26 @@ def make_report(results: Results, compare: str | None = None) -> Report:
     Raises:
         UsageError: There is no published table of that name.
     """
-    tables = list(_tables(results))
+    tables = [_with_data_notes(table, protocol, results) for protocol, table in _tables(results)]
     if compare is not None:
         from lamm_cl.reports.compare import compare_table
 
-        tables.insert(0, compare_table(results, compare))
+        tables.insert(0, _with_data_notes(compare_table(results, compare), "", results))
     experiments = [name for name in results.frame["experiment"].unique() if name]
     title = ", ".join(experiments) or spelled_out(results.directory.resolve().name)
     return Report(title, tuple(_summary(results)), results.problems + tuple(_gaps(results)), tuple(tables), results)
 
 
-def _tables(results: Results) -> Iterator[Table]:
+def _with_data_notes(table: Table, protocol: str, results: Results) -> Table:
+    """Add what the runs behind a table say of their data: another split than the papers', small classes, ..."""
+    records = [one for one in results.records.values() if protocol in ("", one["run"]["protocol"])]
+    data = [one for record in records if isinstance(one := record.get("data"), Mapping)]
+    found = [str(note) for one in data if isinstance(one.get("notes"), list) for note in one["notes"]]
+    return replace(table, data_notes=tuple(dict.fromkeys(found)))
+
+
+def _tables(results: Results) -> Iterator[tuple[str, Table]]:
+    """Yield the tables, each with its protocol; "" where it is over all of them."""
     frame = results.frame
     configs = _configs(results)
     for protocol, build in TABLES.items():
@@ -60,9 +69,9 @@ def _tables(results: Results) -> Iterator[Table]:
         rows.attrs["tidy"] = True
         table = build(rows)
         if table.rows:
-            yield table
-            yield from ablation_tables(rows, configs, build)
-    yield from (table for table in (stream_table(frame), cost_table(frame)) if table.rows)
+            yield protocol, table
+            yield from ((protocol, one) for one in ablation_tables(rows, configs, build))
+    yield from (("", table) for table in (stream_table(frame), cost_table(frame)) if table.rows)
 
 
 def _configs(results: Results) -> Mapping[str, Mapping[str, Any]]:

@@ -11,7 +11,7 @@ from lamm_cl.errors import UsageError, unknown
 from lamm_cl.streams.plan import EvalSet, EvaluationPlan
 
 # What can be said of a mixture is what can be said of its weakest part.
-_WEAKEST_FIRST = ("own", "embedded", "official")
+_WEAKEST_FIRST = ("own", "other", "embedded", "official")
 
 
 class Sample(NamedTuple):
@@ -82,7 +82,7 @@ class Layout:
 
     @property
     def split(self) -> str:
-        """Kind of split, the weakest among the data sets: "own", then "embedded", then "official"."""
+        """Kind of split, the weakest among the data sets: "own", "other", "embedded", then "official"."""
         kinds = {dataset.split for dataset in self.datasets}
         return next(kind for kind in _WEAKEST_FIRST if kind in kinds)
 
@@ -131,15 +131,18 @@ def check(layout: Layout) -> Layout:
     return layout
 
 
-def require_pictures(layout: Layout) -> None:
-    """Ask the disk whether every image of the layout is there; opens none.
+def require_pictures(*layouts: Layout) -> None:
+    """Ask the disk once whether every image of layouts over the same data sets is there; opens none.
 
     Raises:
         UsageError: names the data set, the number of missing images and the first ones.
     """
-    used: list[list[Item]] = [[] for _ in layout.datasets]
-    for part in (*layout.train, *layout.val, *layout.test):
-        for sample in part.samples:
-            used[sample.dataset].append(sample.item)
-    for dataset, items in zip(layout.datasets, used, strict=True):
-        require_images(dataset, items)
+    for k, dataset in enumerate(layouts[0].datasets if layouts else ()):
+        used = {
+            sample.item.path: sample.item
+            for layout in layouts
+            for part in (*layout.train, *layout.val, *layout.test)
+            for sample in part.samples
+            if sample.dataset == k
+        }
+        require_images(dataset, used.values())

@@ -1,23 +1,24 @@
 """Unpacking archives that were fetched: nothing may land outside the target, nothing is left half-unpacked."""
 
 import errno
+import posixpath
 import shutil
 import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
 from lamm_cl.data.download.network import DownloadError
 
 
-def unpack(archive: Path, folder: Path, moves: dict[str, str]) -> list[Path]:
+def unpack(archive: Path, folder: Path, moves: Mapping[str, str]) -> list[Path]:
     """Unpack parts of an archive into `folder`.
 
-    Everything goes to a hidden folder beside the target first and is renamed into place at the end, so a target that is
-    there is whole.
+    What is wanted goes to a hidden folder beside the target first and is renamed into place at the end, so a target
+    that is there is whole. The rest is not unpacked.
 
     Args:
         archive: a tar (any compression) or zip file.
@@ -34,7 +35,7 @@ def unpack(archive: Path, folder: Path, moves: dict[str, str]) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".unpack-", dir=folder))
     try:
-        _extract(archive, scratch)
+        _extract(archive, scratch, [source.partition("!")[0].removesuffix("/*") for source in moves])
         placed = []
         for source, target in moves.items():
             for found, place in _targets(archive, scratch, source, folder / target):
@@ -58,67 +59,55 @@ def _targets(archive: Path, scratch: Path, source: str, target: Path) -> Iterato
         if not nested.is_file():
             raise DownloadError(f"{archive}: holds no {outer}")
         scratch = nested.with_name(nested.name + ".unpacked")
-        scratch.mkdir(exist_ok=True)
-        _extract(nested, scratch)
         source = inner
-    whole = source.endswith("/*")
+        _extract(nested, scratch, [source.removesuffix("/*")])
     found = scratch / source.removesuffix("/*")
     if not found.exists():
         raise DownloadError(f"{archive}: holds no {source}")
-    if whole:
+    if source.endswith("/*"):
         yield from ((child, target / child.name) for child in sorted(found.iterdir()))
     else:
         yield found, target
 
 
-def _extract(archive: Path, folder: Path) -> None:
+def _extract(archive: Path, folder: Path, wanted: list[str]) -> None:
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as opened:
                 for info in opened.infolist():
-                    _zip_member(archive, opened, info, folder)
+                    place = _place(archive, info.filename, folder, wanted)
+                    if place and not info.is_dir():
+                        if info.external_attr >> 28 not in (0, 8):  # no Unix mode, regular file
+                            raise DownloadError(f"{archive}: {info.filename!r} is neither a file nor a folder: refused")
+                        _write(opened.open(info), place)
         else:
             with tarfile.open(archive, "r:*") as tar:
                 for member in tar:
-                    _tar_member(archive, tar, member, folder)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
+                    place = _place(archive, member.name, folder, wanted)
+                    if place and not member.isdir():
+                        tarfile.data_filter(member, str(folder))
+                        source = tar.extractfile(member)
+                        if source is None:
+                            raise DownloadError(f"{archive}: {member.name!r} is neither a file nor a folder: refused")
+                        _write(source, place)
+    except tarfile.FilterError as error:
+        raise DownloadError(f"{archive}: {error.tarinfo.name!r} is neither a file nor a folder: refused") from None
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, KeyError) as error:
         if isinstance(error, DownloadError):
             raise
         raise DownloadError(f"{archive}: is no whole archive: {error}. Remove it and fetch it again.") from None
 
 
-def _zip_member(archive: Path, opened: zipfile.ZipFile, info: zipfile.ZipInfo, folder: Path) -> None:
-    kind = info.external_attr >> 28
-    if kind not in (0, 4, 8):  # no Unix mode, folder, regular file
-        raise DownloadError(f"{archive}: {info.filename!r} is neither a file nor a folder: refused")
-    place = _place(archive, info.filename, folder)
-    if info.is_dir():
-        place.mkdir(parents=True, exist_ok=True)
-    else:
-        with opened.open(info) as source:
-            _write(source, place)
-
-
-def _tar_member(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    place = _place(archive, member.name, folder)
-    if member.isdir():
-        place.mkdir(parents=True, exist_ok=True)
-        return
-    source = tar.extractfile(member) if member.isreg() else None
-    if source is None:
-        raise DownloadError(f"{archive}: {member.name!r} is neither a file nor a folder: refused")
-    with source:
-        _write(source, place)
-
-
-def _place(archive: Path, name: str, folder: Path) -> Path:
+def _place(archive: Path, name: str, folder: Path, wanted: list[str]) -> Path | None:
+    """Return where a member goes, None where nobody wants it."""
     plain = name.replace("\\", "/")
     if plain.startswith("/") or ".." in plain.split("/") or ":" in plain[:2] or "\0" in plain:
         raise DownloadError(f"{archive}: {name!r} points outside the archive: refused, nothing was unpacked")
-    return folder / plain
+    plain = posixpath.normpath(plain)
+    return folder / plain if any(plain == path or plain.startswith(path + "/") for path in wanted) else None
 
 
 def _write(source: IO[bytes], place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    with place.open("wb") as file:
+    with source, place.open("wb") as file:
         shutil.copyfileobj(source, file, 1 << 20)

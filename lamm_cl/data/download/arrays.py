@@ -1,44 +1,30 @@
 """Data sets that come as arrays of pixels: written out as one file per picture, so that they are read like all others.
 
-The files are PGM and PPM: a line of header, then the pixels. So every machine writes the same bytes and content
-fingerprints agree, which PNG's do not when two machines compress differently. Nothing is unpickled: of CIFAR-100 the
-binary version is taken.
+Nothing is unpickled: of CIFAR-100 the binary version is taken, which torchvision does not read.
 """
 
 import errno
 import gzip
 import re
-import shutil
-import struct
 import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import Any
 
 from lamm_cl.data.download.network import DownloadError
+from lamm_cl.data.exporting import Count, export
+from lamm_cl.errors import UsageError
 
 MNIST_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 CIFAR_SIDE, CIFAR_LABELS = 32, 2  # pixels a side; label bytes: coarse, fine
-Count = Callable[[int, int | None], None]  # bytes so far, bytes in all
-
-
-class Picture(NamedTuple):
-    """One picture: its class folder and its file."""
-
-    folder: str
-    suffix: str
-    content: bytes
-
-
-Reader = Callable[[Sequence[Path], str], Iterator[Picture]]  # files, part -> pictures
+Rows = Iterator[tuple[Any, str]]  # pixels (H, W) or (H, W, 3), class folder
+Reader = Callable[[Sequence[Path], str], Rows]  # files, part
 
 
 def write_pictures(read: Reader, files: Sequence[Path], target: Path, report: Count = lambda done, total: None) -> int:
     """Write all pictures of `files` as `target/{train,test}/CLASS/NUMBER.EXT`, numbered as in the arrays.
-
-    They go to a hidden folder first; `target`'s parts appear when all are written.
 
     Args:
         read: `read_mnist` or `read_cifar`.
@@ -52,87 +38,67 @@ def write_pictures(read: Reader, files: Sequence[Path], target: Path, report: Co
     Raises:
         DownloadError: a file is damaged or the disk is full; nothing is left then.
     """
-    target.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".pictures-", dir=target))
-    count = done = 0
     try:
-        for part in ("train", "test"):
-            for number, picture in enumerate(read(files, part)):
-                place = scratch / part / picture.folder
-                place.mkdir(parents=True, exist_ok=True)
-                (place / f"{number:05d}{picture.suffix}").write_bytes(picture.content)
-                count, done = count + 1, done + len(picture.content)
-                if count % 1000 == 0:
-                    report(done, None)
-        for part in ("train", "test"):
-            if not (target / part).exists():
-                (scratch / part).rename(target / part)
-    except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError, struct.error) as error:
-        raise DownloadError(f"{files[0].parent}: a file is not whole: {error}. Remove it and fetch it again.") from None
+        return export({part: read(files, part) for part in ("train", "test")}, target, report)
+    except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError, AssertionError, IndexError, KeyError) as error:
+        why = str(error) or "it ends too early"
+        raise DownloadError(f"{files[0].parent}: a file is not whole: {why}. Remove it and fetch it again.") from None
+    except UsageError as error:
+        raise DownloadError(str(error)) from None
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = "the disk is full" if full else str(error.strerror or error)
         raise DownloadError(f"{target}: pictures cannot be written: {reason}. Nothing was left there.") from None
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return count
 
 
-def read_mnist(files: Sequence[Path], part: str) -> Iterator[Picture]:
+def read_mnist(files: Sequence[Path], part: str) -> Rows:
     """Give MNIST's pictures of a part, from the four gzip files in the order of `MNIST_FILES`; folders are the digits.
 
     Raises:
         DownloadError: a file is none of MNIST's, or images and labels differ in number.
     """
-    images, labels = files[:2] if part == "train" else files[2:]
-    with gzip.open(images) as pixels, gzip.open(labels) as classes:
-        kind, n, height, width = struct.unpack(">IIII", _exactly(pixels, 16, images))
-        other, m = struct.unpack(">II", _exactly(classes, 8, labels))
-        if (kind, other) != (2051, 2049) or n != m:
-            raise DownloadError(f"{images} and {labels.name}: are not MNIST's images and labels. Fetch them again.")
-        header = f"P5\n{width} {height}\n255\n".encode()
-        for _ in range(n):
-            content = header + _exactly(pixels, width * height, images)
-            yield Picture(str(_exactly(classes, 1, labels)[0]), ".pgm", content)
+    from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
+
+    found = []
+    for file in files[:2] if part == "train" else files[2:]:
+        with tempfile.TemporaryDirectory() as scratch:
+            plain = Path(scratch, "plain")
+            plain.write_bytes(gzip.decompress(file.read_bytes()))
+            found.append(read_sn3_pascalvincent_tensor(str(plain)).numpy())
+    images, labels = found
+    if (images.ndim, labels.ndim) != (3, 1) or len(images) != len(labels):
+        raise DownloadError(f"{files[0].parent}: these are not MNIST's images and labels. Fetch them again.")
+    for image, label in zip(images, labels, strict=True):
+        yield image, str(label)
 
 
-def read_cifar(files: Sequence[Path], part: str) -> Iterator[Picture]:
+def read_cifar(files: Sequence[Path], part: str) -> Rows:
     """Give CIFAR-100's pictures of a part, from the archive of its binary version; folders are the fine classes.
 
     Raises:
         DownloadError: the archive lacks a file or holds another thing.
     """
+    import numpy as np
+
     (archive,) = files
-    size = CIFAR_SIDE * CIFAR_SIDE
-    header = f"P6\n{CIFAR_SIDE} {CIFAR_SIDE}\n255\n".encode()
+    row = CIFAR_LABELS + 3 * CIFAR_SIDE * CIFAR_SIDE
     with tarfile.open(archive, "r:*") as tar:
-        with _member(tar, "cifar-100-binary/fine_label_names.txt", archive) as file:
-            names = file.read(1 << 16).decode("ascii", "replace").split()
+        names = _member(tar, "cifar-100-binary/fine_label_names.txt", archive).decode("ascii", "replace").split()
         if not names or not all(re.fullmatch(r"[a-z_]+", name) for name in names):
             raise DownloadError(f"{archive}: its class names are not CIFAR-100's. Remove it and fetch it again.")
-        with _member(tar, f"cifar-100-binary/{part}.bin", archive) as file:
-            while label := file.read(CIFAR_LABELS):
-                planes = _exactly(file, 3 * size, archive)
-                if len(label) < CIFAR_LABELS or label[1] >= len(names):
-                    raise DownloadError(f"{archive}: holds a label that is no class. Remove it and fetch it again.")
-                pixels = bytearray(3 * size)
-                for colour in range(3):  # planes of red, green and blue become pixels
-                    pixels[colour::3] = planes[colour * size : (colour + 1) * size]
-                yield Picture(names[label[1]], ".ppm", header + pixels)
+        content = _member(tar, f"cifar-100-binary/{part}.bin", archive)
+    if len(content) % row:
+        raise DownloadError(f"{archive}: ends too early. Remove it and fetch it again.")
+    values = np.frombuffer(content, np.uint8).reshape(-1, row)
+    labels, planes = values[:, 1], values[:, CIFAR_LABELS:].reshape(-1, 3, CIFAR_SIDE, CIFAR_SIDE)
+    if labels.max(initial=0) >= len(names):
+        raise DownloadError(f"{archive}: holds a label that is no class. Remove it and fetch it again.")
+    for label, image in zip(labels, planes.transpose(0, 2, 3, 1), strict=True):
+        yield image, names[label]
 
 
-def _member(tar: tarfile.TarFile, name: str, archive: Path) -> IO[bytes]:
-    try:
-        file = tar.extractfile(name)
-    except KeyError:
-        file = None
+def _member(tar: tarfile.TarFile, name: str, archive: Path) -> bytes:
+    file = tar.extractfile(name) if name in tar.getnames() else None
     if file is None:
         raise DownloadError(f"{archive}: holds no {name}. Remove it and fetch it again.")
-    return file
-
-
-def _exactly(file: "IO[bytes] | gzip.GzipFile", n: int, path: Path) -> bytes:
-    found = file.read(n)
-    if len(found) < n:
-        raise DownloadError(f"{path}: ends too early. Remove it and fetch it again.")
-    return found
+    return file.read()

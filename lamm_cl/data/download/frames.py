@@ -54,21 +54,16 @@ def action_folder(action: str) -> str:
 def _ffmpeg(video: Path, frame: Path) -> None:
     if not shutil.which("ffmpeg") or not shutil.which("ffprobe"):
         raise DownloadError("ffmpeg and ffprobe are needed to take frames from videos: install ffmpeg")
-    count = _run("ffprobe", "-v", "error", "-count_packets", "-select_streams", "v:0", "-show_entries")(
-        "stream=nb_read_packets", "-of", "csv=p=0", str(video)
-    )
-    middle = int(count.strip().strip(",") or 0) // 2
+    ask = "ffprobe -v error -count_packets -select_streams v:0 -show_entries stream=nb_read_packets -of csv=p=0"
+    middle = int(_run(*ask.split(), str(video)).strip().strip(",") or 0) // 2
     choose = rf"select=eq(n\,{middle})"
-    _run("ffmpeg", "-v", "error", "-y", "-i", str(video))("-vf", choose, "-frames:v", "1", "-q:v", "2", str(frame))
+    _run("ffmpeg", "-v", "error", "-y", "-i", str(video), "-vf", choose, "-frames:v", "1", "-q:v", "2", str(frame))
     if not frame.is_file():
         raise DownloadError(f"{video}: ffmpeg found no frame {middle}")
 
 
-def _run(*begin: str) -> Callable[..., str]:
-    def call(*rest: str) -> str:
-        done = subprocess.run([*begin, *rest], capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise DownloadError(f"{begin[0]} failed: {done.stderr.strip()[-300:]}")
-        return done.stdout
-
-    return call
+def _run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DownloadError(f"{command[0]} failed: {done.stderr.strip()[-300:]}")
+    return done.stdout

@@ -1,16 +1,15 @@
 """The only place of the data room that talks to the outside: one function, which tests and users may replace."""
 
-import shutil
-import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 CHUNK = 1 << 20
 TIMEOUT = 30  # seconds without a byte
 DRIVE = "drive:"
+DRIVE_PAGE = "https://drive.google.com/uc?id={}"
+_PASSING = {408, 425, 429}  # refusals that end by themselves, as those of 500 and above do
 
 
 class DownloadError(RuntimeError):
@@ -37,13 +36,15 @@ def fetch(url: str, offset: int) -> Response:
     """Ask for the bytes of `url` from `offset` on. A server may ignore the offset and start at 0.
 
     Args:
-        url: an http(s) address, or `drive:ID` for a public file on Google Drive.
+        url: an http(s) address, `drive:ID` for a public file on Google Drive, or the path of a file.
         offset: bytes that are there already.
 
     Raises:
         DownloadError: no answer, or a refusal.
     """
-    return _drive(url.removeprefix(DRIVE)) if url.startswith(DRIVE) else _http(url, offset)
+    if url.startswith(DRIVE):
+        return _drive(url, offset)
+    return _response(_get(url, offset), url, offset) if "://" in url else _copy(Path(url), offset)
 
 
 def address(url: str) -> str:
@@ -51,59 +52,68 @@ def address(url: str) -> str:
     return f"https://drive.google.com/file/d/{url.removeprefix(DRIVE)}/view" if url.startswith(DRIVE) else url
 
 
-def _http(url: str, offset: int) -> Response:
-    request = urllib.request.Request(url, headers={"User-Agent": "lamm_cl"})
-    if offset:
-        request.add_header("Range", f"bytes={offset}-")
+def _get(url: str, offset: int) -> Any:
+    import requests
+
+    headers = {
+        "User-Agent": "lamm_cl",
+        "Accept-Encoding": "identity",
+        **({"Range": f"bytes={offset}-"} if offset else {}),
+    }
     try:
-        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        with error:
-            if error.code == 416 and offset:
-                # Nothing follows the offset: the file is complete, or another one than we began.
-                whole = (error.headers.get("Content-Range") or "").rpartition("/")[2]
-                return Response(offset, int(whole) if whole.isdecimal() else None, iter(()))
-            raise DownloadError(f"{url} answers {error.code} {error.reason}", error.code >= 500) from None
-    except OSError as error:
-        raise DownloadError(f"{url} cannot be reached: {getattr(error, 'reason', error)}", retry=True) from None
-    length = answer.headers.get("Content-Length")
-    start = offset if answer.status == 206 else 0
-    total = start + int(length) if length and length.isdecimal() else None
-    return Response(start, total, _read(answer, url))
+        return requests.get(url, headers=headers, stream=True, timeout=TIMEOUT)
+    except requests.RequestException as error:
+        raise DownloadError(f"{url} cannot be reached: {error}", retry=True) from None
 
 
-def _read(answer: "urllib.request._UrlopenRet", url: str) -> Iterator[bytes]:
-    import http.client
+def _response(answer: Any, url: str, offset: int) -> Response:
+    code, headers = answer.status_code, answer.headers
+    if code == 416 and offset:
+        answer.close()  # nothing follows the offset: the file is complete, or another one than we began
+        whole = headers.get("Content-Range", "").rpartition("/")[2]
+        return Response(offset, int(whole) if whole.isdecimal() else None, iter(()))
+    if not answer.ok:
+        answer.close()
+        raise DownloadError(f"{url} answers {code} {answer.reason}", code >= 500 or code in _PASSING)
+    start = offset if code == 206 else 0
+    length = headers.get("Content-Length", "")
+    return Response(start, start + int(length) if length.isdecimal() else None, _read(answer, url))
+
+
+def _read(answer: Any, url: str) -> Iterator[bytes]:
+    from urllib3.exceptions import HTTPError
 
     with answer:
         try:
-            while chunk := answer.read(CHUNK):
+            while chunk := answer.raw.read1(CHUNK):  # unlike the others it loses nothing when the connection breaks
                 yield chunk
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, HTTPError) as error:
             raise DownloadError(f"{url}: the connection broke: {error}", retry=True) from None
 
 
-def _drive(identity: str) -> Response:
-    """Fetch a Drive file through gdown, which knows the pages that Drive puts before a download."""
-    import gdown
+def _drive(url: str, offset: int) -> Response:
+    """Fetch a Drive file; gdown knows the pages that Drive puts before a download."""
+    from gdown.download import get_url_from_gdrive_confirmation
 
-    folder = Path(tempfile.mkdtemp(prefix="lamm_cl_"))
-    target = folder / "file"
-    try:
-        gdown.download(id=identity, output=str(target), quiet=True)
-        if not target.is_file():
-            raise DownloadError("nothing came")
-    except Exception as error:
-        # gdown passes on what requests, Drive's pages and its own checks raise; each means the same to the user.
-        shutil.rmtree(folder, ignore_errors=True)
-        raise DownloadError(f"{address(DRIVE + identity)}: Google Drive gives nothing: {error}") from None
-    return Response(0, target.stat().st_size, _read_and_remove(target))
+    answer = _get(DRIVE_PAGE.format(url.removeprefix(DRIVE)), offset)
+    if answer.ok and "text/html" in answer.headers.get("Content-Type", ""):
+        try:
+            answer = _get(get_url_from_gdrive_confirmation(answer.text), offset)
+        except Exception as error:
+            # gdown passes on what its own reading of the page raises; each means the same to the user.
+            raise DownloadError(f"{address(url)}: Google Drive gives nothing: {' '.join(str(error).split())}") from None
+        if "text/html" in answer.headers.get("Content-Type", ""):
+            raise DownloadError(f"{address(url)}: Google Drive gives a page instead of the file")
+    return _response(answer, address(url), offset)
 
 
-def _read_and_remove(path: Path) -> Iterator[bytes]:
-    try:
+def _copy(path: Path, offset: int) -> Response:
+    def chunks() -> Iterator[bytes]:
         with path.open("rb") as file:
+            file.seek(offset)
             while chunk := file.read(CHUNK):
                 yield chunk
-    finally:
-        shutil.rmtree(path.parent, ignore_errors=True)
+
+    if not path.is_file():
+        raise DownloadError(f"{path} does not exist")
+    return Response(offset, path.stat().st_size, chunks())

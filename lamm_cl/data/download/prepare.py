@@ -1,20 +1,27 @@
 """Bringing a data set to the disk: fetch what may be fetched, say exactly what is left to do by hand."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from lamm_cl.data.catalogue import Entry, find
 from lamm_cl.data.download.archive import unpack
 from lamm_cl.data.download.arrays import write_pictures
+from lamm_cl.data.download.checks import check_split
 from lamm_cl.data.download.frames import Grab, middle_frames
 from lamm_cl.data.download.network import DownloadError, Fetch, address, fetch
 from lamm_cl.data.download.sources import SOURCES, Arrays, ByHand, Source
-from lamm_cl.data.download.transfer import Report, download
-from lamm_cl.data.download.whole import look
-from lamm_cl.data.items import PARTS
+from lamm_cl.data.download.transfer import Report, download, md5_of
+from lamm_cl.data.imagenet_val import flat_images, sort_images, what_to_do
+from lamm_cl.data.images import show
+from lamm_cl.data.misplaced import find_misplaced
 from lamm_cl.data.split_file import read_split
+from lamm_cl.data.status import Status, state_of
 from lamm_cl.errors import UsageError
+
+_AGAIN = "and run this command again: it fetches what is gone, or says how"
 
 
 @dataclass
@@ -23,10 +30,12 @@ class Outcome:
 
     name: str
     present: list[str] = field(default_factory=list)
+    fixed: list[str] = field(default_factory=list)
     fetched: list[str] = field(default_factory=list)
     by_hand: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
+    optional: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -37,12 +46,23 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Tools:
-    """What `prepare` works with; tests and users replace any of them."""
+    """What `prepare` works with; tests and users replace any of them.
+
+    Attributes:
+        fetch: the network.
+        report: called as bytes arrive.
+        grab: reads videos.
+        pause: waits between tries.
+        local: a folder with files that need not be fetched, directly in it or in CoOp's folders.
+        fix: link or move what lies elsewhere into place.
+    """
 
     fetch: Fetch = fetch
     report: Report = lambda name, done, total: None
     grab: Grab | None = None
     pause: Callable[[float], None] | None = None
+    local: Path | None = None
+    fix: bool = False
 
 
 def prepare(name: str, root: Path, tools: Tools | None = None) -> Outcome:
@@ -65,90 +85,171 @@ def prepare(name: str, root: Path, tools: Tools | None = None) -> Outcome:
         outcome.present.append(f"{entry.title} needs no file")
         return outcome
     folder = root / entry.folder
+    elsewhere = _put_in_place(entry, root, tools.fix, outcome)
+    for source in SOURCES[entry.name]:
+        makes = [folder / made for made in source.makes]
+        if isinstance(source, Source) and source.beside and (folder / source.beside).is_file():
+            makes = [folder / source.beside]
+        if all(map(Path.exists, makes)):
+            outcome.present.append(", ".join(source.makes))
+        elif any(made.is_relative_to(place) for made in makes for place in elsewhere):
+            continue  # said above
+        elif isinstance(source, Source) and source.optional:
+            outcome.optional.append(f"{source.file}, for {source.optional}: {address(source.url)}")
+        elif isinstance(source, ByHand):
+            _by_hand(entry, source, folder, tools, outcome)
+        else:
+            _make_folder(folder)
+            _bring(entry, source, folder, tools, outcome)
+    if outcome.complete:
+        state = state_of(entry.name, root, sizes=True)
+        outcome.damaged = list(_damage(entry, folder, state))
+        outcome.notes = list(state.dataset.notes) if state.dataset else []
+    return outcome
+
+
+def _put_in_place(entry: Entry, root: Path, fix: bool, outcome: Outcome) -> list[Path]:
+    """Put what lies elsewhere into place, or say how; returns the places where something is still wanted."""
+    found = list(find_misplaced(entry, root))
+    try:
+        while fix and found:
+            outcome.fixed.append(found[0].put())
+            found = list(find_misplaced(entry, root))
+        if entry.name == "imagenet" and fix and flat_images(root / entry.folder / "images" / "val"):
+            outcome.fixed.append(f"sorted {sort_images(root / entry.folder):,} validation images into class folders")
+    except UsageError as error:
+        outcome.failed.append(str(error))
+    outcome.by_hand += [f"{one}: run this command with --fix, which puts it there" for one in found if not fix]
+    if entry.name == "imagenet" and not fix and flat_images(root / entry.folder / "images" / "val"):
+        outcome.by_hand.append(what_to_do(root / entry.folder))
+    return [one.wanted for one in found]
+
+
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder}: cannot be made: {error.strerror}. Give another --root.") from None
-    for source in SOURCES[entry.name]:
-        if all((folder / made).exists() for made in source.makes):
-            outcome.present.append(", ".join(source.makes))
-        elif isinstance(source, ByHand):
-            outcome.by_hand.append(source.text.format(folder=folder))
-        elif isinstance(source, Arrays):
-            _write(source, folder, tools, outcome)
-        else:
-            _bring(entry, source, folder, tools, outcome)
-    if outcome.complete:
-        outcome.damaged, outcome.notes = look(entry, root)
-    return outcome
 
 
-def _write(arrays: Arrays, folder: Path, tools: Tools, outcome: Outcome) -> None:
-    what = ", ".join(arrays.makes)
-    files = [folder / source.file for source in arrays.files]
-    for source in arrays.files:
-        try:
-            _fetch(source, folder, tools)
-        except DownloadError as error:
-            outcome.failed.append(_failure(source.file, error, source, folder))
-    if outcome.failed:
-        return
-    try:
-        count = write_pictures(arrays.read, files, folder / "images", lambda *done: tools.report(what, *done))
-    except DownloadError as error:
-        outcome.failed.append(f"{what}: {error}")
-        return
-    outcome.fetched.append(f"{what}: {count:,} pictures")
-    for file in files:
-        file.unlink()
+def _by_hand(entry: Entry, source: ByHand, folder: Path, tools: Tools, outcome: Outcome) -> None:
+    for archive in source.archives:
+        if not all((folder / made).exists() for made in archive.makes) and _has(archive, entry, folder, tools):
+            _bring(entry, archive, folder, tools, outcome)
+    if not all((folder / made).exists() for made in source.makes):
+        outcome.by_hand.append(source.text.format(folder=folder))
 
 
-def _bring(entry: Entry, source: Source, folder: Path, tools: Tools, outcome: Outcome) -> None:
+def _has(source: Source, entry: Entry, folder: Path, tools: Tools) -> bool:
+    return (folder / source.file).is_file() or next(_copies(source, entry, tools), None) is not None
+
+
+def _bring(entry: Entry, source: Source | Arrays, folder: Path, tools: Tools, outcome: Outcome) -> None:
     what = ", ".join(source.makes)
+    given = [file for file in source.files if (folder / file.file).exists()]  # what a user put there is the user's
     videos = folder / "UCF-101"
     try:
-        if entry.name == "ucf101" and source.moves and videos.is_dir():
+        if entry.name == "ucf101" and isinstance(source, Source) and source.moves and videos.is_dir():
             count = middle_frames(videos, folder / entry.images, tools.grab)
             outcome.fetched.append(f"{what}: {count:,} middle frames taken from {videos}")
             return
-        _transfer(entry, source, folder, tools)
+        failed = len(outcome.failed)
+        for file in source.files:
+            try:
+                _fetch(entry, file, folder, tools)
+            except DownloadError as error:
+                name = what if len(source.files) == 1 else file.file
+                outcome.failed.append(f"{name}: {error}. {_instead(file, folder)}")
+        if len(outcome.failed) > failed:
+            return
+        if isinstance(source, Arrays):
+            files = [folder / file.file for file in source.files]
+            count = write_pictures(source.read, files, folder / "images", partial(tools.report, what))
+            what = f"{what}: {count:,} pictures"
+        elif source.moves:
+            unpack(folder / source.file, folder, source.moves)
         outcome.fetched.append(what)
     except DownloadError as error:
-        outcome.failed.append(_failure(what, error, source, folder))
+        outcome.failed.append(f"{what}: {error}")
+        return
+    for file in source.files if isinstance(source, Arrays) or source.moves else ():
+        if file not in given:
+            (folder / file.file).unlink()
 
 
-def _failure(what: str, error: DownloadError, source: Source, folder: Path) -> str:
-    hint = source.by_hand.format(folder=folder)
-    return (
-        f"{what}: {error}. By hand: fetch {address(source.url)} as {folder / source.file}"
-        f"{f' (md5 {source.md5})' if source.md5 else ''}{'; ' + hint if hint else ''}, and run this command again."
+def _instead(source: Source, folder: Path) -> str:
+    whole = (
+        f"fetch {address(source.url)} as {folder / source.file}" if source.url else f"put {source.file} into {folder}"
     )
+    md5, hint = f" (md5 {source.md5})" if source.md5 else "", source.by_hand.format(folder=folder)
+    return f"By hand: {whole}{md5}{'; ' + hint if hint else ''}, and run this command again."
 
 
-def _transfer(entry: Entry, source: Source, folder: Path, tools: Tools) -> None:
-    target = _fetch(source, folder, tools)
-    if source.moves:
-        unpack(target, folder, source.moves)
-        target.unlink()
-    elif source.file == entry.split_file:
-        _check_split(entry, target, folder)
+def _copies(source: Source, entry: Entry, tools: Tools) -> Iterator[str]:
+    """Yield where a file is said to be, besides its own address."""
+    for place in (tools.local / entry.folder, tools.local) if tools.local else ():
+        if (place / source.file).is_file():
+            yield str(place / source.file)
+    if source.url and (mirror := os.environ.get("LAMM_CL_MIRROR")):
+        yield f"{mirror.rstrip('/')}/{entry.folder}/{source.file}"
 
 
-def _fetch(source: Source, folder: Path, tools: Tools) -> Path:
+def _fetch(entry: Entry, source: Source, folder: Path, tools: Tools) -> Path:
+    """Return the file, whole and checked: the one that lies there, a copy, or what its address gives."""
     target = folder / source.file
-    if not target.exists():  # else: put there by hand, or by an earlier try
-        pause = {} if tools.pause is None else {"pause": tools.pause}
-        download(source.url, target, tools.fetch, source.md5, tools.report, **pause)
-    return target
+    if target.exists():  # put there by hand, or by an earlier try
+        if source.md5 and (found := md5_of(target)) != source.md5:
+            raise DownloadError(f"{target} is not the archive: expected md5 {source.md5}, got {found}. Remove it")
+        return target
+    pause = {} if tools.pause is None else {"pause": tools.pause}
+    problems = []
+    for url in dict.fromkeys([*_copies(source, entry, tools), *filter(None, [source.url])]):
+        try:
+            download(url, target, tools.fetch, source.md5, tools.report, **pause)
+            problem = check_split(entry, target) if source.file == entry.split_file else source.check(target)
+            if not problem:
+                return target
+            target.unlink()
+            what = "the papers' split" if source.file == entry.split_file else "the papers' list"
+            problems.append(f"what came from {address(url)} is not {what} ({problem}) and was removed")
+        except DownloadError as error:
+            problems.append(str(error))
+    raise DownloadError("; ".join(problems))
 
 
-def _check_split(entry: Entry, target: Path, folder: Path) -> None:
-    """Refuse a split file that does not list what the papers' does: Drive answers some requests with a web page."""
+# -- what is there and not whole ---------------------------------------------------------------------------------------
+
+
+def _damage(entry: Entry, folder: Path, state: Status) -> Iterator[str]:
+    """Say what is damaged, one sentence each with its cure."""
+    split = folder / entry.split_file
+    if state.dataset is None:
+        unreadable = str(split) if entry.split_file and not _is_split(split) else "the file or folder that this names"
+        yield f"{state.note} Remove {unreadable} {_AGAIN}."
+        return
+    if state.split == "other":
+        yield f"{state.note}. Remove {split} {_AGAIN}."
+    if state.missing:
+        shown = ", ".join(map(show, state.missing[:3])) + (", ..." if len(state.missing) > 3 else "")
+        count = f"{len(state.missing):,} of {state.expected:,} images are missing or empty"
+        yield f"{count}: {shown}. {_cure(entry, folder, state.missing)}"
+
+
+def _is_split(path: Path) -> bool:
     try:
-        sizes = tuple(len(items) for items in (read_split(target, str(folder))[part] for part in PARTS))
-        problem = "" if sizes == entry.sizes else f"lists {sizes} images, not {entry.sizes}"
-    except UsageError as error:
-        problem = str(error)
-    if problem:
-        target.unlink()
-        raise DownloadError(f"what came is not the papers' split ({problem}) and was removed")
+        return bool(read_split(path, str(path.parent)))
+    except UsageError:
+        return False
+
+
+def _cure(entry: Entry, folder: Path, missing: tuple[str, ...]) -> str:
+    """Say how to get images anew: what is removed here is fetched again, by this command or by hand."""
+    cures = []
+    for source in SOURCES[entry.name]:
+        places = [str(folder / made) for made in source.makes]
+        hit = [place for place in places if any(path.startswith(place + os.sep) for path in missing)]
+        if hit and isinstance(source, ByHand):
+            cures.append(f"By hand: {source.text.format(folder=folder)}")
+        elif hit:
+            cures.append(f"Put them there by hand, or remove {', '.join(hit)} {_AGAIN}.")
+    return " ".join(cures) or "Put them there by hand."

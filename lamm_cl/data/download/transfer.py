@@ -44,12 +44,12 @@ def download(
         with part.open("ab") as file:
             _lock(file, part)
             _fill(url, file, part, fetch, report, pause)
-            found = _md5(part) if md5 else ""
+            found = md5_of(part) if md5 else ""
             if found != md5 and resumed:
                 # The beginning may come from another version of the file: once more, from the start.
                 file.truncate(0)
                 _fill(url, file, part, fetch, report, pause)
-                found = _md5(part)
+                found = md5_of(part)
             if found != md5:
                 part.unlink()
                 raise DownloadError(
@@ -125,6 +125,7 @@ def _lock(file: IO[bytes], part: Path) -> None:
         raise DownloadError(f"{part}: another process is fetching this file") from None
 
 
-def _md5(path: Path) -> str:
+def md5_of(path: Path) -> str:
+    """Return the md5 checksum of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()

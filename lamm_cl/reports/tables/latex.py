@@ -133,5 +133,5 @@ def _pages(table: Table) -> Iterator[Table]:
         cut = ends[-1] if ends else cut
         part += 1
         name, title = (f"{table.name}-{part}", f"{table.title} (continued)") if part > 1 else (table.name, table.title)
-        yield Table(name, title, table.columns, tuple(rows[:cut]), table.notes)
+        yield Table(name, title, table.columns, tuple(rows[:cut]), table.notes, table.data_notes)
         rows = rows[cut:]

@@ -84,6 +84,7 @@ class Table:
         columns: Its columns.
         rows: Its rows, in reading order; each has one cell a column.
         notes: Sentences printed below.
+        data_notes: What the runs say of their data, printed below those.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = field(default=())
+    data_notes: tuple[str, ...] = field(default=())
 
     def sections(self) -> Iterator[tuple[Row, ...]]:
         """Yield the rows of one section after the other."""

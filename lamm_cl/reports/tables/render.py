@@ -40,9 +40,9 @@ def seed_note(table: Table) -> str | None:
 
 
 def notes(table: Table) -> list[str]:
-    """Return the sentences below a table: the seeds, then its own notes."""
+    """Return the sentences below a table: the seeds, its own notes, and what is to be known of the data."""
     first = seed_note(table)
-    return ([first] if first else []) + list(table.notes)
+    return ([first] if first else []) + list(table.notes) + [f"Data: {note}." for note in table.data_notes]
 
 
 def heading(column: Column) -> str:

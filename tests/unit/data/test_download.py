@@ -138,7 +138,9 @@ def test_a_wrong_checksum_leaves_nothing(server: Server, tmp_path: Path) -> None
     assert listed(tmp_path) == []
 
 
-@pytest.mark.parametrize(("status", "tries"), [(404, 1), (403, 1), (503, transfer.TRIES)])
+@pytest.mark.parametrize(
+    ("status", "tries"), [(404, 1), (403, 1), *((passing, transfer.TRIES) for passing in (408, 425, 429, 503))]
+)
 def test_refusals_are_told_and_only_passing_ones_retried(
     server: Server, tmp_path: Path, status: int, tries: int
 ) -> None:
@@ -181,25 +183,74 @@ def test_two_at_once_do_not_mix(server: Server, tmp_path: Path) -> None:
             download(url(server), tmp_path / "x", fetch)
 
 
-def test_drive_files_come_through_gdown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import gdown
+class DriveHandler(Handler):
+    """Google Drive: a page with a form before the file, a page that refuses, or the file at once."""
 
-    asked: list[str] = []
-
-    def fake(id: str, output: str, quiet: bool) -> None:
-        asked.append(id)
-        if id == "good":
-            Path(output).write_bytes(BODY)
+    def do_GET(self) -> None:
+        place, _, query = self.path.partition("?")
+        if place == "/uc" and "id=large" in query:
+            form = f'<form id="download-form" action="http://127.0.0.1:{self.server.server_port}/download"></form>'
+            self._page(form)
+        elif place == "/uc" and "id=busy" in query:
+            self._page('<p class="uc-error-subcaption">Too many users have viewed this file.</p>')
         else:
-            raise RuntimeError("too many accesses")
+            super().do_GET()
 
-    monkeypatch.setattr(gdown, "download", fake)
-    monkeypatch.setattr(network.tempfile, "tempdir", str(tmp_path))
-    download("drive:good", tmp_path / "x", fetch, MD5)
+    def _page(self, text: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.end_headers()
+        self.wfile.write(f"<html>\n{text}\n</html>".encode())
+
+
+@pytest.fixture
+def drive(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    server.RequestHandlerClass = DriveHandler
+    monkeypatch.setattr(network, "DRIVE_PAGE", f"http://127.0.0.1:{server.server_port}/uc?id={{}}")
+    return server
+
+
+@pytest.mark.parametrize("identity", ["small", "large"])
+def test_drive_files_are_reported_resumed_and_tried_again_as_others(
+    drive: Server, tmp_path: Path, identity: str
+) -> None:
+    drive.cuts = [1000]
+    reports: list[int] = []
+    download(f"drive:{identity}", tmp_path / "x", fetch, MD5, lambda name, done, total: reports.append(done), no_pause)
     assert listed(tmp_path) == ["x"]
-    with pytest.raises(DownloadError, match=r"drive\.google\.com/file/d/bad/view.*too many accesses"):
-        download("drive:bad", tmp_path / "y", fetch, pause=no_pause)
-    assert asked == ["good", "bad"]
+    assert drive.asked[-1] == "bytes=1000-"
+    assert reports[-1] == len(BODY)
+
+
+def test_a_page_instead_of_a_drive_file_says_why(drive: Server, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match=r"drive\.google\.com/file/d/busy/view.*Too many users"):
+        download("drive:busy", tmp_path / "y", fetch, pause=no_pause)
+    assert not (tmp_path / "y").exists()
+
+
+def test_every_request_has_a_time_limit(drive: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import requests
+
+    limits = []
+    real = requests.get
+
+    def get(url: str, **options: Any) -> Any:
+        limits.append(options["timeout"])
+        return real(url, **options)
+
+    monkeypatch.setattr(requests, "get", get)
+    download("drive:large", tmp_path / "x", fetch, MD5)
+    download(url(drive), tmp_path / "z", fetch, MD5)
+    assert limits == [network.TIMEOUT] * 3
+
+
+def test_a_copy_on_the_disk_serves_as_an_address(tmp_path: Path) -> None:
+    (tmp_path / "copy").write_bytes(BODY)
+    (tmp_path / "x.part").write_bytes(BODY[:500])
+    download(str(tmp_path / "copy"), tmp_path / "x", fetch, MD5)
+    assert (tmp_path / "x").read_bytes() == BODY
+    with pytest.raises(DownloadError, match="nowhere does not exist"):
+        download(str(tmp_path / "nowhere"), tmp_path / "y", fetch, pause=no_pause)
 
 
 def make_tar(path: Path, members: dict[str, bytes], extra: tarfile.TarInfo | None = None) -> Path:
@@ -261,6 +312,18 @@ def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
     with pytest.raises(DownloadError, match="neither a file nor a folder"):
         unpack(archive, tmp_path / "data", {"images": "images"})
     assert listed(tmp_path / "data") == []
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.CHRTYPE])
+def test_a_link_that_nobody_wants_is_passed_over(tmp_path: Path, kind: bytes) -> None:
+    link = tarfile.TarInfo("docs/link")
+    link.type, link.linkname = kind, "/etc/passwd"
+    archive = make_tar(tmp_path / "a", {"./images/x.jpg": b"x", "imagesmore/y": b"y"}, link)
+    unpack(archive, tmp_path / "data", {"images": "images"})
+    assert [str(path.relative_to(tmp_path / "data")) for path in (tmp_path / "data").rglob("*")] == [
+        "images",
+        "images/x.jpg",
+    ]
 
 
 def test_a_link_in_a_zip_is_refused(tmp_path: Path) -> None:

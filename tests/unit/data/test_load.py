@@ -1,6 +1,8 @@
 """Loading by name: CoOp's layouts, own splits where the papers' is missing, and what makes a split official."""
 
+import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ from PIL import Image
 import lamm_cl
 from lamm_cl.data.catalogue import CATALOGUE, find
 from lamm_cl.data.items import Dataset
-from lamm_cl.data.load import load_dataset
+from lamm_cl.data.load import judge, load_dataset
+from lamm_cl.data.split_file import read_split
 from lamm_cl.errors import UsageError
 
 WNIDS = ("n01440764", "n01443537", "n01484850")
@@ -101,6 +104,37 @@ def test_the_mini_caltech_is_not_taken_for_the_papers(shared: Path) -> None:
     assert dataset.split == "own"
     assert "not the papers' data" in dataset.notes[0]
     assert (len(dataset.train), len(dataset.val), len(dataset.test)) == (1600, 200, 600)
+
+
+@pytest.mark.parametrize("name", ["caltech101", "oxford_pets", "eurosat"])
+def test_the_papers_own_files_are_official(shared: Path, name: str) -> None:
+    dataset = load_dataset(name, shared / "data" / "coop_splits")
+    assert (dataset.split, dataset.notes, dataset.fingerprint) == ("official", (), CATALOGUE[name].fingerprint)
+
+
+@pytest.mark.parametrize("name", ["caltech101", "oxford_pets", "eurosat"])
+def test_a_split_of_the_papers_sizes_is_not_official_for_that(shared: Path, tmp_path: Path, name: str) -> None:
+    entry = CATALOGUE[name]
+    split = json.loads((shared / "data" / "coop_splits" / entry.folder / entry.split_file).read_bytes())
+    split["train"][0], split["test"][0] = split["test"][0], split["train"][0]  # as a random draw would
+    (tmp_path / entry.folder).mkdir()
+    (tmp_path / entry.folder / entry.split_file).write_text(json.dumps(split))
+    dataset = load_dataset(name, tmp_path)
+    assert tuple(len(getattr(dataset, part)) for part in ("train", "val", "test")) == entry.sizes
+    assert dataset.split == "other"
+    assert f"{entry.split_file} is not the papers' split, though it has its name" in dataset.notes[0]
+
+
+def test_where_nobody_knows_the_papers_split_its_numbers_are_said_to_decide(tmp_path: Path) -> None:
+    small = replace(CATALOGUE["food101"], classes=2, sizes=(2, 2, 2))
+    split = {part: [[f"{n}/{part}.jpg", n, "ab"[n]] for n in range(2)] for part in ("train", "val", "test")}
+    (tmp_path / small.split_file).write_text(json.dumps(split))
+    dataset = judge(small, read_split(tmp_path / small.split_file, "x"), "x")
+    assert dataset.split == "official"
+    assert dataset.notes[0].startswith("food101: official by its numbers of classes and images")
+    known = replace(small, fingerprint=dataset.fingerprint)
+    assert judge(known, read_split(tmp_path / small.split_file, "x"), "x").notes == ()
+    assert {name for name, one in CATALOGUE.items() if one.split_file and not one.fingerprint} == {"food101", "sun397"}
 
 
 def test_missing_images_are_counted_and_named(shared: Path) -> None:

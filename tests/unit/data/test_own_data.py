@@ -4,12 +4,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from lamm_cl.data.few_shot import few_shot
 from lamm_cl.data.items import Dataset
 from lamm_cl.data.load import load_dataset
+from lamm_cl.data.verify import verify
 from lamm_cl.errors import UsageError
 
 
@@ -210,12 +212,107 @@ def test_wrong_descriptions_are_refused(description: dict[str, Any], message: st
         ({"rename": {"cat": None}}, "rename must say"),
         ({"name": ["a"]}, "must be a line of text"),
         ({"name": "two\nlines"}, "must be a line of text"),
+        ({"rename": {"cat": True}}, "put what is not read as text in quotes"),
+        ({"ignore": [False]}, r"ignore must be a list of words, not \[False\]; put what"),
+        ({"ignore": "cat"}, "ignore must be a list"),
+        ({"names": [1e5]}, "names must be a list of words"),
+        ({"names": "/nowhere.txt"}, "names"),
+        ({"depth": "leaves"}, "depth must be top or leaf"),
+        ({"numbers_are_names": "yes"}, "numbers_are_names must be true or false"),
+        ({"columns": {"klass": "x"}}, "unknown role of a column 'klass'"),
     ],
 )
 def test_wrong_options_are_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     fill(tmp_path / "cat", 3)
     with pytest.raises(UsageError, match=message):
         load_dataset({"folder": tmp_path, **options})
+
+
+def test_parts_one_level_down_are_found_and_said(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        fill(tmp_path / "data" / part / "cat", 3)
+    dataset = load_dataset({"folder": tmp_path})
+    assert dataset.class_names == ("cat",)
+    assert len(dataset.test) == 3
+    assert any("are those of data/" in note for note in dataset.notes)
+    fill(tmp_path / "more" / "train" / "cat", 3)
+    with pytest.raises(UsageError, match=rf"`folder: {tmp_path}/data`"):
+        load_dataset({"folder": tmp_path})
+    assert load_dataset({"folder": tmp_path, "ignore": ["more"]}).class_names == ("cat",)
+
+
+def test_test_alone_is_no_class(tmp_path: Path) -> None:
+    fill(tmp_path / "test" / "cat", 3)
+    fill(tmp_path / "test" / "dog", 3)
+    with pytest.raises(UsageError, match=rf"holds test/ and no train/.*`folder: {tmp_path}/test`"):
+        load_dataset({"folder": tmp_path})
+    assert load_dataset({"folder": tmp_path / "test"}).class_names == ("cat", "dog")
+
+
+def test_two_folders_for_one_part_are_refused(tmp_path: Path) -> None:
+    for part in ("train", "val", "valid"):
+        fill(tmp_path / part / "cat", 1)
+    with pytest.raises(UsageError, match=r"val/ and valid/ are both.*`ignore: \[valid\]`"):
+        load_dataset({"folder": tmp_path})
+    assert len(load_dataset({"folder": tmp_path, "ignore": ["valid"]}).test) == 1
+
+
+def test_nested_folders_are_classes_or_parts_of_one_as_the_user_says(tmp_path: Path) -> None:
+    for name in ("animal/cat", "animal/dog", "plant/oak"):
+        fill(tmp_path / name, 3)
+    with pytest.raises(UsageError, match=r"animal/ holds no image but cat/, dog/.*`depth: leaf`.*`depth: top`"):
+        load_dataset({"folder": tmp_path})
+    assert load_dataset({"folder": tmp_path, "depth": "leaf"}).class_names == ("cat", "dog", "oak")
+    assert load_dataset({"folder": tmp_path, "depth": "top"}).class_names == ("animal", "plant")
+    renamed = load_dataset({"folder": tmp_path, "depth": "leaf", "rename": {"animal/cat": "tabby"}})
+    assert renamed.class_names == ("tabby", "dog", "oak")
+    with pytest.raises(UsageError, match=rf"`folder: {tmp_path}/animal` if these are all"):
+        load_dataset({"folder": tmp_path, "ignore": ["plant"]})
+
+
+def test_what_is_no_class_beside_classes_is_left_out_or_asked_about(tmp_path: Path) -> None:
+    fill(tmp_path / "cat", 3)
+    fill(tmp_path / "__MACOSX" / "cat", 3)
+    assert load_dataset({"folder": tmp_path}).class_names == ("cat",)
+    fill(tmp_path / "annotations" / "trimaps", 3)
+    with pytest.raises(UsageError, match=r"annotations/ does not look like a class.*`ignore: \[annotations\]`"):
+        load_dataset({"folder": tmp_path})
+    assert load_dataset({"folder": tmp_path, "ignore": ["annotations"]}).class_names == ("cat",)
+    fill(tmp_path / "annotations", 3)
+    assert load_dataset({"folder": tmp_path, "ignore": []}).class_names == ("annotations", "cat")
+
+
+def test_numbers_sort_as_numbers_and_are_no_names(tmp_path: Path) -> None:
+    for name in ("0", "1", "2", "10"):
+        fill(tmp_path / name, 3)
+    dataset = load_dataset({"name": "pets", "folder": tmp_path})
+    assert dataset.class_names == ("0", "1", "2", "10")
+    assert dataset.numbered
+    assert any("called by numbers" in note for note in dataset.notes)
+    (tmp_path / "names.txt").write_text("cat\ndog\nred fox\nNone\n")
+    for names in (["cat", "dog", "red fox", "None"], str(tmp_path / "names.txt")):
+        named = load_dataset({"folder": tmp_path, "names": names})
+        assert named.class_names == ("cat", "dog", "red fox", "None")
+        assert not named.numbered
+    assert not load_dataset({"folder": tmp_path, "numbers_are_names": True}).numbered
+    with pytest.raises(UsageError, match="names has 3 names for 4 classes"):
+        load_dataset({"folder": tmp_path, "names": ["a", "b", "c"]})
+    (tmp_path / "10").rename(tmp_path / "ten")
+    with pytest.raises(UsageError, match="names is for classes that are numbers, not 'ten'"):
+        load_dataset({"folder": tmp_path, "names": ["a", "b", "c", "d"]})
+
+
+def test_16_bit_images_of_ones_own_are_noted_once(tmp_path: Path) -> None:
+    fill(tmp_path / "cat", 3)
+    fill(tmp_path / "dog", 3)
+    assert not any("8 bits" in note for note in load_dataset({"folder": tmp_path}).notes)
+    for i in range(3):
+        Image.fromarray(np.full((4, 4), 30000, np.uint16)).save(tmp_path / "dog" / f"{i:02d}.png")
+    dataset = load_dataset({"folder": tmp_path})
+    (note,) = (note for note in dataset.notes if "8 bits" in note)
+    assert "dog/0" in note
+    assert np.asarray(dataset.open(dataset.test[-1])).max() == 117
+    assert any("3 of 6 images have more than 8 bits" in warning for warning in verify(dataset).warnings)
 
 
 CSV = "path,class_name,split\na/00.png,cat,train\na/01.png,cat,val\nb/00.png,dog,train\nb/01.png,dog,test\n"
@@ -313,6 +410,69 @@ def test_a_csv_must_be_utf8_and_have_something_to_test_on(table: Path) -> None:
     table.write_text(CSV.replace("val", "train").replace("test", "train"))
     with pytest.raises(UsageError, match="nothing to evaluate"):
         load_dataset({"csv": table})
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "file_name,category,partition",
+        "filepath;target;subset",
+        "image_path\tspecies\tfold",
+        "img,label_name,split",
+        "Image Path,Class-Name,Set",
+    ],
+)
+def test_the_names_that_people_use_are_known(table: Path, header: str) -> None:
+    delimiter = next(one for one in ";\t," if one in header)
+    table.write_text(header + CSV.removeprefix("path,class_name,split").replace(",", delimiter))
+    assert names(load_dataset({"csv": table})) == {
+        "train": ["a/00.png", "b/00.png"],
+        "val": ["a/01.png"],
+        "test": ["b/01.png"],
+    }
+
+
+def test_the_message_lists_what_a_csv_may_have(table: Path) -> None:
+    table.write_text(CSV.replace("class_name", "kind"))
+    with pytest.raises(UsageError, match=r"path: path, file,.*class_name: classname,.*split: split,.*columns: \{path"):
+        load_dataset({"csv": table})
+    assert load_dataset({"csv": table, "columns": {"class_name": "kind"}}).class_names == ("cat", "dog")
+    with pytest.raises(UsageError, match="has 0 columns 'none'"):
+        load_dataset({"csv": table, "columns": {"class_name": "none"}})
+
+
+def test_two_candidates_for_one_role_are_both_named(table: Path) -> None:
+    lines = CSV.replace("class_name", "label,label_name").replace("cat", "7,cat").replace("dog", "8,dog")
+    table.write_text(lines)
+    with pytest.raises(UsageError, match=r"'label' and 'label_name' may both be the class_name.*columns: \{class_name"):
+        load_dataset({"csv": table})
+    dataset = load_dataset({"csv": table, "columns": {"class_name": "label_name"}})
+    assert dataset.class_names == ("cat", "dog")
+    assert any("columns that are not used: label" in note for note in dataset.notes)
+
+
+def test_hugging_faces_metadata_has_its_split_in_its_folders(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        fill(tmp_path / part, 4)
+    rows = [f"{part}/0{i}.png,{'cat' if i % 2 else 'dog'}" for part in ("train", "test") for i in range(4)]
+    (tmp_path / "metadata.csv").write_text("\n".join(["file_name,label", *rows]))
+    dataset = load_dataset({"csv": tmp_path / "metadata.csv"})
+    assert [len(dataset.train), len(dataset.val), len(dataset.test)] == [4, 0, 4]
+    assert any("the split is that of the folders" in note for note in dataset.notes)
+
+
+WORDS = ("nan", "None", "NA", "null", "true", "no", "1e5", "2026-01-02", "F/A-18", "=1+1")
+
+
+def test_words_that_others_turn_into_something_else_stay(tmp_path: Path) -> None:
+    fill(tmp_path / "x", 3 * len(WORDS))
+    rows = [f"x/{i:02d}.png,{WORDS[i % len(WORDS)]}" for i in range(3 * len(WORDS))]
+    (tmp_path / "list.csv").write_text("\n".join(["path,class", *rows]))
+    assert set(load_dataset({"csv": tmp_path / "list.csv"}).class_names) == set(WORDS)
+    (tmp_path / "list.csv").write_text("\n".join(["path,class", *(row.replace("nan", "007") for row in rows)]))
+    dataset = load_dataset({"csv": tmp_path / "list.csv"})
+    assert "007" in dataset.class_names
+    assert not dataset.numbered
 
 
 def test_real_photographs_in_class_folders(shared: Path) -> None:

@@ -1,0 +1,156 @@
+"""Any labelled images as class folders, which are then read like all others."""
+
+import secrets
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from lamm_cl.data.images import is_deep, to_bytes
+from lamm_cl.data.items import PARTS
+from lamm_cl.data.own_folder import JUNK_FOLDERS
+from lamm_cl.data.split_file import check_names
+from lamm_cl.errors import UsageError
+
+Count = Callable[[int, int | None], None]  # bytes so far, bytes in all
+
+
+def export(
+    parts: Mapping[str, Iterable[Any]],
+    folder: str | PathLike[str],
+    report: Count = lambda done, total: None,
+    columns: Mapping[str, str] | None = None,
+) -> int:
+    """Write labelled images as `folder/PART/CLASS/NUMBER.ppm`, which `{folder: ...}` in a config reads.
+
+    PGM and PPM hold the pixels after a short header: every machine writes the same bytes, which PNG's do not when two
+    machines compress differently. Images given by path are copied as they are.
+
+    Args:
+        parts: rows for "train" and, where there are such parts, "val" and "test": pairs of an image and its class's
+            name; a data set of torchvision; or one of Hugging Face's `datasets`. An image is Pillow's, an array (H, W)
+            or (H, W, 3) of bytes, a tensor (C, H, W) of bytes or of floats from 0 to 1, or a path.
+        folder: absent or empty; its parts appear together, when all is written.
+        report: called now and then.
+        columns: of Hugging Face's, which is the image ("path") and which the class ("class_name").
+
+    Returns:
+        The number of images.
+
+    Raises:
+        UsageError: a row or a name cannot be written, or the folder holds something; nothing is left in it then.
+        OSError: the disk is full, or cannot be written; nothing is left in it then.
+    """
+    target = Path(folder).expanduser().absolute()
+    for part in parts:
+        if part not in PARTS:
+            raise UsageError(f"export: parts are called {', '.join(PARTS)}, not {part!r}.")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"export: {target} is there and not empty. Give another folder.")
+    target.mkdir(parents=True, exist_ok=True)
+    scratch = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    count = done = 0
+    names: dict[str, None] = {}
+    try:
+        for part, rows in parts.items():
+            for number, (image, name) in enumerate(labelled(rows, columns or {})):
+                suffix, content = _encoded(image)
+                place = scratch / part / _folder_name(name) / f"{number:05d}{suffix}"
+                names[name] = None
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(content)
+                count, done = count + 1, done + len(content)
+                if count % 1000 == 0:
+                    report(done, None)
+        if not count:
+            raise UsageError("export: there is no row.")
+        check_names("export", names)
+        target.rmdir()
+        scratch.rename(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return count
+
+
+def labelled(rows: Any, columns: Mapping[str, str]) -> Iterator[tuple[Any, str]]:
+    """Give (image, class name) of rows as people have them: see `export`."""
+    features = getattr(rows, "features", None)
+    if isinstance(features, Mapping):
+        image, label = (
+            _column(features, role, kind, columns) for role, kind in (("path", "Image"), ("class_name", "ClassLabel"))
+        )
+        names = getattr(features[label], "names", None)
+        pairs = ((row[image], row[label]) for row in rows)
+    else:
+        names = getattr(rows, "classes", None)
+        pairs = (_pair(row) for row in rows)
+    for picture, found in pairs:
+        number = int(found) if not isinstance(found, str) else None
+        yield picture, found if number is None else names[number] if names is not None else str(number)
+
+
+def _pair(row: Any) -> tuple[Any, Any]:
+    if not isinstance(row, tuple | list) or len(row) != 2:
+        raise UsageError(f"export: a row must be an image and its class's name, not {type(row).__name__}.")
+    return row[0], row[1]
+
+
+def _column(features: Mapping[str, Any], role: str, kind: str, columns: Mapping[str, str]) -> str:
+    found = [columns[role]] if role in columns else [key for key, one in features.items() if type(one).__name__ == kind]
+    if len(found) != 1 or found[0] not in features:
+        raise UsageError(
+            f"{' and '.join(map(repr, found)) or 'no column'} may be the {role}; the data set has "
+            f"{', '.join(features)}. Say `columns: {{{role}: ...}}`."
+        )
+    return found[0]
+
+
+def _folder_name(name: object) -> str:
+    if (
+        not isinstance(name, str)
+        or not name.strip()
+        or name[0] == "."
+        or name in JUNK_FOLDERS
+        or not name.isprintable()
+        or set(name) & set("/\\")
+        or len(name.encode()) > 255
+    ):
+        raise UsageError(f"export: no folder can be called {name!r}. Give its rows another class name.")
+    return name
+
+
+def _encoded(image: Any) -> tuple[str, bytes]:
+    """Return a picture's ending and the bytes of its file."""
+    from PIL import Image
+
+    if isinstance(image, str | PathLike):
+        return Path(image).suffix.lower(), Path(image).read_bytes()
+    if not isinstance(image, Image.Image):
+        image = _from_array(image)
+    if is_deep(image):
+        image = to_bytes(image)
+    plain = image if image.mode in ("L", "RGB") else image.convert("RGB")
+    kind, suffix = ("5", ".pgm") if plain.mode == "L" else ("6", ".ppm")
+    return suffix, f"P{kind}\n{plain.width} {plain.height}\n255\n".encode() + plain.tobytes()
+
+
+def _from_array(values: Any) -> Any:
+    import numpy as np
+    from PIL import Image
+
+    tensor = hasattr(values, "detach")
+    array = np.asarray(values.detach().cpu() if tensor else values)
+    if tensor and array.ndim == 3:
+        array = array.transpose(1, 2, 0)
+    if tensor and array.dtype.kind == "f":
+        array = (array.clip(0, 1) * 255).round().astype(np.uint8)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if (
+        array.ndim not in (2, 3)
+        or (array.ndim == 3 and array.shape[2] != 3)
+        or array.dtype not in (np.uint8, np.uint16)
+    ):
+        raise UsageError(f"export: {array.dtype} of shape {array.shape} is no image of bytes, (H, W) or (H, W, 3).")
+    return Image.fromarray(array)
