@@ -89,7 +89,8 @@ class _Want(NamedTuple):
 
     def is_at(self, path: Path, folder: Path) -> bool:
         wanted = folder / self.path
-        named = self.any_name or path.name.lower() == wanted.name.lower()
+        # Files of the cars' training and test images are called alike: there the folder's name decides.
+        named = self.any_name or wanted.name.lower() in (path.name.lower(), path.parent.name.lower())
         return named and path != wanted and not wanted.is_relative_to(path) and self._right(path)
 
     def _right(self, path: Path) -> bool:
@@ -110,7 +111,10 @@ def _wants(entry: Entry, folder: Path) -> list[_Want]:
     plain = _holds(rf"(?i).*({'|'.join(map(re.escape, SUFFIXES))})" if entry.own_split in _FLAT else r"[^.]+")
     samples = _samples(entry, folder)
     folders = [entry.images] if entry.images else ["cars_train", "cars_test"]
-    return [_Want(entry.split_file), *(_Want(name, samples.get(name, plain), name in samples) for name in folders)]
+    return [
+        _Want(entry.split_file),
+        *(_Want(name, samples.get(name, plain), bool(samples and entry.images)) for name in folders),
+    ]
 
 
 def _holds(pattern: str) -> Callable[[Path], bool]:

@@ -72,6 +72,8 @@ class Status:
             return ""
         found = list(find_misplaced(self.entry, root))
         fix = f"`lamm-cl data prepare {self.name} --root {shlex.quote(str(root))} --fix` puts it there."
+        if found and root.name == self.entry.folder:
+            fix = f"this root is its own folder. Give the one above it: --root {shlex.quote(str(root.parent))}."
         return f"{'; '.join(map(str, found))}: {fix}" if found else ""
 
 

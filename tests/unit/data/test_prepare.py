@@ -1,8 +1,10 @@
 """prepare: CoOp's layout from a faked network, and exact words for what must be done by hand."""
 
+import hashlib
 import importlib
 import io
 import json
+import os
 import shutil
 import tarfile
 import zipfile
@@ -13,8 +15,9 @@ import pytest
 from PIL import Image
 
 from lamm_cl.data.catalogue import CATALOGUE
+from lamm_cl.data.download.checks import check_class_names, check_flower_names, check_split
 from lamm_cl.data.download.frames import action_folder, middle_frames
-from lamm_cl.data.download.network import DownloadError, Response
+from lamm_cl.data.download.network import DownloadError, Response, fetch
 from lamm_cl.data.download.prepare import Tools, prepare
 from lamm_cl.data.download.sources import SOURCES, ByHand, Source
 from lamm_cl.data.load import load_dataset
@@ -294,6 +297,174 @@ def test_addresses_and_checksums_are_torchvisions(monkeypatch: pytest.MonkeyPatc
     }
     assert theirs.items() <= ours.items()
     assert torchvision.Food101._MD5 in ours
+
+
+def test_an_archive_put_there_by_hand_is_checked_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = SOURCES["dtd"][0]
+    assert isinstance(images, Source)
+    network = Network("dtd", {part: [["x.jpg", 0, "x"]] * n for part, n in _sizes("dtd").items()})
+    monkeypatch.setitem(images.__dict__, "md5", hashlib.md5(network.contents[images.url]).hexdigest())
+    archive_file = tmp_path / "dtd" / images.file
+    archive_file.parent.mkdir()
+    archive_file.write_bytes(b"another file")
+    (text,) = prepare("dtd", tmp_path, Tools(fetch=network)).failed
+    assert f"{archive_file} is not the archive: expected md5" in text
+    assert archive_file.read_bytes() == b"another file"
+    archive_file.write_bytes(network.contents[images.url])
+    assert prepare("dtd", tmp_path, Tools(fetch=network)).complete
+    assert archive_file.exists()
+    assert network.asked.count(images.url) == 0
+
+
+def test_a_local_copy_serves_instead_of_an_address(tmp_path: Path) -> None:
+    split = {part: [["x.jpg", 0, "x"]] * n for part, n in _sizes("eurosat").items()}
+    for place in (tmp_path / "mine", tmp_path / "mine" / "eurosat"):
+        place.mkdir()
+        (place / "split_zhou_EuroSAT.json").write_text(json.dumps(split))
+        root = tmp_path / f"root of {place.name}"
+        outcome = prepare("eurosat", root, Tools(fetch=fetch_local, local=tmp_path / "mine"))
+        assert outcome.fetched == ["split_zhou_EuroSAT.json"]
+        assert (root / "eurosat" / "split_zhou_EuroSAT.json").read_bytes() == json.dumps(split).encode()
+        (place / "split_zhou_EuroSAT.json").unlink()
+
+
+def fetch_local(url: str, offset: int) -> Response:
+    """Read files as the real one does, and reach nothing else."""
+    if "://" in url or url.startswith("drive:"):
+        raise DownloadError(f"{url} answers 404 Not Found")
+    return fetch(url, offset)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_mirror_is_asked_before_the_makers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    monkeypatch.setenv("LAMM_CL_MIRROR", "https://mirror.example/coop/")
+    network = Network("dtd", {part: [["x.jpg", 0, "x"]] * n for part, n in _sizes("dtd").items()})
+    if there:
+        for source in SOURCES["dtd"]:
+            assert isinstance(source, Source)
+            network.contents[f"https://mirror.example/coop/dtd/{source.file}"] = network.contents.pop(source.url)
+    assert prepare("dtd", tmp_path, Tools(fetch=network)).complete
+    assert network.asked[0] == "https://mirror.example/coop/dtd/dtd-r1.0.1.tar.gz"
+    assert len(network.asked) == (2 if there else 4)
+
+
+def test_a_copy_is_checked_by_its_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CATALOGUE["dtd"].__dict__, "fingerprint", "0" * 64)
+    monkeypatch.setitem(CATALOGUE["dtd"].__dict__, "classes", 1)
+    split = {part: [["x.jpg", 0, "x"]] * n for part, n in _sizes("dtd").items()}
+    (tmp_path / "split_zhou_DescribableTextures.json").write_text(json.dumps(split))
+    failed = prepare("dtd", tmp_path / "root", Tools(fetch=fetch_local, local=tmp_path)).failed
+    assert "is not the papers' split (is another split of their sizes)" in failed[-1]
+    assert not (tmp_path / "root" / "dtd" / "split_zhou_DescribableTextures.json").exists()
+
+
+def test_the_variants_find_imagenets_class_names(tmp_path: Path) -> None:
+    (tmp_path / "imagenet").mkdir()
+    (tmp_path / "imagenet" / "classnames.txt").write_text("n01440764 tench\n")
+    network = Network("imagenet_a")
+    outcome = prepare("imagenet_a", tmp_path, Tools(fetch=network))
+    assert "classnames.txt" in outcome.present
+    assert not any(url.startswith("drive:") for url in network.asked)
+
+
+def test_a_root_that_is_whole_and_cannot_be_written_is_complete(
+    tmp_path: Path, caltech: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("something was to be written")
+
+    for name in ("mkdir", "unlink", "rename", "symlink_to", "write_bytes", "touch"):
+        monkeypatch.setattr(Path, name, refuse)
+    assert prepare("caltech101", tmp_path, Tools(fetch=refuse)).complete
+
+
+def test_no_archive_is_fetched_for_what_no_reader_reads(tmp_path: Path) -> None:
+    for name in ("food101", "dtd", "oxford_pets"):
+        entry = CATALOGUE[name]
+        folder = tmp_path / entry.folder
+        (folder / entry.images / "x").mkdir(parents=True)
+        (folder / entry.images / "x" / "1.jpg").write_bytes(b"x")
+        (folder / entry.split_file).write_text(json.dumps({part: [["x/1.jpg", 0, "x"]] for part in _sizes(name)}))
+        network = Network(name)
+        outcome = prepare(name, tmp_path, Tools(fetch=network))
+        assert outcome.complete, outcome
+        assert network.asked == []
+        assert (name == "oxford_pets") == bool(outcome.optional)
+
+
+def test_a_split_drawn_at_random_under_the_papers_name_is_left_to_do(shared: Path, tmp_path: Path) -> None:
+    entry = CATALOGUE["eurosat"]
+    split = json.loads((shared / "data" / "coop_splits" / "eurosat" / entry.split_file).read_bytes())
+    split["train"][0], split["test"][0] = split["test"][0], split["train"][0]
+    folder = tmp_path / "eurosat"
+    for path, _, _ in (one for part in split.values() for one in part):
+        (folder / "2750" / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "2750" / path).write_bytes(b"x")
+        break
+    (folder / entry.split_file).write_text(json.dumps(split))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(entry.__dict__, "fingerprint", PAPERS)
+        damaged = prepare("eurosat", tmp_path, Tools(fetch=fetch_local)).damaged
+        assert "is not the papers' split" in damaged[0]
+        assert f"Remove {folder / entry.split_file} and run this command again" in damaged[0]
+        assert status(tmp_path, ["eurosat"])[0].split == "other"
+
+
+PAPERS = CATALOGUE["eurosat"].fingerprint
+
+
+def test_the_dead_address_is_said_with_its_date_and_a_copy(tmp_path: Path) -> None:
+    outcome = prepare("sun397", tmp_path, Tools(fetch=fetch_local))
+    assert "404 since July 2025" in outcome.failed[0]
+    assert "https://opendatalab.com/OpenDataLab/SUN397" in outcome.failed[0]
+
+
+def test_lists_without_checksum_are_checked_by_what_they_hold(shared: Path, tmp_path: Path) -> None:
+    papers = shared / "data" / "coop_splits"
+    assert check_class_names(papers / "imagenet" / "classnames.txt") == ""
+    lines = (papers / "imagenet" / "classnames.txt").read_text()
+    (tmp_path / "list").write_text(lines.replace("tench", "trench"))
+    assert "its 1000 names are not CoOp's" in check_class_names(tmp_path / "list")
+    (tmp_path / "list").write_text(lines.replace("\n", "\r\n"))
+    assert check_class_names(tmp_path / "list") == ""
+    (tmp_path / "list").write_text("<html>quota</html>")
+    assert "expected a new WordNet id" in check_class_names(tmp_path / "list")
+    assert "is not JSON" in check_flower_names(tmp_path / "list")
+    (tmp_path / "list").write_text(json.dumps({str(i): f"flower {i}" for i in range(1, 103)}))
+    assert check_flower_names(tmp_path / "list") == ""
+    (tmp_path / "list").write_text(json.dumps({str(i): "rose" for i in range(1, 103)}))
+    assert "does not name" in check_flower_names(tmp_path / "list")
+    for name in ("caltech101", "oxford_pets", "eurosat"):
+        assert check_split(CATALOGUE[name], papers / CATALOGUE[name].folder / CATALOGUE[name].split_file) == ""
+
+
+def test_status_asks_for_no_size_and_lists_each_folder_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "caltech-101" / "101_ObjectCategories"
+    paths = [f"{name}/{i}.jpg" for name in ("ant", "bass") for i in range(50)]
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(b"x")
+    split = {part: [[path, path[0] == "b", path[:3]] for path in paths[k::3]] for k, part in enumerate(_sizes("dtd"))}
+    text = json.dumps(split).replace("true", "1").replace("false", "0")
+    (tmp_path / "caltech-101" / "split_zhou_Caltech101.json").write_text(text)
+    listed: list[str] = []
+    asked: list[str] = []
+    scandir, stat = os.scandir, os.stat
+
+    def noting(place: Any) -> Any:
+        listed.append(Path(place).name)
+        return scandir(place)
+
+    def asking(place: Any, *rest: Any, **options: Any) -> Any:
+        asked.append(str(place))
+        return stat(place, *rest, **options)
+
+    monkeypatch.setattr(os, "scandir", noting)
+    monkeypatch.setattr(os, "stat", asking)
+    (row,) = status(tmp_path, ["caltech101"])
+    assert (row.state, row.images) == ("ready", 100)
+    assert sorted(listed) == ["ant", "bass"]
+    assert not [path for path in asked if path.endswith(".jpg")]
 
 
 def test_status_tells_what_is_there(tmp_path: Path) -> None:
