@@ -101,11 +101,15 @@ def _one_of_each(specs: Sequence[RunSpec]) -> list[RunSpec]:
 def _assemble(spec: RunSpec, backbone: Any, layout: Any) -> None:
     """Build a run's model, which checks options, class names and what the backbone can take."""
     from lamm_cl.methods.build import build_model
+    from lamm_cl.methods.registry import get_method
     from lamm_cl.strategies.build import check_class_lists, may_repeat
     from lamm_cl.strategies.choices import sort_options
+    from lamm_cl.streams.layout import require_words
 
     lists = [(one.class_names, one.template) for one in layout.datasets]
-    check_class_lists(backbone, lists)
+    if get_method(spec.method).has_text_prompts:
+        require_words(layout.numbered, spec.method)
+        check_class_lists(backbone, lists)
     build_model(
         spec.method,
         backbone,

@@ -10,11 +10,13 @@ from lamm_cl.clip.words import spoken
 from lamm_cl.errors import UsageError
 from lamm_cl.evaluation.plugins import AccuracyMatrix, evaluator
 from lamm_cl.methods.build import build_model
+from lamm_cl.methods.registry import get_method
 from lamm_cl.strategies.choices import sort_options
 from lamm_cl.strategies.plugin_config import make_plugins
 from lamm_cl.strategies.precision import PURE
 from lamm_cl.strategies.settings import Settings
 from lamm_cl.strategies.strategy import LearnerStrategy
+from lamm_cl.streams.layout import require_words
 
 _AVALANCHE = ("plugins", "evaluator", "optimizer", "eval_every", "peval_mode")
 _STREAM = ("class_names", "class_templates", "shots")
@@ -54,7 +56,10 @@ def build_strategy(
         raise UsageError("the benchmark does not know its class names: pass class_names=[...], one per label.")
     settings = Settings(**{"source": getattr(benchmark, "source", None), **chosen.settings})
     lists = getattr(benchmark, "class_lists", ())
-    check_class_lists(backbone, lists)
+    if get_method(method).has_text_prompts:
+        if "class_names" not in rest:
+            require_words(getattr(benchmark, "numbered", ()), method)
+        check_class_lists(backbone, lists)
     model = build_model(
         method,
         backbone,

@@ -40,6 +40,7 @@ class Benchmark(CLScenario):
         shots: training images per class, None for all.
         seed: data seed.
         notes: what a reader of the results must know.
+        numbered: data sets whose classes are called by numbers.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Benchmark(CLScenario):
         self.split = layout.split
         self.synthetic = any(dataset.synthetic for dataset in layout.datasets)
         self.notes = layout.notes
+        self.numbered = layout.numbered
         self.shots, self.seed = shots, seed
         self._used = sum(len(part.samples) for part in (*layout.train, *layout.test))
         for stream in self.streams.values():

@@ -87,6 +87,11 @@ class Layout:
         return next(kind for kind in _WEAKEST_FIRST if kind in kinds)
 
     @property
+    def numbered(self) -> tuple[str, ...]:
+        """The data sets whose classes are called by numbers."""
+        return tuple(dataset.name for dataset in self.datasets if dataset.numbered)
+
+    @property
     def fingerprint(self) -> str:
         """Hex digest of the data sets' fingerprints; a single data set's own fingerprint."""
         prints = [dataset.fingerprint for dataset in self.datasets]
@@ -129,6 +134,19 @@ def check(layout: Layout) -> Layout:
             names = ", ".join(layout.class_names[column] for column in bare[:5])
             raise UsageError(f"{layout.protocol}: no training images in {part.name!r} for the classes {names}.")
     return layout
+
+
+def require_words(numbered: Sequence[str], method: str) -> None:
+    """Refuse a method that makes prompts of the class names where those are numbers.
+
+    Raises:
+        UsageError: names the data set and what to do.
+    """
+    if numbered:
+        raise UsageError(
+            f"data set {numbered[0]!r}: its classes are called by numbers, of which {method} makes no sensible prompt. "
+            "Give their words with `names: [...]` or `names: FILE`, or say `numbers_are_names: true`."
+        )
 
 
 def require_pictures(*layouts: Layout) -> None:

@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from lamm_cl.reports.output import render
+from lamm_cl.reports.report import make_report
+from lamm_cl.reports.results import read_results
+
 
 def listed(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
@@ -44,8 +48,9 @@ def test_status_of_an_empty_root(tmp_path: Path) -> None:
 
 
 def test_status_of_the_mini_caltech(shared: Path, tmp_path: Path) -> None:
-    done = run("status", "--root", str(shared / "data" / "mini"), cwd=tmp_path)
+    done = run("status", "--sizes", "--root", str(shared / "data" / "mini"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "Size" in done.stdout
     line = next(line for line in done.stdout.splitlines() if "caltech101" in line)
     assert "ready" in line
     assert "own" in line
@@ -118,3 +123,78 @@ def test_prepare_of_damaged_data_says_what_to_do_and_exits_with_1(tmp_path: Path
     assert damaged.returncode == 1
     assert "damaged: 1 of 3 images are missing or empty" in damaged.stdout
     assert f"remove {tmp_path / 'eurosat' / '2750'} and run this command again" in damaged.stdout
+
+
+CONFIG = """protocol: few_shot
+datasets: [{folder: photos, name: pets}, digits, eurosat]
+methods: {lamm: {epochs: 1}}
+shots: 4
+seeds: [1]
+root: data
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A config of three data sets, of which one's own and the embedded one are there."""
+    for name in ("cat", "dog"):
+        folder = tmp_path / "there" / "photos" / name
+        folder.mkdir(parents=True)
+        for i in range(6):
+            Image.new("RGB", (8, 8), (i, i, i)).save(folder / f"{i}.png")
+    (tmp_path / "there" / "try.yaml").write_text(CONFIG)
+    return tmp_path / "there" / "try.yaml"
+
+
+def test_status_and_verify_take_configs_with_ones_own_data(tmp_path: Path, config: Path) -> None:
+    done = run("status", str(config), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "12 / 12" in next(line for line in done.stdout.splitlines() if " pets " in line)
+    assert "absent" in next(line for line in done.stdout.splitlines() if " eurosat " in line)
+    assert run("verify", str(config), cwd=tmp_path).returncode == 2  # eurosat is not there
+    eurosat(config.parent / "data")
+    done = run("verify", str(config), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for text in ("pets: 12 images, whole", "digits: 1,797 images, whole", "eurosat: 20 images, whole"):
+        assert text in done.stdout
+    assert run("prepare", str(tmp_path / "no.yaml"), cwd=tmp_path).returncode == 2
+
+
+def test_all_means_the_catalogue(tmp_path: Path) -> None:
+    done = run("status", "all", "--root", str(eurosat(tmp_path)), cwd=tmp_path)
+    assert done.stdout.count("│ absent") == 16
+    assert "20 images, whole" in run("verify", "all", "--root", str(tmp_path), cwd=tmp_path).stdout
+
+
+def test_what_lies_elsewhere_is_named_and_put_in_place_on_request(tmp_path: Path) -> None:
+    (eurosat(tmp_path) / "eurosat").rename(tmp_path / "EuroSAT_RGB")
+    done = run("status", "eurosat", "--root", str(tmp_path), cwd=tmp_path)
+    command = f"data prepare eurosat --root {tmp_path} --fix"
+    assert f"`lamm-cl {command}` puts it there" in done.stdout
+    done = run(*command.split()[1:], cwd=tmp_path)
+    assert f"put in place: linked {tmp_path}/eurosat to {tmp_path}/EuroSAT_RGB" in done.stdout
+    assert "20 / 20" in run("status", "eurosat", "--root", str(tmp_path), cwd=tmp_path).stdout
+
+
+def lamm_cl(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from lamm_cl.cli.main import main; main()", *arguments]
+    environment = os.environ | {"LAMM_CL_DATA": "", "LAMM_CL_CACHE": str(cwd / "cache")}
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
+
+
+def test_what_is_to_be_known_of_the_data_is_said_wherever_people_look(tmp_path: Path, config: Path) -> None:
+    note = "pets: split made here, 50% train, 20% val, 30% test of each class"
+    few = "pets: fewer than 4 train images, taken whole: cat (3), dog (3)"
+    done = lamm_cl("validate", str(config), cwd=tmp_path)
+    assert f"note: {note}" in done.stdout, done.stderr
+    assert f"note: {few}" in done.stdout
+    done = lamm_cl("run", str(config), "--available", "--out", "out", "--jobs", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"left out: eurosat: {config.parent}/data/eurosat does not exist" in done.stdout
+    assert f"note: {note}" in done.stdout
+    record = next(path for path in tmp_path.glob("out/runs/*/record.json") if '"name": "pets"' in path.read_text())
+    assert few in json.loads(record.read_text())["data"]["notes"]
+    report = make_report(read_results(tmp_path / "out"))
+    for form in ("text", "markdown", "latex", "csv", "html"):
+        text = render(report, form)
+        assert text.replace("\\", "").count("split made here, 50% train") >= 2, form  # under each table

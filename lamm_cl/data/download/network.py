@@ -63,7 +63,8 @@ def _get(url: str, offset: int) -> Any:
     try:
         return requests.get(url, headers=headers, stream=True, timeout=TIMEOUT)
     except requests.RequestException as error:
-        raise DownloadError(f"{url} cannot be reached: {error}", retry=True) from None
+        why = str(getattr(error.args[0] if error.args else None, "reason", error))  # the rest repeats the address
+        raise DownloadError(f"{url} cannot be reached: {why.rpartition('): ')[2]}", retry=True) from None
 
 
 def _response(answer: Any, url: str, offset: int) -> Response:
