@@ -1,6 +1,7 @@
 """ImageNet and its four variants, read from their folders and CoOp's `classnames.txt`."""
 
 import gc
+import hashlib
 import os
 from functools import partial
 from itertools import repeat
@@ -12,6 +13,8 @@ from lamm_cl.data.items import Item
 from lamm_cl.data.split_file import Parts
 from lamm_cl.errors import UsageError
 
+# Of CoOp's list: its lines with single spaces, joined by line feeds.
+CLASS_NAMES_SHA256 = "51b5b1d8b800502030c5556eb206abaafdd682ef363ff7a7077591ea3c9befa5"
 ClassNames = dict[str, str]  # WordNet id -> class name, in the order of the labels
 
 
@@ -95,6 +98,17 @@ def parse_class_names(path: Path) -> ClassNames:
             raise UsageError(f"{path}, line {number}: expected a new WordNet id and a class name, found {line!r}.")
         names[wnid] = name
     return names
+
+
+def check_class_names(path: Path) -> str:
+    """Say what is wrong with a `classnames.txt`, "" where it is CoOp's."""
+    try:
+        names = parse_class_names(path)
+    except UsageError as error:
+        return str(error)
+    text = "\n".join(f"{wnid} {name}" for wnid, name in names.items())
+    same = hashlib.sha256(text.encode()).hexdigest() == CLASS_NAMES_SHA256
+    return "" if same else f"its {len(names)} names are not CoOp's 1000"
 
 
 def _require(folder: Path) -> None:

@@ -198,6 +198,18 @@ def judge(entry: Entry, parts: Parts, images: str, names: tuple[str, ...] = (), 
     return replace(dataset, split=split, notes=tuple(notes), listed=entry.reader not in ("split_file", "aircraft"))
 
 
+def check_split(entry: Entry, path: Path) -> str:
+    """Say what is wrong with a split file, "" where it is the papers'; by its sizes where nothing more is known."""
+    try:
+        dataset = judge(entry, read_split(path, str(path.parent)), str(path.parent))
+    except UsageError as error:
+        return str(error)
+    sizes = tuple(len(getattr(dataset, part)) for part in PARTS)
+    if sizes != entry.sizes:
+        return f"lists {sizes} images, not {entry.sizes}"
+    return "is another split of their sizes" if dataset.split == "other" else ""
+
+
 def _sizes(sizes: tuple[int, ...]) -> str:
     return " / ".join(f"{size:,}" for size in sizes) + " train / val / test"
 

@@ -1,6 +1,5 @@
 """A user's own images as a data set: class folders, a CSV, or a data set of torchvision or Hugging Face."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,9 +9,10 @@ from lamm_cl.data.images import deep, show
 from lamm_cl.data.items import PARTS, Dataset, Item, ViewOptions
 from lamm_cl.data.libraries import fetched
 from lamm_cl.data.own_folder import Row, read_folder
+from lamm_cl.data.own_names import is_name, is_number, list_of_names, named, renames
 from lamm_cl.data.own_split import split_classes
 from lamm_cl.data.own_table import COLUMNS, read_table
-from lamm_cl.data.split_file import Parts, check_names, class_names
+from lamm_cl.data.split_file import Parts, class_names
 from lamm_cl.errors import UsageError, unknown
 
 SOURCES = ("folder", "csv", "torchvision", "hf")
@@ -37,7 +37,7 @@ def name_of(spec: "str | Mapping[str, Any]") -> str:
     given = spec.get("name")
     if given is not None:
         text = str(given).strip()
-        if not _is_name(given) or not text.isprintable():
+        if not is_name(given) or not text.isprintable():
             raise UsageError(f"the name of a data set must be a line of text, not {given!r}: put it in quotes.")
         if text:
             return text
@@ -73,7 +73,7 @@ def load_own(description: Mapping[str, Any], store: Path) -> Dataset:
     problems = wrong_values(description)
     if problems:
         raise UsageError(problems[0])
-    name, rename = name_of(description), _texts("rename", description.get("rename") or {})
+    name, rename = name_of(description), renames(description.get("rename"))
     columns = dict(description.get("columns") or {})
     if "csv" in description:
         place = _source(description, "csv")
@@ -83,16 +83,14 @@ def load_own(description: Mapping[str, Any], store: Path) -> Dataset:
     else:
         made = "folder" not in description  # by us, from a library: each folder is a class
         place = base = fetched(description, store, columns) if made else _source(description, "folder")
-        ignore, depth = (
-            description.get("ignore", [] if made else None),
-            description.get("depth", "top" if made else None),
-        )
-        rows, notes = read_folder(name, place, ignore, depth, list(rename))
+        said: dict[str, Any] = {"ignore": [], "depth": "top"} if made else {"ignore": None, "depth": None}
+        said |= {key: description[key] for key in said if key in description}
+        rows, notes = read_folder(name, place, classes=list(rename), **said)
         what = "class folder in rename"
-    called = _called(place, what, sorted({row.label for row in rows}, key=_order), rename, description)
+    called = named(place, what, (row.label for row in rows), rename, description.get("names"))
     parts, more = _parts(name, place, rows, called)
     items = parts["train"] + parts["val"] + parts["test"]
-    numbered = all(map(_is_number, called.values())) and not description.get("numbers_are_names")
+    numbered = all(map(is_number, called.values())) and not description.get("numbers_are_names")
     notes = [f"{name}: own data", *notes, *more, *_deep_note(name, items)]
     if numbered:
         notes.append(f"{name}: its classes are called by numbers, of which no prompt can be made")
@@ -150,10 +148,12 @@ def wrong_values(description: Mapping[str, Any]) -> list[str]:
         "name": lambda value: name_of({"name": value, "folder": "x"}),
         **{key: partial(path_of, key) for key in (*SOURCES, "root")},
         "template": lambda value: template(value, str(description.get("name", "of one's own"))),
-        "rename": partial(_texts, "rename"),
-        "names": lambda value: path_of("names", value) if isinstance(value, str | Path) else _texts("names", value),
+        "rename": renames,
+        "names": lambda value: (
+            path_of("names", value) if isinstance(value, str | Path) else list_of_names("names", value)
+        ),
         "numbers_are_names": partial(_one_of, "numbers_are_names", (True, False)),
-        "ignore": partial(_texts, "ignore"),
+        "ignore": partial(list_of_names, "ignore"),
         "depth": partial(_one_of, "depth", ("top", "leaf")),
         "columns": _columns,
         "flip": lambda value: view_options({"flip": value}, ViewOptions()),
@@ -187,26 +187,6 @@ def view_options(options: Mapping[str, Any], default: ViewOptions) -> ViewOption
     return ViewOptions(scale=(float(scale[0]), float(scale[1])), flip=flip)
 
 
-def _texts(key: str, given: Any) -> Any:
-    """Check that a list, or a mapping, holds texts and whole numbers: YAML makes something else of some words."""
-    pairs = list(given.items()) if key == "rename" and isinstance(given, Mapping) else None
-    words = [word for pair in pairs for word in pair] if pairs is not None else given
-    right = pairs is not None or (key != "rename" and isinstance(given, list | tuple))
-    if not right or not all(map(_is_name, words)):
-        kind = (
-            "say for class folders, or for classes, what they are called: {folder: name}"
-            if key == "rename"
-            else "be a list of words"
-        )
-        raise UsageError(f"{key} must {kind}, not {given!r}; put what is not read as text in quotes.")
-    return {str(old): str(new) for old, new in pairs} if pairs is not None else [str(word) for word in words]
-
-
-def _is_name(value: object) -> bool:
-    """Whether a value is text, or a number whose digits are what was written; true, 1e5 and 0x10 are not."""
-    return isinstance(value, str) or type(value) is int
-
-
 def _one_of(key: str, choices: Sequence[object], value: object) -> None:
     if type(value) is not type(choices[0]) or value not in choices:
         raise UsageError(f"{key} must be {' or '.join(str(choice).lower() for choice in choices)}, not {value!r}.")
@@ -228,49 +208,6 @@ def _source(description: Mapping[str, Any], key: str) -> Path:
     if not (path.is_dir() if key == "folder" else path.is_file()):
         raise UsageError(f"{key} {show(str(path))} does not exist or is no {'folder' if key == 'folder' else 'file'}.")
     return path
-
-
-def _is_number(label: str) -> bool:
-    return re.fullmatch(r"[+-]?\d+(\.0*)?", label) is not None and label.isascii()
-
-
-def _order(label: str) -> tuple[float, str]:
-    """Sort numbers as numbers, before words."""
-    return (float(label), label) if _is_number(label) else (float("inf"), label)
-
-
-def _called(
-    place: Path, what: str, labels: list[str], rename: Mapping[str, str], description: Mapping[str, Any]
-) -> dict[str, str]:
-    """Return what the classes are called, in their order."""
-    for old in rename:
-        if old not in labels:
-            raise unknown(what, old, labels)
-    # With `depth: leaf` a class is a path of folders, and called as the last one is.
-    called = {label: rename.get(label, label.rpartition("/")[2] if place.is_dir() else label) for label in labels}
-    if "names" in description:
-        called = dict(zip(labels, _names(description["names"], labels), strict=True))
-    check_names(show(str(place)), called.values())
-    return called
-
-
-def _names(given: Any, labels: list[str]) -> list[str]:
-    if not all(map(_is_number, labels)):
-        raise UsageError(f"names is for classes that are numbers, not {labels[-1]!r}; `rename` gives others a name.")
-    names = _texts("names", given) if not isinstance(given, str | Path) else _lines(path_of("names", given))
-    if len(names) != len(labels):
-        raise UsageError(
-            f"names has {len(names)} names for {len(labels)} classes ({labels[0]} to {labels[-1]}): one each, in the "
-            "order of the numbers."
-        )
-    return names
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"names {show(str(path))} cannot be read: {getattr(error, 'strerror', error)}.") from None
 
 
 def _parts(name: str, place: Path, rows: list[Row], called: Mapping[str, str]) -> tuple[Parts, list[str]]:

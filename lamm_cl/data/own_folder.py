@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
 
 def read_folder(
-    name: str, folder: Path, ignore: Sequence[str] | None, depth: str | None, classes: Sequence[str]
+    name: str, folder: Path, *, ignore: Sequence[str] | None, depth: str | None, classes: Sequence[str]
 ) -> tuple[list[Row], list[str]]:
     """Return the images below a folder, class by class, and what a reader must know.
 

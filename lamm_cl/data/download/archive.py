@@ -78,7 +78,7 @@ def _extract(archive: Path, folder: Path, wanted: list[str]) -> None:
                     place = _place(archive, info.filename, folder, wanted)
                     if place and not info.is_dir():
                         if info.external_attr >> 28 not in (0, 8):  # no Unix mode, regular file
-                            raise DownloadError(f"{archive}: {info.filename!r} is neither a file nor a folder: refused")
+                            raise _refused(archive, info.filename)
                         _write(opened.open(info), place)
         else:
             with tarfile.open(archive, "r:*") as tar:
@@ -88,14 +88,18 @@ def _extract(archive: Path, folder: Path, wanted: list[str]) -> None:
                         tarfile.data_filter(member, str(folder))
                         source = tar.extractfile(member)
                         if source is None:
-                            raise DownloadError(f"{archive}: {member.name!r} is neither a file nor a folder: refused")
+                            raise _refused(archive, member.name)
                         _write(source, place)
     except tarfile.FilterError as error:
-        raise DownloadError(f"{archive}: {error.tarinfo.name!r} is neither a file nor a folder: refused") from None
+        raise _refused(archive, error.tarinfo.name) from None
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, KeyError) as error:
         if isinstance(error, DownloadError):
             raise
         raise DownloadError(f"{archive}: is no whole archive: {error}. Remove it and fetch it again.") from None
+
+
+def _refused(archive: Path, name: str) -> DownloadError:
+    return DownloadError(f"{archive}: {name!r} is neither a file nor a folder: refused")
 
 
 def _place(archive: Path, name: str, folder: Path, wanted: list[str]) -> Path | None:

@@ -24,16 +24,7 @@ Reader = Callable[[Sequence[Path], str], Rows]  # files, part
 
 
 def write_pictures(read: Reader, files: Sequence[Path], target: Path, report: Count = lambda done, total: None) -> int:
-    """Write all pictures of `files` as `target/{train,test}/CLASS/NUMBER.EXT`, numbered as in the arrays.
-
-    Args:
-        read: `read_mnist` or `read_cifar`.
-        files: what that reads.
-        target: the folder.
-        report: called now and then.
-
-    Returns:
-        The number of pictures.
+    """Write all pictures that `read` finds in `files`, numbered as in the arrays; returns how many (see `export`).
 
     Raises:
         DownloadError: a file is damaged or the disk is full; nothing is left then.

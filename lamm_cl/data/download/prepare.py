@@ -1,6 +1,7 @@
 """Bringing a data set to the disk: fetch what may be fetched, say exactly what is left to do by hand."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,15 +10,14 @@ from pathlib import Path
 from lamm_cl.data.catalogue import Entry, find
 from lamm_cl.data.download.archive import unpack
 from lamm_cl.data.download.arrays import write_pictures
-from lamm_cl.data.download.checks import check_split
 from lamm_cl.data.download.frames import Grab, middle_frames
 from lamm_cl.data.download.network import DownloadError, Fetch, address, fetch
 from lamm_cl.data.download.sources import SOURCES, Arrays, ByHand, Source
 from lamm_cl.data.download.transfer import Report, download, md5_of
 from lamm_cl.data.imagenet_val import flat_images, sort_images, what_to_do
 from lamm_cl.data.images import show
+from lamm_cl.data.load import check_split
 from lamm_cl.data.misplaced import find_misplaced
-from lamm_cl.data.split_file import read_split
 from lamm_cl.data.status import Status, state_of
 from lamm_cl.errors import UsageError
 
@@ -60,7 +60,7 @@ class Tools:
     fetch: Fetch = fetch
     report: Report = lambda name, done, total: None
     grab: Grab | None = None
-    pause: Callable[[float], None] | None = None
+    pause: Callable[[float], None] = time.sleep
     local: Path | None = None
     fix: bool = False
 
@@ -99,7 +99,10 @@ def prepare(name: str, root: Path, tools: Tools | None = None) -> Outcome:
         elif isinstance(source, ByHand):
             _by_hand(entry, source, folder, tools, outcome)
         else:
-            _make_folder(folder)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UsageError(f"{folder}: cannot be made: {error.strerror}. Give another --root.") from None
             _bring(entry, source, folder, tools, outcome)
     if outcome.complete:
         state = state_of(entry.name, root, sizes=True)
@@ -125,23 +128,13 @@ def _put_in_place(entry: Entry, root: Path, fix: bool, outcome: Outcome) -> list
     return [one.wanted for one in found]
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be made: {error.strerror}. Give another --root.") from None
-
-
 def _by_hand(entry: Entry, source: ByHand, folder: Path, tools: Tools, outcome: Outcome) -> None:
     for archive in source.archives:
-        if not all((folder / made).exists() for made in archive.makes) and _has(archive, entry, folder, tools):
+        there = (folder / archive.file).is_file() or next(_copies(archive, entry, tools), None) is not None
+        if there and not all((folder / made).exists() for made in archive.makes):
             _bring(entry, archive, folder, tools, outcome)
     if not all((folder / made).exists() for made in source.makes):
         outcome.by_hand.append(source.text.format(folder=folder))
-
-
-def _has(source: Source, entry: Entry, folder: Path, tools: Tools) -> bool:
-    return (folder / source.file).is_file() or next(_copies(source, entry, tools), None) is not None
 
 
 def _bring(entry: Entry, source: Source | Arrays, folder: Path, tools: Tools, outcome: Outcome) -> None:
@@ -201,17 +194,17 @@ def _fetch(entry: Entry, source: Source, folder: Path, tools: Tools) -> Path:
         if source.md5 and (found := md5_of(target)) != source.md5:
             raise DownloadError(f"{target} is not the archive: expected md5 {source.md5}, got {found}. Remove it")
         return target
-    pause = {} if tools.pause is None else {"pause": tools.pause}
     problems = []
     for url in dict.fromkeys([*_copies(source, entry, tools), *filter(None, [source.url])]):
         try:
-            download(url, target, tools.fetch, source.md5, tools.report, **pause)
-            problem = check_split(entry, target) if source.file == entry.split_file else source.check(target)
-            if not problem:
+            download(url, target, tools.fetch, source.md5, tools.report, tools.pause)
+            kind, check = (
+                ("split", partial(check_split, entry)) if source.file == entry.split_file else ("list", source.check)
+            )
+            if not (problem := check(target)):
                 return target
             target.unlink()
-            what = "the papers' split" if source.file == entry.split_file else "the papers' list"
-            problems.append(f"what came from {address(url)} is not {what} ({problem}) and was removed")
+            problems.append(f"what came from {address(url)} is not the papers' {kind} ({problem}) and was removed")
         except DownloadError as error:
             problems.append(str(error))
     raise DownloadError("; ".join(problems))
@@ -224,7 +217,9 @@ def _damage(entry: Entry, folder: Path, state: Status) -> Iterator[str]:
     """Say what is damaged, one sentence each with its cure."""
     split = folder / entry.split_file
     if state.dataset is None:
-        unreadable = str(split) if entry.split_file and not _is_split(split) else "the file or folder that this names"
+        unreadable = (
+            str(split) if entry.split_file and str(split) in state.note else "the file or folder that this names"
+        )
         yield f"{state.note} Remove {unreadable} {_AGAIN}."
         return
     if state.split == "other":
@@ -233,13 +228,6 @@ def _damage(entry: Entry, folder: Path, state: Status) -> Iterator[str]:
         shown = ", ".join(map(show, state.missing[:3])) + (", ..." if len(state.missing) > 3 else "")
         count = f"{len(state.missing):,} of {state.expected:,} images are missing or empty"
         yield f"{count}: {shown}. {_cure(entry, folder, state.missing)}"
-
-
-def _is_split(path: Path) -> bool:
-    try:
-        return bool(read_split(path, str(path.parent)))
-    except UsageError:
-        return False
 
 
 def _cure(entry: Entry, folder: Path, missing: tuple[str, ...]) -> str:

@@ -2,7 +2,7 @@
 
 Addresses and checksums of images are torchvision's, or the makers' own; split files and ImageNet's class names are the
 papers' on Google Drive (CoOp's DATASETS.md). No checksum is published for those and for some archives (md5 ""): lists
-are checked by what they hold (`checks`), an archive must unpack. Only what a reader reads is fetched.
+are checked by what they hold, an archive must unpack. Only what a reader reads is fetched.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,8 @@ from pathlib import Path
 
 from lamm_cl.data.aircraft import AIRCRAFT_LISTS
 from lamm_cl.data.download.arrays import MNIST_FILES, Reader, read_cifar, read_mnist
-from lamm_cl.data.download.checks import check_class_names, check_flower_names
+from lamm_cl.data.imagenet import check_class_names
+from lamm_cl.data.own_split import check_flower_names
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,9 @@ def _once(url: str, file: IO[bytes], part: Path, fetch: Fetch, report: Report) -
             raise DownloadError(f"{url}: asked for bytes from {offset}, got them from {response.start}")
         file.truncate(0)
     done = response.start
-    _check_space(part, None if response.total is None else response.total - done)
+    free, needed = shutil.disk_usage(part.parent).free, (response.total or 0) - done
+    if needed > free:
+        raise DownloadError(f"{part.parent}: the disk is full: {needed:,} bytes are needed, {free:,} are free")
     try:
         for chunk in response.chunks:
             file.write(chunk)
@@ -102,12 +104,6 @@ def _once(url: str, file: IO[bytes], part: Path, fetch: Fetch, report: Report) -
     finally:
         file.flush()
     return response.total is None or done == response.total
-
-
-def _check_space(part: Path, needed: int | None) -> None:
-    free = shutil.disk_usage(part.parent).free
-    if needed is not None and needed > free:
-        raise DownloadError(f"{part.parent}: the disk is full: {needed:,} bytes are needed, {free:,} are free")
 
 
 def _disk(error: OSError, part: Path) -> DownloadError:

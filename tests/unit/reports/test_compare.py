@@ -115,6 +115,7 @@ def test_what_is_not_comparable_is_refused_with_the_reason(beside, settings, rea
     ("details", "reason"),
     [
         ({"data": {"split": "own"}}, "own split, not the official one"),
+        ({"data": {"split": "other"}}, "another split than the papers', though of its name and sizes"),
         ({"datasets": [{"name": "dtd", "split": "own"}]}, "own split, not the official one"),
         ({"data": {"split": "official", "synthetic": True}}, "synthetic data"),
         ({"config": {"method": "lamm", "options": {"epochs": 1}}}, "other option epochs: 1, published with 50"),

@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import pytest
 
@@ -232,3 +233,33 @@ def test_runs_that_nobody_began_are_named(write, two_methods, run, steps):
 def test_one_seed_of_zero_shot_is_enough(write, two_methods, run, steps):
     home = write([*two_methods, run(steps((0.5, 0.5, 0.5)), method="zero_shot", dialect=None)])
     assert make_report(read_results(home)).problems == ()
+
+
+def test_words_that_pandas_takes_for_something_else_stay_words(run: Any, steps: Any, write: Any) -> None:
+    words = ["nan", "None", "NA", "null", "true", "no", "1e5", "007", "2026-01-02", "16.0", "-inf"]
+    runs = [run(steps((0.9, 0.8, 0.7)), dataset=word, method=word, run_id=f"r{k}") for k, word in enumerate(words)]
+    results = read_results(write(runs))
+    assert set(results.runs["dataset"]) == set(results.runs["method"]) == set(words)
+    report = make_report(results)
+    table = next(table for table in report.tables if table.name == "class_incremental")
+    assert {cell.text for cell in table.column("method")} == set(words)
+    assert {cell.text for cell in table.column("dataset")} - {"average"} == set(words)
+    for form in ("text", "markdown", "latex", "csv", "html"):
+        text = render(report, form)
+        assert all(word in text for word in words)
+
+
+def test_data_notes_stand_below_every_table_of_their_protocol(run: Any, steps: Any, write: Any) -> None:
+    def details(settings: dict[str, Any]) -> dict[str, Any]:
+        return {"data": {"split": "own", "notes": [f"{settings['dataset']}: own data", "said twice"]}}
+
+    values = steps((0.9, 0.8, 0.7))
+    runs = [run(values, dataset="pets"), run({(1, "birds", "own"): 0.5}, dataset="birds", protocol="few_shot")]
+    report = make_report(read_results(write(runs, details)))
+    notes = {table.name: table.data_notes for table in report.tables}
+    assert notes["class_incremental"] == ("pets: own data", "said twice")
+    assert notes["few_shot"] == ("birds: own data", "said twice")
+    for form in ("text", "markdown", "latex", "csv", "html"):
+        text = render(report, form)
+        assert "pets: own data" in text
+        assert "birds: own data" in text

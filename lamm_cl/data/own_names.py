@@ -1,0 +1,86 @@
+"""What the classes of one's own data are called: as they are written, renamed, or named by number."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lamm_cl.data.images import show
+from lamm_cl.data.split_file import check_names
+from lamm_cl.errors import UsageError, unknown
+
+
+def named(
+    place: Path, what: str, labels: Iterable[str], rename: Mapping[str, str], names: Any = None
+) -> dict[str, str]:
+    """Return what the classes are called, by what they are called in the data, in the order of the labels.
+
+    Args:
+        place: the folder or file, for messages.
+        what: what `rename` renames, for messages.
+        labels: the classes; they are sorted, numbers as numbers.
+        rename: other names for some.
+        names: for numbers, a list of words or a file of one a line, in their order.
+
+    Raises:
+        UsageError: a name is for no class, is missing, or cannot be used.
+    """
+    distinct = set(labels)
+    ordered = sorted(distinct, key=float) if all(map(is_number, distinct)) else sorted(distinct)
+    for old in rename:
+        if old not in distinct:
+            raise unknown(what, old, ordered)
+    # With `depth: leaf` a class is a path of folders, and called as the last one is.
+    called = {label: rename.get(label, label.rpartition("/")[2] if place.is_dir() else label) for label in ordered}
+    if names is not None:
+        called = dict(zip(ordered, _by_number(names, ordered), strict=True))
+    check_names(show(str(place)), called.values())
+    return called
+
+
+def is_number(label: str) -> bool:
+    """Whether a class is called by a number, as a table of labels has it: 7, 007, 7.0."""
+    return re.fullmatch(r"[+-]?\d+(\.0*)?", label) is not None and label.isascii()
+
+
+def is_name(value: object) -> bool:
+    """Whether a value is text, or a number whose digits are what was written; true, 1e5 and 0x10 are not."""
+    return isinstance(value, str) or type(value) is int
+
+
+def list_of_names(key: str, given: object) -> list[str]:
+    """Check a key's list of words."""
+    if not isinstance(given, list | tuple) or not all(map(is_name, given)):
+        raise UsageError(f"{key} must be a list of words, not {given!r}; put what is not read as text in quotes.")
+    return [str(word) for word in given]
+
+
+def renames(given: object) -> dict[str, str]:
+    """Check `rename`."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(is_name(v) for pair in given.items() for v in pair):
+        raise UsageError(
+            "rename must say for class folders, or for the classes of a CSV, what they are called, {folder: name}, not "
+            f"{given!r}; put what is not read as text in quotes."
+        )
+    return {str(old): str(new) for old, new in given.items()}
+
+
+def _by_number(given: Any, labels: list[str]) -> list[str]:
+    if not all(map(is_number, labels)):
+        raise UsageError(f"names is for classes that are numbers, not {labels[-1]!r}; `rename` gives others a name.")
+    names = _lines(Path(given).expanduser()) if isinstance(given, str | Path) else list_of_names("names", given)
+    if len(names) != len(labels):
+        raise UsageError(
+            f"names has {len(names)} names for {len(labels)} classes ({labels[0]} to {labels[-1]}): one each, in the "
+            "order of the numbers."
+        )
+    return names
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"names {show(str(path))} cannot be read: {getattr(error, 'strerror', error)}.") from None
