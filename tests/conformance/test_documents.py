@@ -41,7 +41,7 @@ def test_results_say_what_made_them(name: str) -> None:
     assert set(frame["status"]) == {"done"}
 
 
-@pytest.mark.parametrize("document", ["README.md", "lamm_cl/methods/README.md"])
+@pytest.mark.parametrize("document", ["README.md", "lamm_cl/methods/README.md", "lamm_cl/data/README.md"])
 def test_python_blocks_run(document: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
