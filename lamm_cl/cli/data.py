@@ -56,16 +56,10 @@ def status_command(
         table.add_row(escape(name), row.state, row.split or "-", classes, images, *size)
     console = _console()
     console.print(table)
-    absent = False
-    for row, (_, folder) in zip(rows, targets, strict=True):
-        hint = row.hint(folder)
-        if row.note and row.state != "absent":
+    for row in rows:
+        if row.note and (row.state != "absent" or "lies at" in row.note):
             console.print(f"{row.name}: {row.note}", markup=False)
-        elif row.state == "absent" and not hint:
-            absent = True
-        if hint:
-            console.print(f"{row.name}: {hint}", markup=False)
-    if absent:
+    if any(row.state == "absent" for row in rows):
         console.print(f"`lamm-cl data prepare NAME --root {folders[0]}` fetches what is absent.", markup=False)
 
 
@@ -105,7 +99,7 @@ def _verify(console: Console, state: "Status") -> bool:
     with Progress(console=_console(stderr=True), transient=True) as bar:
         task = bar.add_task(state.name, total=len(state.dataset.items))
         found = verify(state.dataset, partial(_advance, bar, task))
-    return _tell_verified(console, found)
+    return _tell_verified(console, found, state.split)
 
 
 @app.command("prepare")
@@ -123,7 +117,10 @@ def prepare_command(
     """
     from lamm_cl.data.download.prepare import Tools, prepare
     from lamm_cl.data.own_data import is_own
+    from lamm_cl.errors import UsageError
 
+    if local is not None and not local.is_dir():
+        raise UsageError(f"--from {local} is no folder.")
     console = _console()
     complete = True
     for spec, folder in _targets(names, root):
@@ -201,7 +198,7 @@ def _targets(names: list[str], root: Path | None) -> list[tuple[Any, Path]]:
     return [one for k, one in enumerate(found) if one not in found[:k]]
 
 
-def _tell_verified(console: Console, found: "Verification") -> bool:
+def _tell_verified(console: Console, found: "Verification", split: str) -> bool:
     for note in found.warnings:
         console.print(f"note: {note}", markup=False)
     for problem in found.problems[:20]:
@@ -210,6 +207,7 @@ def _tell_verified(console: Console, found: "Verification") -> bool:
         console.print(f"  ... and {len(found.problems) - 20:,} more", markup=False)
     verdict = "whole" if found.content else f"{len(found.problems):,} of {found.images:,} images are not usable"
     console.print(f"{found.name}: {found.images:,} images, {verdict}", markup=False)
+    console.print(f"  split               {split}", markup=False)
     console.print(f"  split fingerprint   {found.fingerprint}", markup=False)
     if found.content:
         console.print(f"  content fingerprint {found.content}", markup=False)

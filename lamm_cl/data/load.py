@@ -14,6 +14,7 @@ from lamm_cl.data.folders import stray_note
 from lamm_cl.data.imagenet import read_imagenet, read_variant
 from lamm_cl.data.images import show
 from lamm_cl.data.items import PARTS, Dataset, Item, SplitKind
+from lamm_cl.data.misplaced import elsewhere
 from lamm_cl.data.own_data import is_own, load_own, template, view_options
 from lamm_cl.data.own_split import own_split
 from lamm_cl.data.part_folders import read_part_folders
@@ -56,7 +57,11 @@ def load_dataset(
         for key in options:
             if key not in OPTIONS:
                 raise unknown("option of a data set", key, OPTIONS)
-        dataset = _load(find(name), data_root(root))
+        entry, folder = find(name), data_root(root)
+        try:
+            dataset = _load(entry, folder)
+        except UsageError as error:
+            raise UsageError(f"{error} {elsewhere(entry, folder)}".rstrip()) from None
         if options:
             dataset = replace(
                 dataset,
@@ -111,7 +116,10 @@ def _cure(dataset: Dataset) -> str:
     folders = Path(dataset.folder).parts
     if not place or folders[-len(place) :] != place:
         return f"Put them there, or correct the description of {dataset.name!r}."
-    what = f"{dataset.name} --root {shlex.quote(str(Path(*folders[: -len(place)])))}"
+    root = Path(*folders[: -len(place)])
+    if entry and (found := elsewhere(entry, root)):
+        return found
+    what = f"{dataset.name} --root {shlex.quote(str(root))}"
     return (
         f"`lamm-cl data prepare {what}` fetches them or says how; `lamm-cl data verify {what}` lists all that are bad."
     )

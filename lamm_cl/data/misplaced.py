@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -75,6 +76,17 @@ def find_misplaced(entry: Entry, root: Path) -> Iterator[Misplaced]:
             candidates = (path for place in (folder, *places) for path in _below(place))
             if (found := next((path for path in candidates if want.is_at(path, folder)), None)) is not None:
                 yield Misplaced(folder / want.path, found)
+
+
+def elsewhere(entry: Entry, root: Path) -> str:
+    """Say where that which a data set's reader does not find lies, and what to do; "" where it was not found."""
+    found = list(find_misplaced(entry, root))
+    if not found:
+        return ""
+    what = "; ".join(map(str, found))
+    if root.name == entry.folder:
+        return f"{what}. This root is its own folder: give the one above it, {shlex.quote(str(root.parent))}."
+    return f"{what}. `lamm-cl data prepare {entry.name} --root {shlex.quote(str(root))} --fix` puts it there."
 
 
 class _Want(NamedTuple):

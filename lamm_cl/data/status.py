@@ -1,7 +1,6 @@
 """What of a data set is there: the one reading behind `lamm-cl data` and `run --available`."""
 
 import os
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from lamm_cl.data.folders import sizes_of
 from lamm_cl.data.items import Dataset
 from lamm_cl.data.libraries import from_library, is_written
 from lamm_cl.data.load import load_dataset
-from lamm_cl.data.misplaced import find_misplaced
+from lamm_cl.data.misplaced import elsewhere
 from lamm_cl.data.own_data import is_own, name_of
 from lamm_cl.errors import UsageError
 
@@ -66,16 +65,6 @@ class Status:
         """Whether all of it is there."""
         return self.state in ("ready", "embedded")
 
-    def hint(self, root: Path) -> str:
-        """Say where that which is missing lies, "" where it was not found elsewhere."""
-        if self.entry is None or self.usable:
-            return ""
-        found = list(find_misplaced(self.entry, root))
-        fix = f"`lamm-cl data prepare {self.name} --root {shlex.quote(str(root))} --fix` puts it there."
-        if found and root.name == self.entry.folder:
-            fix = f"this root is its own folder. Give the one above it: --root {shlex.quote(str(root.parent))}."
-        return f"{'; '.join(map(str, found))}: {fix}" if found else ""
-
 
 def status(root: Path, specs: Iterable[Spec] | None = None, sizes: bool = False) -> list[Status]:
     """Return the state of data sets (default: all of the catalogue)."""
@@ -98,7 +87,8 @@ def state_of(spec: Spec, root: Path, sizes: bool = False) -> Status:
     entry = None if is_own(spec) else find(spec.get("name", "") if isinstance(spec, Mapping) else spec)
     name = entry.name if entry else name_of(spec)
     if entry and is_absent(entry, root):
-        return Status(name, entry, "absent", f"{root / entry.folder} does not exist")
+        place = elsewhere(entry, root)
+        return Status(name, entry, "absent", f"{root / entry.folder} does not exist{'. ' if place else ''}{place}")
     if entry is None and not _is_cached(spec, root):
         return Status(name, entry, "absent", "`lamm-cl data prepare CONFIG.yaml`, or a run, fetches it")
     try:
@@ -116,6 +106,8 @@ def state_of(spec: Spec, root: Path, sizes: bool = False) -> Status:
     notes = [f"{gone:,} of {len(paths):,} images are missing"] * bool(gone)
     notes += [f"{empty:,} of {len(paths):,} images are empty files"] * bool(empty)
     notes += [text.removeprefix(f"{dataset.name}: ") for text in dataset.notes]
+    if missing and entry and (place := elsewhere(entry, root)):
+        notes.append(place)
     size = sum(found.values()) if sizes else None
     return Status(name, entry, state, "; ".join(notes), dataset, len(paths), missing, empty, size)
 

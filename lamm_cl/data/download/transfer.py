@@ -60,6 +60,9 @@ def download(
             part.replace(target)
     except OSError as error:
         raise _disk(error, part) from None
+    finally:
+        if part.is_file() and not part.stat().st_size:
+            part.unlink()
     return target
 
 

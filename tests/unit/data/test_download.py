@@ -147,6 +147,7 @@ def test_refusals_are_told_and_only_passing_ones_retried(
     server.status = status
     with pytest.raises(DownloadError, match=str(status)):
         download(url(server), tmp_path / "x", fetch, pause=no_pause)
+    assert listed(tmp_path) == []
     assert len(server.asked) == tries
 
 

@@ -56,7 +56,9 @@ def test_cars_one_folder_too_deep_are_found_and_moved_on_request_alone(tmp_path:
     cars(tmp_path, place)
     before = sorted(tmp_path.rglob("*"))
     assert state_of("stanford_cars", tmp_path).state == "no images"
-    assert f"lies at {tmp_path}/stanford_cars" in state_of("stanford_cars", tmp_path).hint(tmp_path)
+    assert f"lies at {tmp_path}/stanford_cars" in state_of("stanford_cars", tmp_path).note
+    with pytest.raises(UsageError, match=rf"lies at {tmp_path}/stanford_cars.*--root {tmp_path} --fix` puts it there"):
+        load_dataset("stanford_cars", tmp_path, check_images=True)
     outcome = prepare("stanford_cars", tmp_path, Tools(fetch=nowhere))
     assert not outcome.complete
     assert len(outcome.by_hand) == 2
@@ -75,7 +77,9 @@ def test_another_spelling_of_a_folder_is_found(tmp_path: Path, spelling: str) ->
     (tmp_path / "dtd").rename(tmp_path / spelling)
     touch(*(tmp_path / spelling / "images" / "dotted" / f"{i}.jpg" for i in range(9)))
     assert state_of("dtd", tmp_path).state == "absent"
-    assert str(tmp_path / spelling) in state_of("dtd", tmp_path).hint(tmp_path)
+    assert str(tmp_path / spelling) in state_of("dtd", tmp_path).note
+    with pytest.raises(UsageError, match=f"dtd is wanted and lies at {tmp_path}/{spelling}"):
+        load_dataset("dtd", tmp_path)
     assert fixed("dtd", tmp_path).fixed == [f"linked {tmp_path}/dtd to {tmp_path}/{spelling}"]
     assert (tmp_path / "dtd").is_symlink()
     assert len(load_dataset("dtd", tmp_path, check_images=True).items) == 9
@@ -97,11 +101,12 @@ def test_the_sets_own_folder_as_root_is_found(tmp_path: Path) -> None:
     root = tmp_path / "caltech-101"
     split_file(tmp_path, "caltech101", ["ant/1.jpg"] * 3)
     touch(root / "101_ObjectCategories" / "ant" / "1.jpg")
-    with pytest.raises(UsageError, match="caltech-101 does not exist"):
+    with pytest.raises(UsageError, match="caltech-101 does not exist") as error:
         load_dataset("caltech101", root)
-    assert f"lies at {root}/101_ObjectCategories" in state_of("caltech101", root).hint(root)
-    assert "its own folder" in state_of("caltech101", root).hint(root)
-    assert f"--root {tmp_path}" in state_of("caltech101", root).hint(root)
+    for text in (state_of("caltech101", root).note, str(error.value)):
+        assert f"lies at {root}/101_ObjectCategories" in text
+        assert f"This root is its own folder: give the one above it, {tmp_path}." in text
+    assert load_dataset("caltech101", tmp_path, check_images=True)
 
 
 @pytest.mark.parametrize("place", ["train", "ILSVRC/Data/CLS-LOC/train"])
