@@ -2,16 +2,20 @@
 
 import contextlib
 import errno
+import hashlib
 import json
 import math
 import os
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 TEMPORARY = ".tmp"
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+_PAUSES = (0.05, 0.2, 0.5)
+T = TypeVar("T")
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -20,7 +24,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     The bytes go to a temporary name in the same directory, reach the disk, and then take the place of `path`.
 
     Raises:
-        OSError: The disk is full or the directory cannot be written; `path` is as it was.
+        OSError: The disk is full or the directory cannot be written; `path` is as it was. The error names a file.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
     try:
@@ -29,9 +33,11 @@ def write_atomic(path: Path, data: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # of a write or a sync
+            error.filename = str(path)
         raise
     sync_directory(path.parent)
 
@@ -63,13 +69,52 @@ def finite(value: Any) -> Any:
     return value
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the object in a JSON file; None when the file is absent or does not hold one whole object."""
+def patiently(ask: Callable[[], T]) -> T | None:
+    """Return what `ask` says of a file, None only when there is no such file.
+
+    Network file systems fail for a moment: any other error is tried again before it counts.
+
+    Raises:
+        OSError: The file is there, but nothing can be said of it.
+    """
+    for pause in _PAUSES:
+        try:
+            return ask()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except IsADirectoryError:
+            raise
+        except OSError:
+            time.sleep(pause)
+    return ask()
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """Return what a file holds; None only when there is no such file.
+
+    Raises:
+        OSError: The file is there, but cannot be read; the error names it.
+    """
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return patiently(path.read_bytes)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def parse_json(data: bytes) -> dict[str, Any] | None:
+    """Return the object that JSON text holds; None when it does not hold one whole object."""
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def digest(content: Any) -> str:
+    """Return a digest of what `content` is as JSON, whatever the order of keys: 64 hexadecimal digits."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def remove_leftovers(directory: Path) -> None:
@@ -94,24 +139,16 @@ def check_writable(path: Path) -> None:
         raise PermissionError(errno.EACCES, f"no permission to write in {place}")
 
 
-def trouble_below(directory: Path, error: BaseException) -> str | None:
-    """Return "PATH: REASON" when `error`, or what it was raised from, is about a path in `directory`."""
+def disk_error(error: BaseException, directory: Path) -> OSError | None:
+    """Return what `error` was raised from when that is about the disk: full or read-only, or a path in `directory`."""
     top = directory.absolute()
     seen: BaseException | None = error
+    dealt_with = False  # a context says nothing about a path, but a disk that is full stays full
     while seen is not None:
         if isinstance(seen, OSError):
-            for name in (seen.filename2, seen.filename):
-                if isinstance(name, str) and Path(name).absolute().is_relative_to(top):
-                    return f"{name}: {seen.strerror}"
-        seen = seen.__cause__  # not its context: an error that was dealt with says nothing about this one
-    return None
-
-
-def disk_trouble(error: BaseException) -> str | None:
-    """Return what is wrong with the disk when `error`, or what it came from, says so (full, quota, read-only)."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in _FULL:
-            return os.strerror(seen.errno)
+            names = [Path(name).absolute() for name in (seen.filename2, seen.filename) if isinstance(name, str)]
+            if seen.errno in FULL or (not dealt_with and any(name.is_relative_to(top) for name in names)):
+                return seen
+        dealt_with = dealt_with or seen.__cause__ is None
         seen = seen.__cause__ or seen.__context__
     return None

@@ -1,7 +1,9 @@
 """The command `lamm-cl`. Commands import what they need when they run: `--help` and wrong use answer at once."""
 
+import contextlib
 import importlib
 import os
+import signal
 import sys
 from typing import Annotated, Any
 
@@ -17,6 +19,7 @@ _Refusal: Any = _WrongUse.__bases__[0]
 COMMANDS = {
     "quickstart": "quickstart",
     "run": "run",
+    "work": "work",
     "validate": "validate",
     "report": "report",
     "data": "data",
@@ -66,8 +69,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 def call(arguments: list[str]) -> int:
     """Run the command line; returns the exit code."""
-    _mount()
+    with contextlib.suppress(ValueError):  # not the main thread: whoever runs us there decides about signals
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        _mount()
         code: Any = app(arguments, prog_name="lamm-cl", standalone_mode=False)
         sys.stdout.flush()
     except _WrongUse as error:

@@ -1,12 +1,11 @@
 """What runs will cost, from a few timed steps of each kind. Imported by workers only."""
 
-import resource
-import sys
 import time
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -148,10 +147,10 @@ class Calibration:
 
 
 def _memory_mb(device: torch.device) -> float:
-    """Return the most memory that was needed so far: of the GPU, or of this process (Linux counts in kB)."""
+    """Return the most memory of the GPU that was needed so far, or what this process holds."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    return float(psutil.Process().memory_info().rss) / 1e6
 
 
 def _like_input(backbone: Any, takes: Any, batch: int) -> Tensor:

@@ -1,6 +1,8 @@
 """The state of an unfinished run in one file: tensors, and JSON in the same file's header. Nothing is pickled."""
 
+import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +10,13 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from lamm_cl import __version__
-from lamm_cl.files import write_atomic
+from lamm_cl.files import read_bytes, write_atomic
+
+LOG = logging.getLogger("lamm_cl")
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Saved:
 
 
 def save_checkpoint(path: Path, saved: Saved) -> None:
-    """Write a checkpoint, whole or not at all.
+    """Write a checkpoint, whole or not at all, with a digest of all that it holds.
 
     Raises:
         OSError: There is no room for it.
@@ -43,17 +48,43 @@ def save_checkpoint(path: Path, saved: Saved) -> None:
         "state": json.dumps(saved.state),
         "course": json.dumps(saved.course),
     }
-    write_atomic(path, safetensors.torch.save(saved.tensors, header))
+    write_atomic(path, safetensors.torch.save(saved.tensors, {**header, "digest": _digest(header, saved.tensors)}))
 
 
 def load_checkpoint(path: Path, run_id: str) -> Saved | None:
-    """Return the checkpoint of a run; None when there is none, or a damaged one, or one of another version."""
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            if header.get("run_id") != run_id or header.get("version") != __version__:
-                return None
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        return Saved(run_id, tensors, json.loads(header["state"]), json.loads(header["course"]))
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError):
+    """Return the checkpoint of a run; None when there is none, or one of another version.
+
+    A damaged one is renamed to `checkpoint.damaged.safetensors`, and counts as none.
+
+    Raises:
+        OSError: It is there, but cannot be read.
+    """
+    data = read_bytes(path)
+    if data is None:
         return None
+    try:
+        length = int.from_bytes(data[:8], "little")
+        header = json.loads(data[8 : 8 + length])["__metadata__"]
+        tensors = safetensors.torch.load(data)
+        if header.pop("digest") != _digest(header, tensors):
+            raise ValueError("its digest is not that of its content")
+        if header["run_id"] != run_id or header["version"] != __version__:
+            return None
+        return Saved(run_id, tensors, json.loads(header["state"]), json.loads(header["course"]))
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, safetensors.SafetensorError) as error:
+        aside = path.replace(damaged(path))
+        LOG.warning("%s is damaged (%s): it is kept as %s, and the run begins anew.", path, error, aside.name)
+        return None
+
+
+def damaged(path: Path) -> Path:
+    """Return where a damaged checkpoint is kept."""
+    return path.with_name(f"{path.stem}.damaged{path.suffix}")
+
+
+def _digest(header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    found = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    for name, value in sorted(tensors.items()):
+        found.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
+        found.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()

@@ -1,13 +1,17 @@
 """Which devices this machine has, without importing torch into the main process."""
 
 import functools
+import os
 import subprocess
 import sys
+
+import psutil
 
 from lamm_cl.errors import UsageError
 
 # Runs that share a GPU at first; fewer do when its memory turns out to be too small for so many.
 _RUNS_A_GPU = 4
+_BYTES_A_WORKER = 1.5 * 2**30
 _COUNT = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
 
 
@@ -43,6 +47,12 @@ def resolve(device: str, remote: bool = False) -> str:
         there = f"it has {count}" if count else "it has none that torch can use"
         raise UsageError(f"device {device!r} is not on this machine: {there}. Use --device cpu, or auto.")
     return device
+
+
+def default_jobs() -> int:
+    """Return the number of workers that the machine has cores and memory for, at least one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, int(psutil.virtual_memory().available / _BYTES_A_WORKER)))
 
 
 def most_jobs(device: str, jobs: int) -> int:

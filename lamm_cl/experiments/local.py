@@ -1,267 +1,313 @@
-"""A grid on this machine: runs handed to worker processes until all are recorded."""
+"""Workers on this machine: processes that are started, replaced when they die, and asked to save when it is time."""
 
 import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import threading
 import time
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing import connection as connections
+from multiprocessing import parent_process
+from pathlib import Path
+from typing import Any
 
 from lamm_cl.errors import UsageError
-from lamm_cl.experiments.pool import Pool, Worker
-from lamm_cl.experiments.progress import Display
-from lamm_cl.experiments.signals import Interrupted, Signals
-from lamm_cl.experiments.spec import RunSpec
-from lamm_cl.experiments.summary import Summary
-from lamm_cl.experiments.work import Outcome, record_failure, record_stamp
-from lamm_cl.records import FAILED, ExperimentDirectory
+from lamm_cl.experiments.follow import Follower, GaveUp
+from lamm_cl.experiments.grid_file import Grid
+from lamm_cl.experiments.signals import Signals
+from lamm_cl.experiments.spec import Environment, RunSpec
+from lamm_cl.experiments.work import Work, worker_name
+from lamm_cl.experiments.worker import Worker
+from lamm_cl.records import ExperimentDirectory
 
-_TICK = 0.25
-_TABLE_EVERY = 1.0
 _ASK_AGAIN = 0.5
+_MOST_DEATHS = 2
+# How a worker process ends when not because nothing is left to claim. Numbers that nothing else uses.
+_STOPPED, _MEMORY, _DISK = 83, 84, 85
+_CODES = {"stopped": _STOPPED, "memory": _MEMORY, "disk": _DISK}
 
 
-class LocalRun:
-    """One command's work on a grid.
+@dataclass(frozen=True)
+class WorkerSettings:
+    """What a worker process is told when it starts.
+
+    Attributes:
+        directory: Of the experiment.
+        environment: Where data and caches are.
+        threads: Of the computation.
+        make_work: Makes the work.
+        device: Of this worker.
+        log: Takes what it prints.
+        alone: Whether no other worker uses the device.
+    """
+
+    directory: Path
+    environment: Environment
+    threads: int
+    make_work: Callable[[], Work]
+    device: str = "cpu"
+    log: Path = Path()
+    alone: bool = True
+
+
+# -- in the worker process -----------------------------------------------------------------------------------------
+
+
+def main(pipe: Any, settings: WorkerSettings) -> None:
+    """Answer what the parent asks, a method of `Work` and its runs each time, until it sends the grid to work on."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _end_with_parent(settings.log)
+    _write_to(settings.log)
+    use_threads(settings.threads)
+    work = settings.make_work()
+    grid: Grid | None = None
+    while grid is None:
+        try:
+            question, asked = pipe.recv()
+        except (EOFError, OSError):
+            return
+        if question == "work":
+            grid = asked
+            continue
+        try:
+            pipe.send((getattr(work, question)(asked, settings.environment, settings.device), ""))
+        except UsageError as error:
+            pipe.send((None, str(error)))
+    with Signals() as signals, signals.held():
+        home = ExperimentDirectory(settings.directory)
+        ended = Worker(home, grid, work, settings.device, signals, alone=settings.alone).run()
+    if ended is not None:
+        print(ended.message, flush=True)
+        sys.exit(_CODES[ended.status])
+
+
+def use_threads(threads: int) -> None:
+    """Fix the number of threads of numerical libraries that are loaded from now on."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(threads)
+
+
+def _end_with_parent(log: Path) -> None:
+    """End this process when its parent is gone, also when that was killed: it was the user who wanted an end."""
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        connections.wait([parent.sentinel])
+        with contextlib.suppress(OSError):  # nobody tidies up for a killed parent: the last worker takes the folder
+            log.unlink()
+            log.parent.rmdir()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _write_to(log: Path) -> None:
+    """Send what libraries print to a file: the terminal belongs to the progress display."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    os.close(handle)
+
+
+# -- in the command ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Process:
+    """One worker process; what its settings say of the device stays true."""
+
+    number: int
+    settings: WorkerSettings
+    process: Any
+    pipe: Any
+
+    @property
+    def name(self) -> str:
+        return worker_name(self.process.pid)
+
+    def ask(self, question: str, asked: Any) -> tuple[Any, str] | None:
+        """Return an answer and what is wrong, None when the process is gone."""
+        try:
+            self.pipe.send((question, asked))
+            answer: tuple[Any, str] = self.pipe.recv()
+        except (EOFError, OSError):
+            return None
+        return answer
+
+    def last_words(self) -> str:
+        """Return the last line that it printed."""
+        try:
+            lines = self.settings.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        except OSError:
+            return ""
+        return lines[-1][:500] if lines else ""
+
+    def obituary(self) -> str:
+        """Say how the process ended, with the last thing it printed."""
+        self.process.join(5)
+        code = self.process.exitcode
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+            cause = f"killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+        else:
+            cause = f"ended with code {code}"
+        last = self.last_words()
+        return f"the worker process was {cause}" + (f"; it last said: {last}" if last else "")
+
+    def end(self, seconds: float) -> None:
+        """Wait for its end, then force it."""
+        self.pipe.close()
+        self.process.join(seconds)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+
+class LocalWorkers:
+    """Worker processes of one command.
 
     Args:
-        home: The experiment's directory.
-        pool: Worker processes, the first ones started.
-        pending: Runs to do, in this order.
-        summary: Counts what becomes of them.
-        display: Shows it.
-        grace: Seconds that workers have to save their state after Ctrl-C.
+        settings: For every worker; device, log and alone are filled in.
+        devices: One per worker.
+
+    Attributes:
+        names: Of all worker processes that were started: what they record is this command's own.
     """
 
-    def __init__(
-        self,
-        home: ExperimentDirectory,
-        pool: Pool,
-        pending: Sequence[RunSpec],
-        summary: Summary,
-        display: Display,
-        grace: float = 20.0,
-    ) -> None:
-        self._home = home
-        self._pool = pool
-        self._pending = deque(pending)
-        self._summary = summary
-        self._display = display
-        self._grace = grace
-        self._stamps = {spec.run_id: record_stamp(home, spec.run_id) for spec in pending}
-        self._waiting: dict[str, tuple[RunSpec, float]] = {}
-        self._deaths: dict[str, int] = {}
-        self._alone: set[str] = set()
-        self._table_due: float | None = None
-        self._table_takes = 0.0
-        self._signals = Signals()
+    look_every = 0.25
 
-    def run(self) -> Summary:
-        """Do everything; returns also after Ctrl-C, a full disk, a damaged directory or workers that cannot start."""
-        try:
-            with self._signals:
-                self._follow()
-        finally:
-            self._pool.close()
-        self._make_table()
-        return self._summary
+    def __init__(self, settings: WorkerSettings, devices: Sequence[str]) -> None:
+        self._settings = settings
+        self._devices = dict(enumerate(devices))
+        self._context = multiprocessing.get_context("spawn")
+        self._logs = tempfile.TemporaryDirectory(prefix="lamm_cl_", ignore_cleanup_errors=True)
+        self._processes: dict[int, _Process] = {}
+        self._working: set[int] = set()
+        self._deaths: Counter[str] = Counter()
+        self._ask_at = 0.0
+        self.names: set[str] = set()
 
-    def _follow(self) -> None:
-        """Work until all is done or something stops it."""
-        try:
-            self._loop()
-        except KeyboardInterrupt as error:
-            self._summary.interrupted = True
-            self._summary.stopped = "ended by SIGTERM." if isinstance(error, Interrupted) else "interrupted."
-            self._display.note("stopping: the runs in progress save their state (Ctrl-C again: do not wait)")
-            self._stop()
-        except OSError as error:
-            trouble = self._home.trouble(error)
-            if trouble is None:
-                raise
-            self._no_room(trouble)
+    def ask(self, question: str, specs: Sequence[RunSpec]) -> Any:
+        """Let a worker find something out before there is a grid: `check` or `measure` of `Work`.
 
-    # -- the loop --------------------------------------------------------------------------------------------------
-
-    def _loop(self) -> None:
-        while not self._summary.stopped and (self._pending or self._waiting or self._busy()):
-            self._signals.check()
-            self._look_at_others()
-            for worker in list(self._pool.workers):
-                if worker.spec is None and self._pending:
-                    self._hand_out(worker)
-            for worker in self._pool.events(_TICK):
-                self._hear(worker)
-            self._display.tick()
-            if self._table_due is not None and time.monotonic() >= self._table_due:
-                begin = time.monotonic()
-                self._home.rebuild_table()
-                self._table_due, self._table_takes = None, time.monotonic() - begin
-
-    def _busy(self) -> list[Worker]:
-        return [worker for worker in self._pool.workers if worker.spec is not None]
-
-    def _hand_out(self, worker: Worker) -> None:
-        spec = self._pending.popleft()
-        worker.spec = spec
-        if not self._pool.sharing(worker):
-            self._alone.add(spec.run_id)
-        self._display.started(worker.number, spec)
-        if not worker.send("run", spec, self._stamps[spec.run_id]):
-            self._bury(worker)
-
-    def _hear(self, worker: Worker) -> None:
-        message = worker.receive()
-        if message is None:
-            self._bury(worker)
-        elif message[0] == "progress" and worker.spec is not None:
-            self._display.moved(worker.number, message[2], message[3])
-        elif message[0] == "outcome" and worker.spec is not None:
-            spec, worker.spec = worker.spec, None
-            self._display.idle(worker.number)
-            self._settle(worker, spec, message[2])
-
-    def _settle(self, worker: Worker, spec: RunSpec, outcome: Outcome) -> None:
-        if outcome.status == "busy":
-            self._waiting[spec.run_id] = (spec, time.monotonic() + _ASK_AGAIN)
-        elif outcome.status == "elsewhere":
-            self._found(spec)
-        elif outcome.status == "disk":
-            self._pending.appendleft(spec)
-            self._no_room(outcome.message)
-        elif outcome.status == "memory":
-            self._no_memory(worker, spec, outcome.message)
-        elif outcome.status == "stopped":
-            self._pending.appendleft(spec)
-        else:
-            self._count(spec, outcome)
-
-    def _count(self, spec: RunSpec, outcome: Outcome) -> None:
-        if outcome.status == "failed":
-            self._summary.failed.append((spec, outcome.message))
-        else:
-            self._summary.done += 1
-        self._display.finished(spec, outcome)
-        if self._table_due is None:
-            # A table of many thousand runs takes seconds to write: not more than a twentieth of the time goes there.
-            self._table_due = time.monotonic() + max(_TABLE_EVERY, 20 * self._table_takes)
-
-    def _found(self, spec: RunSpec) -> None:
-        """Count a run that another command recorded."""
-        record = self._home.record(spec.run_id)
-        if record is None:
-            self._stamps[spec.run_id] = record_stamp(self._home, spec.run_id)
-            self._pending.append(spec)
-        elif record.status == FAILED:
-            self._summary.failed.append((spec, record.error or ""))
-            self._display.finished(spec, Outcome("failed", record.error or ""))
-        else:
-            self._summary.elsewhere += 1
-            self._display.finished(spec, Outcome("elsewhere"))
-
-    def _look_at_others(self) -> None:
-        """See what became of the runs that other commands work on; take over those of a command that died."""
-        now = time.monotonic()
-        for run_id, (spec, due) in list(self._waiting.items()):
-            if now < due:
-                continue
-            del self._waiting[run_id]
-            if record_stamp(self._home, run_id) != self._stamps[run_id]:
-                self._found(spec)
+        Raises:
+            UsageError: What the worker found, or that it cannot start.
+        """
+        for _ in range(_MOST_DEATHS):
+            worker = self._processes.get(0) or self._start(0)
+            answer = worker.ask(question, list(specs))
+            if answer is None:
+                cause = worker.obituary()
+                self._let_go(worker)
+            elif answer[1]:
+                raise UsageError(answer[1])
             else:
-                self._pending.append(spec)
+                return answer[0]
+        raise UsageError(f"no run can start: {cause}.")
 
-    # -- trouble ---------------------------------------------------------------------------------------------------
+    def tend(self, follower: Follower) -> None:
+        """Start workers: at first, for those that died, and for those that ended though something is left to claim.
 
-    def _bury(self, worker: Worker) -> None:
-        """Replace a worker that died; its run is tried once more."""
-        spec, cause = worker.spec, worker.obituary()
-        self._display.idle(worker.number)
-        self._pool.retire(worker)
-        key = spec.run_id if spec else ""
-        self._deaths[key] = self._deaths.get(key, 0) + 1
-        if spec is None and self._deaths[key] > 2:
-            self._summary.stopped = f"workers do not start: {cause}."
-            return
-        self._pool.start(worker.number)
-        if spec is None:
-            return
-        self._display.note(f"{spec}: {cause}" + ("; trying once more" if self._deaths[key] == 1 else ""))
-        if self._deaths[key] == 1:
-            self._pending.appendleft(spec)
-            return
-        self._record_failure(spec, f"{cause}, twice.")
+        Raises:
+            GaveUp: The disk, or workers that cannot start.
+        """
+        for worker in list(self._processes.values()):
+            if not worker.process.is_alive():
+                self._bury(worker, follower)
+        idle = [number for number in self._devices if number not in self._working]
+        if idle and time.monotonic() >= self._ask_at:
+            for number in idle[: follower.free(len(idle))]:
+                worker = self._processes.get(number) or self._start(number)
+                self._working.add(number)
+                with contextlib.suppress(OSError):  # it died: seen soon
+                    worker.pipe.send(("work", follower.grid))
+            self._ask_at = time.monotonic() + _ASK_AGAIN
 
-    def _record_failure(self, spec: RunSpec, message: str) -> None:
-        with self._home.claim(spec.run_id) as mine:
-            changed = record_stamp(self._home, spec.run_id) != self._stamps[spec.run_id]
-            if mine and not changed:
-                self._count(spec, record_failure(self._home, spec, message))
-                return
-        self._waiting[spec.run_id] = (spec, time.monotonic() + _ASK_AGAIN)
+    def ask_to_stop(self) -> str:
+        """Ask the workers to save and end."""
+        for worker in self._processes.values():
+            worker.process.terminate()
+        return ""
 
-    def _no_memory(self, worker: Worker, spec: RunSpec, message: str) -> None:
-        """Let fewer runs share a GPU; one that does not fit alone has failed."""
-        if spec.run_id in self._alone:
-            self._record_failure(spec, message)
-            return
-        self._pending.appendleft(spec)
-        if self._pool.sharing(worker):
-            self._display.note(f"{worker.settings.device} is too small for one more run at a time: one worker less")
-            self._pool.retire(worker)
+    @property
+    def stopping(self) -> bool:
+        """Whether any of them has not ended."""
+        return any(worker.process.is_alive() for worker in self._processes.values())
 
-    def _no_room(self, trouble: str) -> None:
-        self._summary.stopped = trouble
-        self._stop()
+    def close(self) -> None:
+        """End all workers by force, those that wait for a question by asking."""
+        for worker in list(self._processes.values()):
+            self._let_go(worker)
+        self._logs.cleanup()
 
-    def _stop(self) -> None:
-        """Ask the busy workers to save and stop, and wait for it, but not for ever."""
-        deadline = time.monotonic() + self._grace
-        with contextlib.suppress(KeyboardInterrupt):
-            for worker in self._busy():
-                worker.send("stop")
-            while self._busy() and time.monotonic() < deadline:
-                self._signals.check()
-                for worker in self._pool.events(_TICK):
-                    self._last_words(worker)
+    # -- processes -----------------------------------------------------------------------------------------------
 
-    def _last_words(self, worker: Worker) -> None:
-        message = worker.receive()
-        if message is None:
-            worker.spec = None
-            self._pool.retire(worker)
-        elif message[0] == "outcome" and worker.spec is not None:
-            spec, worker.spec = worker.spec, None
-            if message[2].status in ("done", "failed"):
-                self._count(spec, message[2])
+    def _start(self, number: int) -> _Process:
+        settings = replace(
+            self._settings,
+            device=self._devices[number],
+            log=Path(self._logs.name) / f"worker-{number}.log",
+            alone=not self._sharing(number),
+        )
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=main, args=(theirs, settings), name=f"lamm-cl-{number}", daemon=True)
+        with _ignoring_interrupts():
+            process.start()
+        theirs.close()
+        made = self._processes[number] = _Process(number, settings, process, ours)
+        self.names.add(made.name)
+        return made
 
-    def _make_table(self) -> None:
-        try:
-            self._home.rebuild_table()
-        except OSError as error:
-            trouble = self._home.trouble(error)
-            if trouble is None:
-                raise
-            if not self._summary.stopped:
-                self._no_room(trouble)
+    def _let_go(self, worker: _Process, seconds: float = 2.0) -> None:
+        del self._processes[worker.number]
+        self._working.discard(worker.number)
+        worker.end(seconds)
 
+    def _sharing(self, number: int) -> bool:
+        return any(other != number and device == self._devices[number] for other, device in self._devices.items())
 
-def preflight(pool: Pool, specs: Sequence[RunSpec]) -> dict[str, str]:
-    """Let the first worker find out what no run could survive, before anything is written.
-
-    Returns:
-        Fingerprints of what the runs read, by name.
-
-    Raises:
-        UsageError: What the worker found, or that it cannot start.
-    """
-    for _ in range(2):
-        worker = pool.start(0)
-        message = worker.receive() if worker.send("check", list(specs)) else None
-        if message is None:
+    def _bury(self, worker: _Process, follower: Follower) -> None:
+        """See why a worker ended; what it worked on is done again."""
+        code = worker.process.exitcode
+        self._let_go(worker)
+        if code == _DISK:
+            raise GaveUp(worker.last_words() or f"{follower.home.path} cannot be written.")
+        if code == _MEMORY:
+            if self._sharing(worker.number):
+                device = self._devices.pop(worker.number)
+                follower.note(f"{device} is too small for one more run at a time: one worker less")
+        elif code not in (0, _STOPPED):
             cause = worker.obituary()
-            pool.retire(worker)
-        elif message[2]:
-            raise UsageError(message[2])
-        else:
-            found: dict[str, str] = message[1]
-            return found
-    raise UsageError(f"no run can start: {cause}.")
+            spec = follower.unfinished_by(worker.name)
+            key = spec.run_id if spec else f"after {follower.come_so_far()[0]} runs"
+            self._deaths[key] += 1
+            again = self._deaths[key] < _MOST_DEATHS
+            if spec is not None:
+                follower.note(f"{spec}: {cause}" + ("; trying once more" if again else ""))
+                if not again:
+                    follower.record_failure(spec, f"{cause}, twice.")
+            elif not again:
+                raise GaveUp(f"workers do not start: {cause}.")
+
+
+@contextlib.contextmanager
+def _ignoring_interrupts() -> Iterator[None]:
+    """Make child processes inherit that Ctrl-C is not for them: it reaches the whole group of the terminal."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,13 +1,16 @@
 """What a command shows while it works: live on a terminal, one line an event elsewhere."""
 
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
+from rich.progress import Progress as Bars
 
 from lamm_cl.experiments.spec import RunSpec
 from lamm_cl.experiments.work import Outcome
+from lamm_cl.records import Progress
 
 _LINE_EVERY = 30.0
 
@@ -20,7 +23,7 @@ class Clock:
         workers: How many of them go on at one time.
     """
 
-    def __init__(self, pending: list[RunSpec], workers: int) -> None:
+    def __init__(self, pending: Sequence[RunSpec], workers: int) -> None:
         self._left = {spec.run_id: _kind(spec) for spec in pending}
         self._workers = max(1, workers)
         self._seconds: dict[tuple[str, ...], list[float]] = {}
@@ -61,25 +64,16 @@ def duration(seconds: float) -> str:
 
 
 class Display(Protocol):
-    """What the executors tell while they work."""
+    """What a command tells while it follows a grid."""
 
-    def started(self, worker: int, spec: RunSpec) -> None:
-        """A worker begins a run."""
-
-    def moved(self, worker: int, fraction: float, text: str) -> None:
-        """A run has come so far."""
-
-    def idle(self, worker: int) -> None:
-        """A worker has nothing to do."""
+    def doing(self, runs: Sequence[tuple[RunSpec, Progress]]) -> None:
+        """These runs are in progress."""
 
     def finished(self, spec: RunSpec, outcome: Outcome) -> None:
         """A run is recorded."""
 
     def note(self, text: str) -> None:
         """Something that the user should know."""
-
-    def tick(self) -> None:
-        """Called a few times a second."""
 
     def close(self) -> None:
         """Nothing more will happen."""
@@ -88,22 +82,16 @@ class Display(Protocol):
 class Lines:
     """One line for each run that ends, and a sign of life in between: for files and pipes."""
 
-    def __init__(self, console: Console, pending: list[RunSpec], total: int, workers: int) -> None:
+    def __init__(self, console: Console, pending: Sequence[RunSpec], total: int, workers: int) -> None:
         self._console = console
         self._clock = Clock(pending, workers)
         self._total, self._count = total, total - len(pending)
-        self._doing: dict[int, str] = {}
         self._said = time.monotonic()
 
-    def started(self, worker: int, spec: RunSpec) -> None:  # noqa: D102
-        self._doing[worker] = f"{spec}"
-
-    def moved(self, worker: int, fraction: float, text: str) -> None:  # noqa: D102
-        name = self._doing.get(worker, "").partition(" · ")[0]
-        self._doing[worker] = f"{name} · {fraction:.0%} {text}"
-
-    def idle(self, worker: int) -> None:  # noqa: D102
-        self._doing.pop(worker, None)
+    def doing(self, runs: Sequence[tuple[RunSpec, Progress]]) -> None:  # noqa: D102
+        if runs and time.monotonic() - self._said > _LINE_EVERY:
+            texts = [f"{spec} · {progress.fraction:.0%} {progress.text}" for spec, progress in runs]
+            self._say(f"[{self._count}/{self._total}] {'; '.join(texts)}{self._rest()}")
 
     def finished(self, spec: RunSpec, outcome: Outcome) -> None:  # noqa: D102
         self._clock.finished(spec, outcome.seconds)
@@ -117,11 +105,6 @@ class Lines:
     def note(self, text: str) -> None:  # noqa: D102
         self._say(text)
 
-    def tick(self) -> None:  # noqa: D102
-        if time.monotonic() - self._said > _LINE_EVERY and self._doing:
-            doing = "; ".join(f"worker {worker + 1}: {text}" for worker, text in sorted(self._doing.items()))
-            self._say(f"[{self._count}/{self._total}] {doing}{self._rest()}")
-
     def close(self) -> None:  # noqa: D102
         pass
 
@@ -131,11 +114,11 @@ class Lines:
 
 
 class Live:
-    """Bars on a terminal: one for the whole, one for each worker, and the time left."""
+    """Bars on a terminal: one for the whole, one for each run in progress, and the time left."""
 
-    def __init__(self, console: Console, pending: list[RunSpec], total: int, workers: int) -> None:
+    def __init__(self, console: Console, pending: Sequence[RunSpec], total: int, workers: int) -> None:
         self._clock = Clock(pending, workers)
-        self._bars = Progress(
+        self._bars = Bars(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
@@ -144,22 +127,17 @@ class Live:
             transient=True,
         )
         self._all = self._bars.add_task("all runs", total=total, completed=total - len(pending), more="")
-        self._rows: dict[int, TaskID] = {}
+        self._rows: dict[str, TaskID] = {}
         self._bars.start()
 
-    def started(self, worker: int, spec: RunSpec) -> None:  # noqa: D102
-        if worker not in self._rows:
-            self._rows[worker] = self._bars.add_task("", total=100, more="")
-        row = self._rows[worker]
-        self._bars.reset(row, description=f"  {worker + 1}: {spec}", total=100, more="starting", visible=True)
-
-    def moved(self, worker: int, fraction: float, text: str) -> None:  # noqa: D102
-        if worker in self._rows:
-            self._bars.update(self._rows[worker], completed=int(100 * fraction), more=text)
-
-    def idle(self, worker: int) -> None:  # noqa: D102
-        if worker in self._rows:
-            self._bars.update(self._rows[worker], visible=False)
+    def doing(self, runs: Sequence[tuple[RunSpec, Progress]]) -> None:  # noqa: D102
+        shown = {spec.run_id for spec, _ in runs}
+        for run_id in [run_id for run_id in self._rows if run_id not in shown]:
+            self._bars.remove_task(self._rows.pop(run_id))
+        for spec, progress in runs:
+            if spec.run_id not in self._rows:
+                self._rows[spec.run_id] = self._bars.add_task(f"  {spec}", total=100, more="")
+            self._bars.update(self._rows[spec.run_id], completed=int(100 * progress.fraction), more=progress.text)
 
     def finished(self, spec: RunSpec, outcome: Outcome) -> None:  # noqa: D102
         self._clock.finished(spec, outcome.seconds)
@@ -170,9 +148,6 @@ class Live:
 
     def note(self, text: str) -> None:  # noqa: D102
         self._bars.console.print(text, highlight=False, markup=False)
-
-    def tick(self) -> None:  # noqa: D102
-        pass
 
     def close(self) -> None:  # noqa: D102
         self._bars.stop()
@@ -187,7 +162,7 @@ def verdict(spec: RunSpec, outcome: Outcome) -> str:
     return f"done {spec} in {duration(outcome.seconds)}" + (f": {outcome.message}" if outcome.message else "")
 
 
-def make_display(console: Console, pending: list[RunSpec], total: int, workers: int) -> Display:
+def make_display(console: Console, pending: Sequence[RunSpec], total: int, workers: int) -> Display:
     """Return what suits where the output goes."""
     kind = Live if console.is_terminal else Lines
     return kind(console, pending, total, workers)

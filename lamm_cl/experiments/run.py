@@ -1,4 +1,4 @@
-"""A command's way through an experiment: check everything, then work, then say how it went."""
+"""A command's way through an experiment: check everything, let workers work, follow them, say how it went."""
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -12,15 +12,17 @@ from lamm_cl.errors import UsageError, unknown
 from lamm_cl.experiments import devices
 from lamm_cl.experiments.config import ExperimentConfig
 from lamm_cl.experiments.datasets import notes
+from lamm_cl.experiments.follow import Follower, Workers
 from lamm_cl.experiments.grid import environment, grid, grid_size, settings
-from lamm_cl.experiments.local import LocalRun, preflight
-from lamm_cl.experiments.pool import Pool, default_jobs, on_device
+from lamm_cl.experiments.grid_file import Grid
+from lamm_cl.experiments.local import LocalWorkers, WorkerSettings
 from lamm_cl.experiments.progress import make_display
+from lamm_cl.experiments.signals import Signals
+from lamm_cl.experiments.slurm import SlurmJobs, need_slurm
 from lamm_cl.experiments.spec import RunSpec
 from lamm_cl.experiments.summary import INTERRUPTED, Summary
 from lamm_cl.experiments.surroundings import cache_trouble, check_loggers
 from lamm_cl.experiments.work import TorchWork, Work
-from lamm_cl.experiments.worker import WorkerSettings
 from lamm_cl.records import ExperimentDirectory
 
 EXECUTORS = ("local", "slurm")
@@ -56,11 +58,26 @@ class Plan:
     config: ExperimentConfig
     request: Request
     device: str
-    specs: list[RunSpec]
+    grid: Grid
+    pending: Sequence[RunSpec]
     home: ExperimentDirectory
 
+    @property
+    def remote(self) -> bool:
+        """Whether the runs go to a cluster."""
+        return self.request.executor == "slurm"
+
+    @property
+    def jobs(self) -> int:
+        """Worker processes, or jobs of the cluster, to use."""
+        if self.remote:
+            wanted = self.request.jobs or self.config.slurm.jobs
+        else:
+            wanted = self.request.jobs or self.config.jobs or devices.most_jobs(self.device, devices.default_jobs())
+        return min(wanted, max(1, len(self.pending)))
+
     def open(self, fingerprints: Mapping[str, str]) -> None:
-        """Make the directory this experiment's.
+        """Make the directory this experiment's, and its grid the one that workers join.
 
         Args:
             fingerprints: Of what the runs read, by name.
@@ -68,12 +85,11 @@ class Plan:
         Raises:
             UsageError: It is another's, or holds results of other data or weights.
         """
-        fixed = {**settings(self.config, self.device), **fingerprints}
-        self.home.open(self.config.experiment, __version__, fixed)
-
-    def pending(self) -> list[RunSpec]:
-        """Return the runs that are not done."""
-        return [spec for spec in self.specs if not self.home.is_done(spec.run_id)]
+        self.home.open(self.config.experiment, __version__, {**settings(self.config, self.device), **fingerprints})
+        try:
+            self.grid.write(self.home)
+        except OSError as error:
+            raise self.home.unusable(error) from error
 
 
 def make_plan(config: ExperimentConfig, request: Request) -> Plan:
@@ -97,7 +113,12 @@ def make_plan(config: ExperimentConfig, request: Request) -> Plan:
     home = ExperimentDirectory(request.out or Path("runs") / config.experiment)
     home.check(config.experiment, __version__, settings(config, device))
     home.check_places(spec.run_id for spec in specs)
-    return Plan(config, request, device, specs, home)
+    try:
+        wanted = Grid.of(specs, environment(config), home)
+        pending = [spec for spec in specs if wanted.wants(spec.run_id, home.entry(spec.run_id))]
+    except OSError as error:
+        raise UsageError(home.explain(error)) from error
+    return Plan(config, request, device, wanted, pending, home)
 
 
 def run_experiment(
@@ -117,85 +138,67 @@ def run_experiment(
     Raises:
         UsageError: Wrong use; nothing has been written.
     """
-    plan = make_plan(config, request)
+    with Signals() as signals:
+        try:
+            plan = make_plan(config, request)
+            for text in notes(config):
+                _say(console, f"note: {text}")
+            if request.dry_run:
+                from lamm_cl.experiments.dry_run import show
+
+                show(plan, console, make_work)
+                return 0
+            summary = _work(plan, console, make_work, signals)
+            for line in summary.lines(plan.home.path, _continue_with(config, request)):
+                _say(console, line)
+            return summary.exit_code
+        except KeyboardInterrupt:
+            words = " ".join(_continue_with(config, request))
+            _say(console, f"Interrupted; what is done is kept. Continue with: {words}")
+            return INTERRUPTED
+
+
+def _work(plan: Plan, console: Console, make_work: Callable[[], Work], signals: Signals) -> Summary:
+    """Let workers do what is left of a plan, here or on a cluster, and follow them."""
+    if plan.remote:
+        need_slurm()
+    display = make_display(console, plan.pending, len(plan.grid.specs), plan.jobs)
+    local = local_workers(plan, make_work)
     try:
-        return _follow(plan, console, make_work)
-    except KeyboardInterrupt:
-        words = " ".join(continue_with(plan))
-        _say(console, f"Interrupted; what is done is kept. Continue with: {words}")
-        return INTERRUPTED
-
-
-def _follow(plan: Plan, console: Console, make_work: Callable[[], Work]) -> int:
-    request = plan.request
-    for text in notes(plan.config):
-        _say(console, f"note: {text}")
-    if request.dry_run:
-        from lamm_cl.experiments.dry_run import show
-
-        show(plan, console, make_work)
-        return 0
-    if request.executor == "slurm":
-        from lamm_cl.experiments.slurm import run_on_cluster
-
-        summary = run_on_cluster(plan, console, make_work)
-    else:
-        summary = run_here(plan, console, make_work)
-    for line in summary.lines(plan.home.path, continue_with(plan)):
-        _say(console, line)
-    return summary.exit_code
-
-
-def run_here(plan: Plan, console: Console, make_work: Callable[[], Work]) -> Summary:
-    """Do the pending runs of a plan on this machine."""
-    pending = plan.pending()
-    summary = Summary(len(plan.specs), before=len(plan.specs) - len(pending))
-    if not pending:
-        plan.open({})
-        plan.home.rebuild_table()
-        return summary
-    check_loggers(plan.config.loggers)
-    jobs = min(wanted_jobs(plan), len(pending))
-    pool = make_pool(plan, jobs, make_work)
-    try:
-        plan.open(preflight(pool, pending))
-        for number in range(1, jobs):
-            pool.start(number)
-    except BaseException:
-        pool.close(0)
-        raise
-    display = make_display(console, pending, len(plan.specs), jobs)
-    if trouble := cache_trouble(environment(plan.config)):
-        display.note(f"warning: {trouble}")
-    try:
-        return LocalRun(plan.home, pool, pending, summary, display).run()
+        fingerprints: dict[str, str] = {}
+        if plan.pending:
+            check_loggers(plan.config.loggers)
+            fingerprints = local.ask("check", plan.pending)
+        plan.open(fingerprints)
+        if plan.pending and (trouble := cache_trouble(plan.grid.environment)):
+            display.note(f"warning: {trouble}")
+        workers: Workers = local
+        if plan.remote:
+            local.close()
+            workers = SlurmJobs(plan.config.slurm, plan.home, plan.config.experiment, plan.device, plan.jobs)
+        return Follower(plan.home, plan.grid, plan.pending, workers, display).follow(signals)
     finally:
         display.close()
+        local.close()
 
 
-def wanted_jobs(plan: Plan) -> int:
-    """Return how many worker processes to use on this machine, if there are so many runs."""
-    return plan.request.jobs or plan.config.jobs or devices.most_jobs(plan.device, default_jobs())
-
-
-def make_pool(plan: Plan, jobs: int, make_work: Callable[[], Work], device: str | None = None) -> Pool:
-    """Return a pool for the plan, on its device or another; no worker is started yet."""
-    shared = WorkerSettings(
+def local_workers(plan: Plan, make_work: Callable[[], Work]) -> LocalWorkers:
+    """Return workers for a plan on this machine; for a cluster's, one that finds things out beforehand."""
+    settings = WorkerSettings(
         directory=plan.home.path.absolute(),
-        environment=environment(plan.config),
-        device=plan.device,
+        environment=plan.grid.environment,
         threads=plan.config.threads,
-        log=Path(),
         make_work=make_work,
     )
-    return Pool(on_device(shared), devices.one_per_worker(device or plan.device, jobs))
+    on = ["cpu"] if plan.remote else devices.one_per_worker(plan.device, plan.jobs)
+    return LocalWorkers(settings, on)
 
 
-def continue_with(plan: Plan) -> list[str]:
+def _continue_with(config: ExperimentConfig, request: Request) -> list[str]:
     """Return the command that goes on with the experiment, safe to paste into a shell."""
-    words = list(plan.request.command)
-    if plan.request.out is None and "--out" not in words:
-        words += ["--out", str(plan.home.path)]
+    words = list(request.command)
+    if request.out is None and "--out" not in words:
+        words += ["--out", str(Path("runs") / config.experiment)]
     return [shlex.quote(word) for word in words]
 
 

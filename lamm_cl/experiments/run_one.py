@@ -1,5 +1,7 @@
 """One run, for real: stream, strategy, training stage by stage, evaluation, rows. Imported by workers only."""
 
+import functools
+import gc
 import logging
 import time
 from collections.abc import MutableMapping, Sequence
@@ -143,6 +145,7 @@ def execute(job: Job, loaded: Backbones) -> Result:
         Stopped: The user wants to stop; the state is saved.
     """
     spec = job.spec
+    _set_imports_apart()
     imports.check(job.environment.imports, spec.imports)
     torch.set_num_threads(spec.threads)
     backbone, store = backbone_of(spec, job.device, job.environment, loaded)
@@ -186,6 +189,13 @@ def execute(job: Job, loaded: Backbones) -> Result:
     return _result(spec, strategy, benchmark, backbone, matrix, cost, course)
 
 
+@functools.cache
+def _set_imports_apart() -> None:
+    """Keep the half million objects of imported libraries out of each collection, once a process."""
+    gc.collect()
+    gc.freeze()
+
+
 def _follow(strategy: Any, benchmark: Any, course: Course, inside: bool, before: bool) -> None:
     """Train and evaluate whatever of the stream is left; `inside`: beginning with the rest of an interrupted stage."""
     if before and course.trained == course.evaluated == 0 and not inside:
@@ -201,6 +211,7 @@ def _follow(strategy: Any, benchmark: Any, course: Course, inside: bool, before:
         if course.evaluated < number:
             _evaluate(strategy, benchmark, course, f"stage {number}")
             course.evaluated = number
+            gc.collect()  # what a stage leaves refers to itself in cycles: few objects, found late, with much memory
             course.between(strategy, f"stage {number} evaluated")
 
 

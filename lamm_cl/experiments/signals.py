@@ -2,7 +2,11 @@
 
 import contextlib
 import signal
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+# Asks a worker to save and end because its time is nearly up; batch systems send it before they kill a job.
+TIME_IS_UP: signal.Signals | None = getattr(signal, "SIGUSR1", None)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -10,31 +14,55 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Signals:
-    """Ctrl-C and SIGTERM, noted when they come and raised where nothing is half done.
+    """Ctrl-C and SIGTERM: raised at once, or held until somebody looks.
 
-    Raised anywhere, they could tear a worker's message in two, and what follows it would never be understood. Who asks
-    three times without an answer is heard at once.
+    Who asks three times without an answer is heard at once.
+
+    Args:
+        more: Further signals to take.
+
+    Attributes:
+        first: The first signal of all that came.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *more: signal.Signals | None) -> None:
+        self._numbers: Sequence[signal.Signals] = [signal.SIGINT, signal.SIGTERM, *filter(None, more)]
+        self.first: int | None = None
         self._noted: list[int] = []
+        self._holding = False
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+    def __enter__(self) -> Self:
+        for number in self._numbers:
             if signal.getsignal(number) == signal.SIG_IGN:
                 continue
             with contextlib.suppress(ValueError):  # not the main thread: whoever runs us there decides about signals
                 self._before[number] = signal.signal(number, self._note)
+        return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: object) -> None:
+        self.first = self.first or number
         self._noted.append(number)
-        if len(self._noted) > 2:
-            raise KeyboardInterrupt
+        if not self._holding or len(self._noted) > 2:
+            self.check()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold signals back: they are only noted, for `check` and `noted`."""
+        self._holding = True
+        try:
+            yield
+        finally:
+            self._holding = False
+
+    @property
+    def noted(self) -> bool:
+        """Whether a signal came since the last check."""
+        return bool(self._noted)
 
     def check(self) -> None:
         """Raise what came since the last check: `KeyboardInterrupt`, or `Interrupted` for SIGTERM."""

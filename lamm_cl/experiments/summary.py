@@ -18,6 +18,7 @@ class Summary:
         before: Done before the command began.
         done: Done by this command.
         elsewhere: Done meanwhile by another command.
+        taken: In progress elsewhere, for who does not wait for them.
         failed: Run and message of each failure.
         stopped: Why the command ended early; empty when it did not.
         interrupted: Whether it was the user who ended it.
@@ -27,6 +28,7 @@ class Summary:
     before: int = 0
     done: int = 0
     elsewhere: int = 0
+    taken: int = 0
     failed: list[tuple[RunSpec, str]] = field(default_factory=list)
     stopped: str = ""
     interrupted: bool = False
@@ -34,7 +36,7 @@ class Summary:
     @property
     def left(self) -> int:
         """Runs that nobody has finished."""
-        return self.total - self.before - self.done - self.elsewhere - len(self.failed)
+        return self.total - self.before - self.done - self.elsewhere - self.taken - len(self.failed)
 
     @property
     def exit_code(self) -> int:
@@ -53,6 +55,7 @@ class Summary:
         parts = [f"{self.done} done now"]
         parts += [f"{self.before} done before"] if self.before else []
         parts += [f"{self.elsewhere} by another command"] if self.elsewhere else []
+        parts += [f"{self.taken} in progress elsewhere"] if self.taken else []
         parts += [f"{len(self.failed)} failed"] if self.failed else []
         parts += [f"{self.left} left"] if self.left else []
         lines = [f"{self.total} run{'s' * (self.total != 1)}: {', '.join(parts)}. Results: {directory / 'runs.csv'}"]

@@ -2,6 +2,8 @@
 
 import contextlib
 import datetime
+import os
+import platform
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +16,6 @@ from lamm_cl.experiments.origin import origin
 from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.records import DONE, FAILED, ExperimentDirectory, Record
 
-Progress = Callable[[float, str], None]
 CHECKPOINT = "checkpoint.safetensors"
 
 
@@ -32,13 +33,15 @@ class Job:
         environment: Where data and caches are.
         device: "cpu", "cuda:1", ...
         progress: Called with the done fraction and a few words; may raise `Stopped` at a moment when all is saved.
+        alone: Whether a run for which the device has no memory has failed; else others may have taken that memory.
     """
 
     spec: RunSpec
     directory: Path
     environment: Environment
     device: str
-    progress: Progress
+    progress: Callable[[float, str], None]
+    alone: bool = True
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class Outcome:
     Attributes:
         status: "done" and "failed" are recorded; "elsewhere": another command recorded it meanwhile; "busy": another
             works on it; "stopped": saved for later; "disk": the experiment's directory cannot be written;
-            "memory": there was no room for it.
+            "memory": there was no room for it beside others.
         message: One line about it.
         seconds: That it took.
     """
@@ -110,40 +113,40 @@ class Outcome:
     seconds: float = 0.0
 
 
-def record_stamp(home: ExperimentDirectory, run_id: str) -> int | None:
-    """Return a number that changes whenever the run's record is written; None without one."""
-    try:
-        return (home.run(run_id) / "record.json").stat().st_mtime_ns
-    except OSError:
-        return None
+def worker_name(number: int | None = None) -> str:
+    """Return what records and progress call a worker: its machine and the number of its process, of this one."""
+    return f"{platform.node()}:{number or os.getpid()}"
 
 
-def perform(home: ExperimentDirectory, work: Work, job: Job, stamp: int | None) -> Outcome:
+def perform(home: ExperimentDirectory, work: Work, job: Job, failure: str | None = None) -> Outcome:
     """Do a run unless another process does or did it, and record how it ended.
 
     Args:
         home: The experiment's directory.
         work: Does the run.
         job: The run.
-        stamp: `record_stamp` when the command began: a newer record is another command's and is left alone.
+        failure: Digest of the failed record that is tried again; any other record is left alone.
     """
+    run_id = job.spec.run_id
     try:
-        with home.claim(job.spec.run_id) as mine:
+        with home.claim(run_id) as mine:
             if not mine:
                 return Outcome("busy")
-            if home.is_done(job.spec.run_id) or record_stamp(home, job.spec.run_id) != stamp:
-                return Outcome("elsewhere")
-            return _do(home, work, job)
+            home.set_aside(run_id)
+            entry = home.entry(run_id)
+            if entry is None or (entry.status == FAILED and entry.digest == failure):
+                return _do(home, work, job)
+            if entry.status == DONE:
+                forget_checkpoint(home, run_id)  # of a worker that was killed before it could
+            return Outcome("elsewhere")
     except OSError as error:
-        trouble = home.trouble(error)
-        if trouble is None:
-            raise
-        return Outcome("disk", trouble)
+        return Outcome("disk", home.explain(error))
 
 
 def _do(home: ExperimentDirectory, work: Work, job: Job) -> Outcome:
     started = datetime.datetime.now(datetime.UTC)
     try:
+        job.progress(0.0, "starting")
         result = work.execute(job)
     except Stopped:
         return Outcome("stopped")
@@ -151,13 +154,13 @@ def _do(home: ExperimentDirectory, work: Work, job: Job) -> Outcome:
         trouble = home.trouble(error)
         if trouble is not None:
             return Outcome("disk", trouble)
-        if _is_gpu_memory(error):
+        if not job.alone and _is_gpu_memory(error):
             return Outcome("memory", str(error).splitlines()[0])
         return record_failure(home, job.spec, error, started)
     seconds = _since(started)
     details = {**_details(job.spec, started, seconds), **result.details, "error": None}
     home.write_record(Record(job.spec.run_id, DONE, job.spec.columns(), result.rows, details))
-    _forget_checkpoint(home, job.spec)
+    forget_checkpoint(home, job.spec.run_id)
     return Outcome("done", " ".join(result.details.get("notes", ())), float(details["seconds"]))
 
 
@@ -171,12 +174,13 @@ def record_failure(
     else:
         trace = "" if isinstance(error, UsageError) else "".join(traceback.format_exception(error))
         text = {"kind": type(error).__name__, "message": str(error), "traceback": trace}
+    first = (text["message"].strip() or text["kind"]).splitlines()[0]
+    text["line"] = first if isinstance(error, str | UsageError) else f"{text['kind']}: {first}"
     seconds = _since(started)
     details = {**_details(spec, started, seconds), "error": text}
     home.write_record(Record(spec.run_id, FAILED, spec.columns(), (), details))
-    _forget_checkpoint(home, spec)
-    first = (text["message"].strip() or text["kind"]).splitlines()[0]
-    return Outcome("failed", first if isinstance(error, str | UsageError) else f"{text['kind']}: {first}", seconds)
+    forget_checkpoint(home, spec.run_id)
+    return Outcome("failed", text["line"], seconds)
 
 
 def _since(moment: datetime.datetime) -> float:
@@ -187,14 +191,24 @@ def _details(spec: RunSpec, started: datetime.datetime, seconds: float) -> dict[
     return {
         "config": spec.determines(),
         **origin(),
+        "worker": worker_name(),
         "started": started.isoformat(timespec="seconds"),
         "seconds": seconds,
     }
 
 
-def _forget_checkpoint(home: ExperimentDirectory, spec: RunSpec) -> None:
+def forget_checkpoint(home: ExperimentDirectory, run_id: str) -> None:
+    """Remove the state of a run that has ended; call it inside `claim`."""
     with contextlib.suppress(OSError):
-        (home.run(spec.run_id) / CHECKPOINT).unlink(missing_ok=True)
+        (home.run(run_id) / CHECKPOINT).unlink(missing_ok=True)
+
+
+def tidy(home: ExperimentDirectory, run_id: str) -> None:
+    """Remove the state of a run that is done, where whoever did it was killed before it could."""
+    if (home.run(run_id) / CHECKPOINT).exists() and home.is_done(run_id):
+        with home.claim(run_id) as mine:
+            if mine:
+                forget_checkpoint(home, run_id)
 
 
 def _is_gpu_memory(error: BaseException) -> bool:

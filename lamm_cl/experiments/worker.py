@@ -1,138 +1,85 @@
-"""A worker process: takes runs from its parent, one after the other, and ends with it."""
+"""The worker, here or on a cluster: over all runs of a grid, claim one that nobody has, perform it, go on."""
 
-import contextlib
-import os
-import signal
-import sys
-import threading
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import connection as connections
-from multiprocessing import parent_process
-from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import Any
 
-from lamm_cl.errors import UsageError
-from lamm_cl.experiments.costs import Cost
-from lamm_cl.experiments.spec import Environment, RunSpec
-from lamm_cl.experiments.work import Job, Stopped, Work, perform
-from lamm_cl.records import ExperimentDirectory
+from lamm_cl.experiments.grid_file import Grid
+from lamm_cl.experiments.signals import Signals
+from lamm_cl.experiments.spec import RunSpec
+from lamm_cl.experiments.work import Job, Outcome, Stopped, Work, perform, worker_name
+from lamm_cl.records import ExperimentDirectory, Progress
 
-_SECONDS_BETWEEN_REPORTS = 0.2
+_SECONDS_BETWEEN_REPORTS = 0.5
 
 
-@dataclass(frozen=True)
-class WorkerSettings:
-    """What a worker is told when it starts."""
+@dataclass
+class Worker:
+    """Does the runs of a grid, one after the other, that nobody else does or did.
 
-    directory: Path
-    environment: Environment
-    device: str
-    threads: int
-    log: Path
-    make_work: Callable[[], Work]
-
-
-def main(pipe: "Connection[Any, Any]", settings: WorkerSettings) -> None:
-    """Serve the parent until it says so or is gone.
-
-    Takes ("check", specs), ("measure", specs), ("run", spec, stamp), ("stop",) and ("exit",); answers
-    ("checked", fingerprints, error), ("measured", costs or None, error), ("progress", run_id, fraction, text) and
-    ("outcome", run_id, Outcome).
+    Attributes:
+        home: The experiment's directory.
+        grid: Its runs.
+        work: Does one.
+        device: Where: "cpu", "cuda:1", ...
+        signals: Held ones; they ask to save and stop.
+        tell: Hears of each run that this worker recorded.
+        alone: Whether a run for which the device has no memory has failed; else others may have taken that memory.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _end_with_parent(settings.log)
-    _write_to(settings.log)
-    use_threads(settings.threads)
-    work = settings.make_work()
-    home = ExperimentDirectory(settings.directory)
-    while True:
+
+    home: ExperimentDirectory
+    grid: Grid
+    work: Work
+    device: str
+    signals: Signals
+    tell: Callable[[RunSpec, Outcome], None] = lambda spec, outcome: None
+    alone: bool = True
+
+    def run(self) -> Outcome | None:
+        """Work until there is nothing left to claim.
+
+        Returns:
+            What ended it early, "stopped", "disk" or "memory"; None when there was nothing left.
+        """
+        ended, worked = None, True
         try:
-            message = pipe.recv()
-        except (EOFError, OSError):
-            _remove(settings.log)
-            return
-        if message[0] == "exit":
-            return
-        if message[0] == "check":
-            pipe.send(("checked", *_check(work, message[1], settings)))
-        elif message[0] == "measure":
-            pipe.send(("measured", *_measure(work, message[1], settings)))
-        elif message[0] == "run":
-            _run(pipe, work, home, settings, *message[1:])
+            while worked and ended is None:
+                worked = False
+                for spec in self.grid.specs:
+                    outcome = self._perform(spec)
+                    if outcome.status in ("done", "failed"):
+                        worked = True
+                        self.tell(spec, outcome)
+                        # Strategies, models and loaders refer to each other in cycles. They are few objects with much
+                        # memory behind them, and Python, which counts objects, would collect them late.
+                        gc.collect()
+                    elif outcome.status in ("stopped", "disk", "memory"):
+                        ended = outcome
+                        break
+        except OSError as error:
+            ended = Outcome("disk", self.home.explain(error))
+        return ended
 
+    def _perform(self, spec: RunSpec) -> Outcome:
+        if self.signals.noted:
+            return Outcome("stopped")
+        if not self.grid.wants(spec.run_id, self.home.entry(spec.run_id)):
+            return Outcome("elsewhere")
+        job = Job(
+            spec, self.home.run(spec.run_id), self.grid.environment, self.device, self._reporter(spec), self.alone
+        )
+        return perform(self.home, self.work, job, self.grid.again.get(spec.run_id))
 
-def use_threads(threads: int) -> None:
-    """Fix the number of threads of numerical libraries that are loaded from now on."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = str(threads)
+    def _reporter(self, spec: RunSpec) -> Callable[[float, str], None]:
+        due = 0.0
 
+        def report(fraction: float, text: str) -> None:
+            nonlocal due
+            if self.signals.noted:
+                raise Stopped
+            if time.monotonic() >= due:
+                due = time.monotonic() + _SECONDS_BETWEEN_REPORTS
+                self.home.write_progress(spec.run_id, Progress(worker_name(), fraction, text))
 
-def _end_with_parent(log: Path) -> None:
-    """End this process when its parent is gone, also when that was killed: nobody would hear of its results."""
-    parent = parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        connections.wait([parent.sentinel])
-        _remove(log)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _remove(log: Path) -> None:
-    """Tidy up for a parent that was killed: the last worker takes the folder of logs with it."""
-    with contextlib.suppress(OSError):
-        log.unlink()
-        log.parent.rmdir()
-
-
-def _write_to(log: Path) -> None:
-    """Send what libraries print to a file: the terminal belongs to the progress display."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    os.dup2(handle, 1)
-    os.dup2(handle, 2)
-    os.close(handle)
-
-
-def _check(work: Work, specs: list[RunSpec], settings: WorkerSettings) -> tuple[dict[str, str], str]:
-    try:
-        return work.check(specs, settings.environment, settings.device), ""
-    except UsageError as error:
-        return {}, str(error)
-
-
-def _measure(work: Work, specs: list[RunSpec], settings: WorkerSettings) -> tuple[list[Cost] | None, str]:
-    try:
-        return work.measure(specs, settings.environment, settings.device), ""
-    except UsageError as error:
-        return None, str(error)
-
-
-def _run(
-    pipe: "Connection[Any, Any]",
-    work: Work,
-    home: ExperimentDirectory,
-    settings: WorkerSettings,
-    spec: RunSpec,
-    stamp: int | None,
-) -> None:
-    reported = 0.0
-
-    def progress(fraction: float, text: str) -> None:
-        nonlocal reported
-        if pipe.poll() and pipe.recv()[0] in ("stop", "exit"):
-            raise Stopped
-        if time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
-            reported = time.monotonic()
-            pipe.send(("progress", spec.run_id, fraction, text))
-
-    job = Job(spec, home.run(spec.run_id), settings.environment, settings.device, progress)
-    pipe.send(("outcome", spec.run_id, perform(home, work, job, stamp)))
+        return report

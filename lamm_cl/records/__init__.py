@@ -1,15 +1,20 @@
 """What runs leave on disk, and the table made from it."""
 
 from lamm_cl.records.directory import ExperimentDirectory
-from lamm_cl.records.record import COLUMNS, DONE, FAILED, MEASURED, RUN_COLUMNS, Record, read_records
+from lamm_cl.records.progress import Progress
+from lamm_cl.records.record import COLUMNS, DAMAGED, DONE, FAILED, MEASURED, RUN_COLUMNS, Record, read_records
+from lamm_cl.records.table import Entry
 
 __all__ = [
     "COLUMNS",
+    "DAMAGED",
     "DONE",
     "FAILED",
     "MEASURED",
     "RUN_COLUMNS",
+    "Entry",
     "ExperimentDirectory",
+    "Progress",
     "Record",
     "read_records",
 ]

@@ -1,25 +1,22 @@
 """An experiment's directory: whose it is, where each run's things lie, who works on what."""
 
 import contextlib
+import errno
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lamm_cl.errors import UsageError
-from lamm_cl.files import (
-    check_writable,
-    disk_trouble,
-    finite,
-    read_json,
-    remove_leftovers,
-    trouble_below,
-    write_json,
-)
-from lamm_cl.records.locks import FileLock
-from lamm_cl.records.record import DONE, FORMAT, Record
-from lamm_cl.records.table import RunsTable
+from lamm_cl.files import FULL, check_writable, disk_error, finite, parse_json, read_bytes, remove_leftovers, write_json
+from lamm_cl.locks import Lock
+from lamm_cl.records.progress import Progress
+from lamm_cl.records.record import DAMAGED, DONE, FORMAT, Record
+from lamm_cl.records.table import Entry, RunsTable
 
 _REMEDY = "remove it or choose another --out."
+_IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP}
+_TABLE_EVERY = 1.0
 
 
 class ExperimentDirectory:
@@ -28,27 +25,45 @@ class ExperimentDirectory:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._table = RunsTable(self.path)
+        self._table_due = 0.0
 
     def run(self, run_id: str) -> Path:
         """The directory of one run."""
         return self.path / "runs" / run_id
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Write what belongs to the whole directory alone; what killed processes left of it is removed."""
+        with Lock(self.path / ".lock"):
+            remove_leftovers(self.path)
+            yield
+
+    # -- records -------------------------------------------------------------------------------------------------
 
     def record(self, run_id: str) -> Record | None:
         """The run's record; None when it has none, or a damaged one, or another run's."""
         record = Record.read(self.run(run_id) / "record.json")
         return record if record is not None and record.run_id == run_id else None
 
+    def entry(self, run_id: str) -> Entry | None:
+        """What a record says in short, read again only when it changed; None when there is none.
+
+        Raises:
+            OSError: There is one, but it cannot be read.
+        """
+        return self._table.entry(run_id)
+
     def is_done(self, run_id: str) -> bool:
         """Whether the run has finished well."""
-        record = self.record(run_id)
-        return record is not None and record.status == DONE
+        entry = self.entry(run_id)
+        return entry is not None and entry.status == DONE
 
     @contextlib.contextmanager
     def claim(self, run_id: str) -> Iterator[bool]:
         """Work on a run alone: yields whether it could be had. Its leftovers of a killed process are removed."""
         directory = self.run(run_id)
         directory.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(directory / "lock")
+        lock = Lock(directory / "lock")
         if not lock.acquire():
             yield False
             return
@@ -56,26 +71,74 @@ class ExperimentDirectory:
             remove_leftovers(directory)
             yield True
         finally:
+            with contextlib.suppress(OSError):
+                self._progress(run_id).unlink(missing_ok=True)
             lock.release()
+
+    def is_claimed(self, run_id: str) -> bool:
+        """Whether somebody works on a run at this moment."""
+        path = self.run(run_id) / "lock"
+        lock = Lock(path)
+        if not path.exists():
+            return False
+        taken = lock.acquire()
+        lock.release()
+        return not taken
+
+    def set_aside(self, run_id: str) -> Path | None:
+        """Rename a damaged record, so that the run can be done again; call it inside `claim`.
+
+        Returns:
+            Where it is now, None when there was no damaged record.
+        """
+        entry = self.entry(run_id)
+        if entry is None or entry.status != DAMAGED:
+            return None
+        return (self.run(run_id) / "record.json").replace(self.run(run_id) / "record.damaged.json")
 
     def write_record(self, record: Record) -> None:
         """Store a run's record. From here on the run is done, or failed; call it inside `claim`."""
         record.write(self.run(record.run_id) / "record.json")
 
+    def _progress(self, run_id: str) -> Path:
+        return self.run(run_id) / "progress.json"
+
+    def write_progress(self, run_id: str, progress: Progress) -> None:
+        """Say how far a run has come; call it inside `claim`, whose end removes it."""
+        progress.write(self._progress(run_id))
+
+    def progress(self, run_id: str) -> Progress | None:
+        """How far a run has come that somebody works on, or worked on when it was killed; None for any other."""
+        return Progress.read(self._progress(run_id))
+
     def rebuild_table(self) -> None:
-        """Make `runs.csv` anew from all records; safe beside other processes that do the same."""
-        with FileLock(self.path / ".lock"):
-            remove_leftovers(self.path)
+        """Make `runs.csv` anew from all records; safe beside other processes that do the same.
+
+        Raises:
+            OSError: A record cannot be read, or the table not written; then it is as it was.
+        """
+        begin = time.monotonic()
+        with self.locked():
             self._table.rebuild()
+        # A table of many thousand runs takes seconds to write: not more than a twentieth of the time goes there.
+        self._table_due = time.monotonic() + max(_TABLE_EVERY, 20 * (time.monotonic() - begin))
+
+    def refresh_table(self) -> bool:
+        """Make `runs.csv` anew unless that was done a moment ago; returns whether it was."""
+        if time.monotonic() < self._table_due:
+            return False
+        self.rebuild_table()
+        return True
 
     # -- whose directory this is ---------------------------------------------------------------------------------
 
     def identity(self) -> dict[str, Any] | None:
         """What `experiment.json` says, None where there is none."""
         path = self.path / "experiment.json"
-        if not path.exists():
+        data = read_bytes(path)
+        if data is None:
             return None
-        content = read_json(path)
+        content = parse_json(data)
         if content is None or not isinstance(content.get("settings"), dict):
             raise UsageError(f"{path} is damaged: it does not say whose results these are. Choose another --out.")
         return content
@@ -94,12 +157,17 @@ class ExperimentDirectory:
         """
         settings = finite(settings)
         try:
+            if self.path.is_symlink() and not self.path.exists():
+                raise UsageError(
+                    f"--out {self.path} is a link to {self.path.readlink()}, which is not there. "
+                    "Make that directory, or choose another --out."
+                )
             if self.path.exists() and not self.path.is_dir():
                 raise UsageError(f"--out {self.path} is a file, not a directory.")
             found = self.identity()
             check_writable(self.path)
         except OSError as error:
-            raise self._unusable(error) from error
+            raise self.unusable(error) from error
         if found is None:
             if (self.path / "runs.csv").exists():
                 raise UsageError(
@@ -133,8 +201,7 @@ class ExperimentDirectory:
         self.check(experiment, version, settings)
         try:
             (self.path / "runs").mkdir(parents=True, exist_ok=True)
-            with FileLock(self.path / ".lock"):
-                remove_leftovers(self.path)
+            with self.locked():
                 self.check(experiment, version, settings)
                 old = (self.identity() or {}).get("settings", {})
                 merged = {**old, **finite(settings)}
@@ -142,7 +209,7 @@ class ExperimentDirectory:
                     content = {"format": FORMAT, "experiment": experiment, "version": version}
                     write_json(self.path / "experiment.json", {**content, "settings": dict(sorted(merged.items()))})
         except OSError as error:
-            raise self._unusable(error) from error
+            raise self.unusable(error) from error
 
     def check_places(self, run_ids: Iterable[str]) -> None:
         """Refuse a damaged directory: files where folders must be, folders where files must be. Writes nothing.
@@ -160,14 +227,26 @@ class ExperimentDirectory:
                 raise UsageError(f"cannot write {file}: it is a directory; {_REMEDY}")
 
     def trouble(self, error: BaseException) -> str | None:
-        """Say what keeps everybody from writing here and what to do; None when `error` is about something else."""
-        full = disk_trouble(error)
-        if full is not None:
-            return f"{full}: {self.path}. What was done is kept; make room and repeat the command."
-        damaged = trouble_below(self.path, error)
-        return None if damaged is None else f"cannot write {damaged}; {_REMEDY} What was done is kept."
+        """Say what keeps everybody from working here and what to do; None when `error` is about something else."""
+        found = disk_error(error, self.path)
+        if found is None:
+            return None
+        place, reason = found.filename2 or found.filename or self.path, found.strerror or found
+        if found.errno in FULL:
+            return f"{reason}: {place}. What was done is kept; make room and repeat the command."
+        if found.errno in _IN_THE_WAY:
+            return f"cannot write {place}: {reason}; {_REMEDY} What was done is kept."
+        return f"cannot use {place}: {reason}. What was done is kept; mend that and repeat the command."
 
-    def _unusable(self, error: OSError) -> UsageError:
+    def explain(self, error: OSError) -> str:
+        """Return what `trouble` says; raises `error` when it is about something else."""
+        trouble = self.trouble(error)
+        if trouble is None:
+            raise error
+        return trouble
+
+    def unusable(self, error: OSError) -> UsageError:
+        """Return what to say when the directory cannot be begun."""
         return UsageError(
             f"cannot write in {self.path}: {error.strerror or error}. Choose another directory with --out."
         )

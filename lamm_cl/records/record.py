@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lamm_cl.files import read_json, write_json
+from lamm_cl.files import digest, finite, parse_json, read_bytes, write_json
 
 FORMAT = 1
-DONE, FAILED = "done", "failed"
+DONE, FAILED, DAMAGED = "done", "failed", "damaged"
 RUN_COLUMNS = (
     "experiment", "protocol", "dataset", "method", "dialect", "backbone", "pretrained", "shots", "seed",
 )  # fmt: skip
@@ -16,6 +16,8 @@ ROW_COLUMNS = ("stage", "eval_set", "label_space", "metric", "value", "n")
 COLUMNS = (*RUN_COLUMNS, *ROW_COLUMNS, "status", "run_id")
 # What may differ between two runs of the same thing: it is measured on the machine, not computed.
 MEASURED = frozenset({"seconds", "peak_memory_mb"})
+
+_KEYS = {"format", "run_id", "status", "run", "row_columns", "rows", "digest"}
 
 # stage, eval_set, label_space, metric, value, n: see lamm_cl.evaluation.rows.Row, of which these are the plain values.
 RowValues = Sequence[Any]
@@ -47,57 +49,50 @@ class Record:
         return None if error is None else str(error.get("message", "")).strip() or str(error.get("kind"))
 
     def write(self, path: Path) -> None:
-        """Write the record to `path`, whole or not at all."""
-        content = {
-            "format": FORMAT,
-            "run_id": self.run_id,
-            "status": self.status,
-            "run": dict(self.columns),
-            **self.details,
-            "row_columns": ROW_COLUMNS,
-            "rows": [list(row) for row in self.rows],
-        }
-        write_json(path, content)
+        """Write the record to `path`, whole or not at all, with a digest of all that it holds."""
+        content = finite(
+            {
+                "format": FORMAT,
+                "run_id": self.run_id,
+                "status": self.status,
+                "run": self.columns,
+                **self.details,
+                "row_columns": ROW_COLUMNS,
+                "rows": [list(row) for row in self.rows],
+            }
+        )
+        write_json(path, sealed(content))
 
     @classmethod
     def read(cls, path: Path) -> "Record | None":
-        """Return the record in `path`, or None when there is none or it is damaged."""
-        content = read_json(path)
-        return None if content is None else cls.from_json(content)
+        """Return the record in `path`, or None when there is none or it is damaged.
+
+        Raises:
+            OSError: It is there, but cannot be read.
+        """
+        data = read_bytes(path)
+        return None if data is None else cls.from_json(parse_json(data) or {})
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Record | None":
-        """Return the record that `content` holds, or None when something is missing in it or of a wrong kind."""
-        rest = dict(content)
-        known = [rest.pop(key, None) for key in ("format", "run_id", "status", "run", "rows")]
-        form, run_id, status, columns, rows = known
-        rest.pop("row_columns", None)
-        if form != FORMAT or not isinstance(run_id, str) or status not in (DONE, FAILED):
+        """Return the record that `content` holds, or None when its digest is not that of its content."""
+        if not content.keys() >= _KEYS or content["format"] != FORMAT or content != sealed(content):
             return None
-        if not isinstance(columns, dict) or not set(RUN_COLUMNS) <= set(columns) or not _are_rows(rows):
-            return None
-        if not _can_be_written([run_id, *columns.values(), *(value for row in rows for value in row)]):
-            return None
+        run_id, status, columns, rows = (content[key] for key in ("run_id", "status", "run", "rows"))
         if status == DONE and not rows:  # a run that measured nothing would count as done for ever
             return None
-        return cls(run_id, status, columns, tuple(map(tuple, rows)), rest)
+        details = {key: value for key, value in content.items() if key not in _KEYS or key == "digest"}
+        return cls(run_id, status, columns, tuple(map(tuple, rows)), details)
 
 
-def _are_rows(rows: Any) -> bool:
-    return isinstance(rows, list) and all(isinstance(row, list) and len(row) == len(ROW_COLUMNS) for row in rows)
-
-
-def _can_be_written(values: Iterable[Any]) -> bool:
-    """Whether no word holds half a letter: JSON can spell one, but no table could be written then."""
-    try:
-        "".join(value for value in values if isinstance(value, str)).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record's JSON with the digest of all the rest of it."""
+    rest = {key: value for key, value in content.items() if key != "digest"}
+    return {**rest, "digest": digest(rest)}
 
 
 def read_records(directory: Path | str) -> Iterable[Record]:
-    """Yield every readable record of an experiment directory, in no particular order; damaged ones are passed over."""
+    """Yield every record of an experiment directory, in no particular order; damaged ones are passed over."""
     for path in sorted(Path(directory).glob("runs/*/record.json")):
         record = Record.read(path)
         if record is not None and record.run_id == path.parent.name:

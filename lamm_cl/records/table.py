@@ -3,11 +3,12 @@
 import csv
 import io
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lamm_cl.files import write_atomic
-from lamm_cl.records.record import COLUMNS, FAILED, ROW_COLUMNS, RUN_COLUMNS, Record
+from lamm_cl.files import parse_json, patiently, read_bytes, write_atomic
+from lamm_cl.records.record import COLUMNS, DAMAGED, FAILED, ROW_COLUMNS, RUN_COLUMNS, Record
 
 _SORTED_BY = tuple(column for column in RUN_COLUMNS if column != "experiment")
 
@@ -45,34 +46,79 @@ def _natural(value: Any) -> tuple[int, float, str]:
     return (1, 0.0, "" if value is None else str(value))
 
 
+@dataclass(frozen=True)
+class Entry:
+    """What is kept in memory of a record.
+
+    Attributes:
+        status: "done", "failed", or "damaged" for a file that is no record of this run.
+        digest: Of the record; no two have the same.
+        seconds: That the run took.
+        worker: Who did it.
+        error: Why it failed, in one line.
+        key: What `runs.csv` is sorted by.
+        lines: Its lines there.
+    """
+
+    status: str
+    digest: str = ""
+    seconds: float = 0.0
+    worker: str = ""
+    error: str = ""
+    key: tuple[Any, ...] = ()
+    lines: str = ""
+
+
 class RunsTable:
     """Makes `runs.csv` anew from the records, and reads again only those that changed since the last time."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._known: dict[Path, tuple[tuple[int, int, int], tuple[Any, ...] | None, str]] = {}
+        self._known: dict[str, tuple[tuple[int, int, int], Entry]] = {}
 
-    def rebuild(self) -> None:
-        """Write `runs.csv`, atomically, unless it already says the same. Call it under the directory's lock."""
-        parts = sorted(part for path in self._directory.glob("runs/*/record.json") if (part := self._part(path)))
-        text = ",".join(COLUMNS) + "\n" + "".join(line for _, line in parts)
-        path = self._directory / "runs.csv"
-        data = text.encode()
-        if not (path.is_file() and path.read_bytes() == data):
-            write_atomic(path, data)
+    def entry(self, run_id: str) -> Entry | None:
+        """Return what is known of a run's record, None when there is none.
 
-    def _part(self, path: Path) -> tuple[tuple[Any, ...], str] | None:
-        try:
-            stat = path.stat()
-        except FileNotFoundError:
+        Raises:
+            OSError: There is one, but it cannot be read.
+        """
+        path = self._directory / "runs" / run_id / "record.json"
+        stat = patiently(path.stat)
+        if stat is None:
             return None
         stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        known = self._known.get(path)
+        known = self._known.get(run_id)
         if known is None or known[0] != stamp:
-            record = Record.read(path)
-            if record is None or record.run_id != path.parent.name:
-                known = (stamp, None, "")
-            else:
-                known = (stamp, sort_key(record), lines(record))
-            self._known[path] = known
-        return None if known[1] is None else (known[1], known[2])
+            data = read_bytes(path)
+            if data is None:
+                return None
+            known = self._known[run_id] = (stamp, _entry(run_id, Record.from_json(parse_json(data) or {})))
+        return known[1]
+
+    def rebuild(self) -> None:
+        """Write `runs.csv`, atomically, unless it already says the same. Call it under the directory's lock.
+
+        Raises:
+            OSError: A record cannot be read, or the table not written; then it is as it was.
+        """
+        runs = patiently(lambda: list((self._directory / "runs").iterdir())) or []
+        entries = [entry for run in runs if (entry := self.entry(run.name)) is not None and entry.lines]
+        parts = sorted((entry.key, entry.lines) for entry in entries)
+        data = (",".join(COLUMNS) + "\n" + "".join(line for _, line in parts)).encode()
+        path = self._directory / "runs.csv"
+        if read_bytes(path) != data:
+            write_atomic(path, data)
+
+
+def _entry(run_id: str, record: Record | None) -> Entry:
+    if record is None or record.run_id != run_id:
+        return Entry(DAMAGED)
+    return Entry(
+        record.status,
+        record.details["digest"],
+        float(record.details.get("seconds") or 0.0),
+        str(record.details.get("worker") or ""),
+        str((record.details.get("error") or {}).get("line") or record.error or ""),
+        sort_key(record),
+        lines(record),
+    )

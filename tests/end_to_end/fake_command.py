@@ -1,8 +1,10 @@
-"""`lamm-cl run` with work that takes no torch and little time: what tests kill, interrupt and start twice.
+"""`lamm-cl run` and `work` with work that takes no torch and little time: what tests kill, interrupt and start twice.
 
 python fake_command.py CONFIG OUT DIARY JOBS SECONDS [KEY=VALUE ...]
+python fake_command.py work DIARY OPTIONS DIR [--device D]
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -17,8 +19,12 @@ def main() -> int:
 
     from lamm_cl.errors import UsageError
     from lamm_cl.experiments.config import read_config
+    from lamm_cl.experiments.join import join
     from lamm_cl.experiments.run import Request, run_experiment
 
+    if sys.argv[1] == "work":
+        diary, tricks, directory, *_ = sys.argv[2:]
+        return join(Path(directory), None, Console(), partial(FakeWork, Path(diary), **json.loads(tricks)))
     config, out, diary, jobs, seconds, *sets = sys.argv[1:]
     work = partial(FakeWork, Path(diary), seconds=float(seconds), steps=4)
     request = Request(out=Path(out), jobs=int(jobs), command=["lamm-cl", "run", config, "--out", out])

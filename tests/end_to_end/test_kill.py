@@ -1,5 +1,6 @@
 """Commands that are killed, interrupted, started twice or run out of disk end in the table of one that was not."""
 
+import json
 import os
 import random
 import signal
@@ -51,6 +52,16 @@ class Bench:
             os.killpg(process.pid, signal.SIGKILL)
             pytest.fail(f"the command did not end; it said: {process.communicate()[0]}")
         return process.returncode, said
+
+    def join(self, out: Path | str, seconds: float = 0.1) -> "subprocess.Popen[str]":
+        words = ["work", str(self.diary), json.dumps({"seconds": seconds, "steps": 4}), str(out)]
+        return subprocess.Popen(
+            [sys.executable, str(COMMAND), *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
 
     def noted(self) -> list[str]:
         return self.diary.read_text().splitlines()
@@ -196,6 +207,54 @@ def test_one_of_two_commands_takes_over_from_the_other(bench: Bench, expected: s
     assert values(out) == expected
     assert len(logs) == 1
     assert not any(folder.exists() for folder in logs), "the killed command's workers leave nothing behind"
+
+
+def test_a_worker_joins_from_anywhere(bench: Bench, expected: str) -> None:
+    before = len(bench.noted())
+    out = bench.folder / "out"
+    command = bench.start(out, jobs=1, seconds=0.4)
+    bench.await_note("start", count=6 + 1)
+    joined = bench.join(out, seconds=0.4)
+    said, also = command.communicate(timeout=120)[0], joined.communicate(timeout=120)[0]
+    assert (command.returncode, joined.returncode) == (0, 0), said + also
+    started = [line.split()[1:] for line in bench.noted()[before:] if line.startswith("start")]
+    assert len(started) == len({run for run, _ in started}) == 6, "a run was done twice, or not at all"
+    assert len({process for _, process in started}) == 2, "both worked"
+    assert "by another command" in said
+    assert values(out) == expected
+
+
+def test_a_worker_alone_finishes_the_grid_of_a_command_that_was_killed(bench: Bench, expected: str) -> None:
+    out = bench.folder / "out"
+    command = bench.start(out, seconds=2.0)
+    bench.await_note("start", count=6 + 2)
+    os.killpg(command.pid, signal.SIGKILL)
+    command.communicate()
+    joined = bench.join(out)
+    said, _ = joined.communicate(timeout=120)
+    assert joined.returncode == 0, said
+    assert "6 runs: 6 done now." in said
+    assert values(out) == expected
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGUSR1, 75)])
+def test_a_worker_that_must_go_saves_its_run(bench: Bench, expected: str, number: signal.Signals, code: int) -> None:
+    out = bench.folder / "out"
+    command = bench.start(out, jobs=1, seconds=3.0)
+    bench.await_note("start", count=6 + 1)
+    command.kill()
+    command.communicate()
+    joined = bench.join(out, seconds=2.0)
+    bench.await_note("start", count=6 + 2)
+    time.sleep(0.7)
+    joined.send_signal(number)
+    said, _ = joined.communicate(timeout=60)
+    assert joined.returncode == code, said
+    assert "Stopped early: asked to end; what was begun is saved." in said
+    assert f"Continue with: lamm-cl work {out}" in said
+    assert len(list(out.glob("runs/*/checkpoint.safetensors"))) == 1
+    assert bench.finish(out)[0] == 0
+    assert values(out) == expected
 
 
 def test_two_commands_of_different_experiments_do_not_mix(bench: Bench) -> None:

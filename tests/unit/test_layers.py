@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "lamm_cl"
 
-# What each room may import beside itself and the bottom (errors, files, seeds, the package's own lazy names).
+# What each room may import beside itself and the bottom (errors, files, locks, seeds, the package's own lazy names).
 BELOW: dict[str, set[str]] = {}
 BELOW["data"] = set()
 BELOW["clip"] = set()
@@ -22,14 +22,15 @@ BELOW["experiments"] = {"strategies", "streams", "evaluation", "records", "metho
 BELOW["reports"] = {"records", "evaluation", "streams", "methods", "data"}
 BELOW["cli"] = set(BELOW) - {"cli"}
 # Rooms in which no file imports, over others, itself.
-WITHOUT_CIRCLES = ("prompts", "methods", "strategies")
-BOTTOM = {"errors", "files", "seeds", "__init__"}
+WITHOUT_CIRCLES = ("prompts", "methods", "records", "strategies", "experiments")
+BOTTOM = {"errors", "files", "locks", "seeds", "__init__"}
 
 # Where each third-party library that shapes a room may be imported.
 OWNERS = {
     "open_clip": {"clip"},
     "avalanche": {"strategies", "streams", "evaluation", "experiments"},
-    "submitit": {"experiments"},
+    "filelock": set(),
+    "psutil": {"experiments"},
     "typer": {"cli"},
     "matplotlib": {"reports"},
     "pandas": {"reports", "evaluation"},
@@ -87,7 +88,7 @@ def test_a_library_is_known_to_its_room_alone(library: str) -> None:
 
 
 def test_the_bottom_imports_nothing_of_the_package() -> None:
-    for name in ("errors.py", "seeds.py"):
+    for name in ("errors.py", "locks.py", "seeds.py"):
         assert not any(module.startswith("lamm_cl") for module in imported(PACKAGE / name))
 
 

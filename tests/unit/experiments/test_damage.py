@@ -4,13 +4,17 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.config import read_config
+from lamm_cl.experiments.follow import Follower
 from lamm_cl.experiments.grid import grid
+from lamm_cl.experiments.grid_file import Grid
 from lamm_cl.experiments.run import Request, make_plan
+from lamm_cl.experiments.signals import Signals
 from lamm_cl.experiments.spec import Environment
 from lamm_cl.experiments.work import Job, Outcome, Result, perform
 from lamm_cl.records import ExperimentDirectory
@@ -78,15 +82,12 @@ def test_an_error_elsewhere_is_not_the_directorys(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("fake_path")
 def test_what_breaks_meanwhile_is_said_without_a_traceback(tmp_path: Path, write_config: Write) -> None:
-    from lamm_cl.experiments.local import LocalRun
-    from lamm_cl.experiments.summary import Summary
-
     specs = grid(read_config(write_config(methods=["coop"], seeds=[1])))
     home = ExperimentDirectory(tmp_path / "out")
     home.open("try", "1", {})
     shutil.rmtree(home.path / "runs")
     (home.path / "runs.csv").mkdir()
-    nobody: Any = type("Nobody", (), {"workers": (), "close": lambda self: None, "events": lambda self, seconds: ()})()
-    summary = LocalRun(home, nobody, [], Summary(len(specs)), nobody).run()
+    grid_ = Grid.of(specs, Environment(), home)
+    summary = Follower(home, grid_, [], MagicMock(), MagicMock()).follow(Signals())
     assert f"cannot write {home.path / 'runs.csv'}: Is a directory; remove it" in summary.stopped
     assert summary.exit_code == 1

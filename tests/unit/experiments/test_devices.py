@@ -1,9 +1,10 @@
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
 from lamm_cl.errors import UsageError
-from lamm_cl.experiments import devices, pool
+from lamm_cl.experiments import devices
 
 
 @pytest.fixture
@@ -53,8 +54,9 @@ def test_workers_are_dealt_out_to_gpus_in_turn(gpus: Callable[[int], None]) -> N
 
 
 def test_default_jobs_are_cores_that_have_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "_free_gigabytes", lambda: 4.0)
+    memory = SimpleNamespace(available=4 * 2**30)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)), raising=False)
-    assert pool.default_jobs() == 2
-    monkeypatch.setattr(pool, "_free_gigabytes", lambda: 0.1)
-    assert pool.default_jobs() == 1
+    assert devices.default_jobs() == 2
+    memory.available = 2**27
+    assert devices.default_jobs() == 1

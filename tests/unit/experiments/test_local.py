@@ -166,8 +166,8 @@ def test_leftovers_of_killed_processes_do_not_matter(run: Callable[..., Any]) ->
     (first.out / ".runs.csv.1-a.tmp").write_text("half")
     assert run().code == 0
     assert values(first.out) == before
-    assert sorted(path.name for path in one.iterdir()) == ["record.json"]
-    assert sorted(path.name for path in first.out.iterdir()) == ["experiment.json", "runs", "runs.csv"]
+    assert sorted(path.name for path in one.iterdir()) == ["record.damaged.json", "record.json"]
+    assert sorted(path.name for path in first.out.iterdir()) == ["experiment.json", "grid.json", "runs", "runs.csv"]
 
 
 def test_a_dry_run_says_what_would_be_done_and_writes_nothing(run: Callable[..., Any]) -> None:

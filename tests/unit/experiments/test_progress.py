@@ -2,12 +2,15 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
+from lamm_cl.experiments import progress
 from lamm_cl.experiments.progress import Clock, Lines, Live, make_display
 from lamm_cl.experiments.spec import RunSpec
 from lamm_cl.experiments.summary import Summary
 from lamm_cl.experiments.work import Outcome
+from lamm_cl.records import Progress
 
 RUN = RunSpec("e", "few_shot", ("digits",), "digits", "lamm", "lamm", "tiny", 16, 1)
 RUNS = [replace(RUN, seed=seed) for seed in range(4)]
@@ -22,21 +25,24 @@ def test_time_left_comes_from_runs_of_the_same_kind() -> None:
     assert clock.left() == (3 * 1.0 + 3 * 9.0) / 2
 
 
-def test_lines_for_a_file() -> None:
+def test_lines_for_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     text = io.StringIO()
     display = make_display(Console(file=text, width=60), RUNS, 6, 2)
     assert isinstance(display, Lines)
-    display.started(0, RUNS[0])
-    display.moved(0, 0.5, "stage 1, epoch 3")
-    display.tick()
+    display.doing([(RUNS[0], Progress("here:1", 0.5, "stage 1, epoch 3"))])
     display.finished(RUNS[0], Outcome("done", seconds=2.0))
     display.finished(RUNS[1], Outcome("failed", "ValueError: no", 1.0))
+    monkeypatch.setattr(progress, "_LINE_EVERY", -1.0)
+    display.doing([])
+    display.doing([(run, Progress("there:2", 0.25, "starting")) for run in RUNS[2:]])
     display.finished(RUNS[2], Outcome("elsewhere"))
     display.note("a worker died")
     display.close()
     assert text.getvalue().splitlines() == [
         "[3/6] done lamm on digits, tiny, 16 shots, seed 0 in 2.0 s · about 3.0 s left",
         "[4/6] FAILED lamm on digits, tiny, 16 shots, seed 1: ValueError: no · about 1.5 s left",
+        "[4/6] lamm on digits, tiny, 16 shots, seed 2 · 25% starting; "
+        "lamm on digits, tiny, 16 shots, seed 3 · 25% starting · about 1.5 s left",
         "[5/6] done by another command: lamm on digits, tiny, 16 shots, seed 2 · about 1.5 s left",
         "a worker died",
     ]
@@ -46,12 +52,12 @@ def test_bars_for_a_terminal() -> None:
     text = io.StringIO()
     display = make_display(Console(file=text, width=120, force_terminal=True), RUNS, 6, 2)
     assert isinstance(display, Live)
-    display.started(0, RUNS[0])
-    display.moved(0, 0.5, "stage 1, epoch 3")
+    display.doing([(run, Progress("here:1", 0.5, "stage 1, epoch 3")) for run in RUNS[:2]])
+    assert len(display._rows) == 2
+    display.doing([(RUNS[1], Progress("here:1", 0.75, "stage 1, epoch 4"))])
+    assert list(display._rows) == [RUNS[1].run_id]
     display.finished(RUNS[0], Outcome("done", seconds=2.0))
     display.finished(RUNS[1], Outcome("failed", "ValueError: no", 1.0))
-    display.idle(0)
-    display.tick()
     display.close()
     assert "all runs" in text.getvalue()
     assert "FAILED lamm on digits" in text.getvalue()
@@ -64,4 +70,5 @@ def test_a_summary_says_how_to_go_on(tmp_path: Path) -> None:
     assert lines[0].startswith("5 runs: 2 done now, 1 done before, 1 failed, 1 left.")
     assert lines[-1] == "Continue with: lamm-cl run x.yaml"
     assert Summary(total=1, done=1).exit_code == 0
+    assert Summary(total=3, done=1, taken=2).exit_code == 0
     assert Summary(total=1, done=1, interrupted=True).exit_code == 130

@@ -119,7 +119,7 @@ def test_a_checkpoint_holds_no_pickle_and_no_backbone(run: Callable[..., Any], t
     path = tmp_path / "run" / CHECKPOINT
     assert path.stat().st_size < 200_000
     with safetensors.safe_open(path, framework="pt") as file:
-        assert set(file.metadata()) == {"version", "run_id", "state", "course"}
+        assert set(file.metadata()) == {"version", "run_id", "state", "course", "digest"}
         assert any(name.startswith("optimizer/") for name in file.keys())  # noqa: SIM118
 
 

@@ -9,19 +9,32 @@ from lamm_cl.experiments.signals import Interrupted, Signals
 
 def test_a_signal_is_raised_where_nothing_is_half_done() -> None:
     signals = Signals()
-    signals._note(signal.SIGTERM, None)
-    signals._note(signal.SIGINT, None)
-    with pytest.raises(Interrupted):
+    with signals.held():
+        signals._note(signal.SIGTERM, None)
+        signals._note(signal.SIGINT, None)
+        assert signals.noted
+        with pytest.raises(Interrupted):
+            signals.check()
+        assert not signals.noted
         signals.check()
-    signals.check()
-    signals._note(signal.SIGINT, None)
-    with pytest.raises(KeyboardInterrupt):
-        signals.check()
+        signals._note(signal.SIGINT, None)
+        with pytest.raises(KeyboardInterrupt):
+            signals.check()
+    assert signals.first == signal.SIGTERM
 
 
 def test_the_third_signal_without_an_answer_is_raised_at_once() -> None:
     signals = Signals()
-    signals._note(signal.SIGINT, None)
-    signals._note(signal.SIGINT, None)
-    with pytest.raises(KeyboardInterrupt):
+    with signals.held():
         signals._note(signal.SIGINT, None)
+        signals._note(signal.SIGINT, None)
+        with pytest.raises(KeyboardInterrupt):
+            signals._note(signal.SIGINT, None)
+
+
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Interrupted)])
+def test_a_signal_that_is_not_held_back_is_raised_at_once(number: signal.Signals, kind: type[BaseException]) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(kind), Signals():
+        signal.raise_signal(number)
+    assert signal.getsignal(number) == before

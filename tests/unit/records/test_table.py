@@ -1,12 +1,17 @@
+import errno
 import itertools
 import json
 from pathlib import Path
 
 import pytest
 
+from lamm_cl import files
 from lamm_cl.errors import UsageError
-from lamm_cl.files import TEMPORARY
+from lamm_cl.files import TEMPORARY, parse_json
 from lamm_cl.records import COLUMNS, ExperimentDirectory, Record, read_records
+from lamm_cl.records.progress import Progress
+from lamm_cl.records.record import DAMAGED, sealed
+from lamm_cl.records.table import Entry
 
 
 def make(run_id: str, seed: int = 1, shots: int = 16, status: str = "done", method: str = "lamm") -> Record:
@@ -81,6 +86,65 @@ def test_damaged_records_are_not_done_and_not_in_the_table(home: ExperimentDirec
     assert [record.run_id for record in read_records(home.path)] == ["b"]
 
 
+def test_a_single_flipped_bit_is_damage_or_changes_nothing(home: ExperimentDirectory) -> None:
+    """Every bit of a record, one after the other: what still reads as a record says what it said."""
+    store(home, make("a"))
+    path = home.run("a") / "record.json"
+    good, read = path.read_bytes(), Record.read(path)
+    assert read is not None
+    kept = 0
+    for place in range(len(good)):
+        for bit in range(8):
+            data = bytearray(good)
+            data[place] ^= 1 << bit
+            content = parse_json(bytes(data))
+            record = Record.from_json(content) if content is not None else None
+            assert record in (None, read), (place, bit)
+            kept += record is not None
+    assert kept < 0.05 * 8 * len(good), "only the form of white space and of numbers is free"
+
+
+def test_a_damaged_record_is_kept_aside(home: ExperimentDirectory) -> None:
+    store(home, make("a"))
+    assert home.set_aside("a") is None
+    (home.run("a") / "record.json").write_text("half")
+    assert home.entry("a") == Entry(DAMAGED)
+    assert home.set_aside("a") == home.run("a") / "record.damaged.json"
+    assert home.entry("a") is None
+    assert (home.run("a") / "record.damaged.json").read_text() == "half"
+
+
+@pytest.mark.parametrize("step", ["stat", "read_bytes"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.EACCES])
+def test_a_read_error_of_a_moment_loses_no_run(
+    home: ExperimentDirectory, monkeypatch: pytest.MonkeyPatch, step: str, number: int
+) -> None:
+    """A record that cannot be read is not absent: it is tried again, then said, and the table stays as it was."""
+    table = store(home, make("a"), make("b", 2))
+    failures = [number]
+    ask = getattr(Path, step)
+
+    def shaky(self: Path, **more: object) -> object:
+        if self == home.run("a") / "record.json" and failures:
+            raise OSError(failures.pop(), "for a moment", str(self))
+        return ask(self, **more)
+
+    monkeypatch.setattr(files, "_PAUSES", (0, 0))
+    monkeypatch.setattr(Path, step, shaky)
+    again = ExperimentDirectory(home.path)
+    assert again.is_done("a")
+    assert failures == []
+    ExperimentDirectory(home.path).rebuild_table()
+    failures += [number] * 100
+    with pytest.raises(OSError, match="for a moment"):
+        ExperimentDirectory(home.path).is_done("a")
+    with pytest.raises(OSError, match="for a moment") as caught:
+        ExperimentDirectory(home.path).rebuild_table()
+    assert (home.path / "runs.csv").read_bytes() == table
+    place = home.run("a") / "record.json"
+    assert (home.trouble(caught.value) or "").startswith(f"cannot use {place}: for a moment. What was done is kept;")
+
+
 def test_half_a_letter_is_damage_not_a_crash(home: ExperimentDirectory) -> None:
     store(home, make("a"), make("b", 2))
     path = home.run("a") / "record.json"
@@ -94,7 +158,7 @@ def test_a_done_record_without_rows_is_damaged(home: ExperimentDirectory) -> Non
     store(home, make("a"), make("b", 2, status="failed"))
     for run_id in ("a", "b"):
         path = home.run(run_id) / "record.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"rows": []}))
+        path.write_text(json.dumps(sealed(json.loads(path.read_text()) | {"rows": []})))
     home.rebuild_table()
     assert not home.is_done("a")
     assert home.record("a") is None
@@ -162,3 +226,20 @@ def test_a_damaged_identity_is_refused(home: ExperimentDirectory) -> None:
     (home.path / "experiment.json").write_text("{")
     with pytest.raises(UsageError, match=r"experiment\.json is damaged"):
         home.open("try", "0.1.0", {})
+
+
+def test_a_dangling_link_is_named(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match=r"--out .*out is a link to .*nowhere, which is not there"):
+        ExperimentDirectory(tmp_path / "out").open("try", "0.1.0", {})
+
+
+def test_progress_is_there_while_a_run_is_claimed(home: ExperimentDirectory) -> None:
+    said = Progress("here:1", 0.5, "stage 1, epoch 3")
+    assert home.progress("a") is None
+    with home.claim("a"):
+        home.write_progress("a", said)
+        assert ExperimentDirectory(home.path).progress("a") == said
+    assert home.progress("a") is None
+    (home.run("a") / "progress.json").write_text('{"worker": "half')
+    assert home.progress("a") is None

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from lamm_cl.records.record import sealed
 from lamm_cl.reports.html.runs import embedded_runs
 from lamm_cl.reports.output import render
 from lamm_cl.reports.report import make_report
@@ -104,7 +105,8 @@ def test_a_large_directory_is_embedded_compressed(write, two_methods, monkeypatc
 def test_numbers_without_a_word_in_json_become_null(write, two_methods):
     home = write(two_methods)
     for path in (home / "runs").glob("*/record.json"):
-        path.write_text(path.read_text().replace('"done"', '"done", "loss": NaN, "rate": Infinity', 1))
+        text = path.read_text().replace('"done"', '"done", "loss": NaN, "rate": Infinity', 1)
+        path.write_text(json.dumps(sealed(json.loads(text))))
     text = embedded_runs(read_results(home))
     assert "NaN" not in text
     assert '"loss":null' in text

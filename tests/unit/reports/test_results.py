@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from lamm_cl.errors import UsageError
+from lamm_cl.records.record import sealed
 from lamm_cl.reports.figures.gallery import write_figures
 from lamm_cl.reports.output import render
 from lamm_cl.reports.report import make_report
@@ -155,7 +156,8 @@ def test_a_failed_record_gives_no_numbers(write, two_methods):
     home = write(two_methods)
     (home / "runs.csv").unlink()
     place = sorted((home / "runs").iterdir())[0]
-    (place / "record.json").write_text((place / "record.json").read_text().replace('"done"', '"failed"'))
+    content = json.loads((place / "record.json").read_text()) | {"status": "failed"}
+    (place / "record.json").write_text(json.dumps(sealed(content)))
     frame = read_results(home).frame
     assert frame.loc[frame["run_id"] == place.name, "value"].isna().all()
 
@@ -164,7 +166,7 @@ def test_half_a_letter_reaches_no_output(write, two_methods, tmp_path):
     home = write(two_methods)
     halves = {"config": {"method": "m\ud800", "options": {"odd\udfff": "\ud800"}}, "git": {"commit": "c\ud800"}}
     for path in (home / "runs").glob("*/record.json"):
-        path.write_text(json.dumps(json.loads(path.read_text()) | halves))
+        path.write_text(json.dumps(sealed(json.loads(path.read_text()) | halves)))
     (home / "experiment.json").write_text(json.dumps({"settings": {"tiny: methods.\ud800": {}}}))
     (home / "runs" / "caf\udce9").mkdir()
     report = make_report(read_results(home), "lamm-table2")
@@ -208,7 +210,7 @@ def test_records_of_any_shape_are_shown(write, two_methods):
     home = write(two_methods)
     for path in (home / "runs").glob("*/record.json"):
         content = json.loads(path.read_text()) | {"config": ["odd"], "data": 3, "git": "none", "split": {"a": 1}}
-        path.write_text(json.dumps(content))
+        path.write_text(json.dumps(sealed(content)))
     assert render(make_report(read_results(home), "lamm-table2"), "html")
 
 

@@ -1,0 +1,203 @@
+"""A command that follows a grid: it watches records and progress appear, and sees to it that workers are there."""
+
+import contextlib
+import time
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from lamm_cl.experiments.grid_file import Grid
+from lamm_cl.experiments.progress import Display
+from lamm_cl.experiments.signals import Interrupted, Signals
+from lamm_cl.experiments.spec import RunSpec
+from lamm_cl.experiments.summary import Summary
+from lamm_cl.experiments.work import Outcome, record_failure, tidy
+from lamm_cl.records import DAMAGED, FAILED, Entry, ExperimentDirectory, Progress
+
+_GRACE = 20.0
+
+
+class GaveUp(Exception):  # noqa: N818 - it is no error
+    """Raised by workers that cannot go on; the text says why."""
+
+
+class Workers(Protocol):
+    """Who does the runs: processes of this machine, or jobs of a cluster.
+
+    Attributes:
+        look_every: Seconds between two looks at records and progress.
+    """
+
+    look_every: float
+
+    @property
+    def names(self) -> Collection[str] | None:
+        """Workers whose runs count as this command's own; None for all."""
+
+    def tend(self, follower: "Follower") -> None:
+        """Start workers where they are needed; raises `GaveUp`. Called again and again."""
+
+    def ask_to_stop(self) -> str:
+        """Ask those that end with the command to save; says what becomes of the others."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether any of those has not ended."""
+
+
+class Follower:
+    """Follows a grid until every run is recorded.
+
+    Args:
+        home: The experiment's directory.
+        grid: Its runs.
+        pending: Those that were still to be done when the command began.
+        workers: Who does them.
+        display: Shows what happens.
+
+    Attributes:
+        left: Runs that are still to be done.
+    """
+
+    def __init__(
+        self, home: ExperimentDirectory, grid: Grid, pending: Sequence[RunSpec], workers: Workers, display: Display
+    ) -> None:
+        self.home, self.grid = home, grid
+        self._workers, self._display = workers, display
+        self.left: dict[str, RunSpec] = {spec.run_id: spec for spec in pending}
+        self._before = [spec.run_id for spec in grid.specs if spec.run_id not in self.left]
+        self._ended: dict[str, Outcome] = {}
+        self._doing: dict[str, Progress] = {}
+        self._damaged: set[str] = set()
+        self._table_is_old = True
+
+    def follow(self, signals: Signals) -> Summary:
+        """Wait for the end of all; returns also after Ctrl-C and where workers cannot go on.
+
+        Args:
+            signals: Of the command. They are heard where nothing is half done.
+        """
+        stopped, interrupted = "", False
+        with signals.held():
+            try:
+                self._watch(signals)
+            except GaveUp as error:
+                stopped = str(error)
+            except KeyboardInterrupt as error:
+                stopped = "ended by SIGTERM." if isinstance(error, Interrupted) else "interrupted."
+                interrupted = True
+            except OSError as error:
+                stopped = self.home.explain(error)
+            if stopped:
+                farewell = self._stop(signals)
+                stopped += farewell if interrupted else ""
+            try:
+                self.look()
+                for spec in self.grid.specs:
+                    tidy(self.home, spec.run_id)
+                self.home.rebuild_table()
+            except OSError as error:
+                stopped = stopped or self.home.explain(error)
+        return self._summary(stopped, interrupted)
+
+    def _watch(self, signals: Signals) -> None:
+        while True:
+            begin = time.monotonic()
+            self.look()
+            if not self.left:
+                return
+            signals.check()
+            self._workers.tend(self)
+            if self._table_is_old:
+                self._table_is_old = not self.home.refresh_table()
+            # To look at many thousand runs takes its time, on a network more: not most of the time goes there.
+            time.sleep(max(self._workers.look_every, time.monotonic() - begin))
+
+    def _stop(self, signals: Signals) -> str:
+        """Let the workers save and end, but don't wait for ever, nor for somebody who asks again."""
+        more = self._workers.ask_to_stop()
+        if self._workers.stopping:
+            self._display.note("stopping: the runs in progress save their state (Ctrl-C again: do not wait)")
+        deadline = time.monotonic() + _GRACE
+        with contextlib.suppress(KeyboardInterrupt):
+            while self._workers.stopping and time.monotonic() < deadline:
+                signals.check()
+                time.sleep(0.05)
+        return more
+
+    def _summary(self, stopped: str, interrupted: bool) -> Summary:
+        """Count what there is now: a record that somebody deleted meanwhile is one that is left."""
+        summary = Summary(len(self.grid.specs), stopped=stopped, interrupted=interrupted)
+        summary.before = sum(self._is_there(run_id) for run_id in self._before)
+        for spec in self.grid.specs:
+            outcome = self._ended.get(spec.run_id)
+            if outcome is None or not self._is_there(spec.run_id):
+                continue
+            if outcome.status == "failed":
+                summary.failed.append((spec, outcome.message))
+            elif outcome.status == "done":
+                summary.done += 1
+            else:
+                summary.elsewhere += 1
+        return summary
+
+    def _is_there(self, run_id: str) -> bool:
+        try:
+            return not self.grid.wants(run_id, self.home.entry(run_id))
+        except OSError:
+            return True  # it could be read when it was counted
+
+    # -- what is known, for the workers ----------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """See what was recorded meanwhile, by whomever, and how far the others are."""
+        self._doing = {}
+        for run_id, spec in list(self.left.items()):
+            entry = self.home.entry(run_id)
+            if not self.grid.wants(run_id, entry):
+                del self.left[run_id]
+                self._ended[run_id] = self._outcome(entry)
+                self._display.finished(spec, self._ended[run_id])
+                self._table_is_old = True
+                continue
+            if entry is not None and entry.status == DAMAGED and run_id not in self._damaged:
+                self._damaged.add(run_id)
+                self.note(f"{self.home.run(run_id)}/record.json is damaged: it is kept aside, and the run done again.")
+            progress = self.home.progress(run_id)
+            if progress is not None:
+                self._doing[run_id] = progress
+        self._display.doing([(self.left[run_id], progress) for run_id, progress in self._doing.items()])
+
+    def _outcome(self, entry: Entry | None) -> Outcome:
+        assert entry is not None
+        if entry.status == FAILED:
+            return Outcome("failed", entry.error, entry.seconds)
+        own = self._workers.names is None or entry.worker in self._workers.names
+        return Outcome("done" if own else "elsewhere", seconds=entry.seconds)
+
+    def free(self, most: int) -> int:
+        """Return how many runs, at most so many, are left that nobody works on."""
+        count = 0
+        for run_id in self.left:
+            count += not self.home.is_claimed(run_id)
+            if count == most:
+                break
+        return count
+
+    def come_so_far(self) -> tuple[int, float]:
+        """Return how many runs are recorded, and how much of the others is done: it grows as long as anything does."""
+        return len(self._ended), sum(progress.fraction for progress in self._doing.values())
+
+    def unfinished_by(self, worker: str) -> RunSpec | None:
+        """Return the run that a worker was doing when it was heard of last."""
+        self.look()
+        return next((self.left[run_id] for run_id, told in self._doing.items() if told.worker == worker), None)
+
+    def note(self, text: str) -> None:
+        """Say something that the user should know."""
+        self._display.note(text)
+
+    def record_failure(self, spec: RunSpec, message: str) -> None:
+        """Record that a run cannot be done, unless somebody does it or did."""
+        with self.home.claim(spec.run_id) as mine:
+            if mine and self.grid.wants(spec.run_id, self.home.entry(spec.run_id)):
+                record_failure(self.home, spec, message)
