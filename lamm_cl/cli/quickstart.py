@@ -17,7 +17,8 @@ def quickstart(
     from rich.console import Console
 
     from lamm_cl.experiments.config import read_config
-    from lamm_cl.experiments.run import Request, run_experiment
+    from lamm_cl.experiments.plan import Request
+    from lamm_cl.experiments.run import run_experiment
 
     with as_file(files("lamm_cl.experiments") / "quickstart.yaml") as path:
         config = read_config(path)

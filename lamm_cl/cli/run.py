@@ -34,7 +34,8 @@ def run(
     # After the config's check: a wrong one is answered before the machinery is imported.
     from rich.console import Console
 
-    from lamm_cl.experiments.run import Request, run_experiment
+    from lamm_cl.experiments.plan import Request
+    from lamm_cl.experiments.run import run_experiment
 
     request = Request(out, executor, jobs, device, yes, dry_run, ["lamm-cl", *sys.argv[1:]])
     return run_experiment(experiment, request, Console())

@@ -7,8 +7,8 @@ from rich.console import Console
 
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.costs import Cost, total
-from lamm_cl.experiments.progress import duration
-from lamm_cl.experiments.run import Plan, local_workers
+from lamm_cl.experiments.plan import Plan, local_workers
+from lamm_cl.experiments.progress import duration, say
 from lamm_cl.experiments.spec import RunSpec
 from lamm_cl.experiments.work import Work
 from lamm_cl.records import DONE
@@ -20,12 +20,12 @@ def show(plan: Plan, console: Console, make_work: Callable[[], Work]) -> None:
     states = {spec.run_id: _state(plan, spec) for spec in specs}
     width = max(len(str(spec)) for spec in specs)
     for spec in specs:
-        _say(console, f"{spec.run_id}  {str(spec).ljust(width)}  {states[spec.run_id]}")
+        say(console, f"{spec.run_id}  {str(spec).ljust(width)}  {states[spec.run_id]}")
     counts = Counter(states.values())
     listed = ", ".join(f"{count} {state}" for state, count in counts.items())
-    _say(console, f"{len(specs)} run{'s' * (len(specs) != 1)} in {plan.home.path}: {listed}.")
+    say(console, f"{len(specs)} run{'s' * (len(specs) != 1)} in {plan.home.path}: {listed}.")
     if len(specs) > plan.config.max_runs:
-        _say(console, f"More than {plan.config.max_runs} runs: doing them takes --yes.")
+        say(console, f"More than {plan.config.max_runs} runs: doing them takes --yes.")
     if plan.pending:
         _estimate(plan, console, make_work)
 
@@ -42,12 +42,12 @@ def _estimate(plan: Plan, console: Console, make_work: Callable[[], Work]) -> No
     try:
         costs: list[Cost] = workers.ask("measure", plan.pending)
     except UsageError as error:
-        _say(console, f"No estimate of time, memory and disk: {error}")
+        say(console, f"No estimate of time, memory and disk: {error}")
         return
     finally:
         workers.close()
     jobs, sum_ = plan.jobs, total(costs, plan.jobs)
-    _say(
+    say(
         console,
         f"Estimate with {jobs} worker{'s' * (jobs != 1)} on {plan.device}, from a few timed steps: "
         f"time {duration(sum_.seconds)}, memory {sum_.memory_mb / 1000:.1f} GB, "
@@ -57,7 +57,3 @@ def _estimate(plan: Plan, console: Console, make_work: Callable[[], Work]) -> No
 
 def _size(megabytes: float) -> str:
     return f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{megabytes:.0f} MB"
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -12,7 +12,7 @@ from lamm_cl.errors import UsageError
 from lamm_cl.experiments import devices
 from lamm_cl.experiments.grid_file import Grid
 from lamm_cl.experiments.local import use_threads
-from lamm_cl.experiments.progress import verdict
+from lamm_cl.experiments.progress import say, verdict
 from lamm_cl.experiments.signals import TIME_IS_UP, Signals
 from lamm_cl.experiments.spec import RunSpec
 from lamm_cl.experiments.summary import Summary
@@ -66,7 +66,7 @@ def join(directory: Path, device: str | None, console: Console, make_work: Calla
         place = shlex.quote(str(directory))
         again = ["lamm-cl", "work", place] if summary.left else ["lamm-cl", "run", "CONFIG.yaml", "--out", place]
         for line in summary.lines(directory, again):
-            _say(console, line)
+            say(console, line)
         return TIME_WAS_UP if summary.interrupted and signals.first == TIME_IS_UP else summary.exit_code
 
 
@@ -77,7 +77,7 @@ def _check(worker: Worker, wanted: list[RunSpec], console: Console) -> None:
     found = worker.work.check(wanted, environment, worker.device)
     worker.home.check(wanted[0].experiment, __version__, found)
     if trouble := cache_trouble(environment):
-        _say(console, f"warning: {trouble}")
+        say(console, f"warning: {trouble}")
 
 
 def _work(worker: Worker, console: Console) -> Summary:
@@ -87,7 +87,7 @@ def _work(worker: Worker, console: Console) -> Summary:
 
     def tell(spec: RunSpec, outcome: Outcome) -> None:
         mine.add(spec.run_id)
-        _say(console, verdict(spec, outcome))
+        say(console, verdict(spec, outcome))
         home.refresh_table()
 
     worker.tell = tell
@@ -111,7 +111,3 @@ def _work(worker: Worker, console: Console) -> Summary:
     except OSError as error:
         summary.stopped = summary.stopped or home.explain(error)
     return summary
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)

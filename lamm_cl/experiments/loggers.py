@@ -9,8 +9,8 @@ from avalanche.evaluation.metrics import accuracy_metrics, loss_metrics
 from avalanche.logging import BaseLogger, CSVLogger, TensorboardLogger, TextLogger
 
 from lamm_cl.errors import unknown
+from lamm_cl.experiments.job import Job
 from lamm_cl.experiments.surroundings import require_wandb
-from lamm_cl.experiments.work import Job
 
 NAMES = ("tensorboard", "wandb", "csv", "text")
 

@@ -110,7 +110,7 @@ class Lines:
 
     def _say(self, text: str) -> None:
         self._said = time.monotonic()
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        say(self._console, text)
 
 
 class Live:
@@ -151,6 +151,11 @@ class Live:
 
     def close(self) -> None:  # noqa: D102
         self._bars.stop()
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is, however long."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def verdict(spec: RunSpec, outcome: Outcome) -> str:

@@ -17,10 +17,10 @@ from lamm_cl.errors import UsageError
 from lamm_cl.evaluation.plugins import AccuracyMatrix, StageCost, evaluator
 from lamm_cl.experiments import imports
 from lamm_cl.experiments.checkpoints import Saved, load_checkpoint, save_checkpoint
+from lamm_cl.experiments.job import CHECKPOINT, Job, Result, Stopped
 from lamm_cl.experiments.loggers import make_loggers, watched
 from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.experiments.surroundings import cache_folder
-from lamm_cl.experiments.work import CHECKPOINT, Job, Result, Stopped
 from lamm_cl.strategies.build import build_strategy
 from lamm_cl.strategies.plugin_memory import CannotSaveError
 from lamm_cl.strategies.precision import PURE

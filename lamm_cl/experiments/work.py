@@ -5,51 +5,16 @@ import datetime
 import os
 import platform
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.costs import Cost
+from lamm_cl.experiments.job import CHECKPOINT, Job, Result, Stopped
 from lamm_cl.experiments.origin import origin
 from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.records import DONE, FAILED, ExperimentDirectory, Record
-
-CHECKPOINT = "checkpoint.safetensors"
-
-
-class Stopped(Exception):  # noqa: N818 - it is no error
-    """Raised by a progress callback: leave the run as it was last saved."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A run and where to do it.
-
-    Attributes:
-        spec: The run.
-        directory: The run's own directory, for its checkpoint and logs.
-        environment: Where data and caches are.
-        device: "cpu", "cuda:1", ...
-        progress: Called with the done fraction and a few words; may raise `Stopped` at a moment when all is saved.
-        alone: Whether a run for which the device has no memory has failed; else others may have taken that memory.
-    """
-
-    spec: RunSpec
-    directory: Path
-    environment: Environment
-    device: str
-    progress: Callable[[float, str], None]
-    alone: bool = True
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run gave: rows as `lamm_cl.records.record` wants them, and further entries of the record."""
-
-    rows: Sequence[Sequence[Any]]
-    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Work(Protocol):

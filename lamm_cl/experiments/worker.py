@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lamm_cl.experiments.grid_file import Grid
+from lamm_cl.experiments.job import Job, Stopped
 from lamm_cl.experiments.signals import Signals
 from lamm_cl.experiments.spec import RunSpec
-from lamm_cl.experiments.work import Job, Outcome, Stopped, Work, perform, worker_name
+from lamm_cl.experiments.work import Outcome, Work, perform, worker_name
 from lamm_cl.records import ExperimentDirectory, Progress
 
 _SECONDS_BETWEEN_REPORTS = 0.5

@@ -20,7 +20,8 @@ from rich.console import Console
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments import slurm
 from lamm_cl.experiments.config import read_config
-from lamm_cl.experiments.run import Request, run_experiment
+from lamm_cl.experiments.plan import Request
+from lamm_cl.experiments.run import run_experiment
 
 HERE = Path(__file__).parent
 FAKES = HERE.parent / "unit" / "experiments"
@@ -148,7 +149,8 @@ from pathlib import Path
 from rich.console import Console
 from lamm_cl.experiments import slurm
 from lamm_cl.experiments.config import read_config
-from lamm_cl.experiments.run import Request, run_experiment
+from lamm_cl.experiments.plan import Request
+from lamm_cl.experiments.run import run_experiment
 from lamm_cl_fake_work import FakeWork
 slurm.WORK = [sys.executable, {COMMAND!r}, "work", {str(tmp_path / "diary")!r}, '{{"seconds": 4.0}}']
 config = read_config({str(tmp_path / "queued.yaml")!r}, ["methods=[lamm]", "seeds=[1, 2]"])

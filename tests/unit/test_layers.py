@@ -1,6 +1,7 @@
 """Imports between the rooms of the package go one way only."""
 
 import ast
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def room_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """Return the modules that a file imports anywhere, in functions too."""
     found = set()

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.config import read_config
-from lamm_cl.experiments.run import Request, run_experiment
+from lamm_cl.experiments.plan import Request
+from lamm_cl.experiments.run import run_experiment
 from lamm_cl.experiments.surroundings import check_loggers
 from lamm_cl.records import ExperimentDirectory, read_records
 

@@ -15,7 +15,8 @@ from rich.console import Console
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments import run, slurm
 from lamm_cl.experiments.config import Slurm, read_config
-from lamm_cl.experiments.run import Request, run_experiment
+from lamm_cl.experiments.plan import Request
+from lamm_cl.experiments.run import run_experiment
 from lamm_cl.experiments.slurm import options, script
 
 pytestmark = pytest.mark.usefixtures("fake_path")

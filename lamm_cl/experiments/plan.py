@@ -1,0 +1,123 @@
+"""A checked request: what a command will do, before anything is written."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lamm_cl import __version__
+from lamm_cl.errors import UsageError, unknown
+from lamm_cl.experiments import devices
+from lamm_cl.experiments.config import ExperimentConfig
+from lamm_cl.experiments.grid import environment, grid, grid_size, settings
+from lamm_cl.experiments.grid_file import Grid
+from lamm_cl.experiments.local import LocalWorkers, WorkerSettings
+from lamm_cl.experiments.spec import RunSpec
+from lamm_cl.experiments.work import Work
+from lamm_cl.records import ExperimentDirectory
+
+EXECUTORS = ("local", "slurm")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asks for beside the config.
+
+    Attributes:
+        out: Directory of the results; None for `runs/<experiment>`.
+        executor: "local" or "slurm".
+        jobs: Worker processes, or jobs of the cluster; None for as many as there are cores.
+        device: In place of the config's.
+        yes: Do it although the grid is large.
+        dry_run: Only say what would be done.
+        command: What the user typed, to be repeated in messages.
+    """
+
+    out: Path | None = None
+    executor: str = "local"
+    jobs: int | None = None
+    device: str | None = None
+    yes: bool = False
+    dry_run: bool = False
+    command: Sequence[str] = ("lamm-cl", "run")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked request: nothing has been written yet."""
+
+    config: ExperimentConfig
+    request: Request
+    device: str
+    grid: Grid
+    pending: Sequence[RunSpec]
+    home: ExperimentDirectory
+
+    @property
+    def remote(self) -> bool:
+        """Whether the runs go to a cluster."""
+        return self.request.executor == "slurm"
+
+    @property
+    def jobs(self) -> int:
+        """Worker processes, or jobs of the cluster, to use."""
+        if self.remote:
+            wanted = self.request.jobs or self.config.slurm.jobs
+        else:
+            wanted = self.request.jobs or self.config.jobs or devices.most_jobs(self.device, devices.default_jobs())
+        return min(wanted, max(1, len(self.pending)))
+
+    def open(self, fingerprints: Mapping[str, str]) -> None:
+        """Make the directory this experiment's, and its grid the one that workers join.
+
+        Args:
+            fingerprints: Of what the runs read, by name.
+
+        Raises:
+            UsageError: It is another's, or holds results of other data or weights.
+        """
+        self.home.open(self.config.experiment, __version__, {**settings(self.config, self.device), **fingerprints})
+        try:
+            self.grid.write(self.home)
+        except OSError as error:
+            raise self.home.unusable(error) from error
+
+
+def make_plan(config: ExperimentConfig, request: Request) -> Plan:
+    """Check a request against the machine and the directory.
+
+    Raises:
+        UsageError: It cannot be done, or only with `--yes`.
+    """
+    if request.executor not in EXECUTORS:
+        raise unknown("executor", request.executor, EXECUTORS)
+    if request.jobs is not None and request.jobs < 1:
+        raise UsageError(f"--jobs {request.jobs}: at least 1 worker is needed.")
+    device = devices.resolve(request.device or config.device, remote=request.executor == "slurm")
+    size = grid_size(config)
+    if size > config.max_runs and not (request.yes or request.dry_run):
+        raise UsageError(
+            f"{config.experiment} expands to {size} runs, more than {config.max_runs}: add --yes if you mean it "
+            "(--dry-run shows them), or raise max_runs in the config."
+        )
+    specs = grid(config, device)
+    home = ExperimentDirectory(request.out or Path("runs") / config.experiment)
+    home.check(config.experiment, __version__, settings(config, device))
+    home.check_places(spec.run_id for spec in specs)
+    try:
+        wanted = Grid.of(specs, environment(config), home)
+        pending = [spec for spec in specs if wanted.wants(spec.run_id, home.entry(spec.run_id))]
+    except OSError as error:
+        raise UsageError(home.explain(error)) from error
+    return Plan(config, request, device, wanted, pending, home)
+
+
+def local_workers(plan: Plan, make_work: Callable[[], Work]) -> LocalWorkers:
+    """Return workers for a plan on this machine; for a cluster's, one that finds things out beforehand."""
+    settings = WorkerSettings(
+        directory=plan.home.path.absolute(),
+        environment=plan.grid.environment,
+        threads=plan.config.threads,
+        make_work=make_work,
+    )
+    on = ["cpu"] if plan.remote else devices.one_per_worker(plan.device, plan.jobs)
+    return LocalWorkers(settings, on)
