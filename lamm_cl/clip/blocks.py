@@ -4,6 +4,7 @@ open_clip's layers compute every position and keep gradients for every weight. T
 layer is a pure function of its input: the same mathematics, without the positions nobody reads.
 """
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -12,12 +13,16 @@ from torch import Tensor, nn
 
 from lamm_cl.clip.lasting import lasting
 from lamm_cl.clip.linear import FrozenLinear, state_of
+from lamm_cl.clip.low_rank import MATRICES, NONE, Delta, Shapes, at, plus, raised, reduced
+from lamm_cl.errors import UsageError, unknown
 
 QUICK_GELU = 1.702
 
 
 class FrozenBlock:
     """A residual attention layer of open_clip, read from the module that owns the weights.
+
+    Its matrices can have low-rank deltas, given with each call: gradients flow to them as well.
 
     Args:
         block: an `open_clip.transformer.ResidualAttentionBlock` (self-attention, batch first).
@@ -48,100 +53,121 @@ class FrozenBlock:
         """Apply the normalisation before attention."""
         return _layer_norm(self.block.ln_1, x)
 
-    def query(self, y: Tensor) -> Tensor:
+    def query(self, y: Tensor, delta: Delta = NONE) -> Tensor:
         """Project normalised tokens (..., D) to queries (..., D)."""
         width = y.shape[-1]
         attention = self.block.attn
-        return F.linear(y, attention.in_proj_weight[:width], _slice(attention.in_proj_bias, 0, width))
+        query = F.linear(y, attention.in_proj_weight[:width], _slice(attention.in_proj_bias, 0, width))
+        return plus(query, y, [delta.get("q")])
 
-    def key_value(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def key_value(self, y: Tensor, delta: Delta = NONE) -> tuple[Tensor, Tensor]:
         """Project normalised tokens (..., D) to keys and values (..., D) each."""
         width = y.shape[-1]
         attention = self.block.attn
         bias = _slice(attention.in_proj_bias, width, 3 * width)
-        key, value = F.linear(y, attention.in_proj_weight[width:], bias).chunk(2, -1)
+        both = F.linear(y, attention.in_proj_weight[width:], bias)
+        key, value = plus(both, y, [delta.get("k"), delta.get("v")]).chunk(2, -1)
         return key, value
 
-    def projected(self, y: Tensor) -> Tensor:
+    def projected(self, y: Tensor, delta: Delta = NONE) -> Tensor:
         """Project normalised tokens (..., D) to queries, keys and values side by side (..., 3 D)."""
-        return self._in(y)
+        return plus(self._in(y), y, [delta.get("q"), delta.get("k"), delta.get("v")])
 
     def split(self, x: Tensor) -> Tensor:
         """Turn (..., L, D) into heads (..., h, L, D / h)."""
         return x.reshape(*x.shape[:-1], self.heads, -1).transpose(-3, -2)
 
-    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
+    def finish(self, x: Tensor, attended: Tensor, delta: Delta = NONE) -> Tensor:
         """Add the attention's output and the feed-forward part to the residual stream.
 
         Args:
             x: residual stream (..., D).
             attended: values gathered by attention, heads joined (..., D).
+            delta: of the layer's matrices.
         """
         block = self.block
-        x = x + cast(Tensor, block.ls_1(self._out(attended)))
-        return x + cast(Tensor, block.ls_2(self._feed_forward(_layer_norm(block.ln_2, x))))
+        out = plus(self._out(attended), attended, [delta.get("o")])
+        x = x + cast(Tensor, block.ls_1(out))
+        return x + cast(Tensor, block.ls_2(self._feed_forward(_layer_norm(block.ln_2, x), delta)))
 
-    def full(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
+    def full(self, x: Tensor, beside: Tensor | None = None, delta: Delta = NONE, mask: Tensor | None = None) -> Tensor:
         """Compute the layer at every position.
 
         Args:
             x: (N, L, D).
             beside: (1 or N * v, n, D) tokens that every position sees and whose own output nobody reads; with N * v,
                 each sequence of `x` is computed v times.
+            delta: of the layer's matrices.
+            mask: what is added to the scores, as open_clip's layers take it: (L, L) or (N * h, L, L).
 
         Returns:
             (N, L, D), or (N * v, L, D).
         """
-        projected = self.projected(self.norm_1(x))
+        projected = self.projected(self.norm_1(x), delta)
         if beside is not None:
             x, projected = (repeated(each, beside) for each in (x, projected))
         query, key, value = projected.chunk(3, -1)
         if beside is not None:
-            more_keys, more_values = self.key_value(self.norm_1(beside))
+            more_keys, more_values = self.key_value(self.norm_1(beside), at(delta, "beside"))
             key = torch.cat([key, more_keys.expand(len(key), -1, -1)], 1)
             value = torch.cat([value, more_values.expand(len(value), -1, -1)], 1)
-        attended = F.scaled_dot_product_attention(self.split(query), self.split(key), self.split(value))
-        return self.finish(x, attended.transpose(1, 2).flatten(2))
+        if mask is not None:
+            mask = mask.to(query.dtype).view(-1, self.heads if mask.dim() == 3 else 1, *mask.shape[-2:])
+        attended = F.scaled_dot_product_attention(self.split(query), self.split(key), self.split(value), mask)
+        return self.finish(x, attended.transpose(1, 2).flatten(2), delta)
 
-    def rows(self, x: Tensor, rows: Tensor) -> Tensor:
+    def rows(self, x: Tensor, rows: Tensor, delta: Delta = NONE) -> Tensor:
         """Compute the layer at one position of each sequence, the only one that will be read.
 
         Args:
             x: (N, L, D).
             rows: (N,) position to compute in each sequence.
+            delta: of the layer's matrices.
 
         Returns:
             (N, D).
         """
         y = self.norm_1(x)
         every = torch.arange(len(x), device=x.device)
-        return self.finish(x[every, rows], self.gather(y[every, rows], y))
+        return self.finish(x[every, rows], self.gather(y[every, rows], y, delta=delta), delta)
 
     def gather(
-        self, reader: Tensor, tokens: Tensor, shared: Tensor | None = None, mask: Tensor | None = None
+        self,
+        reader: Tensor,
+        tokens: Tensor,
+        shared: Tensor | None = None,
+        mask: Tensor | None = None,
+        delta: Delta = NONE,
     ) -> Tensor:
         """Let one position of each sequence attend, without projecting every token to a key and a value.
 
         A head's score q . (W_k y + b_k) is (W_k^T q) . y plus a constant, which softmax drops; and what it gathers is
         W_v applied to the weighted mean of the y. So both projections are needed once a reader, not once a token.
+        A delta B A adds B to the columns of W and A y to the values of y.
 
         Args:
             reader: (N, D) normalised tokens that attend.
             tokens: (N, L, D) normalised tokens that are attended to.
             shared: (G, P, D) further ones, each for N / G consecutive sequences; they stand before `tokens`.
             mask: boolean (True = visible), broadcastable to (N, h, P + L).
+            delta: of the layer's matrices.
 
         Returns:
             (N, D) gathered values, heads joined.
         """
         count, width = reader.shape
-        weight, bias = self.block.attn.in_proj_weight, self.block.attn.in_proj_bias
-        to_key, to_value = weight[width:].view(2, self.heads, -1, width)
-        query = self.query(reader).view(count, self.heads, -1).transpose(0, 1)
-        wanted = (query @ to_key / query.shape[-1] ** 0.5).transpose(0, 1)  # (N, h, D)
+        weight, bias = self.block.attn.in_proj_weight[width:], self.block.attn.in_proj_bias
+        query = self.query(reader, delta).view(count, self.heads, -1).transpose(0, 1)
+        low = [delta.get("k"), delta.get("v")]
+        if any(low):
+            weight = torch.cat([weight, raised(low, width, weight)], 1)
+            tokens = torch.cat([tokens, reduced(tokens, low)], -1)
+            shared = None if shared is None else torch.cat([shared, reduced(shared, low)], -1)
+        to_key, to_value = weight.view(2, self.heads, -1, weight.shape[1])
+        wanted = (query @ to_key / query.shape[-1] ** 0.5).transpose(0, 1)  # (N, h, D), wider with a delta
         scores = wanted @ tokens.transpose(1, 2)
         if shared is not None:
-            grouped = wanted.reshape(len(shared), -1, width)
+            grouped = wanted.reshape(len(shared), -1, weight.shape[1])
             before = (grouped @ shared.transpose(1, 2)).view(count, self.heads, -1)
             scores = torch.cat([before, scores], -1)
         if mask is not None:
@@ -155,9 +181,18 @@ class FrozenBlock:
         joined: Tensor = value.transpose(0, 1).flatten(1)
         return joined if bias is None else joined + bias[2 * width :]
 
-    def _feed_forward(self, x: Tensor) -> Tensor:
-        hidden = self._wide(x)
-        return self._narrow(F.silu(hidden) if self._quick else cast(Tensor, self.block.mlp.gelu(hidden)))
+    def shape(self, matrix: str) -> tuple[int, int]:
+        """Return the shape (out, in) of one of the layer's matrices, by its name in `MATRICES`."""
+        mlp, width = self.block.mlp, self.block.attn.embed_dim
+        shapes = {"c_fc": mlp.c_fc.weight.shape, "c_proj": mlp.c_proj.weight.shape}
+        return tuple(shapes.get(matrix, (width, width)))
+
+    def _feed_forward(self, x: Tensor, delta: Delta) -> Tensor:
+        fold = QUICK_GELU if self._quick else 1.0  # what `_fold` has put into the weights
+        wide, narrow = delta.get("c_fc"), delta.get("c_proj")
+        hidden = plus(self._wide(x), x, [None if wide is None else wide.times(fold)])
+        hidden = F.silu(hidden) if self._quick else cast(Tensor, self.block.mlp.gelu(hidden))
+        return plus(self._narrow(hidden), hidden, [None if narrow is None else narrow.times(1 / fold)])
 
     @property
     def _quick(self) -> bool:
@@ -180,6 +215,37 @@ class FrozenBlock:
                 self._folded = (first * QUICK_GELU, bias * QUICK_GELU, second / QUICK_GELU)
             self._folded_for = state
         return self._folded
+
+
+def matrix_shapes(
+    blocks: Sequence[object], matrices: Sequence[str], layers: Sequence[int] | None, tower: str
+) -> Shapes:
+    """Return the shapes (out, in) of matrices that may have low-rank deltas, by layer and name.
+
+    Args:
+        blocks: the layers of a tower.
+        matrices: some of `MATRICES`.
+        layers: some of the layers, counted from 0; None: all.
+        tower: what it is, for messages.
+
+    Raises:
+        UsageError: an unknown matrix or layer, or layers other than open_clip's plain ones.
+    """
+    for matrix in matrices:
+        if matrix not in MATRICES:
+            raise unknown("matrix", matrix, MATRICES)
+    found: dict[int, dict[str, tuple[int, int]]] = {}
+    for layer in range(len(blocks)) if layers is None else layers:
+        if not 0 <= layer < len(blocks):
+            raise UsageError(f"{tower} has layers 0 to {len(blocks) - 1}, no layer {layer}")
+        block = blocks[layer]
+        if not isinstance(block, FrozenBlock):
+            raise UsageError(
+                f"low-rank deltas need open_clip's plain residual attention layer, but {tower} has others: "
+                "use another backbone, or deltas in the other tower only"
+            )
+        found[layer] = {matrix: block.shape(matrix) for matrix in matrices}
+    return found
 
 
 def repeated(x: Tensor, like: Tensor) -> Tensor:

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lamm_cl.clip.blocks import FrozenBlock, repeated
+from lamm_cl.clip.blocks import FrozenBlock, matrix_shapes, repeated
 from lamm_cl.clip.families import native_vision
 from lamm_cl.clip.linear import FrozenLinear
+from lamm_cl.clip.low_rank import NONE, NOWHERE, Delta, Deltas, Shapes
 from lamm_cl.errors import UsageError
 
 
@@ -18,14 +19,15 @@ class ModuleBlock:
     def __init__(self, block: nn.Module) -> None:
         self.block = block
 
-    def full(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
+    def full(self, x: Tensor, beside: Tensor | None = None, delta: Delta = NONE) -> Tensor:
         """Run the block on all positions of `x` (batch, length, width); `beside` as for `FrozenBlock`."""
+        assert not delta, "`matrix_shapes` refuses deltas of such a block"
         out: Tensor = self.block(x if beside is None else _behind(x, beside))
         return out[:, : x.shape[1]]
 
-    def rows(self, x: Tensor, rows: Tensor) -> Tensor:
+    def rows(self, x: Tensor, rows: Tensor, delta: Delta = NONE) -> Tensor:
         """Run the block and keep position `rows[i]` of sequence i: (batch, width)."""
-        return self.full(x)[torch.arange(len(x), device=x.device), rows]
+        return self.full(x, delta=delta)[torch.arange(len(x), device=x.device), rows]
 
 
 def frozen_block(block: nn.Module) -> FrozenBlock | ModuleBlock:
@@ -64,7 +66,7 @@ def patches(images: Tensor, size: Sequence[int]) -> Tensor:
 
 
 class ImageTower:
-    """The image tower of an open_clip model, frozen; gradients flow to the prompts only.
+    """The image tower of an open_clip model, frozen; gradients flow to prompts and low-rank deltas only.
 
     Args:
         model: an open_clip CLIP whose parameters don't require gradients.
@@ -96,8 +98,9 @@ class ImageTower:
         prompts: Tensor | None = None,
         deep: Sequence[Tensor] = (),
         tokens: bool = False,
+        deltas: Deltas = NOWHERE,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Encode images, with learnable prompts where given.
+        """Encode images, with learnable prompts and low-rank deltas where given.
 
         The prompts stand behind the patch tokens, get no positional embedding and pass the first layer norm, as in
         the published codes of VPT, IVLP, MaPLe and ALIGN.
@@ -108,6 +111,7 @@ class ImageTower:
                 consecutive sets of prompts.
             deep: shapes as `prompts`; `deep[i]` replaces the prompts before layer i + 1 (layers count from 0).
             tokens: also return the features of all tokens.
+            deltas: low-rank deltas of the layers.
 
         Returns:
             Features (batch * v, d), not normalised. With `tokens=True` also (batch * v, 1 + patches + n, d): the final
@@ -118,13 +122,27 @@ class ImageTower:
         """
         self._check(images, prompts, deep, tokens)
         if not self.supports_prompts:
+            assert not deltas, "`matrices` refuses deltas of such a tower"
             with torch.no_grad():
                 out: Any = self.visual(images)
             return torch.as_tensor(out[0] if isinstance(out, tuple) else out)
-        with torch.set_grad_enabled(prompts is not None and torch.is_grad_enabled()):
-            feature, every = self._run(images, prompts, deep, tokens)
+        with torch.set_grad_enabled((prompts is not None or bool(deltas)) and torch.is_grad_enabled()):
+            feature, every = self._run(images, prompts, deep, tokens, deltas)
             projected = self.project(feature)
         return projected if every is None else (projected, every)
+
+    def matrices(self, names: Sequence[str], layers: Sequence[int] | None = None) -> Shapes:
+        """Return the shapes of matrices that may have low-rank deltas; see `blocks.matrix_shapes`.
+
+        Raises:
+            UsageError: also for a tower that is not open_clip's own VisionTransformer.
+        """
+        if not self.supports_prompts:
+            raise UsageError(
+                f"the image tower {type(self.visual).__name__} takes no low-rank deltas: use deltas in the text tower "
+                "only, or a backbone with open_clip's own VisionTransformer"
+            )
+        return matrix_shapes(self._blocks, names, layers, "this image tower")
 
     @property
     def projection(self) -> Tensor:
@@ -156,7 +174,7 @@ class ImageTower:
         _ = self.projection
         self._check(images, None, (), tokens=False)
         with torch.no_grad():
-            return self._run(images, None, (), tokens=False)[0]
+            return self._run(images, None, (), tokens=False, deltas=NOWHERE)[0]
 
     def project(self, unprojected: Tensor) -> Tensor:
         """Return the features (batch, d) of unprojected ones."""
@@ -195,7 +213,7 @@ class ImageTower:
             return out
 
     def _run(
-        self, images: Tensor, prompts: Tensor | None, deep: Sequence[Tensor], tokens: bool
+        self, images: Tensor, prompts: Tensor | None, deep: Sequence[Tensor], tokens: bool, deltas: Deltas
     ) -> tuple[Tensor, Tensor | None]:
         """Return features before the projection, and of all tokens behind it where wanted."""
         with torch.no_grad():
@@ -204,25 +222,26 @@ class ImageTower:
         given = [] if prompts is None else [_norm(self.visual.ln_pre, prompts.to(x)), *(layer.to(x) for layer in deep)]
         fresh = [layer.view(-1, *layer.shape[-2:]) for layer in given]
         for layer, block in enumerate(self._blocks[:-1]):
+            delta = deltas.get(layer, NONE)
             if layer < len(fresh) - 1:  # the next layer takes other prompts: nobody reads what becomes of these
-                x = block.full(x, beside=fresh[layer])
+                x = block.full(x, beside=fresh[layer], delta=delta)
             else:
-                x = block.full(_behind(x, fresh[layer]) if layer < len(fresh) else x)
+                x = block.full(_behind(x, fresh[layer]) if layer < len(fresh) else x, delta=delta)
         if len(fresh) == self.layers:
             x = _behind(x, fresh[-1])
-        return self._last(x, own, tokens)
+        return self._last(x, own, tokens, deltas.get(self.layers - 1, NONE))
 
-    def _last(self, x: Tensor, own: int, tokens: bool) -> tuple[Tensor, Tensor | None]:
+    def _last(self, x: Tensor, own: int, tokens: bool, delta: Delta) -> tuple[Tensor, Tensor | None]:
         """Run the last layer where it is read, and pool."""
         visual, block = self.visual, self._blocks[-1]
         if visual.attn_pool is None and visual.pool_type == "tok":
-            cls = block.rows(x, x.new_zeros(len(x), dtype=torch.long))
+            cls = block.rows(x, x.new_zeros(len(x), dtype=torch.long), delta)
             feature = _norm(visual.ln_post, cls)
             if not tokens:
                 return feature, None
             with torch.no_grad():
-                return feature, self.project(_norm(visual.ln_post, block.full(x.detach())))
-        whole = block.full(x)
+                return feature, self.project(_norm(visual.ln_post, block.full(x.detach(), delta=delta)))
+        whole = block.full(x, delta=delta)
         feature = visual._pool(whole[:, :own])[0]
         if not tokens:
             return feature, None

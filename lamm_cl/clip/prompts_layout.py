@@ -31,6 +31,7 @@ class Layout:
         tail: codes that follow every sequence up to the text window (padding), for towers that read them.
         window: number of positions of the text tower.
         beginning: the prefix's codes once more, as plain numbers (on any device, without waiting for it).
+        first: number of the first prompt, where these are some of more.
     """
 
     prefix: Tensor
@@ -39,6 +40,7 @@ class Layout:
     tail: int
     window: int
     beginning: tuple[int, ...]
+    first: int = 0
 
     @classmethod
     def of(cls, sequences: Sequence[Sequence[int]], window: int, tail: int = 0) -> "Layout":
@@ -74,7 +76,20 @@ class Layout:
     def part(self, start: int, stop: int) -> "Layout":
         """Return the layout of prompts start..stop-1, with the same prefix."""
         first, last = int(self.starts[start]), int(self.starts[stop - 1] + self.lengths[stop - 1])
-        return replace(self, suffix=self.suffix[first:last], lengths=self.lengths[start:stop])
+        suffix, lengths = self.suffix[first:last], self.lengths[start:stop]
+        return replace(self, suffix=suffix, lengths=lengths, first=self.first + start)
+
+    @cached_property
+    def apart(self) -> "Layout":
+        """The same prompts, each with a beginning of its own: nothing is shared."""
+        rests = torch.split(self.suffix, self.lengths.tolist())
+        return replace(
+            self,
+            prefix=self.prefix[:0],
+            suffix=torch.cat([codes for rest in rests for codes in (self.prefix, rest)]),
+            lengths=self.lengths + self.shared,
+            beginning=(),
+        )
 
     def parts(self, size: int) -> list["Layout"]:
         """Return the layouts of consecutive groups of at most `size` prompts (kept for the next call)."""

@@ -6,7 +6,7 @@ rest attends to them. And the last layer is only read at one position of each pr
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from lamm_cl.clip.blocks import FrozenBlock
 from lamm_cl.clip.lasting import lasting, number_type
 from lamm_cl.clip.linear import writes
+from lamm_cl.clip.low_rank import NONE, Delta, Deltas, at
 from lamm_cl.clip.prompts_layout import Bucket, Layout
 
 KeyValue = tuple[Tensor, Tensor]
@@ -33,6 +34,8 @@ class PackedText:
         deep: vectors (m, D) that replace positions start..start+m-1 before layer 1, 2, ...
         start: first position that `deep` replaces.
         constant: names the beginning when nothing learned is in it, so that it is computed once and for all.
+        deltas: low-rank deltas of the layers; what they drop is dropped anew in every row, so that then nothing may be
+            shared (P = 0).
     """
 
     prefix: Tensor
@@ -40,6 +43,11 @@ class PackedText:
     deep: Sequence[Tensor] = ()
     start: int = 1
     constant: tuple[int, ...] | None = None
+    deltas: Deltas = field(default_factory=dict)
+
+    def delta(self, layer: int, layout: Layout) -> Delta:
+        """Return the deltas of a layer for the prompts of a layout."""
+        return at(self.deltas.get(layer, NONE), layout.first)
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,9 @@ class TextEngine:
         """
         if chunk is None or chunk >= layout.n:
             return self._run(text, layout, None if text.constant is None else self._remembered(text))[0]
-        beginning = self._beginning(text) if text.constant is None else self._remembered(text)
+        beginning = None
+        if layout.shared:
+            beginning = self._beginning(text) if text.constant is None else self._remembered(text)
         rest = replace(text, deep=())  # the deep prompts are in the beginning
         pieces = [recomputed(self._run, *piece, beginning)[0] for piece in _pieces(rest, layout, chunk)]
         return torch.cat(pieces, 1)
@@ -131,10 +141,10 @@ class TextEngine:
         x = self._lead(text)
         seen: list[KeyValue] = []
         for index, block in enumerate(self.blocks[:-1]):
-            x = _replaced(x, text, index)
-            attended, key_value = _causal(block, block.projected(block.norm_1(x)), groups)
+            x, delta = _replaced(x, text, index), text.deltas.get(index, NONE)
+            attended, key_value = _causal(block, block.projected(block.norm_1(x), delta), groups)
             seen.append(key_value)
-            x = block.finish(x, attended)
+            x = block.finish(x, attended, delta)
         y = self.blocks[-1].norm_1(_replaced(x, text, len(self.blocks) - 1))
         return Beginning(seen, y.view(groups, length, -1))
 
@@ -165,30 +175,33 @@ class TextEngine:
         x = x if beginning is not None else torch.cat([self._lead(text), x])
         places = _Places(layout, groups)
         for index, block in enumerate(self.blocks[:-1]):
-            x = _replaced(x, text, index)
-            x = self._layer(block, x, places, None if beginning is None else beginning.seen[index])
+            x, seen = _replaced(x, text, index), None if beginning is None else beginning.seen[index]
+            x = self._layer(block, x, places, seen, text.delta(index, layout))
         x = _replaced(x, text, len(self.blocks) - 1)
+        delta = text.delta(len(self.blocks) - 1, layout)
         rows: Tensor | None = None
         if every:
             with torch.no_grad():
-                rows = self._layer(self.blocks[-1], x.detach(), places, None)
+                rows = self._layer(self.blocks[-1], x.detach(), places, None, delta)
         block, lead = self.blocks[-1], places.lead if beginning is None else 0
         y = block.norm_1(x)
-        shared = y[:lead].view(groups, -1, y.shape[-1]) if beginning is None else beginning.last
+        shared = None if beginning is None else beginning.last
+        if lead:
+            shared = y[:lead].view(groups, -1, y.shape[-1])
         x, y = x[lead:], y[lead:]
-        attended = block.gather(y[places.last], places.padded_form(y), shared, places.last_mask)
-        return block.finish(x[places.last], attended).view(groups, layout.n, -1), rows
+        attended = block.gather(y[places.last], places.padded_form(y), shared, places.last_mask, delta)
+        return block.finish(x[places.last], attended, delta).view(groups, layout.n, -1), rows
 
-    def _layer(self, block: FrozenBlock, x: Tensor, places: "_Places", seen: KeyValue | None) -> Tensor:
+    def _layer(self, block: FrozenBlock, x: Tensor, places: "_Places", seen: KeyValue | None, delta: Delta) -> Tensor:
         """Compute a layer at every row; the first rows are the shared beginning where nothing is `seen` of it."""
-        projected = block.projected(block.norm_1(x))
+        projected = block.projected(block.norm_1(x), delta)
         first = []
-        if seen is None:
+        if seen is None and places.lead:
             lead, projected = projected[: places.lead], projected[places.lead :]
             attended, seen = _causal(block, lead, places.groups)
             first.append(attended)
         rest = torch.cat([_attend(block, projected, seen, bucket, rows) for bucket, rows in places.buckets])
-        return block.finish(x, torch.cat([*first, rest.index_select(0, places.packed)]))
+        return block.finish(x, torch.cat([*first, rest.index_select(0, places.packed)]), delta)
 
 
 def recomputed(call: Callable[..., Any], *given: Any) -> Any:
@@ -238,13 +251,13 @@ class _Places:
         return packed.index_select(0, self.padded).view(-1, self.widest, packed.shape[-1])
 
 
-def _attend(block: FrozenBlock, projected: Tensor, seen: KeyValue, bucket: Bucket, rows: Tensor) -> Tensor:
+def _attend(block: FrozenBlock, projected: Tensor, seen: KeyValue | None, bucket: Bucket, rows: Tensor) -> Tensor:
     """Let the prompts of a bucket attend to the beginning and to themselves.
 
     Args:
         block: the layer.
         projected: (G * T, 3 D) queries, keys and values of all packed rows.
-        seen: keys and values (G, h, P, d) of the beginning.
+        seen: keys and values (G, h, P, d) of the beginning; None where nothing is shared.
         bucket: which prompts.
         rows: (G * b * M,) their packed rows, padded.
 
@@ -253,10 +266,11 @@ def _attend(block: FrozenBlock, projected: Tensor, seen: KeyValue, bucket: Bucke
     """
     padded = projected.index_select(0, rows).view(-1, bucket.widest, projected.shape[-1])
     query, key, value = (block.split(part) for part in padded.chunk(3, -1))
-    key, value = (
-        torch.cat([_for_each(shared, bucket.count, len(own)), own], 2)
-        for shared, own in zip(seen, (key, value), strict=True)
-    )
+    if seen is not None:
+        key, value = (
+            torch.cat([_for_each(shared, bucket.count, len(own)), own], 2)
+            for shared, own in zip(seen, (key, value), strict=True)
+        )
     attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bucket.causal_mask)
     return attended.transpose(1, 2).flatten(2).flatten(0, 1)
 

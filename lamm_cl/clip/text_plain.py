@@ -10,10 +10,20 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from lamm_cl.clip.blocks import FrozenBlock
+from lamm_cl.clip.low_rank import NOWHERE, Deltas, at
 from lamm_cl.clip.prompts_layout import Layout
 
 
-def run_window(tower: Any, embedded: Tensor, layout: Layout, deep: Sequence[Tensor], start: int) -> Tensor:
+def run_window(
+    tower: Any,
+    embedded: Tensor,
+    layout: Layout,
+    deep: Sequence[Tensor],
+    start: int,
+    blocks: Sequence[FrozenBlock] = (),
+    deltas: Deltas = NOWHERE,
+) -> Tensor:
     """Run embedded prompts through all layers of an open_clip text tower.
 
     Args:
@@ -22,6 +32,8 @@ def run_window(tower: Any, embedded: Tensor, layout: Layout, deep: Sequence[Tens
         layout: where the tokens are (for towers that mask padding).
         deep: vectors (m, D) or (N, m, D) that replace positions start..start+m-1 before layer 1, 2, ...
         start: first position that `deep` replaces.
+        blocks: the layers once more, for those that have low-rank deltas.
+        deltas: low-rank deltas of the layers.
 
     Returns:
         (N, window, D), before the final normalisation.
@@ -34,7 +46,10 @@ def run_window(tower: Any, embedded: Tensor, layout: Layout, deep: Sequence[Tens
             prompt = deep[index - 1].to(x.dtype)
             stop = start + prompt.shape[-2]
             x = torch.cat([x[:, :start], prompt.expand(len(x), -1, -1), x[:, stop:]], 1)
-        x = cast(Tensor, block(x, attn_mask=mask))
+        if index in deltas:
+            x = blocks[index].full(x, delta=at(deltas[index], layout.first), mask=mask)
+        else:
+            x = cast(Tensor, block(x, attn_mask=mask))
     return x
 
 

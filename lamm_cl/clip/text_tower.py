@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lamm_cl.clip.blocks import FrozenBlock
+from lamm_cl.clip.blocks import FrozenBlock, matrix_shapes
+from lamm_cl.clip.low_rank import NOWHERE, Deltas, Shapes, drops
 from lamm_cl.clip.prompts_layout import Layout
 from lamm_cl.clip.text_engine import PackedText, TextEngine, recomputed
 from lamm_cl.clip.text_plain import run_window
@@ -42,9 +43,8 @@ class TextTower:
         self.why_plain = _why_plain(self.module, self.pool, blocks)
         self.exact = not self.why_plain
         self.chunk: int | None = None
-        self._engine = (
-            TextEngine([FrozenBlock(b) for b in blocks], self.module.positional_embedding) if self.exact else None
-        )
+        self._blocks = [FrozenBlock(b) for b in blocks] if all(FrozenBlock.supports(b) for b in blocks) else []
+        self._engine = TextEngine(self._blocks, self.module.positional_embedding) if self.exact else None
 
     @property
     def window(self) -> int:
@@ -62,6 +62,10 @@ class TextTower:
         """Device of the weights."""
         device: torch.device = self.module.token_embedding.weight.device
         return device
+
+    def matrices(self, names: Sequence[str], layers: Sequence[int] | None = None) -> Shapes:
+        """Return the shapes of matrices that may have low-rank deltas; see `blocks.matrix_shapes`."""
+        return matrix_shapes(self._blocks or [None] * self.layers, names, layers, "this text tower")
 
     def embed(self, ids: Sequence[int] | Tensor) -> Tensor:
         """Return the embeddings (n, D) of vocabulary ids, without gradient."""
@@ -88,6 +92,7 @@ class TextTower:
         deep: Sequence[Tensor] = (),
         groups: Tensor | None = None,
         plain: bool = False,
+        deltas: Deltas = NOWHERE,
     ) -> Tensor:
         """Encode prompts to text features.
 
@@ -98,23 +103,32 @@ class TextTower:
             groups: (G, K', D) vectors for the slots of the shared beginning, one set a group: every prompt is then
                 encoded once a group (image-conditioned contexts).
             plain: take the plain path even where the exact engine applies.
+            deltas: low-rank deltas of the layers. Where they drop parts of their input, each prompt has draws of its
+                own, so that nothing is shared: a beginning is computed with every prompt.
 
         Returns:
             (n, E), or (G, n, E) with `groups`; not normalised.
         """
-        if self._engine is None or plain or not self._fits(layout, deep):
-            features = torch.cat([part for part, _ in self._plain_parts(layout, learned, deep, groups)], 1)
+        layout, plain = self._path(layout, deep, groups, plain, deltas)
+        if self._engine is None or plain:
+            parts = self._plain_parts(layout, learned, deep, groups, deltas)
+            features = torch.cat([part for part, _ in parts], 1)
         else:
             # One prompt alone is all beginning: remembering it would remember every class that ever was alone.
-            fixed = groups is None and not deep and layout.n > 1 and all(code >= 0 for code in layout.beginning)
-            constant = layout.beginning if fixed else None
-            text = PackedText(*self._vectors(layout, learned, groups), deep, self.words.start, constant)
+            fixed = groups is None and not deep and not deltas and layout.n > 1 and layout.shared
+            constant = layout.beginning if fixed and all(code >= 0 for code in layout.beginning) else None
+            text = PackedText(*self._vectors(layout, learned, groups), deep, self.words.start, constant, deltas)
             chunk = self._chunk(layout, layout.widest * len(text.prefix))
             features = self._read(self._engine.last_tokens(text, layout, chunk))
         return features if groups is not None else features[0]
 
     def encode_tokens(
-        self, layout: Layout, learned: Tensor | None = None, deep: Sequence[Tensor] = (), plain: bool = False
+        self,
+        layout: Layout,
+        learned: Tensor | None = None,
+        deep: Sequence[Tensor] = (),
+        plain: bool = False,
+        deltas: Deltas = NOWHERE,
     ) -> tuple[Tensor, Tensor]:
         """Encode prompts to text features and, without gradient, to features of every token.
 
@@ -123,25 +137,36 @@ class TextTower:
             prompt's end is undefined: the caller masks it.
         """
         longest = layout.shared + layout.widest
-        if self._engine is None or plain or not self._fits(layout, deep):
-            parts = self._plain_parts(layout, learned, deep, None)
+        layout, plain = self._path(layout, deep, None, plain, deltas)
+        if self._engine is None or plain:
+            parts = self._plain_parts(layout, learned, deep, None, deltas)
             with torch.no_grad():
                 tokens = self._read(torch.cat([rows.detach() for _, rows in parts]))[:, :longest]
             return torch.cat([part for part, _ in parts], 1)[0], tokens
-        text = PackedText(*self._vectors(layout, learned, None), deep, self.words.start)
+        text = PackedText(*self._vectors(layout, learned, None), deep, self.words.start, None, deltas)
         read, every = self._engine.all_tokens(text, layout, self._chunk(layout, layout.widest))
         with torch.no_grad():
             tokens = self._read(every[0])
         return self._read(read)[0], tokens
 
-    def same_tokens(self, layout: Layout, deep: Sequence[Tensor] = ()) -> int:
+    def same_tokens(self, layout: Layout, deep: Sequence[Tensor] = (), deltas: Deltas = NOWHERE) -> int:
         """Return how many first tokens of all prompts have the same features: none where they see what follows."""
-        return layout.shared if self._engine is not None and self._fits(layout, deep) else 0
+        run, plain = self._path(layout, deep, None, False, deltas)
+        return 0 if plain else run.shared
 
-    def _fits(self, layout: Layout, deep: Sequence[Tensor]) -> bool:
-        """Deep prompts must lie in what all prompts share."""
-        needed = self.words.start + max((prompt.shape[-2] for prompt in deep), default=0)
-        return layout.shared >= max(needed, 1)
+    def _path(
+        self, layout: Layout, deep: Sequence[Tensor], groups: Tensor | None, plain: bool, deltas: Deltas
+    ) -> tuple[Layout, bool]:
+        """Return the layout to run, and whether on the plain path.
+
+        Deep prompts and those of an image must lie in what all prompts share; where something is dropped, nothing is.
+        """
+        fits = not deep or layout.shared >= self.words.start + max(prompt.shape[-2] for prompt in deep)
+        if plain or self._engine is None or not fits:
+            return layout, True
+        if not drops(deltas):
+            return layout, False
+        return (layout, True) if deep or groups is not None else (layout.apart, False)
 
     def _vectors(self, layout: Layout, learned: Tensor | None, groups: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the prefix (G, P, D) and the packed suffix (T, D) in the layers' data type."""
@@ -166,7 +191,7 @@ class TextTower:
         return base.index_copy(0, rows, learned[index].to(base.dtype))[None]
 
     def _plain(
-        self, layout: Layout, learned: Tensor | None, deep: Sequence[Tensor], groups: Tensor | None
+        self, layout: Layout, learned: Tensor | None, deep: Sequence[Tensor], groups: Tensor | None, deltas: Deltas
     ) -> tuple[Tensor, Tensor]:
         """Run the whole window: features (G, n, E), and tokens (G * n, window, D) before normalisation."""
         prefix, suffix = self._vectors(layout, learned, groups)
@@ -178,7 +203,7 @@ class TextTower:
         embedded = embedded.expand(count, -1, -1, -1)[:, :, layout.shared :]
         beginning = prefix[:, None].expand(-1, layout.n, -1, -1)
         whole = torch.cat([beginning, embedded], 2).flatten(0, 1)
-        tokens = run_window(self.module, whole, layout, deep, self.words.start)
+        tokens = run_window(self.module, whole, layout, deep, self.words.start, self._blocks, deltas)
         read = torch.full_like(layout.read, layout.window - 1) if self.pool == "last" else layout.read
         read = torch.zeros_like(read) if self.pool == "first" else read
         features = self._read(tokens[torch.arange(len(tokens), device=self.device), read.repeat(count)])
@@ -193,13 +218,13 @@ class TextTower:
         return torch.as_tensor(projection(x) if isinstance(projection, nn.Linear) else x @ projection)
 
     def _plain_parts(
-        self, layout: Layout, learned: Tensor | None, deep: Sequence[Tensor], groups: Tensor | None
+        self, layout: Layout, learned: Tensor | None, deep: Sequence[Tensor], groups: Tensor | None, deltas: Deltas
     ) -> list[tuple[Tensor, Tensor]]:
         """Run the whole window, some prompts at a time where there are many: what `_plain` gives, of each part."""
         size = self._chunk(layout, layout.window * (1 if groups is None else len(groups)))
         if size is None or size >= layout.n:
-            return [self._plain(layout, learned, deep, groups)]
-        return [recomputed(self._plain, part, learned, deep, groups) for part in layout.parts(size)]
+            return [self._plain(layout, learned, deep, groups, deltas)]
+        return [recomputed(self._plain, part, learned, deep, groups, deltas) for part in layout.parts(size)]
 
     def _chunk(self, layout: Layout, rows: int) -> int | None:
         """Choose how many prompts to keep in memory at once, of which each has so many rows; None: all."""

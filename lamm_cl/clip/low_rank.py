@@ -1,0 +1,119 @@
+"""Low-rank deltas of frozen matrices: W + s B A for one call, W itself untouched (LoRA, Hu et al. 2022)."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lamm_cl.seeds import seed_for
+
+# The matrices of a layer: queries, keys, values, attention's output, and the two of the feed-forward part.
+MATRICES = ("q", "k", "v", "o", "c_fc", "c_proj")
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Dropout whose draws depend on their names and on the shape of what is dropped.
+
+    Attributes:
+        rate: share of the values that become zero.
+        names: of the draws.
+    """
+
+    rate: float
+    names: tuple[str | int, ...]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return `x` with some values zero, the others unchanged: the caller divides by 1 - rate."""
+        generator = torch.Generator(x.device).manual_seed(seed_for("dropout", *self.names))
+        return x.masked_fill(torch.rand(x.shape, generator=generator, device=x.device) < self.rate, 0)
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """The delta s B A of one matrix (out, in).
+
+    Attributes:
+        a: A (r, in).
+        b: B (out, r).
+        scale: s.
+        dropout: what A does not see of its input in a training step.
+    """
+
+    a: Tensor
+    b: Tensor
+    scale: float
+    dropout: Dropout | None = None
+
+    @property
+    def factor(self) -> float:
+        """Factor of B: s, and what makes up for the values that are dropped."""
+        return self.scale if self.dropout is None else self.scale / (1 - self.dropout.rate)
+
+    def times(self, factor: float) -> "LowRank":
+        """Return the delta times a number."""
+        return replace(self, scale=self.scale * factor)
+
+    def at(self, names: tuple[str | int, ...]) -> "LowRank":
+        """Return the delta with other draws, of which these are further names."""
+        dropout = self.dropout
+        return self if dropout is None else replace(self, dropout=replace(dropout, names=(*dropout.names, *names)))
+
+
+# The deltas of one layer, by matrix; those of a tower, by layer (counted from 0).
+Delta = Mapping[str, LowRank]
+Deltas = Mapping[int, Delta]
+NONE: Delta = {}
+NOWHERE: Deltas = {}
+Shapes = Mapping[int, Mapping[str, tuple[int, int]]]
+
+
+def drops(deltas: Deltas) -> bool:
+    """Tell whether something is dropped: then like inputs have unlike outputs."""
+    return any(low.dropout is not None for delta in deltas.values() for low in delta.values())
+
+
+def at(delta: Delta, *names: str | int) -> Delta:
+    """Return the same delta with draws of its own, for another group of inputs."""
+    return {matrix: low.at(names) for matrix, low in delta.items()}
+
+
+def reduced(x: Tensor, deltas: Collection[LowRank | None]) -> Tensor:
+    """Return A x of each delta side by side: (..., in) to (..., sum of ranks)."""
+    found = [low for low in deltas if low is not None]
+    if all(low.dropout is None for low in found):
+        return F.linear(x, torch.cat([low.a for low in found]).to(x.dtype))
+    seen = [x if low.dropout is None else low.dropout(x) for low in found]
+    return torch.cat([F.linear(part, low.a.to(x.dtype)) for part, low in zip(seen, found, strict=True)], -1)
+
+
+def raised(deltas: Sequence[LowRank | None], width: int, like: Tensor) -> Tensor:
+    """Return the matrix that takes what `reduced` gives to the deltas' outputs, one below the other.
+
+    Args:
+        deltas: of matrices (width, in); None: there is none.
+        width: of each output.
+        like: gives data type and device.
+
+    Returns:
+        (len(deltas) * width, sum of ranks): the s B of each delta, zero elsewhere.
+    """
+    blocks = [like.new_zeros(width, 0) if low is None else low.b * low.factor for low in deltas]
+    found: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return found.to(like.dtype)
+
+
+def plus(out: Tensor, x: Tensor, deltas: Sequence[LowRank | None]) -> Tensor:
+    """Add deltas to a product.
+
+    Args:
+        out: (..., n * width) the products of n matrices (width, in) with `x`, side by side.
+        x: (..., in).
+        deltas: of the n matrices; None: there is none.
+    """
+    if not any(deltas):
+        return out
+    up = raised(deltas, out.shape[-1] // len(deltas), out)
+    return torch.addmm(out.flatten(0, -2), reduced(x, deltas).flatten(0, -2), up.t()).view_as(out)
