@@ -94,7 +94,7 @@ def measure_transport(backbone: ClipBackbone, classes: int, repeat: int) -> Step
     assert isinstance(exact, Transport)
     with torch.no_grad():
         sides = (
-            model._prompted_images(torch.randn(batch, 3, *backbone.image_size)),
+            model._encoded_images(torch.randn(batch, 3, *backbone.image_size)),
             model.text.encode(tuple(range(classes)))[0],
         )
         timing = in_turn(lambda: looped(exact)(*sides), lambda: exact(*sides), repeat)

@@ -62,10 +62,8 @@ class Calibration:
         chosen = sort_options(spec.method, backbone.name, spec.options, ["plugins"])
         load, encode = self._picture(spec, backbone, layout)
         speed = self._speed(spec, backbone, layout, chosen)
-        epochs = chosen.recipe.epochs
         trains = spec.method != "zero_shot"
-        shown = sum(len(part.samples) for part in layout.train) * epochs if trains else 0
-        steps = _steps(layout, chosen.recipe) if trains else 0
+        shown, steps = _views_and_steps(layout, chosen.recipe) if trains else (0, 0)
         tests = sum(len(part.samples) for part in layout.test)
         passes = len(layout.train) + bool(spec.evaluation.get("before_training", True))
         seconds = steps * speed.step + tests * passes * speed.image
@@ -160,10 +158,14 @@ def _like_input(backbone: Any, takes: Any, batch: int) -> Tensor:
     return torch.nn.functional.normalize(features, dim=1)
 
 
-def _steps(layout: Any, recipe: Recipe) -> int:
-    """Return the training steps of all stages."""
-    counts = [len(part.samples) for part in layout.train]
-    return sum(recipe.epochs * max(1, count // recipe.batch_size) for count in counts)
+def _views_and_steps(layout: Any, recipe: Recipe) -> tuple[int, int]:
+    """Return the views that all stages show, and their training steps."""
+    views = steps = 0
+    for part in layout.train:
+        images = len(part.samples)
+        epochs, more = recipe.length(images, len(part.columns), max(1, images // recipe.batch_size))
+        views, steps = views + images * epochs, steps + more
+    return views, steps
 
 
 def _time(work: Callable[[], None], most: int) -> float:

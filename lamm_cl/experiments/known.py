@@ -62,6 +62,12 @@ class Training(Values):
     milestones: list[int] | None = Field(None, description="epochs at which multistep lowers the rate")
     gamma: float | None = Field(None, gt=0, le=1, description="factor of multistep")
     drop_last: bool | None = Field(None, description="drop the last incomplete batch")
+    steps_per_shot: int | None = Field(
+        None,
+        ge=1,
+        le=MOST,
+        description="images a class times this are the steps of a stage, where the recipe has no epochs",
+    )
     label_space: Literal["own", "seen", "all"] = Field("own", description="classes that compete in the loss")
     freeze_context_after: int | None = Field(None, ge=0, le=MOST, description="stage after which the context is frozen")
     regime: Literal["naive", "cumulative", "joint"] = Field("naive", description="which images a stage trains on")
@@ -85,9 +91,10 @@ RECIPE = (
     "milestones",
     "gamma",
     "drop_last",
+    "steps_per_shot",
 )
 # Left out at their defaults, so that the runs of earlier versions keep their ids.
-_LATER = ("optimizer", "adam_eps", "min_lr", "milestones", "gamma", "plugins")
+_LATER = ("optimizer", "adam_eps", "min_lr", "milestones", "gamma", "steps_per_shot", "plugins")
 
 
 # -- methods -------------------------------------------------------------------------------------------------------

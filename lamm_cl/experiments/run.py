@@ -40,7 +40,7 @@ def run_experiment(
         try:
             plan = make_plan(config, request)
             for text in notes(config):
-                _say(console, f"note: {text}")
+                say(console, f"note: {text}")
             if request.dry_run:
                 dry_run.show(plan, console, make_work)
                 return 0

@@ -81,19 +81,21 @@ def _train(
     views, labels = data.parts["train"] or _missing("train")
     n, size = len(labels), recipe.batch_size
     steps = n // size if recipe.drop_last and n >= size else -(-n // size)
+    epochs, total = recipe.length(n, len(stage.classes), steps)
+    recipe = recipe.but(epochs=epochs)
     optimizer = recipe_optimizer(recipe, learner.backbone.device)
     restart(optimizer, learner)
     history: list[dict[str, float]] = []
-    for epoch in range(recipe.epochs):
+    for epoch in range(epochs):
         learner.begin_epoch(stage, epoch)
         x, order = views(epoch), torch.arange(n)
         if shuffle:
             generator = torch.Generator().manual_seed(seed_for("order", seed, stage.number, epoch))
             order = torch.randperm(n, generator=generator)
-        for step in range(steps):
+        for step in range(min(steps, total - len(history))):
             rows = order[step * size : (step + 1) * size]
             batch, targets = learner.rehearse(x[rows], labels[rows], Step(stage, epoch, len(history), seed))
-            optimizer.param_groups[0]["lr"] = lr_at(recipe, epoch, len(history) / (steps * recipe.epochs))
+            optimizer.param_groups[0]["lr"] = lr_at(recipe, epoch, len(history) / total)
             terms = learner.objective(learner.output(batch, columns), targets, columns)
             optimizer.zero_grad()
             torch.autograd.backward(terms["total"])

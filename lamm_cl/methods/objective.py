@@ -57,9 +57,16 @@ class Objective:
         terms: name -> (term, weight); a term of weight 0 is not computed.
         wants: what the terms will ask of every output ("current_names"), so that one pass may compute it together
             with the rest.
+        logits: gives the logits (batch, n) that are compared with the labels; default: those that score.
     """
 
-    def __init__(self, terms: Mapping[str, tuple[Term, float]] | None = None, wants: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        terms: Mapping[str, tuple[Term, float]] | None = None,
+        wants: Collection[str] = (),
+        logits: Term | None = None,
+    ) -> None:
+        self.logits = logits
         self.terms = {name: pair for name, pair in (terms or {}).items() if pair[1]}
         self.wants = frozenset(wants if self.terms else ())
 
@@ -77,7 +84,8 @@ class Objective:
             UsageError: labels or classes that make no loss, see `lamm_cl.methods.inputs`.
         """
         batch = _batch(output, labels, classes)
-        found = {"ce": F.cross_entropy(batch.logits, batch.rows)}
+        logits = batch.logits if self.logits is None else self.logits(batch)
+        found = {"ce": F.cross_entropy(logits, batch.rows)}
         total = found["ce"]
         for name, (term, weight) in self.terms.items():
             found[name] = term(batch)

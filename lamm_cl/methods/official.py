@@ -24,6 +24,11 @@ def official_name(name: str) -> str:
     text_layer = re.fullmatch(r"deep\.text_prompts\.(\d+)", name)
     if text_layer:  # ours counts from the second layer, theirs by layer
         return f"text_encoder.transformer.resblocks.{int(text_layer[1]) + 1}.VPT_shallow"
+    delta = re.fullmatch(r"deltas\.(text|image)\.(\d+)\.([qkvo])\.([ab])", name)
+    if delta:
+        tower, layer, matrix, factor = delta.groups()
+        place = f"{'visual.' if tower == 'image' else ''}transformer.resblocks.{layer}.attn"
+        return f"{place}.{'proj' if matrix == 'o' else f'{matrix}_proj'}.w_lora_{factor.upper()}"
     per_class = PER_CLASS.fullmatch(name)
     short = per_class[1] if per_class else name
     for pattern, replacement in RULES:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 # The columns of the table of methods.
-SLOTS = ("context", "labels", "deep prompts", "adapter", "head", "memory", "objective")
+SLOTS = ("context", "labels", "deep prompts", "delta", "adapter", "head", "memory", "objective")
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ LEARNED_LABELS = Part("labels", "learned", "lamm_cl.prompts.labels:LearnedLabels
 
 INDEPENDENT_PROMPTS = Part("deep prompts", "text and vision", "lamm_cl.prompts.deep:IndependentDeep")
 COUPLED_PROMPTS = Part("deep prompts", "text -> vision", "lamm_cl.prompts.deep:CoupledDeep")
+
+DELTAS = Part("delta", "low-rank", "lamm_cl.prompts.deltas:Deltas")
 
 COSINE = Part("head", "cosine to text", "lamm_cl.prompts.matching:Cosine")
 TRANSPORT = Part("head", "optimal transport", "lamm_cl.prompts.matching:Transport")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lamm_cl.clip.backbone import ClipBackbone
 from lamm_cl.clip.feature_backbone import Backbone
+from lamm_cl.clip.low_rank import NOWHERE
 from lamm_cl.clip.words import spoken
 from lamm_cl.errors import UsageError
 from lamm_cl.methods import inputs
@@ -19,9 +20,10 @@ from lamm_cl.methods.adapters import Adapter
 from lamm_cl.methods.head import Head, HeadData
 from lamm_cl.methods.learner import Learner
 from lamm_cl.methods.objective import Objective, Output
-from lamm_cl.methods.stage import Stage, StageData
+from lamm_cl.methods.stage import Stage, StageData, Step
 from lamm_cl.prompts.context import Context
 from lamm_cl.prompts.deep import Deep
+from lamm_cl.prompts.deltas import Deltas
 from lamm_cl.prompts.given_text import GivenText
 from lamm_cl.prompts.labels import FixedLabels
 from lamm_cl.prompts.matching import Cosine, Side, Transport
@@ -39,10 +41,12 @@ class Parts:
         context: words around the names; None: the method has no text, and `head` alone scores.
         labels: the names.
         deep: tokens inside the layers.
+        deltas: low-rank deltas of the towers' matrices; None: none.
         matching: how an image and a class are compared.
         objective: what is minimised.
         average_variants: whether a class's prompts are averaged to one feature (hand-written templates).
-        teacher_wording: fixed template of the zero-shot features.
+        teacher_wording: fixed template of the zero-shot features; of several, the features are averaged.
+        logit_scale: factor of the similarities; None: the backbone's.
         adapter: maps image features; None: as they are.
         text_adapter: maps text features before they are normalised; None: as they are.
         head: makes the logits from those of the text and from the training set; None: those of the text.
@@ -51,10 +55,12 @@ class Parts:
     context: Context | None = None
     labels: FixedLabels = field(default_factory=FixedLabels)
     deep: Deep = field(default_factory=Deep)
+    deltas: Deltas | None = None
     matching: Cosine | Transport = field(default_factory=Cosine)
     objective: Objective = field(default_factory=Objective)
     average_variants: bool = False
-    teacher_wording: Wording = TEACHER_WORDING
+    teacher_wording: Wording | Sequence[Wording] = TEACHER_WORDING
+    logit_scale: float | None = None
     adapter: Adapter | None = None
     text_adapter: Adapter | None = None
     head: Head | None = None
@@ -95,6 +101,10 @@ class PromptedOutput(Output):
         moving = [c for c in self.columns if c in labels.trainable]
         return labels.rows(moving), labels.anchors(moving)
 
+    def against(self, text: Tensor) -> Tensor:
+        """Return the logits (batch, n) of the images with other text features (n, E), normalised."""
+        return self.model._compare(Side(self.image), Side(text[:, None]), self.scale)
+
     def emptied(self) -> Self:
         """Return this output for no image at all."""
         text = self.text[:0] if self.text.dim() == 4 else self.text
@@ -134,9 +144,9 @@ class PromptedCLIP(Learner):
         self.half_precision = half
         self.parts, self.matching = parts, parts.matching
         assert parts.context is not None
-        self.context, self.labels, self.deep = parts.context, parts.labels, parts.deep
+        self.context, self.labels, self.deep, self.deltas = parts.context, parts.labels, parts.deep, parts.deltas
         self.adapter, self.text_adapter, self.head = parts.adapter, parts.text_adapter, parts.head
-        if self.deep.vision:
+        if self.deep.vision or (self.deltas is not None and self.deltas.in_image):
             self.takes = "images"
         else:
             self.takes = next((part.takes for part in (parts.adapter, parts.head) if part is not None), "unit")
@@ -153,6 +163,7 @@ class PromptedCLIP(Learner):
                 tokens=parts.matching.tokens,
                 together="current_names" in parts.objective.wants,
                 unit=parts.text_adapter is None,
+                deltas=parts.deltas,
             )
         else:
             self.text = GivenText(backbone, unit=parts.text_adapter is None)
@@ -185,7 +196,7 @@ class PromptedCLIP(Learner):
             return self.output(x.new_zeros(1, *x.shape[1:]), columns).emptied()
         ids = inputs.label_space(columns, len(self.class_names))
         if self.takes == "images":
-            image = self._prompted_images(x)
+            image = self._encoded_images(x)
             given = image.features[:, 0]
         else:
             given = self.features(x)
@@ -199,7 +210,7 @@ class PromptedCLIP(Learner):
             text = self._adapted(text)
             if current is not None:
                 asked["current_names"] = current
-        scale = self.backbone.logit_scale.to(self.dtype)
+        scale = self._scale
         logits = self._compare(image, text, scale)
         if self.head is not None:
             logits = self.head(given, ids, lambda other: logits if other == ids else self._text_logits(given, other))
@@ -231,6 +242,12 @@ class PromptedCLIP(Learner):
                 part.begin_stage(stage)
         self.learn_classes(stage.classes)
 
+    def rehearse(self, x: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+        """Return the mini-batch that trains; what deltas drop in it is drawn for this step."""
+        if self.deltas is not None:
+            self.deltas.step = (step.seed, step.stage.number, step.step)
+        return super().rehearse(x, labels, step)
+
     def growth(self) -> dict[str, list[list[int]]]:
         """Return how the model grew; labels that were learned together are named together."""
         return {**super().growth(), "groups": [list(group) for group in self.groups]}
@@ -242,7 +259,9 @@ class PromptedCLIP(Learner):
         super().regrow(growth)
 
     def end_epoch(self, stage: Stage, epoch: int, data: StageData) -> None:
-        """Let the head look at the epoch."""
+        """Let the head look at the epoch; deltas drop nothing outside of training steps."""
+        if self.deltas is not None:
+            self.deltas.step = None
         if self.head is not None:
             self.head.end_epoch(stage, epoch, self._head_data(data))
 
@@ -269,8 +288,8 @@ class PromptedCLIP(Learner):
         self.text.forget()
 
     def freeze_shared(self) -> None:
-        """Stop training context, deep prompts, projections, adapters and head; labels go on."""
-        for part in (self.context, self.deep, self.adapter, self.text_adapter, self.head):
+        """Stop training context, deep prompts, projections, deltas, adapters and head; labels go on."""
+        for part in (self.context, self.deep, self.deltas, self.adapter, self.text_adapter, self.head):
             for parameter in () if part is None else part.parameters():
                 parameter.requires_grad_(False)
         self.text.forget()
@@ -336,10 +355,16 @@ class PromptedCLIP(Learner):
         """Return the logits (batch, n) of the text for image features as `takes` says."""
         image = Side(self.image_features(features)[:, None])
         text = self._adapted(self.text.encode(tuple(columns))[0])
-        return self._compare(image, text, self.backbone.logit_scale.to(self.dtype))
+        return self._compare(image, text, self._scale)
 
     def _head_data(self, data: StageData) -> HeadData:
         return HeadData(partial(self.collect, data), self._text_logits)
+
+    @property
+    def _scale(self) -> Tensor:
+        """Factor of the similarities, a scalar."""
+        own = self.backbone.logit_scale.to(self.dtype)
+        return own if self.parts.logit_scale is None else torch.full_like(own, self.parts.logit_scale)
 
     def _compare(self, image: Side, text: Side, scale: Tensor) -> Tensor:
         """Return the logits (batch, n) of the text."""
@@ -349,16 +374,17 @@ class PromptedCLIP(Learner):
                 logits = logits + self.backbone.logit_bias.to(self.dtype)
         return logits
 
-    def _prompted_images(self, images: Tensor) -> Side:
+    def _encoded_images(self, images: Tensor) -> Side:
+        """Encode images where something learned acts inside the tower."""
         tower, dtype = self.backbone.image, self.backbone.dtype
         context = getattr(self.context, "ctx", None)
         first, deep = self.deep.image(context if isinstance(context, Tensor) else None)
-        assert first is not None
-        batch, variants = len(images), self.context.variants
+        deltas = NOWHERE if self.deltas is None else self.deltas.of_image()
+        batch, variants = len(images), 1 if first is None else self.context.variants
         images = images.to(self.backbone.device, dtype)
-        if variants > 1:  # each image once a prompt, with that prompt's tokens
+        if first is not None and variants > 1:  # each image once a prompt, with that prompt's tokens
             first, deep = first.repeat(batch, 1, 1), tuple(layer.repeat(batch, 1, 1) for layer in deep)
-        found = tower(images, first, deep, tokens=self.matching.tokens)
+        found = tower(images, first, deep, self.matching.tokens, deltas)
         features, tokens = found if isinstance(found, tuple) else (found, None)
         features = F.normalize(features.to(self.dtype), dim=-1).view(batch, variants, -1)
         if tokens is None:

@@ -15,7 +15,7 @@ class Recipe:
 
     Attributes:
         lr: learning rate.
-        epochs: passes over the training set of one experience.
+        epochs: passes over the training set of one experience; None: as many as `steps_per_shot` needs.
         batch_size: images a step.
         optimizer: "sgd", "adam" or "adamw".
         momentum: SGD momentum.
@@ -28,10 +28,12 @@ class Recipe:
         milestones: epochs at which "multistep" multiplies the rate by `gamma`.
         gamma: factor of "multistep".
         drop_last: drop the last incomplete batch of an epoch, unless it is the only one.
+        steps_per_shot: where `epochs` is None, the mini-batches of a stage for every image that a class has in its
+            training set; the last epoch is cut short.
     """
 
     lr: float
-    epochs: int
+    epochs: int | None
     batch_size: int
     optimizer: str = "sgd"
     momentum: float = 0.9
@@ -44,6 +46,23 @@ class Recipe:
     milestones: tuple[int, ...] = ()
     gamma: float = 0.1
     drop_last: bool = True
+    steps_per_shot: int = 0
+
+    def length(self, images: int, classes: int, batches: int) -> tuple[int, int]:
+        """Return the epochs and the mini-batches of a stage.
+
+        Args:
+            images: in its training set.
+            classes: in its training set.
+            batches: mini-batches of an epoch.
+
+        >>> Recipe(lr=2e-4, epochs=None, batch_size=32, steps_per_shot=500).length(16 * 10, 10, 5)
+        (1600, 8000)
+        """
+        if self.epochs is not None:
+            return self.epochs, self.epochs * batches
+        steps = self.steps_per_shot * max(1, round(images / classes))
+        return -(-steps // batches), steps
 
     def but(self, **changes: Any) -> "Recipe":
         """Return the same recipe with some settings changed."""
@@ -69,6 +88,7 @@ def lr_at(recipe: Recipe, epoch: int, done: float = 0.0) -> float:
     if epoch < recipe.warmup_epochs:
         return recipe.warmup_lr
     if recipe.schedule == "cosine":
+        assert recipe.epochs is not None, "see `Recipe.length`"
         return recipe.lr * 0.5 * (1 + math.cos(math.pi * (epoch - recipe.warmup_epochs) / recipe.epochs))
     if recipe.schedule == "cosine_step":
         return recipe.min_lr + (recipe.lr - recipe.min_lr) * 0.5 * (1 + math.cos(math.pi * done))

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lamm_cl.clip import low_rank
 from lamm_cl.clip.backbone import ClipBackbone
 from lamm_cl.clip.lasting import lasting, number_type
 from lamm_cl.clip.prompts_layout import Layout, slot
@@ -16,6 +17,7 @@ from lamm_cl.clip.words import Prompts, spoken
 from lamm_cl.errors import UsageError
 from lamm_cl.prompts.context import Context
 from lamm_cl.prompts.deep import Deep
+from lamm_cl.prompts.deltas import Deltas
 from lamm_cl.prompts.labels import FixedLabels, stacked
 from lamm_cl.prompts.matching import Side
 from lamm_cl.prompts.wording import Slots, Wording, body
@@ -35,12 +37,13 @@ class TextSide:
         context: words around the names.
         labels: the names.
         deep: tokens inside the layers.
-        template: fixed words around the original names (zero-shot features).
+        template: fixed words around the original names (zero-shot features); of several, the features are averaged.
         dtype: of the features.
         average: whether a class's prompts are averaged to one feature.
         tokens: whether features of single tokens are wanted.
         together: whether the features of the original names in the current context are wanted with every learned one.
         unit: whether the features are normalised; otherwise they are not averaged either.
+        deltas: low-rank deltas of the tower's matrices.
 
     Attributes:
         names: the classes.
@@ -53,15 +56,17 @@ class TextSide:
         context: Context,
         labels: FixedLabels,
         deep: Deep,
-        template: Wording,
+        template: Wording | Sequence[Wording],
         *,
         dtype: torch.dtype,
         average: bool = False,
         tokens: bool = False,
         together: bool = False,
         unit: bool = True,
+        deltas: Deltas | None = None,
     ) -> None:
-        self.context, self.labels, self.deep, self.template = context, labels, deep, template
+        self.context, self.labels, self.deep, self.deltas = context, labels, deep, deltas
+        self.templates = (template,) if isinstance(template, Wording) else tuple(template)
         self.dtype, self.average, self.tokens, self.together = dtype, average and unit, tokens, together
         self._scaled = partial(F.normalize, dim=-1) if unit else _as_they_are
         self.names: tuple[str, ...] = ()
@@ -113,7 +118,8 @@ class TextSide:
 
     def _unchanged(self, columns: Ids) -> tuple[Side, Tensor | None]:
         """Return the features of the last call if no value has changed since, without gradient."""
-        values = list(chain(self.context.parameters(), self.labels.parameters(), self.deep.parameters()))
+        parts = [self.context, self.labels, self.deep, *([] if self.deltas is None else [self.deltas.text])]
+        values = list(chain.from_iterable(part.parameters() for part in parts))
         if self._snapshot is not None:
             known, old, side, teacher = self._snapshot
             if known == columns and len(old) == len(values) and all(map(torch.equal, old, values)):
@@ -134,15 +140,23 @@ class TextSide:
         return Side(self._scaled(features)[:, :, None])
 
     def original(self, columns: Ids) -> Tensor:
-        """Return zero-shot features (n, E) of the original names in the fixed template, without gradient."""
+        """Return zero-shot features (n, E) of the original names in the fixed template, without gradient.
+
+        Of several templates, the mean of the normalised features, normalised.
+        """
         self._follow_autocast()
         missing = [c for c in range(len(self.names)) if c not in self._original]
         if missing:
             with lasting(), torch.no_grad():
-                bodies = [body(self.tower.words, self.template, self.names[c], Slots()) for c in missing]
-                features = F.normalize(self.tower.encode(self.tower.layout(bodies)).to(self.dtype), dim=-1)
+                found = torch.stack([self._in_template(template, missing) for template in self.templates])
+                features = found[0] if len(found) == 1 else F.normalize(found.mean(0), dim=-1)
             self._original.update(zip(missing, features, strict=True))
         return torch.stack([self._original[c] for c in columns])
+
+    def _in_template(self, template: Wording, class_ids: Sequence[int]) -> Tensor:
+        """Return features (n, E) of original names, normalised."""
+        bodies = [body(self.tower.words, template, self.names[c], Slots()) for c in class_ids]
+        return F.normalize(self.tower.encode(self.tower.layout(bodies)).to(self.dtype), dim=-1)
 
     def current(self, columns: Ids) -> Tensor:
         """Return features (n, E) of the original names in the current context, without gradient."""
@@ -182,7 +196,7 @@ class TextSide:
     def _encode(self, columns: Ids) -> tuple[Side, Tensor | None]:
         if self.tokens:
             return self._with_tokens(columns), None
-        if self.context.trains or self.deep.trains:
+        if self._shared_trains:
             return self._live(columns)
         moving = self.labels.trainable
         features = dict(self._remembered([c for c in columns if c not in moving]))
@@ -190,6 +204,14 @@ class TextSide:
             if moving.intersection(group) and set(group).intersection(columns):
                 features.update(zip(group, self._live(group)[0].features, strict=True))
         return Side(torch.stack([features[c] for c in columns])), None
+
+    @property
+    def _shared_trains(self) -> bool:
+        """Whether something trains that reaches the features of every class."""
+        return self.context.trains or self.deep.trains or (self.deltas is not None and self.deltas.text_trains)
+
+    def _given_deltas(self) -> low_rank.Deltas:
+        return low_rank.NOWHERE if self.deltas is None else self.deltas.of_text()
 
     def _remembered(self, class_ids: Sequence[int]) -> dict[int, Tensor]:
         """Return features (v, E) of classes that nothing trainable reaches."""
@@ -205,7 +227,7 @@ class TextSide:
     def _live(self, columns: Ids) -> tuple[Side, Tensor | None]:
         """Encode classes with whatever gradients there are."""
         variants, teacher = [], None
-        both = self.together and (self.context.trains or self.deep.trains)
+        both = self.together and self._shared_trains
         for variant in range(self.context.variants):
             features, current = self._variant(columns, variant, teacher=both)
             variants.append(self._scaled(features))
@@ -218,15 +240,16 @@ class TextSide:
     def _with_tokens(self, columns: Ids) -> Side:
         """Encode classes together with the features of single tokens."""
         features, tokens, reads, same = [], [], [], []
+        deltas = self._given_deltas()
         for variant in range(self.context.variants):
             [(_, layout)] = self._layout(columns, variant, original=False, teacher=False)
             learned = self._learned(columns, variant)
             deep = self.deep.text(variant)
-            found, every = self.tower.encode_tokens(layout, learned, deep)
+            found, every = self.tower.encode_tokens(layout, learned, deep, deltas=deltas)
             features.append(self._scaled(found.to(self.dtype)))
             tokens.append(F.normalize(every.to(self.dtype), dim=-1))
             reads.append(layout.read)
-            same.append(self.tower.same_tokens(layout, deep))
+            same.append(self.tower.same_tokens(layout, deep, deltas))
         # The released code takes the tokens before the first prompt's full stop, and as many of every other prompt.
         length = torch.stack([reads[0] - 1, *(read + 1 for read in reads[1:])]).amin(0)
         longest = int(length.max()) if not length.is_cuda else max(t.shape[1] for t in tokens)
@@ -251,12 +274,12 @@ class TextSide:
             teacher: return the features of the original names as well, from the same pass.
             contexts: (batch, n_ctx, D) context vectors of each image.
         """
-        deep = self.deep.text(variant)
+        deep, deltas = self.deep.text(variant), self._given_deltas()
         pieces: list[tuple[list[int], Tensor, Tensor | None]] = []
         for members, layout in self._layout(columns, variant, original, teacher):
             ids = tuple(columns[i] for i in members)
-            found = self.tower.encode(layout, self._learned(ids, variant), deep, groups=contexts).to(self.dtype)
-            n = len(members)
+            found = self.tower.encode(layout, self._learned(ids, variant), deep, groups=contexts, deltas=deltas)
+            found, n = found.to(self.dtype), len(members)
             pieces.append((members, found[..., :n, :], found[..., n:, :] if teacher else None))
         if len(pieces) == 1:
             return pieces[0][1], pieces[0][2]

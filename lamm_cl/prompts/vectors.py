@@ -31,6 +31,10 @@ class Initial:
         """Draw from N(0, 0.02^2)."""
         return self._put(torch.randn(shape, generator=self._generator(name)) * STD)
 
+    def uniform(self, name: str, bound: float, *shape: int) -> Tensor:
+        """Draw from U(-bound, bound)."""
+        return self._put(torch.empty(shape).uniform_(-bound, bound, generator=self._generator(name)))
+
     def linear(self, name: str, inputs: int, outputs: int) -> nn.Linear:
         """Return a linear layer with torch's default distribution, U(-1/sqrt(inputs), 1/sqrt(inputs))."""
         layer = nn.Linear(1, 1, bias=True)

@@ -61,6 +61,10 @@ def sort_options(method: str, backbone: str, options: Mapping[str, Any], others:
             raise unknown(f"option of {method}", name, {*own, *_RECIPE, *_ALIASES, *_SETTINGS, *others})
     recipe = choices.recipe.but(**changes)
     check_recipe(recipe)
+    if recipe.epochs is not None and recipe.steps_per_shot != choices.recipe.steps_per_shot:
+        raise UsageError(
+            f"steps_per_shot has no effect on {method}, which trains for {recipe.epochs} epochs: set epochs."
+        )
     return Choices(choices.method, recipe, choices.settings, choices.rest)
 
 
@@ -70,7 +74,7 @@ def check_recipe(recipe: Recipe) -> None:
     Raises:
         UsageError: Names the option and what it may be.
     """
-    for name in ("epochs", "batch_size"):
+    for name in ("batch_size", "steps_per_shot" if recipe.epochs is None else "epochs"):
         value = getattr(recipe, name)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise UsageError(f"{name} is a whole number of at least 1, not {value!r}.")

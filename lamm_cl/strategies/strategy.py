@@ -101,7 +101,7 @@ class LearnerStrategy(StageBatches):
             optimizer=optimizer,
             criterion=LabelSpaceLoss(),
             train_mb_size=recipe.batch_size,
-            train_epochs=recipe.epochs,
+            train_epochs=recipe.epochs or 1,  # where it is None, the stage says: see `_before_training_exp`
             eval_mb_size=self.settings.eval_mb_size,
             device=place,
             plugins=listed,
@@ -118,6 +118,7 @@ class LearnerStrategy(StageBatches):
         features = None if model.needs_images else feature_store(self.settings.features, model.backbone)
         self.pictures = Pictures(features, model.backbone, model.takes)
         self._computed: tuple[int, ...] | None = None
+        self._steps: int | None = None  # mini-batches of the stage, where the recipe counts them
         self._eval_loss = LabelSpaceLoss()
         self._kept: list[Any] = []  # experiences of cumulative and joint training
         self._earlier: list[int] = []
@@ -216,6 +217,9 @@ class LearnerStrategy(StageBatches):
         everything = rehearses or read_all_columns(self.plugins) or len(self.columns) == self.n_columns
         self._computed = None if everything else self.columns
         self._places = torch.tensor(self.columns, device=self.device)
+        if self.recipe.epochs is None:
+            images, batches = len(self.adapted_dataset), len(self.dataloader)
+            self.train_epochs, self._steps = self.recipe.length(images, len(own), batches)
         if self._pending is not None:
             self._pending.apply(self)
 
@@ -236,6 +240,7 @@ class LearnerStrategy(StageBatches):
                 break
             self.training_epoch(**kwargs)
             self._after_training_epoch(**kwargs)
+        self._stop_training = False  # what stopped the last epoch does not stop the next stage
 
     def _before_training_epoch(self, **kwargs: Any) -> None:
         epoch = self.clock.train_exp_epochs
@@ -266,9 +271,14 @@ class LearnerStrategy(StageBatches):
 
     def _before_training_iteration(self, **kwargs: Any) -> None:
         if self.recipe.schedule == "cosine_step" and self._follows_recipe:
-            steps = max(1, self.train_epochs * len(self.dataloader))
+            steps = self._steps or max(1, self.train_epochs * len(self.dataloader))
             self._set_rate(self.clock.train_exp_iterations / steps)
         super()._before_training_iteration(**kwargs)
+
+    def _after_training_iteration(self, **kwargs: Any) -> None:
+        super()._after_training_iteration(**kwargs)
+        if self.clock.train_exp_iterations == self._steps:  # the last epoch ends here
+            self._stop_training = True
 
     def _after_training_epoch(self, **kwargs: Any) -> None:
         self.guard.flush()

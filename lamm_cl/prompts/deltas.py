@@ -1,0 +1,90 @@
+"""Learned low-rank deltas of frozen matrices inside the towers: W + s B A (LoRA, Hu et al. 2022)."""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from lamm_cl.clip import low_rank
+from lamm_cl.clip.low_rank import Dropout, LowRank, Shapes
+from lamm_cl.prompts.vectors import Initial
+
+
+class Deltas(nn.Module):
+    """Low-rank deltas of chosen matrices of chosen layers of either tower.
+
+    A starts as torch's linear layers do, from U(-1/sqrt(in), 1/sqrt(in)), and B at zero: at first nothing is changed.
+
+    Args:
+        text: shapes (out, in) of the text tower's matrices, as `TextTower.matrices` gives them; empty: none.
+        image: the same of the image tower.
+        rank: r, of every delta.
+        scale: s.
+        initial: source of random values.
+        dropout: share of its input that A does not see in a training step, drawn for each matrix by itself.
+
+    Attributes:
+        step: names the training step that is under way; None outside of one, where nothing is dropped.
+    """
+
+    def __init__(
+        self, text: Shapes, image: Shapes, rank: int, scale: float, initial: Initial, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.scale, self.dropout = scale, dropout
+        self.step: tuple[str | int, ...] | None = None
+        self.text = _layers("text", text, rank, initial)
+        self.image = _layers("image", image, rank, initial)
+
+    @property
+    def in_image(self) -> bool:
+        """Whether there are deltas in the image tower."""
+        return len(self.image) > 0
+
+    @property
+    def text_trains(self) -> bool:
+        """Whether a delta in the text tower trains now."""
+        return any(parameter.requires_grad for parameter in self.text.parameters())
+
+    def of_text(self) -> low_rank.Deltas:
+        """Return the deltas of the text tower, as it takes them."""
+        return self._given("text", self.text)
+
+    def of_image(self) -> low_rank.Deltas:
+        """Return the deltas of the image tower, as it takes them."""
+        return self._given("image", self.image)
+
+    def _given(self, tower: str, layers: nn.ModuleDict) -> low_rank.Deltas:
+        drops = self.dropout > 0 and self.step is not None and self.training and torch.is_grad_enabled()
+        found: dict[int, dict[str, LowRank]] = {}
+        for layer, matrices in layers.items():
+            found[int(layer)] = {}
+            for matrix, pair in cast(nn.ModuleDict, matrices).items():
+                assert isinstance(pair, _Pair)
+                names = (*(self.step or ()), tower, layer, matrix)
+                dropout = Dropout(self.dropout, names) if drops else None
+                found[int(layer)][matrix] = LowRank(pair.a, pair.b, self.scale, dropout)
+        return found
+
+
+def _layers(tower: str, shapes: Shapes, rank: int, initial: Initial) -> nn.ModuleDict:
+    """Return a pair for each matrix of each layer."""
+    layers = nn.ModuleDict()
+    for layer, matrices in shapes.items():
+        names = {matrix: f"delta/{tower}/{layer}/{matrix}" for matrix in matrices}
+        pairs = {matrix: _Pair(names[matrix], shape, rank, initial) for matrix, shape in matrices.items()}
+        layers[str(layer)] = nn.ModuleDict(pairs)
+    return layers
+
+
+class _Pair(nn.Module):
+    """A (r, in) and B (out, r) of one matrix (out, in)."""
+
+    a: Tensor
+    b: Tensor
+
+    def __init__(self, name: str, shape: tuple[int, int], rank: int, initial: Initial) -> None:
+        super().__init__()
+        outputs, inputs = shape
+        self.a = nn.Parameter(initial.uniform(name, inputs**-0.5, rank, inputs))
+        self.b = nn.Parameter(self.a.detach().new_zeros(outputs, rank))

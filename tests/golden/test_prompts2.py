@@ -1,0 +1,117 @@
+"""The second family of prompt learners against the official codes, in double precision."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lamm_cl import build_model, fit_stage
+from lamm_cl.methods import official
+
+TOLERANCE = 1e-9
+# The optimizers of the cases, at a constant rate.
+OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
+    "plain": lambda parameters: torch.optim.SGD(parameters, lr=0.002),
+    "dassl": lambda parameters: torch.optim.SGD(parameters, lr=0.002, momentum=0.9, weight_decay=5e-4),
+    "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=2e-4, weight_decay=1e-2),
+}
+
+
+def clip_lora(case: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "clip_lora", {**case["args"], "templates": case["templates"], "dropout_rate": 0}
+
+
+# Our method and options for a case, by the repository whose code ran.
+METHODS: dict[str, Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]] = {"MaxZanella/CLIP-LoRA": clip_lora}
+
+
+def reference_folder() -> Path:
+    """Where the reference values are: `$LAMM_CL_ORACLE`, or beside the checkout."""
+    shared = Path(os.environ.get("LAMM_CL_REFERENCE", Path(__file__).parents[3] / "shared"))
+    return Path(os.environ.get("LAMM_CL_ORACLE", shared / "oracle"))
+
+
+FOLDER = reference_folder() / "prompts2"
+INDEX: dict[str, Any] = json.loads((FOLDER / "index.json").read_text()) if (FOLDER / "index.json").is_file() else {}
+ABSENT = [pytest.param("absent", marks=pytest.mark.skip(reason="reference data not present"))]
+
+
+def cases(*keys: str) -> list[Any]:
+    """Names of the cases that we have a method for, and that have these keys."""
+    found = INDEX.get("cases", {})
+    return [n for n, case in found.items() if case["repo"] in METHODS and all(key in case for key in keys)] or ABSENT
+
+
+@pytest.fixture(scope="session")
+def prompts2(oracle: Any) -> Any:
+    """The oracle of this family: the first one's functions of names, other cases."""
+    return type(oracle)(FOLDER, INDEX, oracle.detgen)
+
+
+def build(prompts2: Any, name: str) -> Any:
+    """The method of a case, its random values as the reference drew them."""
+    case = prompts2.case(name)
+    method, options = METHODS[case["repo"]](case)
+    model = build_model(method, prompts2.backbone(), case["classnames"], **options)
+    values = official.gather(model)
+    assert {key: list(value.shape) for key, value in values.items()} == case["trainable"]
+    for key, how in case["init"].items():
+        if "generator" in how:
+            values[key] = torch.tensor(prompts2.detgen.arr(how["generator"], values[key].shape, how["std"]))
+    official.scatter(model, values)
+    return model
+
+
+def compare(prompts2: Any, name: str, found: dict[str, torch.Tensor], key: str) -> None:
+    """Compare tensors by their norms and by four fixed projections."""
+    values = prompts2.values(name)
+    for tensor, value in found.items():
+        array, norm = value.detach().numpy(), values[f"f64/{key}/{tensor}/norm"]
+        projections = [(array * prompts2.detgen.raw(f"proj/{name}/{tensor}/{j}", array.shape)).sum() for j in range(4)]
+        assert abs(np.linalg.norm(array) - norm) <= TOLERANCE * norm, tensor
+        assert np.abs(projections - values[f"f64/{key}/{tensor}/proj"]).max() <= 4 * TOLERANCE * norm, tensor
+
+
+def close(found: torch.Tensor, expected: np.ndarray) -> bool:
+    return bool(np.abs(found.detach().numpy() - expected).max() <= TOLERANCE * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", cases())
+def test_equals_the_official_code(name: str, prompts2: Any) -> None:
+    values, case = prompts2.values(name), prompts2.case(name)
+    labels, images = [torch.tensor(row) for row in case["labels"]], [prompts2.images(f"step{k}") for k in range(3)]
+    optimizers = sorted(key.split("/")[2] for key in values if key.startswith("f64/losses/"))
+    assert {"plain", "dassl"} <= set(optimizers)
+    for kind in optimizers:
+        model = build(prompts2, name)
+        with torch.no_grad():
+            assert close(model(images[0]), values["f64/logits"])
+        optimizer, losses = OPTIMIZERS[kind](model.parameters()), []
+        for step in range(3):
+            loss = model.losses(images[step], labels[step])["total"]
+            optimizer.zero_grad()
+            loss.backward()
+            losses.append(loss.item())
+            if step == 0:
+                compare(prompts2, name, official.gather(model, gradients=True), "grad0")
+            optimizer.step()
+        np.testing.assert_allclose(losses, values[f"f64/losses/{kind}"], rtol=TOLERANCE)
+        compare(prompts2, name, official.gather(model), f"after3/{kind}")
+        with torch.no_grad():
+            assert close(model(images[0]), values[f"f64/logits_after3/{kind}"])
+
+
+@pytest.mark.parametrize("name", cases("run_lora"))
+def test_recipe_is_that_of_run_lora(name: str, prompts2: Any) -> None:
+    """The released training loop, whole: its optimizer, and its rate that falls with every step."""
+    model, case = build(prompts2, name), prompts2.case(name)
+    images = torch.cat([prompts2.images(f"step{k}") for k in range(3)])
+    labels = torch.tensor(case["labels"]).flatten()
+    history = fit_stage(model, images, labels, shuffle=False, epochs=1, batch_size=len(labels) // 3)
+    np.testing.assert_allclose([step["total"] for step in history], case["run_lora"]["losses"], rtol=TOLERANCE)
+    compare(prompts2, name, official.gather(model), "run_lora/after3")
