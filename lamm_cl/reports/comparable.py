@@ -13,7 +13,7 @@ from lamm_cl.reports.published import PublishedNumber
 T = TypeVar("T")
 
 # What a record must say of a method's options; the rest of them changes the machine's work, not the result's meaning.
-_ORDINARY = {"label_space": "own", "freeze_context_after": None, "regime": "naive"}
+_ORDINARY = {"label_space": "own", "freeze_context_after": None, "regime": "naive", "plugins": None}
 _NOT_THE_RESULT = frozenset({"device", "threads", "eval_mb_size", "precision", "compile", "chunk", "workers"})
 # What methods take for no depth on the 12 layers of ViT-B/16, with which everything published here was measured.
 _DEPTHS = {"prompt_depth": 9, "prompt_depth_text": 12, "prompt_depth_vision": 12}
@@ -167,6 +167,8 @@ def _word(value: Any) -> str:
 
 
 def _same(first: Any, second: Any) -> bool:
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
+        return list(first) == list(second)  # records have no tuples
     if isinstance(first, int | float) and isinstance(second, int | float):
         return abs(first - second) <= 1e-12
     return bool(first == second)

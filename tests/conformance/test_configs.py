@@ -76,6 +76,14 @@ def test_its_run_time_is_the_estimate(path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("path", PAPERS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_its_backbone_can_say_the_precision_of_the_published_runs(path: Path) -> None:
+    said = "precision: pure_fp16"
+    assert f"`{said}`" in header(path)["precision"]
+    config = read_config(path, [f"backbone={{name: ViT-B-16-quickgelu, pretrained: openai, {said}}}"])
+    assert {run.precision for run in grid(config)} == {"pure_fp16"}
+
+
 def test_the_constants_of_the_estimate_are_what_maples_documentation_gives() -> None:
     # The base classes of the ten data sets other than ImageNet; 16 shots in batches of 4, 5 epochs: 20 steps a class.
     classes = [50, 19, 98, 51, 51, 50, 199, 24, 5, 51]

@@ -121,6 +121,10 @@ def test_what_is_not_comparable_is_refused_with_the_reason(beside, settings, rea
         ({"config": {"method": "lamm", "options": {"epochs": 1}}}, "other option epochs: 1, published with 50"),
         ({"config": {"method": "lamm", "options": {"label_space": "seen"}}}, "other option label_space: seen"),
         (
+            {"config": {"method": "lamm", "options": {"plugins": {"EWCPlugin": {}}}}},
+            "other option plugins: {'EWCPlugin'",
+        ),
+        (
             {"config": {"method": "lamm", "options": {"lambda_kd": 0.0}}},
             "other option lambda_kd: 0, published with 0.05",
         ),
