@@ -4,13 +4,15 @@ The whole text window for every class in every step, the original names encoded 
 again in every epoch, every layer computed at every position, and transport in a loop over images and classes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from lamm_cl.clip.low_rank import NOWHERE, LowRank
 from lamm_cl.methods.prompted_clip import PromptedCLIP
 from lamm_cl.prompts.matching import Side, Transport
 
@@ -38,6 +40,29 @@ def plain_sinkhorn(kernel: Tensor, rows: Tensor, columns: Tensor, max_iter: int,
     return torch.bmm(r[..., None], c[:, None]) * kernel
 
 
+class PlainBlock:
+    """A layer with low-rank deltas as CLIP-LoRA's code has it: each product by itself, and beside it x (B A)^T."""
+
+    def __init__(self, block: Any) -> None:
+        self.block, self.heads = block, int(block.attn.num_heads)
+
+    def full(self, x: Tensor, delta: Mapping[str, LowRank], mask: Tensor | None = None) -> Tensor:
+        """Compute the layer at every position of x (N, L, D)."""
+        block, y = self.block, self.block.ln_1(x)
+        weights = zip("qkv", block.attn.in_proj_weight.chunk(3), block.attn.in_proj_bias.chunk(3), strict=True)
+        query, key, value = (
+            self._beside(F.linear(y, weight, bias), y, delta.get(name)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for name, weight, bias in weights
+        )
+        attended = F.scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2)
+        x = x + self._beside(block.attn.out_proj(attended), attended, delta.get("o"))
+        return cast(Tensor, x + block.mlp(block.ln_2(x)))
+
+    @staticmethod
+    def _beside(out: Tensor, x: Tensor, low: LowRank | None) -> Tensor:
+        return out if low is None else out + x @ (low.b @ low.a).t() * low.scale
+
+
 class PlainImageTower:
     """open_clip's image tower with prompts, every layer at every position."""
 
@@ -47,7 +72,7 @@ class PlainImageTower:
         self.visual, self.width, self.layers = tower.visual, tower.width, tower.layers
 
     def __call__(
-        self, images: Tensor, prompts: Tensor | None = None, deep: Any = (), tokens: bool = False
+        self, images: Tensor, prompts: Tensor | None = None, deep: Any = (), tokens: bool = False, deltas: Any = NOWHERE
     ) -> Tensor | tuple[Tensor, Tensor]:
         visual = self.visual
         if prompts is not None and prompts.dim() == 3:  # each image once a set of prompts
@@ -59,7 +84,7 @@ class PlainImageTower:
             if 0 < index <= len(deep):
                 count = deep[index - 1].shape[-2]
                 x = torch.cat([x[:, :-count], deep[index - 1].expand(len(x), -1, -1)], 1)
-            x = block(x)
+            x = PlainBlock(block).full(x, deltas[index]) if index in deltas else block(x)
         every = visual.ln_post(x if tokens else x[:, :1]) @ visual.proj
         return (every[:, 0], every.detach()) if tokens else every[:, 0]
 
@@ -97,14 +122,16 @@ def looped(matching: Transport) -> LoopedTransport:
 def as_published(model: PromptedCLIP) -> Iterator[None]:
     """Compute `model` the papers' way for a while; the numbers are the same."""
     backbone, text = model.backbone, model.backbone.text
-    engine, chunk, image, matching = text._engine, text.chunk, backbone.image, model.matching
+    engine, chunk, blocks, image, matching = text._engine, text.chunk, text._blocks, backbone.image, model.matching
     text._engine, text.chunk, backbone.image = None, 0, PlainImageTower(image)  # type: ignore[assignment]
+    text._blocks = [PlainBlock(block.block) for block in blocks]  # type: ignore[misc]
     if isinstance(matching, Transport):
         model.matching = looped(matching)
     try:
         yield
     finally:
-        text._engine, text.chunk, backbone.image, model.matching = engine, chunk, image, matching
+        text._engine, text.chunk, text._blocks = engine, chunk, blocks
+        backbone.image, model.matching = image, matching
 
 
 def published_step(model: PromptedCLIP, images: Tensor, labels: Tensor) -> Tensor:

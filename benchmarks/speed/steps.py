@@ -10,6 +10,7 @@ from benchmarks.speed.floor import flops, peak_flops
 from benchmarks.speed.measure import Timing, in_turn
 from benchmarks.speed.reference import exact_step, looped, published_step
 from lamm_cl import ClipBackbone, build_model
+from lamm_cl.methods.learner import Learner
 from lamm_cl.prompts.matching import Transport
 
 BATCH = {"cocoop": 1, "maple": 4, "maple+lamm": 4, "align": 4, "vpt": 4, "ivlp": 4}
@@ -17,8 +18,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "coop": {"ctx_init": "a photo of a"},
     "coop+lamm": {"ctx_init": "a photo of a"},
     "align": {"n_prompts": 2},  # with four, as for most data sets, the image tower's share doubles
+    "clip_lora (text)": {"encoder": "text"},
 }
-METHODS = ("lamm", "coop", "coop+lamm", "cocoop", "maple", "maple+lamm", "align")
+METHODS = ("lamm", "coop", "coop+lamm", "cocoop", "maple", "maple+lamm", "align", "clip_lora", "clip_lora (text)")
 # The numbers of classes are those of EuroSAT, DTD and Flowers102; so are the first two lists of names. The third is
 # nouns with an adjective or two, as long as flowers' names are.
 EUROSAT = (
@@ -64,11 +66,16 @@ def names(count: int) -> list[str]:
     return (first + second + third)[:count]
 
 
+def built(row: str, backbone: ClipBackbone, class_names: list[str]) -> Learner:
+    """Build the method of a row of the table: a name, and in brackets which of its forms."""
+    return build_model(row.partition(" (")[0], backbone, class_names, **OPTIONS.get(row, {}))
+
+
 def measure_step(backbone: ClipBackbone, method: str, classes: int, repeat: int) -> Step:
     """Time one method at one number of classes."""
     torch.manual_seed(0)
     batch = BATCH.get(method, 32)
-    model = build_model(method, backbone, names(classes), **OPTIONS.get(method, {}))
+    model = built(method, backbone, names(classes))
     images = torch.randn(batch, 3, *backbone.image_size)
     labels = torch.arange(batch) % classes
     features = F.normalize(backbone.encode_images(images), dim=-1)
@@ -89,7 +96,7 @@ def measure_transport(backbone: ClipBackbone, classes: int, repeat: int) -> Step
     """Time ALIGN's transport alone, on what its towers give: no encoding, no gradient."""
     torch.manual_seed(0)
     batch = BATCH["align"]
-    model = build_model("align", backbone, names(classes), **OPTIONS["align"])
+    model = built("align", backbone, names(classes))
     exact = model.matching
     assert isinstance(exact, Transport)
     with torch.no_grad():

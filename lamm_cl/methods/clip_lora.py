@@ -96,4 +96,5 @@ METHOD = Method(
     ),
     parts=(parts.FIXED_TEMPLATE, parts.DELTAS.called("low-rank, both towers"), *parts.PLAIN),
     compose=compose,
+    tiny={"steps_per_shot": 10},
 )
