@@ -9,6 +9,7 @@ A file's time of change is when it was last used. Only files of this form are ev
 """
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from lamm_cl.clip.feature_locks import is_held
+from lamm_cl.clip.trust import distrust, make_folder, refuse_link
 from lamm_cl.errors import UsageError
 
 GIB = 1024**3
@@ -127,11 +129,14 @@ def list_files(folder: Path) -> list[Path]:
 
 
 def write_about(scope: Path, about: dict[str, Any]) -> None:
-    """Write a scope's `scope.json` unless it is there; OSError where that is impossible."""
+    """Write a scope's `scope.json` unless it is there; OSError where that is impossible, or the folder not trusted."""
+    refuse_link(scope)
+    if reason := distrust(scope.parent):
+        raise PermissionError(errno.EPERM, reason, str(scope.parent))
     file = scope / "scope.json"
     if file.is_file():
         return
-    scope.mkdir(parents=True, exist_ok=True)
+    make_folder(scope)
     temporary = scope / f"{secrets.token_hex(8)}.tmp"
     try:
         temporary.write_text(json.dumps(about, indent=1), encoding="utf-8")

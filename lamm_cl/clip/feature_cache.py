@@ -16,6 +16,7 @@ from lamm_cl.clip.feature_encode import encode_rows
 from lamm_cl.clip.feature_files import Segment, ViewFolder
 from lamm_cl.clip.feature_key import describe, digest, engine_of, scope_of
 from lamm_cl.clip.feature_locks import wait
+from lamm_cl.clip.trust import distrust
 from lamm_cl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -150,6 +151,10 @@ class FeatureStore:
             return None
         if self.about["transform"] is None:
             LOG.info("features stay in memory: the transform does not do the same each time")
+            self.directory, self.writable = None, False
+            return None
+        if not self._folders and (reason := distrust(self.directory)):
+            LOG.warning("the feature cache %s is not used: %s.", self.directory, reason)
             self.directory, self.writable = None, False
             return None
         if view not in self._folders:

@@ -68,7 +68,9 @@ class ViewFolder:
         A file that has changed since it was checked is mapped anew and checked again, and `spoiled` names it: the
         pages of what was mapped before hold other numbers, or none, which would kill the process.
         """
-        files = [file for file in list_files(self.folder) if file.suffix == SEGMENT]
+        if self.folder.is_symlink() or self.folder.parent.is_symlink():
+            return []  # what lies there is none of ours, to read or to delete
+        files = [file for file in list_files(self.folder) if file.suffix == SEGMENT and not file.is_symlink()]
         self._open = {file: segment for file, segment in self._open.items() if file in files}
         for file in files:
             if file in self._open and _state(file) != self._states[file]:

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from weakref import WeakSet
 
+from lamm_cl.clip.trust import make_folder, open_unlinked
+
 if sys.platform != "win32":
     import fcntl
 
@@ -115,8 +117,10 @@ def wait(claim: Path) -> bool:
 
 
 def is_held(file: Path) -> bool:
-    """Whether a living process, this one counted, has a file locked; False where there is no such file."""
-    with contextlib.suppress(FileNotFoundError), file.open("r+b") as opened:
+    """Whether a living process, this one counted, has a file locked; False where there is no such file, or a link."""
+    if file.is_symlink():
+        return False
+    with contextlib.suppress(FileNotFoundError), os.fdopen(open_unlinked(file, os.O_RDWR), "r+b") as opened:
         return not _flock(opened.fileno())
     return False
 
@@ -130,11 +134,11 @@ def named_by(claim: Path) -> frozenset[str]:
 
 
 def create(file: Path, flags: int) -> int:
-    """Open a file for writing in a folder that another process may be clearing away."""
+    """Open a file for writing in a folder that another process may be clearing away; follows no link."""
     for _ in range(3):
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         with contextlib.suppress(FileNotFoundError):
-            return os.open(file, flags | getattr(os, "O_BINARY", 0), 0o666)
+            return open_unlinked(file, flags)
     raise FileNotFoundError(f"the folder of {file} is being deleted again and again")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lamm_cl.clip.cache_folder import default_folder
+from lamm_cl.clip.trust import distrust
 from lamm_cl.errors import UsageError, unknown
 from lamm_cl.experiments.spec import Environment
 from lamm_cl.files import check_writable
@@ -92,6 +93,8 @@ def cache_trouble(environment: Environment) -> str | None:
     try:
         if folder is not None:
             check_writable(folder)
+            if reason := distrust(folder):
+                return f"the feature cache {folder} is not used: {reason}. Image features are computed in every run."
     except OSError as error:
         return (
             f"the feature cache {folder} can't be used ({error.strerror}): image features are computed again in every "
