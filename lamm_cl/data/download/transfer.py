@@ -60,9 +60,6 @@ def download(
             part.replace(target)
     except OSError as error:
         raise _disk(error, part) from None
-    finally:
-        if part.is_file() and not part.stat().st_size:
-            part.unlink()
     return target
 
 
@@ -79,6 +76,8 @@ def _fill(url: str, file: IO[bytes], part: Path, fetch: Fetch, report: Report, p
         size = part.stat().st_size
         idle = 0 if size > before else idle + 1
         if not problem.retry or idle >= TRIES:
+            if not size:
+                part.unlink()
             kept = f"; {size:,} bytes are kept and the next try continues there" if size else ""
             raise DownloadError(f"{problem}{kept}")
         pause(min(2.0**idle, 30.0))
