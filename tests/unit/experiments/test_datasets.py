@@ -79,7 +79,7 @@ def test_notes_stand_before_a_run_and_before_what_would_be_run(
 ) -> None:
     photos(tmp_path / "photos")
     monkeypatch.setattr("lamm_cl.experiments.dry_run.show", lambda *rest: None)
-    monkeypatch.setattr(run, "run_here", lambda *rest: Summary(0))
+    monkeypatch.setattr(run, "_work", lambda *rest: Summary(0))
     console = Console(file=io.StringIO(), width=200)
     config = read_config(write_config(datasets=[{"folder": "photos"}]))
     run.run_experiment(config, run.Request(out=tmp_path / "out", dry_run=dry_run), console)
