@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lamm_cl.clip.cache_folder import evict, limit, write_about
@@ -107,8 +108,9 @@ class FeatureStore:
         Returns:
             (len(keys), width) on the CPU.
         """
-        if kind != "unit":
-            view = f"{view}/{kind}"
+        if kind == "unit":  # of the same rows, so that one pass of the tower serves both kinds
+            return F.normalize(self.features(keys, load, view, "raw"), dim=-1)
+        view = f"{view}/{kind}"
         with self._lock:
             self._notice_changes()
             position: dict[str, int] = {}

@@ -97,7 +97,7 @@ print("heavy:", [name for name in {LIGHT!r} if name in sys.modules], file=sys.st
 
 
 def test_listings_name_what_there_is(lamm_cl) -> None:
-    assert "learned, coupled to vision" in lamm_cl("list", "methods").stdout
+    assert "text -> vision" in lamm_cl("list", "methods").stdout
     assert "methods.lamm.lambda_kd" in lamm_cl("list", "methods", "--options").stdout
     assert "non-commercial research" in lamm_cl("list", "datasets").stdout
     assert "protocol.class_incremental.steps" in lamm_cl("list", "protocols", "--options").stdout

@@ -36,7 +36,7 @@ def test_a_bound_that_was_lowered_holds_though_nothing_is_computed(store, tiny):
     get(lowered, range(4), "a")
     assert lowered.encoded == 0
     [left] = files(store)
-    assert left.parent == lowered._folder("a", "unit").folder
+    assert left.parent == lowered._folder("a/raw", "raw").folder
 
 
 def test_features_whose_scope_lost_its_name_are_found_by_status_again(store):

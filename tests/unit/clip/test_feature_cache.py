@@ -163,3 +163,26 @@ def test_a_disk_that_fills_up_at_the_first_file_is_left_clean(store, monkeypatch
     get(store, [0])
     assert not store.writable
     assert [file for file in store.directory.rglob("*") if file.is_file()] == []
+
+
+@pytest.mark.parametrize("n", [1, 5, 33])
+def test_one_pass_serves_features_before_and_after_normalising(n: int, tiny, tmp_path) -> None:
+    store, pictures = FeatureStore(tiny, tmp_path), Pictures(range(n))
+    unit = store.features(pictures.keys, pictures, "eval")
+    raw = store.features(pictures.keys, pictures, "eval", "raw")
+    assert store.encoded == n
+    images = torch.stack([picture(k) for k in [*range(n), *[0] * (-n % store.batch_size)]])
+    for kind, rows in (("unit", unit), ("raw", raw)):
+        parts = [tiny.encode_images(part, kind) for part in images.split(store.batch_size)]
+        assert torch.equal(rows, torch.cat(parts)[:n])
+
+
+def test_features_before_the_projection_give_the_others(tiny, tmp_path) -> None:
+    store, pictures = FeatureStore(tiny, tmp_path), Pictures(range(5))
+    unprojected = store.features(pictures.keys, pictures, "eval", "unprojected")
+    assert unprojected.shape == (5, tiny.width("unprojected"))
+    raw = store.features(pictures.keys, pictures, "eval", "raw")
+    torch.testing.assert_close(unprojected @ tiny.projection, raw, rtol=1e-5, atol=1e-5)
+    again = FeatureStore(tiny, tmp_path)
+    assert torch.equal(again.features(pictures.keys, pictures, "eval", "unprojected"), unprojected)
+    assert again.encoded == 0

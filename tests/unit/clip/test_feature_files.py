@@ -101,10 +101,10 @@ def test_a_file_that_is_damaged_while_others_are_computed_is_computed_again(stor
 
 def test_names_that_are_none_are_not_trusted_though_their_sum_is_right(store, tiny):
     rows = get(store, [0])
-    folder = store._folder("eval", "unit")
+    folder = store._folder("eval/raw", "raw")
     file = folder.folder / "1-0123456789abcdef.safetensors"
     for keys in ('[["a"]]', "[null]", '{"a": 1}', "1"):
-        metadata = {"keys": keys, "scope": folder.scope, "view": "eval"}
+        metadata = {"keys": keys, "scope": folder.scope, "view": "eval/raw"}
         save_file({"features": rows}, file, metadata | {"sum": feature_files._sum(metadata, rows)})
         assert torch.equal(get(FeatureStore(tiny, store.directory, batch_size=4), [0]), rows)
         assert not file.exists()
