@@ -82,9 +82,10 @@ class Method:
 
     @property
     def prompts_only(self) -> bool:
-        """Whether prompts are all it has: no adapter, no memory, no head of its own."""
-        others = [part for part in self.parts if part.slot in ("adapter", "head", "memory")]
-        return self.has_text_prompts and all(part.home.startswith("lamm_cl.prompts.") for part in others)
+        """Whether prompts are all it has: no delta, no adapter, no memory, no head of its own."""
+        heads = [part for part in self.parts if part.slot == "head"]
+        others = any(part.slot in ("delta", "adapter", "memory") for part in self.parts)
+        return self.has_text_prompts and not others and all("lamm_cl.prompts." in head.home for head in heads)
 
     @property
     def trains(self) -> bool:

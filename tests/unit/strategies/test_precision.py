@@ -10,7 +10,7 @@ import torch
 from avalanche.training.plugins import SupervisedPlugin
 
 import lamm_cl
-from lamm_cl.methods import simplecil
+from lamm_cl.methods import clip_lora, simplecil
 from lamm_cl.methods.recipe import Recipe
 from lamm_cl.methods.registry import METHODS, get_method, method_names
 from lamm_cl.prompts.matching import Side, Transport
@@ -144,6 +144,7 @@ def test_constructors_take_it_too(tiny: Any, digits: Any) -> None:
 
 
 def test_statistics_and_given_features_are_refused(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not clip_lora.METHOD.prompts_only
     monkeypatch.setitem(METHODS, "simplecil", simplecil.METHOD)
     with pytest.raises(lamm_cl.UsageError, match=r"simplecil on .*does not compute in half precision"):
         lamm_cl.build_model("simplecil", tiny, NAMES, half=True)
