@@ -24,7 +24,7 @@ _HOME = {
     "build_strategy": "lamm_cl.strategies.build",
     "UsageError": "lamm_cl.errors",
     **dict.fromkeys(
-        ("ZeroShot", "CoOp", "CoCoOp", "LAMM", "VPT", "LanguagePrompting", "IVLP", "MaPLe", "ALIGN"),
+        ("ZeroShot", "CoOp", "CoCoOp", "LAMM", "VPT", "LanguagePrompting", "IVLP", "MaPLe", "ALIGN", "CLIPLoRA"),
         "lamm_cl.strategies.named",
     ),
 }

@@ -14,6 +14,7 @@ class Deltas(nn.Module):
     """Low-rank deltas of chosen matrices of chosen layers of either tower.
 
     A starts as torch's linear layers do, from U(-1/sqrt(in), 1/sqrt(in)), and B at zero: at first nothing is changed.
+    In half precision both stay in float32 and are rounded where they enter a layer.
 
     Args:
         text: shapes (out, in) of the text tower's matrices, as `TextTower.matrices` gives them; empty: none.
@@ -33,8 +34,8 @@ class Deltas(nn.Module):
         super().__init__()
         self.scale, self.dropout = scale, dropout
         self.step: tuple[str | int, ...] | None = None
-        self.text = _layers("text", text, rank, initial)
-        self.image = _layers("image", image, rank, initial)
+        self.text = _layers("text", text, rank, initial.at_least_float)
+        self.image = _layers("image", image, rank, initial.at_least_float)
 
     @property
     def in_image(self) -> bool:

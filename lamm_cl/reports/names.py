@@ -13,6 +13,7 @@ METHODS = {
     "ivlp": "IVLP",
     "maple": "MaPLe",
     "align": "ALIGN",
+    "clip_lora": "CLIP-LoRA",
     "lamm": "LAMM",
 }
 DATASETS = (

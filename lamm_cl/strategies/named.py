@@ -151,3 +151,7 @@ class MaPLe(Named, method="maple"):
 
 class ALIGN(Named, method="align"):
     """Several prompts in both towers, matched by optimal transport (Wang et al., NeurIPS 2023)."""
+
+
+class CLIPLoRA(Named, method="clip_lora"):
+    """Learned low-rank deltas of the attention matrices (Zanella and Ben Ayed, CVPRW 2024)."""

@@ -1,9 +1,7 @@
 """The second family of prompt learners against the official codes, in double precision."""
 
 import json
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +10,7 @@ import torch
 
 from lamm_cl import build_model, fit_stage
 from lamm_cl.methods import official
+from tests.golden.conftest import recorded, reference_folder
 
 TOLERANCE = 1e-9
 # The optimizers of the cases, at a constant rate.
@@ -30,27 +29,20 @@ def clip_lora(case: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 METHODS: dict[str, Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]] = {"MaxZanella/CLIP-LoRA": clip_lora}
 
 
-def reference_folder() -> Path:
-    """Where the reference values are: `$LAMM_CL_ORACLE`, or beside the checkout."""
-    shared = Path(os.environ.get("LAMM_CL_REFERENCE", Path(__file__).parents[3] / "shared"))
-    return Path(os.environ.get("LAMM_CL_ORACLE", shared / "oracle"))
-
-
 FOLDER = reference_folder() / "prompts2"
-INDEX: dict[str, Any] = json.loads((FOLDER / "index.json").read_text()) if (FOLDER / "index.json").is_file() else {}
 ABSENT = [pytest.param("absent", marks=pytest.mark.skip(reason="reference data not present"))]
 
 
 def cases(*keys: str) -> list[Any]:
     """Names of the cases that we have a method for, and that have these keys."""
-    found = INDEX.get("cases", {})
+    found = recorded(FOLDER)
     return [n for n, case in found.items() if case["repo"] in METHODS and all(key in case for key in keys)] or ABSENT
 
 
 @pytest.fixture(scope="session")
 def prompts2(oracle: Any) -> Any:
     """The oracle of this family: the first one's functions of names, other cases."""
-    return type(oracle)(FOLDER, INDEX, oracle.detgen)
+    return type(oracle)(FOLDER, json.loads((FOLDER / "index.json").read_text()), oracle.detgen)
 
 
 def build(prompts2: Any, name: str) -> Any:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from lamm_cl.methods import recipe
 from lamm_cl.methods.recipe import Recipe, lr_at
@@ -33,6 +34,16 @@ def test_documented_example() -> None:
     assert doctest.testmod(recipe).failed == 0
 
 
+def test_rate_of_clip_lora_follows_torchs_cosine() -> None:
+    settings, nothing = METHODS["clip_lora"].recipe, [torch.nn.Parameter(torch.zeros(1))]
+    optimizer = torch.optim.AdamW(nothing, lr=settings.lr)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 500, eta_min=settings.min_lr)
+    for step in range(500):
+        assert lr_at(settings, 0, step / 500) == pytest.approx(cosine.get_last_lr()[0], rel=1e-9)
+        optimizer.step()
+        cosine.step()
+
+
 @pytest.mark.parametrize(
     ("method", "lr", "epochs", "batch"),
     [
@@ -44,8 +55,9 @@ def test_documented_example() -> None:
         ("language_prompting", 0.0025, 5, 4),
         ("ivlp", 0.0035, 5, 4),
         ("align", 0.0025, 20, 4),
+        ("clip_lora", 2e-4, None, 32),
     ],
 )
-def test_recipes_are_the_papers(method: str, lr: float, epochs: int, batch: int) -> None:
+def test_recipes_are_the_papers(method: str, lr: float, epochs: int | None, batch: int) -> None:
     settings = METHODS[method].recipe
     assert (settings.lr, settings.epochs, settings.batch_size) == (lr, epochs, batch)
