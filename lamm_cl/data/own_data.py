@@ -1,6 +1,7 @@
 """A user's own images as a data set: class folders, a CSV, or a data set of torchvision or Hugging Face."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from lamm_cl.data.images import deep, show
 from lamm_cl.data.items import PARTS, Dataset, Item, ViewOptions
 from lamm_cl.data.libraries import fetched
 from lamm_cl.data.own_folder import Row, read_folder
-from lamm_cl.data.own_names import is_name, is_number, list_of_names, named, renames
+from lamm_cl.data.own_names import FORMULA, is_formula, is_name, is_number, list_of_names, named, renames
 from lamm_cl.data.own_split import split_classes
 from lamm_cl.data.own_table import COLUMNS, read_table
+from lamm_cl.data.repeated import repeated_pictures
 from lamm_cl.data.split_file import Parts, class_names
 from lamm_cl.errors import UsageError, unknown
 
@@ -40,10 +42,16 @@ def name_of(spec: "str | Mapping[str, Any]") -> str:
         if not is_name(given) or not text.isprintable():
             raise UsageError(f"the name of a data set must be a line of text, not {given!r}: put it in quotes.")
         if text:
-            return text
+            return _no_formula(text)
     key = next((key for key in SOURCES if key in spec), "name")
     place = Path(str(spec.get(key, "")))
-    return (place.expanduser().absolute() if key in ("folder", "csv") else place).stem or "own"
+    return _no_formula((place.expanduser().absolute() if key in ("folder", "csv") else place).stem or "own")
+
+
+def _no_formula(name: str) -> str:
+    if is_formula(name):
+        raise UsageError(f"the name {name!r} of a data set {FORMULA} (`name: ...`).")
+    return name
 
 
 def load_own(description: Mapping[str, Any], store: Path) -> Dataset:
@@ -94,7 +102,7 @@ def load_own(description: Mapping[str, Any], store: Path) -> Dataset:
     notes = [f"{name}: own data", *notes, *more, *_deep_note(name, items)]
     if numbered:
         notes.append(f"{name}: its classes are called by numbers, of which no prompt can be made")
-    return Dataset(
+    dataset = Dataset(
         name=name,
         class_names=class_names(place, items),
         train=parts["train"],
@@ -103,11 +111,11 @@ def load_own(description: Mapping[str, Any], store: Path) -> Dataset:
         template=template(description.get("template", "a photo of a {}."), name),
         split="own",
         folder=str(base),
-        notes=tuple(notes),
         views=view_options(description, ViewOptions()),
         listed="csv" not in description,
         numbered=numbered,
     )
+    return replace(dataset, notes=(*notes, *repeated_pictures(dataset)))
 
 
 def path_of(key: str, value: object) -> Path:

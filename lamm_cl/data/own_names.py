@@ -9,6 +9,8 @@ from lamm_cl.data.images import show
 from lamm_cl.data.split_file import check_names
 from lamm_cl.errors import UsageError, unknown
 
+FORMULA = "begins as a formula does, which a spreadsheet with the results would run: give it another name"
+
 
 def named(
     place: Path, what: str, labels: Iterable[str], rename: Mapping[str, str], names: Any = None
@@ -35,7 +37,16 @@ def named(
     if names is not None:
         called = dict(zip(ordered, _by_number(names, ordered), strict=True))
     check_names(show(str(place)), called.values())
+    formula = next(filter(is_formula, called.values()), None)
+    if formula is not None:
+        raise UsageError(f"{show(str(place))}: the class {formula!r} {FORMULA}, e.g. by `rename`.")
     return called
+
+
+def is_formula(text: str) -> bool:
+    """Whether spreadsheets that open a table take a word for a formula; a number is none."""
+    start = text.lstrip()[:1]
+    return bool(start) and start in "=+-@\uff1d\uff0b\uff0d\uff20" and not is_number(text.strip())
 
 
 def is_number(label: str) -> bool:

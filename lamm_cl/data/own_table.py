@@ -101,7 +101,9 @@ def _check_exist(path: Path, lines: Mapping[str, int]) -> None:
     missing = [file for file in lines if not sizes.get(file)]
     if missing:
         shown = ", ".join(f"line {lines[file]}: {show(file)}" for file in missing[:3])
-        raise UsageError(f"{path}: {len(missing)} of {len(lines)} images are missing or empty ({shown}).")
+        windows = os.sep == "/" and any("\\" in file for file in missing)
+        hint = " Their paths have backslashes, as on Windows: write / between folders." * windows
+        raise UsageError(f"{path}: {len(missing)} of {len(lines)} images are missing or empty ({shown}).{hint}")
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:

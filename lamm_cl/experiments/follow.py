@@ -172,7 +172,7 @@ class Follower:
         if entry.status == FAILED:
             return Outcome("failed", entry.error, entry.seconds)
         own = self._workers.names is None or entry.worker in self._workers.names
-        return Outcome("done" if own else "elsewhere", seconds=entry.seconds)
+        return Outcome("done" if own else "elsewhere", entry.note, entry.seconds)
 
     def free(self, most: int) -> int:
         """Return how many runs, at most so many, are left that nobody works on."""

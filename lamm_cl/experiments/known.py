@@ -252,7 +252,7 @@ def described_data_problems(description: Mapping[str, Any]) -> list[str]:
     It is the user's own, or one of the catalogue by name, with options.
     """
     from lamm_cl.data.load import OPTIONS
-    from lamm_cl.data.own_data import KEYS, ONE_SOURCE, SOURCES, wrong_values
+    from lamm_cl.data.own_data import KEYS, ONE_SOURCE, SOURCES, name_of, wrong_values
 
     own = is_own(description)
     keys = KEYS if own or "name" not in description else ("name", "root", *OPTIONS)
@@ -265,6 +265,11 @@ def described_data_problems(description: Mapping[str, Any]) -> list[str]:
         texts.append(unknown_name("data set", name, dataset_names()))
     if own and description.get("name", "") is None:
         texts.append("name says nothing: leave it out, or put it in quotes if it is a name.")
+    if own and "name" not in description:
+        try:
+            name_of(description)
+        except UsageError as error:
+            texts.append(str(error))
     return [*texts, *wrong_values(description)]
 
 

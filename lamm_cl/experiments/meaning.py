@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from lamm_cl.data.own_names import FORMULA, is_formula
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments import known
 from lamm_cl.experiments.problems import Key, Problem, from_pydantic, unknown_name
@@ -86,6 +87,10 @@ def _backbone_problems(backbones: Any) -> list[Problem]:
         text = known.backbone_problem(name) if isinstance(name, str) else None
         if text:
             problems.append(Problem(("backbone", index, "name"), text))
+        for key in ("name", "pretrained"):
+            value = entry.get(key) if isinstance(entry, dict) else None
+            if isinstance(value, str) and is_formula(value):
+                problems.append(Problem(("backbone", index, key), f"{value!r} {FORMULA}, a path with ./ before it."))
     return problems
 
 

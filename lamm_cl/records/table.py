@@ -58,6 +58,7 @@ class Entry:
         error: Why it failed, in one line.
         key: What `runs.csv` is sorted by.
         lines: Its lines there.
+        note: What its reader should know, in one line.
     """
 
     status: str
@@ -67,6 +68,7 @@ class Entry:
     error: str = ""
     key: tuple[Any, ...] = ()
     lines: str = ""
+    note: str = ""
 
 
 class RunsTable:
@@ -121,4 +123,5 @@ def _entry(run_id: str, record: Record | None) -> Entry:
         str((record.details.get("error") or {}).get("line") or record.error or ""),
         sort_key(record),
         lines(record),
+        " ".join(map(str, record.details.get("notes") or ())),
     )

@@ -69,6 +69,7 @@ def read_results(directory: Path | str) -> Results:
     if frame.empty and not records:
         problems.insert(0, f"There are no results in {path} yet.")
     problems += _failures(frame, records)
+    problems += _versions(records)
     return Results(path, frame, records, tuple(map(spelled_out, problems)), _planned(path / "experiment.json"))
 
 
@@ -267,6 +268,22 @@ def _failures(frame: pd.DataFrame, records: Mapping[str, Record]) -> list[str]:
     failed = dict.fromkeys(frame.loc[frame["status"] == "failed", "run_id"])
     texts = [f"{run_id} ({error_of(records[run_id])})" if run_id in records else run_id for run_id in failed]
     return [f"{len(texts)} run(s) failed: {listed(texts)}."] if texts else []
+
+
+def _versions(records: Mapping[str, Record]) -> list[str]:
+    """Say which versions made the records, of each package that differs."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for run_id, record in records.items():
+        versions = record.get("versions")
+        for package, version in versions.items() if isinstance(versions, Mapping) else ():
+            found.setdefault(str(package), {}).setdefault(str(version), []).append(run_id)
+    return [
+        f"The records are of several versions of {package}, whose numbers may differ: "
+        + "; ".join(f"{version} ({len(ids)} run{'s' * (len(ids) != 1)}: {listed(ids)})" for version, ids in by.items())
+        + "."
+        for package, by in found.items()
+        if len(by) > 1
+    ]
 
 
 def error_of(record: Record) -> str:

@@ -36,6 +36,7 @@ def test_lines_for_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     display.doing([])
     display.doing([(run, Progress("there:2", 0.25, "starting")) for run in RUNS[2:]])
     display.finished(RUNS[2], Outcome("elsewhere"))
+    display.finished(RUNS[3], Outcome("done", "it began anew", 2.0))
     display.note("a worker died")
     display.close()
     assert text.getvalue().splitlines() == [
@@ -44,6 +45,7 @@ def test_lines_for_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
         "[4/6] lamm on digits, tiny, 16 shots, seed 2 · 25% starting; "
         "lamm on digits, tiny, 16 shots, seed 3 · 25% starting · about 1.5 s left",
         "[5/6] done by another command: lamm on digits, tiny, 16 shots, seed 2 · about 1.5 s left",
+        "[6/6] done lamm on digits, tiny, 16 shots, seed 3 in 2.0 s: it began anew",
         "a worker died",
     ]
 

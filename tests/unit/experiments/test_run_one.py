@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import safetensors
 import torch
+from PIL import Image
 
 from lamm_cl.experiments.checkpoints import Saved, load_checkpoint, save_checkpoint
 from lamm_cl.experiments.config import read_config
@@ -106,6 +107,21 @@ def test_what_is_recorded(run: Callable[..., Any]) -> None:
     assert details["device"]["threads"] == 1
     assert details["seconds"] > 0
     assert details["peak_memory_mb"] > 0
+
+
+@pytest.mark.filterwarnings("ignore:tiny has not learned the words")
+def test_repeated_pictures_are_noted_in_the_record(run: Callable[..., Any], tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for number, name in enumerate(("cat", "dog")):
+            (tmp_path / "pets" / part / name).mkdir(parents=True)
+            for value in range(2):
+                color = (value, number, part == "train" or (value, name) == (0, "cat"))
+                Image.new("RGB", (32, 32), color).save(tmp_path / "pets" / part / name / f"{value}.png")
+    noted = run(["zero_shot"], datasets=[{"folder": str(tmp_path / "pets")}]).details["data"]["notes"]
+    (said,) = [note for note in noted if "by content" in note]
+    assert said == (
+        "pets: 1 picture is in train and again in val or test, by content: 'train/cat/0.png' = 'test/cat/0.png'"
+    )
 
 
 def test_stage_zero_can_be_left_out(run: Callable[..., Any]) -> None:

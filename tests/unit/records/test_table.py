@@ -1,6 +1,7 @@
 import errno
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,12 @@ def test_a_single_flipped_bit_is_damage_or_changes_nothing(home: ExperimentDirec
             assert record in (None, read), (place, bit)
             kept += record is not None
     assert kept < 0.05 * 8 * len(good), "only the form of white space and of numbers is free"
+
+
+def test_what_a_record_notes_is_known_in_short(home: ExperimentDirectory) -> None:
+    record = make("a")
+    store(home, replace(record, details={**record.details, "notes": ["it began anew."]}), make("b", 2))
+    assert [entry.note for name in "ab" if (entry := home.entry(name))] == ["it began anew.", ""]
 
 
 def test_a_damaged_record_is_kept_aside(home: ExperimentDirectory) -> None:

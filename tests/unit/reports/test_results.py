@@ -32,6 +32,21 @@ def test_a_whole_directory_has_no_problem(write, two_methods):
     assert class_incremental_table(results.frame).column("degradation")[0].value == pytest.approx(-20)
 
 
+def test_records_of_several_versions_are_named(write, two_methods):
+    def made_by(settings):
+        new = settings["seed"] == 2
+        return {"versions": {"lamm_cl": "0.2.0" if new else "0.1.0", "torch": "2.6", "python": "3.11"}}
+
+    home = write(two_methods, made_by)
+    ids = sorted(path.name for path in (home / "runs").iterdir())
+    new = [name for name in ids if read_results(home).records[name]["run"]["seed"] == 2]
+    [said] = read_results(home).problems
+    assert said.startswith("The records are of several versions of lamm_cl, whose numbers may differ: 0.")
+    assert "0.1.0 (4 runs: " in said
+    assert f"0.2.0 (2 runs: {', '.join(new)})" in said
+    assert all(form in render(make_report(read_results(home)), "text") for form in ("0.1.0 (4", "0.2.0 (2"))
+
+
 def test_no_such_directory(tmp_path):
     with pytest.raises(UsageError, match="does not exist"):
         read_results(tmp_path / "absent")
