@@ -5,6 +5,7 @@ python fake_command.py work DIARY OPTIONS DIR [--device D]
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ def main() -> int:
     from rich.console import Console
 
     from lamm_cl.errors import UsageError
+    from lamm_cl.experiments import slurm
     from lamm_cl.experiments.config import read_config
     from lamm_cl.experiments.join import join
     from lamm_cl.experiments.plan import Request
@@ -27,8 +29,12 @@ def main() -> int:
         diary, tricks, directory, *_ = sys.argv[2:]
         return join(Path(directory), None, Console(), partial(FakeWork, Path(diary), **json.loads(tricks)))
     config, out, diary, jobs, seconds, *sets = sys.argv[1:]
-    work = partial(FakeWork, Path(diary), seconds=float(seconds), steps=4)
-    request = Request(out=Path(out), jobs=int(jobs), command=["lamm-cl", "run", config, "--out", out])
+    options = {"seconds": float(seconds), "steps": 4, **json.loads(os.environ.get("FAKE_WORK", "{}"))}
+    work = partial(FakeWork, Path(diary), **options)
+    slurm.WORK = (sys.executable, __file__, "work", diary, json.dumps(options))
+    executor = os.environ.get("FAKE_EXECUTOR", "local")
+    command = ["lamm-cl", "run", config, "--out", out]
+    request = Request(out=Path(out), executor=executor, jobs=int(jobs), command=command)
     try:
         return run_experiment(read_config(config, sets), request, Console(), work)
     except UsageError as error:

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,9 @@ class Bench:
         self.diary = folder / "diary"
         self.diary.touch()
 
-    def start(self, out: Path | str, *sets: str, jobs: int = 2, seconds: float = 0.1) -> "subprocess.Popen[str]":
+    def start(
+        self, out: Path | str, *sets: str, jobs: int = 2, seconds: float = 0.1, **options: Any
+    ) -> "subprocess.Popen[str]":
         words = [str(word) for word in (self.config, out, self.diary, jobs, seconds, *sets)]
         return subprocess.Popen(
             [sys.executable, str(COMMAND), *words],
@@ -42,6 +45,7 @@ class Bench:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            env={**os.environ, "FAKE_WORK": json.dumps(options)},
         )
 
     def finish(self, out: Path | str, *sets: str, jobs: int = 2, seconds: float = 0.1) -> tuple[int, str]:
@@ -178,6 +182,39 @@ def test_sigterm_is_an_interrupt(bench: Bench, expected: str) -> None:
     assert "ended by SIGTERM" in said
     assert bench.finish(out)[0] == 0
     assert values(out) == expected
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_checks_is_answered_and_nothing_is_written(bench: Bench, number: signal.Signals) -> None:
+    out = bench.folder / "out"
+    process = bench.start(out, check_seconds=60.0)
+    bench.await_note("check")
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == f"Interrupted; what is done is kept. Continue with: lamm-cl run {bench.config} --out {out}\n"
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_any_moment_is_answered_with_a_line(bench: Bench, expected: str, number: signal.Signals) -> None:
+    """The command itself, from its first import to its last word."""
+    dice, answered = random.Random(11), 0
+    code = "from lamm_cl.cli import main\nprint('on', flush=True)\nmain()"
+    words = ["run", str(bench.config), "--out", str(bench.folder / "real"), "--set", "datasets=[absent]"]
+    for _ in range(8):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "on\n"
+        time.sleep(dice.uniform(0.0, 0.4))
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=60)
+        assert "Traceback" not in said
+        assert process.returncode in (2, 130) or (number == signal.SIGTERM and process.returncode == -number), said
+        answered += process.returncode == 130
+    assert answered or number == signal.SIGTERM
 
 
 def test_two_commands_at_once_share_the_runs(bench: Bench, expected: str) -> None:

@@ -6,7 +6,9 @@ Worker processes import it by this name, so the folder must be on the path.
 import hashlib
 import json
 import os
+import shutil
 import signal
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,8 +31,12 @@ class FakeWork:
     tricks: Mapping[str, str] = field(default_factory=dict)
     refuse: str = ""
     weights: str = "0123"
+    check_seconds: float = 0.0
 
     def check(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> dict[str, str]:
+        if self.check_seconds:
+            self.note("check")
+            time.sleep(self.check_seconds)
         if self.refuse:
             raise UsageError(self.refuse)
         return {"weights.tiny": self.weights}
@@ -46,7 +52,7 @@ class FakeWork:
     def execute(self, job: Job) -> Result:
         spec = job.spec
         self.note(f"start {spec.run_id}")
-        first = self._trick(spec)
+        first = self._trick(job)
         saved = job.directory / CHECKPOINT
         state = json.loads(saved.read_text()) if saved.exists() else {"step": 0, "value": first}
         for step in range(state["step"], self.steps):
@@ -62,7 +68,8 @@ class FakeWork:
         ]
         return Result([*rows, (1, "", "", "seconds", time.monotonic(), None)], {"data": [{"name": spec.dataset}]})
 
-    def _trick(self, spec: RunSpec) -> float:
+    def _trick(self, job: Job) -> float:
+        spec = job.spec
         trick = self.tricks.get(spec.label, "")
         times = self.diary.read_text().count(f"start {spec.run_id}")
         if trick == "fail" or (trick == "fail once" and times == 1):
@@ -72,8 +79,19 @@ class FakeWork:
             os.kill(os.getpid(), signal.SIGKILL)
         if trick == "exit":
             os._exit(3)
+        if trick == "die when recorded":
+            threading.Thread(target=_die_when_there, args=(job.directory / "record.json",), daemon=True).start()
+        if trick == "delete another" and times == 1:
+            other = next(path for path in job.directory.parent.iterdir() if (path / "record.json").exists())
+            shutil.rmtree(other)
         if trick == "full disk":
             raise OSError(28, "No space left on device")
         if trick == "gpu memory" and times == 1:
             raise type("OutOfMemoryError", (RuntimeError,), {"__module__": "torch"})("CUDA out of memory. Tried")
         return 0.5
+
+
+def _die_when_there(record: Path) -> None:
+    while not record.exists():
+        time.sleep(0.0001)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,20 +1,26 @@
 """The local executor, with work that takes no time and goes wrong on demand."""
 
+import errno
 import io
 import os
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from rich.console import Console
 
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.config import read_config
+from lamm_cl.experiments.follow import Follower
+from lamm_cl.experiments.grid_file import Grid
 from lamm_cl.experiments.plan import Request
 from lamm_cl.experiments.run import run_experiment
+from lamm_cl.experiments.signals import Signals
 from lamm_cl.experiments.surroundings import check_loggers
 from lamm_cl.records import ExperimentDirectory, read_records
 
@@ -89,6 +95,64 @@ def test_a_run_that_kills_its_worker_twice_has_failed(run: Callable[..., Any]) -
     assert "2 runs: 1 done now, 1 failed." in result.text
     assert "ended with code 3, twice." in result.text
     assert result.diary.count("start") == 3
+
+
+def test_a_worker_that_dies_after_its_record_has_done_its_run(run: Callable[..., Any]) -> None:
+    result = run(work={"tricks": {"lamm": "die when recorded"}}, seeds=[1])
+    assert result.code == 0
+    assert "2 runs: 2 done now. Results" in result.text, "it was this command's, and nobody else's"
+    assert result.diary.count("start") == 2
+    assert list(result.out.rglob("*.safetensors")) == [], "the state of a run that is done goes"
+
+
+def test_a_record_that_is_deleted_meanwhile_is_made_again(run: Callable[..., Any]) -> None:
+    result = run(work={"tricks": {"lamm": "delete another"}}, methods=["zero_shot", "lamm"], seeds=[1])
+    assert result.code == 0
+    assert "2 runs: 2 done now." in result.text
+    assert len(values(result.out)) == 1 + 2 * 3
+    assert result.diary.count("start") == 3
+
+
+def test_a_record_that_is_deleted_at_the_end_is_left_to_do(run: Callable[..., Any]) -> None:
+    first = run(seeds=[1])
+    home = ExperimentDirectory(first.out)
+    grid = Grid.read(home)
+    display = MagicMock()
+    display.finished = lambda spec, outcome: shutil.rmtree(home.run(grid.specs[0].run_id), ignore_errors=True)
+    summary = Follower(home, grid, grid.specs, MagicMock(names=None), display).follow(Signals())
+    assert (summary.done, summary.left, summary.exit_code) == (1, 1, 1)
+    assert len(values(first.out)) == 1 + 3
+
+
+def test_a_damaged_record_is_named_and_done_again(run: Callable[..., Any]) -> None:
+    first = run(seeds=[1])
+    place = next((first.out / "runs").iterdir())
+    content = (place / "record.json").read_text()
+    (place / "record.json").write_text(content.replace('"seed": 1', '"seed": 3'))
+    again = run(seeds=[1])
+    assert f"{place}/record.json is damaged: it is kept aside, and the run done again." in again.text
+    assert "2 runs: 1 done now, 1 done before." in again.text
+    assert values(again.out) == values(first.out)
+
+
+def test_a_record_that_cannot_be_read_is_said_and_nothing_is_rewritten(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(seeds=[1])
+    table = (first.out / "runs.csv").read_bytes()
+    record = next(first.out.glob("runs/*/record.json"))
+    read = Path.read_bytes
+
+    def unreadable(self: Path) -> bytes:
+        if self == record:
+            raise OSError(errno.EIO, "Input/output error", str(self))
+        return read(self)
+
+    monkeypatch.setattr("lamm_cl.files._PAUSES", (0, 0))
+    monkeypatch.setattr(Path, "read_bytes", unreadable)
+    with pytest.raises(UsageError, match=f"cannot use {record}: Input/output error. What was done is kept"):
+        run(seeds=[1])
+    assert read(first.out / "runs.csv") == table
 
 
 def test_a_full_disk_stops_everything_and_keeps_what_was_done(run: Callable[..., Any]) -> None:
