@@ -1,13 +1,17 @@
 """Grids through a real SLURM. Skipped, with the reason, where it is not installed or this is not root."""
 
+import contextlib
 import importlib.util
 import io
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -174,6 +178,102 @@ if __name__ == "__main__":
     assert "waiting for the SLURM jobs of an earlier command" in again.text
     assert "SLURM job for" not in again.text
     assert len([line for line in again.diary if line.startswith("start")]) == 2
+
+
+class Cluster:
+    """Starts the command as a process of its own, so that it can be killed as jobs can."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "queued.yaml"
+        self.config.write_text(CONFIG)
+        self.diary = folder / "diary"
+        self.diary.touch()
+
+    def start(self, out: str, *sets: str, seconds: float = 0.6, executor: str = "slurm") -> "subprocess.Popen[str]":
+        words = [str(self.config), str(self.folder / out), str(self.diary), "2", str(seconds), *sets]
+        return subprocess.Popen(
+            [sys.executable, COMMAND, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "FAKE_EXECUTOR": executor},
+        )
+
+    def workers(self) -> list[int]:
+        """The processes of jobs, as /proc knows them."""
+        found = []
+        for words in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                line = words.read_bytes().split(b"\0")
+                if line[1:3] == [COMMAND.encode(), b"work"] and str(self.diary).encode() in line:
+                    found.append(int(words.parent.name))
+        return found
+
+    def strike(self, dice: random.Random, command: "subprocess.Popen[str]", out: str) -> str:
+        """Kill something at random; says what."""
+        kind = dice.choice(["command", "worker", "job", "all"])
+        if kind in ("worker", "all"):
+            for worker in self.workers()[: 1 if kind == "worker" else None]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
+        if kind in ("command", "all"):
+            command.kill()
+        if kind == "job":
+            known = self.folder / out / "slurm" / "jobs.json"
+            number = json.loads(known.read_text())["job"] if known.exists() else "0"
+            subprocess.run(["scancel", f"{number}_{dice.choice([0, 1])}"], capture_output=True, check=False)
+        return kind
+
+
+def kill_again_and_again(cluster: Cluster, kills: int, seed: int) -> None:
+    expected = cluster.start("undisturbed", executor="local", seconds=0.1)
+    said, _ = expected.communicate(timeout=120)
+    assert expected.returncode == 0, said
+    dice, kinds, grids = random.Random(seed), Counter(), 0
+    while kinds.total() < kills:
+        out = f"grid{grids}"
+        command = cluster.start(out)
+        for _ in range(100):
+            time.sleep(dice.uniform(0.3, 3.0))
+            if command.poll() is None and kinds.total() < kills:
+                kinds[cluster.strike(dice, command, out)] += 1
+            if command.poll() is not None or kinds.total() >= kills:
+                said, _ = command.communicate(timeout=300)
+                if command.returncode == 0:
+                    break
+                command = cluster.start(out)
+        assert command.returncode == 0, said
+        assert values(cluster.folder / out) == values(cluster.folder / "undisturbed")
+        grids += 1
+
+
+def test_kills_through_slurm_end_in_the_same_table(cluster: dict[str, str], tmp_path: Path, monkeypatch: Any) -> None:
+    """Of the command, of workers, of jobs, of all at once, at random moments."""
+    monkeypatch.setenv("SLURM_CONF", cluster["SLURM_CONF"])
+    kill_again_and_again(Cluster(tmp_path), kills=6, seed=1)
+
+
+@pytest.mark.slow
+def test_sixty_kills_through_slurm_end_in_the_same_table(
+    cluster: dict[str, str], tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("SLURM_CONF", cluster["SLURM_CONF"])
+    kill_again_and_again(Cluster(tmp_path), kills=60, seed=2)
+
+
+@pytest.mark.slow
+def test_jobs_of_a_minute_come_to_an_end(cluster: dict[str, str], tmp_path: Path, monkeypatch: Any) -> None:
+    """A run takes longer than a job may: each saves what it did, and the next goes on."""
+    monkeypatch.setenv("SLURM_CONF", cluster["SLURM_CONF"])
+    started = Cluster(tmp_path)
+    command = started.start("out", "slurm.time=1", "seeds=[1]", "methods=[lamm]", seconds=150.0)
+    said, _ = command.communicate(timeout=900)
+    assert command.returncode == 0, said
+    assert said.count("1 SLURM job for 1 run:") >= 2
+    plain = started.start("plain", "seeds=[1]", "methods=[lamm]", seconds=0.1, executor="local")
+    plain.communicate(timeout=120)
+    assert values(tmp_path / "out") == values(tmp_path / "plain")
 
 
 def test_no_slurm_is_wrong_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
