@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lamm_cl.errors import UsageError
+from lamm_cl.experiments import imports
 from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.files import finite, parse_json, read_bytes, write_json
 from lamm_cl.records import DAMAGED, FAILED, Entry, ExperimentDirectory
@@ -20,20 +21,21 @@ class Grid:
         environment: Where data and caches are.
         again: Digests of failures that are tried again, by run; a failure that comes later stays.
         folder: Where relative paths start.
+        modules: Folders of the modules that the config imports.
     """
 
     specs: Sequence[RunSpec]
     environment: Environment
     again: Mapping[str, str] = field(default_factory=dict)
     folder: str = field(default_factory=os.getcwd)
+    modules: Sequence[str] = ()
 
     @classmethod
     def of(cls, specs: Sequence[RunSpec], environment: Environment, home: ExperimentDirectory) -> "Grid":
         """Return the grid in which what has failed so far is tried again."""
         entries = [(spec.run_id, home.entry(spec.run_id)) for spec in specs]
-        return cls(
-            specs, environment, {run: entry.digest for run, entry in entries if entry and entry.status == FAILED}
-        )
+        failed = {run: entry.digest for run, entry in entries if entry and entry.status == FAILED}
+        return cls(specs, environment, failed, modules=tuple(imports.folders(environment.imports)))
 
     def wants(self, run_id: str, entry: Entry | None) -> bool:
         """Whether a run is still to be done, given what is known of its record."""
@@ -48,6 +50,7 @@ class Grid:
             "environment": vars(self.environment),
             "again": self.again,
             "folder": self.folder,
+            "modules": self.modules,
         }
         with home.locked():
             write_json(home.path / "grid.json", sealed(finite(content)))
@@ -74,4 +77,6 @@ class Grid:
             run_id = entry.pop("run_id")
             specs.append(RunSpec(**{**entry, "datasets": tuple(entry["datasets"])}))
             assert specs[-1].run_id == run_id, "a run that is read is the run that was written"
-        return cls(specs, Environment(**content["environment"]), content["again"], content["folder"])
+        rest = content["environment"]
+        environment = Environment(**{**rest, "imports": tuple(rest["imports"])})
+        return cls(specs, environment, content["again"], content["folder"], tuple(content["modules"]))

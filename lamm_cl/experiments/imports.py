@@ -30,7 +30,7 @@ def find(entry: str, folder: Path) -> str:
         if not path.is_file():
             raise UsageError(f"there is no file {path}.")
         return str(path)
-    _look_in(folder)
+    look_in(folder)
     try:
         known = importlib.util.find_spec(entry)
     except (ImportError, ValueError):
@@ -38,6 +38,25 @@ def find(entry: str, folder: Path) -> str:
     if known is None or known.origin is None:
         raise UsageError(f"there is no module {entry!r} in {folder.resolve()} or among what is installed.")
     return entry
+
+
+def folders(found: Sequence[str]) -> list[str]:
+    """Return where modules that `find` returned lie, for processes on other machines; installed ones are there too."""
+    roots = []
+    for one in found:
+        spec = None if one.endswith(".py") else importlib.util.find_spec(one)
+        if spec is not None and spec.origin is not None:
+            up = one.count(".") + (Path(spec.origin).name == "__init__.py")
+            root = Path(spec.origin).parents[up]
+            if not root.is_relative_to(sys.prefix):
+                roots.append(str(root))
+    return list(dict.fromkeys(roots))
+
+
+def look_in(folder: Path) -> None:
+    """Let modules in a folder be imported, as those beside a script are."""
+    if str(folder.resolve()) not in sys.path:
+        sys.path.append(str(folder.resolve()))
 
 
 def load(found: Sequence[str]) -> dict[str, str]:
@@ -76,7 +95,7 @@ def _module_name(path: str) -> str:
 
     As for a script, what lies beside the file can be imported.
     """
-    _look_in(Path(path).parent)
+    look_in(Path(path).parent)
     stem = Path(path).stem
     try:
         known = importlib.util.find_spec(stem)
@@ -113,11 +132,6 @@ def _import(one: str) -> ModuleType:
         where = traceback.extract_tb(error.__traceback__)[-1]
         place = f" (line {where.lineno} of {Path(where.filename).name})"
         raise UsageError(f"{one} cannot be imported: {type(error).__name__}: {error}{place}.") from error
-
-
-def _look_in(folder: Path) -> None:
-    if str(folder.resolve()) not in sys.path:
-        sys.path.append(str(folder.resolve()))
 
 
 def _digest(one: str) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from lamm_cl import __version__
 from lamm_cl.errors import UsageError
-from lamm_cl.experiments import devices
+from lamm_cl.experiments import devices, imports
 from lamm_cl.experiments.grid_file import Grid
 from lamm_cl.experiments.local import use_threads
 from lamm_cl.experiments.progress import say, verdict
@@ -50,6 +50,8 @@ def join(directory: Path, device: str | None, console: Console, make_work: Calla
         )
     if Path(grid.folder).is_dir():
         os.chdir(grid.folder)  # where relative paths of the config start
+    for folder in grid.modules:
+        imports.look_in(Path(folder))
     use_threads(grid.specs[0].threads)
     wanted = [spec for spec in grid.specs if grid.wants(spec.run_id, home.entry(spec.run_id))]
     with Signals(TIME_IS_UP) as signals:

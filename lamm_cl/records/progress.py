@@ -26,9 +26,12 @@ class Progress:
     def write(self, path: Path) -> None:
         """Write it where it can be written; a reader sees all of it or the one before."""
         temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
-        with contextlib.suppress(OSError):
+        try:
             temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
             temporary.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
     @classmethod
     def read(cls, path: Path) -> "Progress | None":

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -132,6 +133,24 @@ def test_damaged_records_are_done_again_and_kept_aside(out: Path) -> None:
     assert [line for line in again.splitlines() if ",seconds," not in line] == [
         line for line in table.splitlines() if ",seconds," not in line
     ]
+
+
+@pytest.mark.parametrize(
+    ("entry", "place"), [("mine", "mine.py"), ("pack.mine", "pack/mine.py"), ("pack", "pack/__init__.py")]
+)
+def test_modules_beside_the_config_are_found_by_who_joins(
+    tmp_path: Path, write_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, entry: str, place: str
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "modules", {**sys.modules})
+    (tmp_path / "own" / "pack").mkdir(parents=True)
+    (tmp_path / "own" / "pack" / "__init__.py").touch()
+    (tmp_path / "own" / place).write_text("HERE = 1\n")
+    config = read_config(write_config(name="own/try.yaml", **{"import": [entry]}))
+    home = ExperimentDirectory(tmp_path / "out")
+    make_plan(config, Request(out=home.path)).open({})
+    assert Grid.read(home).modules == (str(tmp_path / "own"),)
+    assert Grid.read(home).environment.imports == (entry,)
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
