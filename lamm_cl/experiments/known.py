@@ -66,7 +66,7 @@ class Training(Values):
         None,
         ge=1,
         le=MOST,
-        description="images a class times this are the steps of a stage, where the recipe has no epochs",
+        description="steps of a stage for every image a class; epochs go before it",
     )
     label_space: Literal["own", "seen", "all"] = Field("own", description="classes that compete in the loss")
     freeze_context_after: int | None = Field(None, ge=0, le=MOST, description="stage after which the context is frozen")
@@ -124,11 +124,13 @@ def method_options(name: str) -> type[BaseModel]:
     """Return the model of everything that may stand below a method in a config."""
     from lamm_cl.methods.registry import get_method
 
-    own = get_method(name).options
+    method = get_method(name)
+    own = method.options
+    without = () if method.recipe.epochs is None else ("steps_per_shot",)
     fields: dict[str, Any] = {
         key: (_limited(key, info.annotation), info)
         for key, info in {**Training.model_fields, **own.model_fields}.items()
-        if key not in own.model_fields or key in _LIMITS
+        if (key not in own.model_fields or key in _LIMITS) and key not in without
     }
     return create_model(f"{name}_options", __base__=(own, _Finite), **fields)
 

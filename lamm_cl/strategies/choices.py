@@ -52,7 +52,7 @@ def sort_options(method: str, backbone: str, options: Mapping[str, Any], others:
             choices.method[name] = value
         elif name in _SETTINGS:
             choices.settings[name] = value
-        elif name in others:
+        elif name in others and not (name in _RECIPE and isinstance(value, str)):  # an optimizer, or its name
             choices.rest[name] = value
         elif _ALIASES.get(name, name) in _RECIPE:
             if value is not None:

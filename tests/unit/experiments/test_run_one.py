@@ -15,7 +15,9 @@ from lamm_cl.experiments.grid import environment, grid
 from lamm_cl.experiments.run_one import execute
 from lamm_cl.experiments.spec import RunSpec
 from lamm_cl.experiments.work import CHECKPOINT, Job, Result, Stopped
+from lamm_cl.methods.registry import method_names, recipe_for
 from lamm_cl.records import MEASURED
+from lamm_cl.strategies.choices import sort_options
 
 
 class Killed(BaseException):
@@ -251,3 +253,14 @@ def test_weights_and_biases_offline(run: Callable[..., Any], tmp_path: Path, mon
     monkeypatch.setenv("WANDB_SILENT", "true")
     run({"coop": {"epochs": 1}}, loggers={"wandb": {"mode": "offline"}}, where="watched")
     assert list((tmp_path / "watched").glob("wandb/offline-run-*/*.wandb"))
+
+
+@pytest.mark.parametrize("method", method_names())
+def test_every_recipe_arrives_at_the_strategy(method: str, write_config: Callable[..., Path], tiny: Any) -> None:
+    spec = grid(read_config(write_config(protocol="class_incremental", methods=[method], seeds=[1], shots=2)))[0]
+    assert sort_options(method, "tiny", spec.options, ("optimizer",)).recipe == recipe_for(method, "tiny")
+
+
+def test_an_optimizer_by_name_and_steps_that_are_counted(run: Callable[..., Any]) -> None:
+    result = run({"clip_lora": {"encoder": "text", "r": 1, "steps_per_shot": 2}})
+    assert {row[0] for row in result.rows} == {0, 1, 2}
