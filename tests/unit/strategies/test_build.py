@@ -140,14 +140,24 @@ class TestFeatures:
         assert self.build(tiny, digits, "coop", features=store).train(digits.train_stream) is not None
         assert len(store.rows) == 20 * 2
 
+    def test_serve_deltas_in_the_text_tower(self, tiny: Any, digits: Any) -> None:
+        store = Store(tiny)
+        self.build(tiny, digits, "clip_lora", features=store, encoder="text").train(digits.train_stream)
+        assert len(store.rows) == 20 * 2
+
     def test_the_source_is_given_back(self, tiny: Any, digits: Any) -> None:
         strategy = self.build(tiny, digits, features=Store(tiny))
         strategy.train(digits.train_stream[0])
         assert digits.train_stream[0].dataset[0][0].shape == (3, 32, 32)
         assert digits.source.epoch is None
 
-    def test_are_not_used_where_prompts_enter_the_image_tower(self, tiny: Any, digits: Any) -> None:
-        strategy = self.build(tiny, digits, "maple", features=Store(tiny))
+    @pytest.mark.parametrize(
+        ("method", "options"), [("maple", {}), ("clip_lora", {}), ("clip_lora", {"encoder": "vision"})]
+    )
+    def test_are_not_used_where_something_learned_acts_in_the_image_tower(
+        self, method: str, options: dict[str, Any], tiny: Any, digits: Any
+    ) -> None:
+        strategy = self.build(tiny, digits, method, features=Store(tiny), **options)
         strategy.plugins[0].before_forward = lambda s, **_: shapes.append(tuple(s.mb_x.shape[1:]))
         shapes: list[Any] = []
         strategy.train(digits.train_stream[0])
