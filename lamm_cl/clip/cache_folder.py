@@ -2,8 +2,7 @@
 
     FOLDER/<scope>/scope.json                          what the features under it depend on
     FOLDER/<scope>/<view>/<count>-<name>.safetensors   features of <count> images in one view
-    FOLDER/<scope>/<view>/<name>.claim                 a process is computing these now
-    FOLDER/<scope>/<view>/lock                         held for moments, to look and claim
+    FOLDER/<scope>/<view>/lock                         held by who computes and writes what is missing
 
 A file's time of change is when it was last used. Only files of this form are ever deleted.
 """
@@ -21,16 +20,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lamm_cl.clip.feature_locks import is_held
 from lamm_cl.clip.trust import distrust, make_folder, refuse_link
 from lamm_cl.errors import UsageError
+from lamm_cl.locks import Lock
 
 GIB = 1024**3
 DEFAULT_GIB = 10.0
 SEGMENT = ".safetensors"
 _NAME = re.compile(r"[0-9a-f]{16}")
 _SEGMENT_NAME = re.compile(r"(\d+)-[0-9a-f]{16}\.safetensors")
-_OTHER_NAME = re.compile(r"lock|[0-9a-f]{16}\.(claim|tmp)")
+_OTHER_NAME = re.compile(r"[0-9a-f]{16}\.(claim|tmp)")  # claims are of earlier versions
 
 
 @dataclass(frozen=True)
@@ -134,16 +133,20 @@ def write_about(scope: Path, about: dict[str, Any]) -> None:
     if reason := distrust(scope.parent):
         raise PermissionError(errno.EPERM, reason, str(scope.parent))
     file = scope / "scope.json"
-    if file.is_file():
-        return
-    make_folder(scope)
-    temporary = scope / f"{secrets.token_hex(8)}.tmp"
-    try:
-        temporary.write_text(json.dumps(about, indent=1), encoding="utf-8")
-        temporary.replace(file)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    for attempt in range(3):
+        if file.is_file():
+            return
+        make_folder(scope)
+        temporary = scope / f"{secrets.token_hex(8)}.tmp"
+        try:
+            temporary.write_text(json.dumps(about, indent=1), encoding="utf-8")
+            temporary.replace(file)
+        except FileNotFoundError:  # another process clears the cache just now
+            if attempt == 2:
+                raise
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def evict(folder: Path, max_bytes: int) -> int:
@@ -169,7 +172,7 @@ def evict(folder: Path, max_bytes: int) -> int:
 
 
 def clear(folder: Path, older_than_days: float = 0.0) -> tuple[int, int]:
-    """Delete cached features, and what dead processes left. The claims and locks of living ones stay.
+    """Delete cached features, and what dead processes left. What living ones are writing stays.
 
     Args:
         folder: a cache folder; nothing but files of the cache's own form is touched.
@@ -182,15 +185,18 @@ def clear(folder: Path, older_than_days: float = 0.0) -> tuple[int, int]:
     images = size = 0
     for scope in scope_folders(folder):
         for view in (*_folders(scope), scope):
+            lock = Lock(view / "lock")
+            alone = _acquired(lock)
             for file in list_files(view):
                 match, stat = _SEGMENT_NAME.fullmatch(file.name), _stat(file)
                 if stat is None or (older_than_days and not stat.st_mtime <= limit):
                     continue
-                if match or (_OTHER_NAME.fullmatch(file.name) and not _in_use(file)):
+                if match or (alone and _OTHER_NAME.fullmatch(file.name)):
                     with contextlib.suppress(OSError):
                         file.unlink()
                         images += int(match[1]) if match else 0
                         size += stat.st_size if match else 0
+            lock.release()
             if view != scope:
                 _drop(view)
         if not _folders(scope):
@@ -206,9 +212,9 @@ def _folders(folder: Path) -> list[Path]:
     return []
 
 
-def _in_use(file: Path) -> bool:
+def _acquired(lock: Lock) -> bool:
     with contextlib.suppress(OSError):
-        return file.name.endswith((".claim", "lock")) and is_held(file)
+        return lock.acquire()
     return False
 
 

@@ -3,20 +3,19 @@
 import contextlib
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lamm_cl.clip.cache_folder import evict, limit, write_about
 from lamm_cl.clip.feature_encode import encode_rows
-from lamm_cl.clip.feature_files import Segment, ViewFolder
+from lamm_cl.clip.feature_files import View
 from lamm_cl.clip.feature_key import describe, digest, engine_of, scope_of
-from lamm_cl.clip.feature_locks import wait
 from lamm_cl.clip.trust import distrust
 from lamm_cl.errors import UsageError
 
@@ -25,8 +24,9 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("lamm_cl")
 BATCH_SIZE = 32
-ROUND = 8  # batches that one process claims at a time, so that others can take the next ones
+ROUND = 8  # batches that are written at a time: what a kill loses at most
 OPEN_VIEWS = 8
+PATIENCE_SECONDS = 900.0
 
 Load = Callable[[int], Tensor]
 
@@ -72,8 +72,7 @@ class FeatureStore:
         self._about: dict[str, Any] | None = None
         self._state: tuple[Any, ...] = ()
         self._bounded = False
-        self._memory: OrderedDict[str, list[Segment]] = OrderedDict()
-        self._folders: OrderedDict[str, ViewFolder] = OrderedDict()
+        self._views: OrderedDict[str, View] = OrderedDict()
         self._lock = threading.RLock()
 
     @property
@@ -91,8 +90,7 @@ class FeatureStore:
         state = (backbone.fingerprint, str(backbone.device), *transform, engine_of(backbone, self.batch_size))
         if state != self._state:
             self._state, self._about = state, None
-            self._memory.clear()
-            self._folders.clear()
+            self._views.clear()
 
     def features(self, keys: Sequence[str], load: Load, view: str, kind: "FeatureKind" = "unit") -> Tensor:
         """Return the features of images, computing the missing ones.
@@ -110,121 +108,108 @@ class FeatureStore:
         """
         if kind == "unit":  # of the same rows, so that one pass of the tower serves both kinds
             return F.normalize(self.features(keys, load, view, "raw"), dim=-1)
-        view = f"{view}/{kind}"
         with self._lock:
             self._notice_changes()
             position: dict[str, int] = {}
             for i, key in enumerate(keys):
                 position.setdefault(key, i)
-            kept = self._memory.setdefault(view, [])
-            self._memory.move_to_end(view)
-            folder = self._folder(view, kind)
-            found = {segment.file: segment for segment in folder.segments()} if folder else {}
-            before = len(found)
-            if folder is not None and self.writable:
+            found = self._view(f"{view}/{kind}", kind)
+            found.refresh()
+            grown = False
+            if self.writable and found.missing(position):
                 try:
-                    self._complete(folder, found, kept, position, load, kind)
+                    grown = self._complete(found, position, load, kind)
                 except _UnusableError as error:
                     self._give_up(error)
-            segments = [*found.values(), *kept]
-            missing = _missing(position, segments)
-            if missing:
-                kept.append(self._encode(missing, position, load, kind))
-                segments.append(kept[-1])
-            rows = _gather(keys, segments, self._empty(kind))
-            if folder is not None and self.directory is not None:
-                self._keep_house(self.directory, folder, grown=len(found) > before)
-            self._bound_memory()
+            if missing := found.missing(position):
+                found.keep(missing, self._encode(missing, position, load, kind))
+            rows = found.gather(keys)
+            self._keep_house(found, grown)
             return rows
 
-    def _keep_house(self, directory: Path, folder: ViewFolder, grown: bool) -> None:
-        """Note what was used, and hold the bound: after each growth, and once for what earlier runs left."""
-        folder.touch()
-        with contextlib.suppress(OSError):
-            if self.writable and folder.used:
-                write_about(folder.folder.parent, self.about)  # without it nobody would count or delete what is there
-        if grown or not self._bounded:
-            evict(directory, self.max_bytes)
-            self._bounded = True
+    def _view(self, name: str, kind: "FeatureKind") -> View:
+        """Return a view, whose files need not exist yet."""
+        if self.directory is not None and not self._views:
+            if self.about["transform"] is None:
+                LOG.info("features stay in memory: the transform does not do the same each time")
+                self.directory, self.writable = None, False
+            elif reason := distrust(self.directory):
+                LOG.warning("the feature cache %s is not used: %s.", self.directory, reason)
+                self.directory, self.writable = None, False
+        if name not in self._views:
+            scope = scope_of(self.about)
+            where = None if self.directory is None else self.directory / scope[:16] / digest(name)[:16]
+            backbone = self.backbone
+            self._views[name] = View(where, scope, name, backbone.width(kind), backbone.logit_scale.dtype)
+        self._views.move_to_end(name)
+        return self._views[name]
 
-    def _folder(self, view: str, kind: "FeatureKind") -> ViewFolder | None:
-        """Return the view's folder, which need not exist yet."""
-        if self.directory is None:
-            return None
-        if self.about["transform"] is None:
-            LOG.info("features stay in memory: the transform does not do the same each time")
-            self.directory, self.writable = None, False
-            return None
-        if not self._folders and (reason := distrust(self.directory)):
-            LOG.warning("the feature cache %s is not used: %s.", self.directory, reason)
-            self.directory, self.writable = None, False
-            return None
-        if view not in self._folders:
-            scope, empty = scope_of(self.about), self._empty(kind)
-            where = self.directory / scope[:16] / digest(view)[:16]
-            self._folders[view] = ViewFolder(where, scope, view, empty.shape[1], empty.dtype)
-            while len(self._folders) > OPEN_VIEWS:
-                self._folders.popitem(last=False)
-        self._folders.move_to_end(view)
-        return self._folders[view]
-
-    def _complete(
-        self,
-        folder: ViewFolder,
-        found: dict[Path | None, Segment],
-        kept: list[Segment],
-        position: dict[str, int],
-        load: Load,
-        kind: "FeatureKind",
-    ) -> None:
-        """Bring what is missing into the view's folder, sharing the work with other processes.
-
-        `found` grows by all that was read or written: it stays good though another process clear the cache meanwhile.
-        """
-        ignored: set[Path] = set()
+    def _complete(self, view: View, position: dict[str, int], load: Load, kind: "FeatureKind") -> bool:
+        """Bring what is missing into the view's files, unless another process does; whether this one wrote any."""
+        assert view.folder is not None
+        with _disk():
+            write_about(view.folder.parent, self.about)
         wrote = False
-        while missing := _missing(position, [*found.values(), *kept]):
-            with _disk():
-                write_about(folder.folder.parent, self.about)
-                claim, mine, others = folder.share(missing, self.batch_size * ROUND, ignored)
-            if claim is not None:
+        try:
+            if not self._take(view, position):
+                return False
+            while missing := view.missing(position)[: self.batch_size * ROUND]:
+                rows = self._encode(missing, position, load, kind)
                 try:
-                    kept.append(self._encode(mine, position, load, kind))  # if writing fails, this work is not lost
                     with _disk():
-                        written = folder.write(mine, kept[-1].rows)
-                    if written is not None:
-                        found[written.file] = written
-                        kept.pop()
-                        wrote = True
-                finally:
-                    claim.release()
-            else:
+                        view.write(missing, rows)
+                except _UnusableError:
+                    view.keep(missing, rows)  # this work is not lost
+                    raise
+                wrote = True
+                view.refresh(keep_deleted=True)
+            if wrote:
                 with _disk():
-                    ignored |= {other for other in others if not wait(other)}
-            now = {segment.file: segment for segment in folder.segments()}
-            for file in folder.spoiled:
-                found.pop(file, None)
-            found |= now
-        if wrote:
-            with _disk():
-                folder.merge()
+                    view.merge()
+        finally:
+            view.release()
+        return wrote
 
-    def _encode(self, keys: Sequence[str], position: dict[str, int], load: Load, kind: "FeatureKind") -> Segment:
+    @staticmethod
+    def _take(view: View, position: dict[str, int]) -> bool:
+        """Take a view's lock, waiting as long as its holder brings anything; False when nothing is missing any more."""
+        patience, files = time.monotonic() + PATIENCE_SECONDS, view.files
+        while True:
+            with _disk():
+                taken = view.acquire(0.2)
+            view.refresh(keep_deleted=True)
+            if taken or not view.missing(position):
+                return bool(view.missing(position))
+            if view.files != files:
+                patience, files = time.monotonic() + PATIENCE_SECONDS, view.files
+            elif time.monotonic() > patience:
+                raise _UnusableError(f"another process keeps {view.folder}/lock locked")
+
+    def _encode(self, keys: Sequence[str], position: dict[str, int], load: Load, kind: "FeatureKind") -> Tensor:
         rows = encode_rows(self.backbone, load, [position[key] for key in keys], self.batch_size, kind)
         self.encoded += len(keys)
-        return Segment(rows, {key: row for row, key in enumerate(keys)})
+        return rows
 
-    def _empty(self, kind: "FeatureKind") -> Tensor:
-        return torch.zeros(0, self.backbone.width(kind), dtype=self.backbone.logit_scale.dtype)
-
-    def _bound_memory(self) -> None:
-        """Forget the views used longest ago; the last one stays."""
-        sizes = {view: sum(s.rows.nbytes for s in segments) for view, segments in self._memory.items()}
-        total = sum(sizes.values())
-        for view in list(self._memory)[:-1]:
-            if total > self.max_bytes or not sizes[view]:
-                total -= sizes[view]
-                del self._memory[view]
+    def _keep_house(self, view: View, grown: bool) -> None:
+        """Note what was used, and hold the bounds: on disk after each growth, and once for what earlier runs left."""
+        view.touch()
+        if self.directory is not None and view.folder is not None:
+            with contextlib.suppress(OSError):
+                if self.writable and view.files:
+                    write_about(view.folder.parent, self.about)  # without it nobody would count or delete what is there
+            if grown or not self._bounded:
+                evict(self.directory, self.max_bytes)
+                self._bounded = True
+        older = list(self._views.items())[:-1]
+        kept = sum(one.kept_bytes for one in self._views.values())
+        for number, (name, one) in enumerate(older):
+            if kept > self.max_bytes:
+                kept -= one.kept_bytes
+                one.forget()
+            if number <= len(older) - OPEN_VIEWS:
+                one.close()
+            if not one.files and not one.kept_bytes:
+                del self._views[name]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
@@ -253,19 +238,3 @@ def _disk() -> Iterator[None]:
         yield
     except OSError as error:
         raise _UnusableError(str(error)) from error
-
-
-def _missing(position: dict[str, int], segments: Sequence[Segment]) -> list[str]:
-    """List the keys that no segment has, in their order."""
-    return [key for key in position if not any(key in segment.index for segment in segments)]
-
-
-def _gather(keys: Sequence[str], segments: Sequence[Segment], empty: Tensor) -> Tensor:
-    """Collect the rows of `keys` (n, d) from the segments that have them."""
-    out = empty.new_empty(len(keys), empty.shape[1])
-    for segment in segments:
-        found = [(i, segment.index[key]) for i, key in enumerate(keys) if key in segment.index]
-        if found:
-            target, row = (torch.tensor(part) for part in zip(*found, strict=True))
-            out[target] = segment.rows[row]
-    return out

@@ -1,9 +1,8 @@
-"""One view's cached features on disk: files that are written whole, checked before use, and computed once.
+"""One view's cached features: files that are written whole and checked before use, and rows that memory alone has.
 
-A file is safetensors with one tensor `features` (n, d), memory-mapped. Its metadata names the images, what the
+A file is safetensors with one tensor `features` (n, width), memory-mapped. Its metadata names the images, what the
 features depend on, and a check sum over all of it: what is damaged, or was made for something else, is deleted and
-computed again. Processes that want the same images share the work: each claims some in a small file that it keeps
-locked, and waits for the others' files instead of computing what they claimed.
+computed again. Who holds the view's lock computes what is missing and writes it; others wait for its files.
 """
 
 import contextlib
@@ -12,16 +11,16 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from lamm_cl.clip import feature_locks
 from lamm_cl.clip.cache_folder import SEGMENT, list_files
-from lamm_cl.clip.feature_locks import Claim, create, is_held, locked, named_by
+from lamm_cl.clip.trust import make_folder, open_unlinked, refuse_link
+from lamm_cl.locks import Lock
 
 State = tuple[int, int, int] | None  # number, size and time of change of a file
 
@@ -31,7 +30,7 @@ class Segment:
     """Features of some images in one view.
 
     Attributes:
-        rows: (n, d).
+        rows: (n, width).
         index: row of each image, by its content key.
         file: where they are kept, or None for memory.
     """
@@ -41,57 +40,93 @@ class Segment:
     file: Path | None = None
 
 
-class ViewFolder:
-    """The files of one view.
+class View:
+    """The features of one view.
 
     Args:
-        folder: where they are.
+        folder: of its files, which need not exist yet; None for memory only.
         scope: digest of what the features depend on besides image and view.
-        view: name of the view.
-        width: number d of features.
+        name: of the view.
+        width: of features.
         dtype: their type.
-
-    Attributes:
-        spoiled: files that were changed by others while they were mapped: what was read from them counts no more.
     """
 
-    def __init__(self, folder: Path, scope: str, view: str, width: int, dtype: torch.dtype) -> None:
-        self.folder, self.scope, self.view = folder, scope, view
+    def __init__(self, folder: Path | None, scope: str, name: str, width: int, dtype: torch.dtype) -> None:
+        self.folder, self.scope, self.name = folder, scope, name
         self.width, self.dtype = width, dtype
-        self.spoiled: set[Path] = set()
+        self._kept: list[Segment] = []
         self._open: dict[Path, Segment] = {}
         self._states: dict[Path, State] = {}
+        self._lock: Lock | None = None
 
-    def segments(self) -> list[Segment]:
-        """Return what is there and sound; delete what is not.
+    # -- what is known ---------------------------------------------------------------------------------------------
 
-        A file that has changed since it was checked is mapped anew and checked again, and `spoiled` names it: the
-        pages of what was mapped before hold other numbers, or none, which would kill the process.
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        """List the keys that have no features, in their order."""
+        indices = [segment.index for segment in self._segments()]
+        return [key for key in keys if not any(key in index for index in indices)]
+
+    def gather(self, keys: Sequence[str]) -> Tensor:
+        """Return the features (n, width) of images that all have some."""
+        out = torch.empty(len(keys), self.width, dtype=self.dtype)
+        for segment in self._segments():
+            found = [(i, segment.index[key]) for i, key in enumerate(keys) if key in segment.index]
+            if found:
+                target, row = (torch.tensor(part) for part in zip(*found, strict=True))
+                out[target] = segment.rows[row]
+        return out
+
+    def _segments(self) -> list[Segment]:
+        return [*self._open.values(), *self._kept]
+
+    @property
+    def files(self) -> int:
+        """Number of files that are open."""
+        return len(self._open)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Size of what memory alone has."""
+        return sum(segment.rows.nbytes for segment in self._kept)
+
+    def close(self) -> None:
+        """Let the files go; they are opened again when they are wanted."""
+        self._open.clear()
+
+    def forget(self) -> None:
+        """Drop what memory alone has."""
+        self._kept.clear()
+
+    # -- files -----------------------------------------------------------------------------------------------------
+
+    def refresh(self, keep_deleted: bool = False) -> None:
+        """Open what is there and sound; delete what is not.
+
+        A file that has changed since it was checked is mapped anew and checked again: the pages of what was mapped
+        before hold other numbers, or none, which would kill the process.
+
+        Args:
+            keep_deleted: what is open stays good though another process clear the cache meanwhile.
         """
-        if self.folder.is_symlink() or self.folder.parent.is_symlink():
-            return []  # what lies there is none of ours, to read or to delete
+        if self.folder is None or self.folder.is_symlink() or self.folder.parent.is_symlink():
+            return  # behind a link lies none of ours, to read or to delete
         files = [file for file in list_files(self.folder) if file.suffix == SEGMENT and not file.is_symlink()]
-        self._open = {file: segment for file, segment in self._open.items() if file in files}
-        for file in files:
-            if file in self._open and _state(file) != self._states[file]:
-                self.spoiled.add(file)
+        for file in list(self._open):
+            state = _state(file)
+            if state != self._states[file] and not (state is None and keep_deleted):
                 del self._open[file]
+        for file in files:
             if file not in self._open:
                 self._map(file)
-        return list(self._open.values())
 
-    def _map(self, file: Path) -> Segment | None:
+    def _map(self, file: Path) -> bool:
         """Read a file and keep it open; its state is noted first, so that a change meanwhile is seen later."""
         state = _state(file)
         segment = self._read(file)
-        if segment is not None and state is not None:
-            self._open[file], self._states[file] = segment, state
-        return segment
-
-    @property
-    def used(self) -> bool:
-        """Whether any of its files is open."""
-        return bool(self._open)
+        if segment is None or state is None:
+            return False
+        self._open[file], self._states[file] = segment, state
+        return True
 
     def touch(self) -> None:
         """Note that the view is used now, so that it is deleted late."""
@@ -102,87 +137,79 @@ class ViewFolder:
                     os.utime(file, ns=(now, now))
                     self._states[file] = _state(file)
 
-    def write(self, keys: Sequence[str], rows: Tensor) -> Segment | None:
-        """Write the features `rows` (n, d) of the images `keys`, whole or not at all.
+    def acquire(self, seconds: float) -> bool:
+        """Take the view's lock, waiting at most `seconds`; what dead processes left half written is removed.
 
-        Returns:
-            What can be read back: None when another process has cleared the cache in between.
+        Raises:
+            OSError: There is no place for it.
+        """
+        assert self.folder is not None
+        self._lock = Lock(self.folder / "lock")
+        for attempt in range(3):
+            make_folder(self.folder)
+            for folder in (self.folder, self.folder.parent):
+                refuse_link(folder)
+            try:
+                taken = self._lock.acquire(seconds)
+                break
+            except FileNotFoundError:  # another process clears the cache just now
+                if attempt == 2:
+                    raise
+        if taken:
+            for file in list_files(self.folder):
+                if file.suffix == ".tmp":
+                    file.unlink(missing_ok=True)
+        return taken
+
+    def release(self) -> None:
+        """Give the lock back; harmless when it is not held."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def keep(self, keys: Sequence[str], rows: Tensor) -> None:
+        """Keep the features `rows` (n, width) of the images `keys` in memory."""
+        self._kept.append(Segment(rows, {key: row for row, key in enumerate(keys)}))
+
+    def write(self, keys: Sequence[str], rows: Tensor) -> None:
+        """Write features to a file, whole or not at all, and read them from there; under the lock.
+
+        Where another process clears the cache in between they stay in memory.
         """
         from safetensors.torch import save
 
+        assert self.folder is not None
         rows = rows.contiguous()
-        metadata = {"keys": json.dumps(list(keys)), "scope": self.scope, "view": self.view}
+        metadata = {"keys": json.dumps(list(keys)), "scope": self.scope, "view": self.name}
         content = save({"features": rows}, metadata | {"sum": _sum(metadata, rows)})
         name = secrets.token_hex(8)
         temporary = self.folder / f"{name}.tmp"
         try:
-            with os.fdopen(create(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as opened:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            with os.fdopen(open_unlinked(temporary, flags), "wb") as opened:
                 opened.write(content)
                 opened.flush()
                 os.fsync(opened.fileno())
             file = self.folder / f"{len(keys)}-{name}{SEGMENT}"
             temporary.replace(file)
-        finally:
+        except BaseException:
             temporary.unlink(missing_ok=True)
+            raise
         # What was written is read back: mapped from the file instead of held in memory, and checked once.
-        return self._map(file)
+        if not self._map(file):
+            self.keep(keys, rows)
 
     def merge(self, at_least: int = 5) -> None:
-        """Put many small files into one."""
-        with locked(self.folder / "lock"):
-            many = self.segments()
-            if len(many) < at_least:
-                return
-            whole = {key: segment.rows[row] for segment in many for key, row in segment.index.items()}
-            if self.write(list(whole), torch.stack(list(whole.values()))) is None:
-                return
-            for segment in many:
-                assert segment.file is not None
-                segment.file.unlink(missing_ok=True)
-                self._open.pop(segment.file, None)
-
-    def share(
-        self, missing: Sequence[str], limit: int, ignored: Set[Path]
-    ) -> tuple[Claim | None, list[str], list[Path]]:
-        """Divide the work among processes.
-
-        Args:
-            missing: images without features, by content key.
-            limit: how many to claim at most.
-            ignored: claims of others that count no more.
-
-        Returns:
-            This process's claim and what it covers, or (None, []) when there is nothing left to claim; and the
-            claims of others, to wait for.
-        """
-        with locked(self.folder / "lock"):
-            claims = {file: keys for file, keys in self._claims().items() if file not in ignored}
-            taken = frozenset().union(*claims.values())
-            for segment in self.segments():
-                taken |= segment.index.keys()
-            mine = [key for key in missing if key not in taken][:limit]
-            claim = Claim(self.folder, mine) if mine else None
-            return claim, mine, list(claims)
-
-    def _claims(self) -> dict[Path, frozenset[str]]:
-        """Return what living processes are computing; remove what dead ones left."""
-        found = {}
-        for file in list_files(self.folder):
-            if file.suffix == ".claim":
-                if is_held(file):
-                    found[file] = named_by(file)
-                else:
-                    file.unlink(missing_ok=True)
-            elif file.suffix == ".tmp" and self._stale(file):
-                file.unlink(missing_ok=True)
-        return found
-
-    @staticmethod
-    def _stale(file: Path) -> bool:
-        """Whether a half-written file is so old that its process must be dead."""
-        with contextlib.suppress(OSError):
-            return time.time() - file.stat().st_mtime > feature_locks.PATIENCE_SECONDS
-        return False
+        """Put many small files into one; under the lock."""
+        self.refresh()
+        many = list(self._open.values())
+        if len(many) < at_least:
+            return
+        whole = {key: segment.rows[row] for segment in many for key, row in segment.index.items()}
+        self.write(list(whole), torch.stack(list(whole.values())))
+        for segment in many:
+            assert segment.file is not None
+            segment.file.unlink(missing_ok=True)
+            self._open.pop(segment.file, None)
 
     def _read(self, file: Path) -> Segment | None:
         """Map a file; None, and the file deleted, when it is damaged or was made for something else.
@@ -206,7 +233,7 @@ class ViewFolder:
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
             raise ValueError("names of no images")
         index = {key: row for row, key in enumerate(keys)}
-        own = (self.scope, self.view, (len(index), self.width), self.dtype)
+        own = (self.scope, self.name, (len(index), self.width), self.dtype)
         if (metadata["scope"], metadata["view"], tuple(rows.shape), rows.dtype) != own:
             raise ValueError("made for something else")
         if metadata["sum"] != _sum(metadata, rows):

@@ -1,5 +1,6 @@
 import errno
 import fcntl
+import os
 import signal
 import socket
 import subprocess
@@ -146,3 +147,26 @@ def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="lock"):
         Lock(tmp_path / "lock").acquire()
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_forked_child_keeps_no_lock(tmp_path: Path) -> None:
+    """A lock lives until the last open file is closed: a child that outlives the holder must not keep it."""
+    (born, tell_born), (end, tell_end) = os.pipe(), os.pipe()
+    holder = os.fork()
+    if holder == 0:
+        lock = Lock(tmp_path / "lock")
+        lock.acquire()
+        if os.fork() == 0:
+            os.write(tell_born, b"x")
+            os.read(end, 1)
+        os._exit(0)
+    os.read(born, 1)
+    os.waitpid(holder, 0)
+    try:
+        taken = Lock(tmp_path / "lock")
+        assert taken.acquire()
+    finally:
+        os.write(tell_end, b"x")
+        for pipe in (born, tell_born, end, tell_end):
+            os.close(pipe)

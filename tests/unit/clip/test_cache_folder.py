@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from lamm_cl.clip import cache_folder, feature_locks
+from lamm_cl.clip import cache_folder
 from lamm_cl.clip.feature_cache import FeatureStore
 from lamm_cl.errors import UsageError
-from tests.unit.clip.cached import Pictures, files, get, key
+from tests.unit.clip.cached import Pictures, files, get
 
 
 def test_the_folder_stays_within_its_bound_and_drops_what_was_used_longest_ago(tiny, tmp_path):
@@ -36,7 +36,7 @@ def test_a_bound_that_was_lowered_holds_though_nothing_is_computed(store, tiny):
     get(lowered, range(4), "a")
     assert lowered.encoded == 0
     [left] = files(store)
-    assert left.parent == lowered._folder("a/raw", "raw").folder
+    assert left.parent == lowered._view("a/raw", "raw").folder
 
 
 def test_features_whose_scope_lost_its_name_are_found_by_status_again(store):
@@ -98,23 +98,11 @@ def test_clearing_while_another_process_works_does_no_harm(tiny, tmp_path):
     assert store.writable
 
 
-def test_clearing_leaves_the_claims_of_living_processes(store):
-    get(store, [0])
-    claim = feature_locks.Claim(files(store)[0].parent, [key(1)])
-    dead = claim.file.with_name("00000000deadbeef.claim")
-    dead.write_text("[]")
-    cache_folder.clear(store.directory)
-    assert claim.file.exists()
-    assert not dead.exists()
-    claim.release()
-    cache_folder.clear(store.directory)
-    assert list(store.directory.iterdir()) == []
-
-
 def test_nothing_is_left_of_a_cleared_cache(store):
     get(store, range(5))
     scope = files(store)[0].parent.parent
     (scope / "0123456789abcdef.tmp").write_text("half")
+    (files(store)[0].parent / "0123456789abcdef.claim").write_text("of an earlier version")
     cache_folder.clear(store.directory)
     assert list(store.directory.iterdir()) == []
 

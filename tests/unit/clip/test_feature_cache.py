@@ -110,7 +110,7 @@ def test_a_full_disk_loses_no_work_and_what_was_there_is_still_read(store, tiny,
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(feature_files.ViewFolder, "write", full)
+    monkeypatch.setattr(feature_files.View, "write", full)
     other = FeatureStore(tiny, store.directory, batch_size=4)
     rows = get(other, range(9))
     assert other.encoded == 5

@@ -101,7 +101,7 @@ def test_a_file_that_is_damaged_while_others_are_computed_is_computed_again(stor
 
 def test_names_that_are_none_are_not_trusted_though_their_sum_is_right(store, tiny):
     rows = get(store, [0])
-    folder = store._folder("eval/raw", "raw")
+    folder = store._view("eval/raw", "raw")
     file = folder.folder / "1-0123456789abcdef.safetensors"
     for keys in ('[["a"]]', "[null]", '{"a": 1}', "1"):
         metadata = {"keys": keys, "scope": folder.scope, "view": "eval/raw"}

@@ -12,7 +12,6 @@ import torch
 
 from lamm_cl.clip import cache_folder, trust
 from lamm_cl.clip.feature_cache import FeatureStore
-from lamm_cl.clip.feature_locks import is_held
 from lamm_cl.experiments.spec import Environment
 from lamm_cl.experiments.surroundings import cache_trouble
 from tests.unit.clip.cached import files, get
@@ -27,11 +26,11 @@ def right(tiny: Any) -> torch.Tensor:
 
 def places(store: Any) -> tuple[Path, Path]:
     """Return the folders of the scope and of the view that a store would use."""
-    view = store._folder("eval", "unit").folder
+    view = store._view("eval/raw", "raw").folder
     return view.parent, view
 
 
-@pytest.mark.parametrize("which", ["lock", "scope", "view", "claim"])
+@pytest.mark.parametrize("which", ["lock", "scope", "view"])
 def test_planted_links_lead_nowhere(store: Any, right: Any, tmp_path: Path, which: str) -> None:
     scope, view = places(store)
     target = tmp_path / "elsewhere"
@@ -40,9 +39,6 @@ def test_planted_links_lead_nowhere(store: Any, right: Any, tmp_path: Path, whic
     if which == "lock":
         view.mkdir(parents=True)
         (view / "lock").symlink_to(target / "made")
-    elif which == "claim":
-        view.mkdir(parents=True)
-        (view / "0123456789abcdef.claim").symlink_to(target / "model.safetensors")
     elif which == "scope":
         scope.parent.mkdir(parents=True)
         scope.symlink_to(target)
@@ -52,15 +48,9 @@ def test_planted_links_lead_nowhere(store: Any, right: Any, tmp_path: Path, whic
     assert torch.equal(get(store, range(4)), right)
     assert sorted(file.name for file in target.rglob("*")) == ["model.safetensors"]
     assert (target / "model.safetensors").read_bytes() == b"somebody's work"
-    assert store.writable == (which == "claim")
+    assert not store.writable
     cache_folder.clear(store.directory)
     assert (target / "model.safetensors").exists()
-
-
-def test_a_link_is_never_held(tmp_path: Path) -> None:
-    (tmp_path / "real").write_text("")
-    (tmp_path / "link.claim").symlink_to(tmp_path / "real")
-    assert not is_held(tmp_path / "link.claim")
 
 
 def test_the_folder_itself_may_be_a_link_of_the_user_s(tiny: Any, tmp_path: Path) -> None:
