@@ -21,7 +21,7 @@ from lamm_cl.strategies.optimizer import momentum_of, options_of, set_momentum, 
 from lamm_cl.strategies.plugin_memory import Unpacker
 from lamm_cl.strategies.plugin_state import plugin_states, set_plugin_states
 
-FORMAT = 3  # raise it whenever `take` returns something else than before
+FORMAT = 4  # raise it whenever `take` returns something else than before
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ def take(strategy: StageBatches) -> tuple[dict[str, Tensor], dict[str, Any]]:
             for name, (xs, values) in strategy.evaluator.all_metric_results.items()
         },
         "growth": strategy.model.growth(),
+        "trains": [name for name, _ in trainable(strategy.model)],
         "plugins": plugins,
         "optimizer": options_of(strategy.optimizer),
         "scaler": strategy.precision.scaler.state_dict(),
@@ -103,6 +104,8 @@ def put(strategy: StageBatches, tensors: dict[str, Tensor], state: dict[str, Any
     odd = sorted(set(learned) ^ set(expected)) or sorted(k for k in values if learned[k].shape != values[k].shape)
     if odd:
         raise UsageError(f"the checkpoint's tensors do not fit the model: {', '.join(odd[:5])}.")
+    for name, parameter in strategy.model.named_parameters():
+        parameter.requires_grad_(name in state["trains"])
     strays = set(_under("optimizer", tensors)) - set(_momentum_names(strategy, tensors))
     if strays:
         raise UsageError(f"the checkpoint has momentum of what does not train: {', '.join(sorted(strays)[:5])}.")
