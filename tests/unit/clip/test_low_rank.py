@@ -332,10 +332,10 @@ def test_the_mean_over_draws_is_the_product_without() -> None:
     from lamm_cl.clip.low_rank import plus
 
     zero = torch.zeros(4, 6, dtype=F64)
-    draws = [plus(zero, x, [LowRank(a, b, 0.5, Dropout(0.25, (i,)))]) for i in range(4000)]
+    draws = [plus(zero, x, [LowRank(a, b, 0.5, Dropout(0.25, (i,)))]) for i in range(1500)]
     expected = plus(zero, x, [LowRank(a, b, 0.5)])
     torch.testing.assert_close(expected, 0.5 * x @ a.T @ b.T)
-    assert (torch.stack(draws).mean(0) - expected).abs().max() < 0.05 * expected.abs().max()
+    assert (torch.stack(draws).mean(0) - expected).abs().max() < 0.08 * expected.abs().max()
 
 
 # -- number types, wrong use ---------------------------------------------------------------------------------------
