@@ -15,16 +15,17 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lamm_cl.clip.trust import distrust, make_folder, refuse_link
 from lamm_cl.errors import UsageError
 from lamm_cl.locks import Lock
 
 GIB = 1024**3
+T = TypeVar("T")
 DEFAULT_GIB = 10.0
 SEGMENT = ".safetensors"
 _NAME = re.compile(r"[0-9a-f]{16}")
@@ -133,20 +134,28 @@ def write_about(scope: Path, about: dict[str, Any]) -> None:
     if reason := distrust(scope.parent):
         raise PermissionError(errno.EPERM, reason, str(scope.parent))
     file = scope / "scope.json"
-    for attempt in range(3):
-        if file.is_file():
-            return
+
+    def write() -> None:
         make_folder(scope)
         temporary = scope / f"{secrets.token_hex(8)}.tmp"
         try:
             temporary.write_text(json.dumps(about, indent=1), encoding="utf-8")
             temporary.replace(file)
-        except FileNotFoundError:  # another process clears the cache just now
-            if attempt == 2:
-                raise
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+    if not file.is_file():
+        though_cleared(write)
+
+
+def though_cleared(work: Callable[[], T]) -> T:
+    """Do something in a folder that another process may be clearing away at this moment: then it is made again."""
+    for _ in range(20):
+        with contextlib.suppress(FileNotFoundError):
+            return work()
+        time.sleep(0.005)
+    return work()
 
 
 def evict(folder: Path, max_bytes: int) -> int:

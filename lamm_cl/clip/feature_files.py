@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lamm_cl.clip.cache_folder import SEGMENT, list_files
+from lamm_cl.clip.cache_folder import SEGMENT, list_files, though_cleared
 from lamm_cl.clip.trust import make_folder, open_unlinked, refuse_link
 from lamm_cl.locks import Lock
 
@@ -144,22 +144,20 @@ class View:
             OSError: There is no place for it.
         """
         assert self.folder is not None
-        self._lock = Lock(self.folder / "lock")
-        for attempt in range(3):
-            make_folder(self.folder)
-            for folder in (self.folder, self.folder.parent):
-                refuse_link(folder)
-            try:
-                taken = self._lock.acquire(seconds)
-                break
-            except FileNotFoundError:  # another process clears the cache just now
-                if attempt == 2:
-                    raise
-        if taken:
-            for file in list_files(self.folder):
-                if file.suffix == ".tmp":
-                    file.unlink(missing_ok=True)
-        return taken
+        folder, self._lock = self.folder, Lock(self.folder / "lock")
+
+        def acquire(lock: Lock = self._lock) -> bool:
+            make_folder(folder)
+            for one in (folder, folder.parent):
+                refuse_link(one)
+            return lock.acquire(seconds)
+
+        if not though_cleared(acquire):
+            return False
+        for file in list_files(folder):
+            if file.suffix == ".tmp":
+                file.unlink(missing_ok=True)
+        return True
 
     def release(self) -> None:
         """Give the lock back; harmless when it is not held."""
