@@ -39,9 +39,7 @@ class Lock:
             if error.errno in _UNSUPPORTED:
                 lease = self.path.with_name(self.path.name + ".lease")
                 return self._take(filelock.SoftFileLease(lease, lease_duration=_LEASE_SECONDS), seconds)
-            if error.filename is None:
-                error.filename = str(self.path)
-            raise
+            raise self._named(error) from None
 
     def _take(self, lock: filelock.BaseFileLock, seconds: float) -> bool:
         try:
@@ -52,14 +50,25 @@ class Lock:
         return True
 
     def release(self) -> None:
-        """Give the lock back; harmless when it is not held."""
+        """Give the lock back; harmless when it is not held.
+
+        Raises:
+            OSError: That fails; it names the file.
+        """
         if self._held is None:
             return
         # Before the release: whoever locks a file that is gone meanwhile sees that it holds nothing.
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
-        self._held.release()
-        self._held = None
+        held, self._held = self._held, None
+        try:
+            held.release()
+        except OSError as error:
+            raise self._named(error) from None
+
+    def _named(self, error: OSError) -> OSError:
+        error.filename = error.filename or str(self.path)
+        return error
 
     def __enter__(self) -> "Lock":
         self.acquire(_FOR_EVER)

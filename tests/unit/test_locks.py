@@ -136,10 +136,16 @@ def test_an_error_names_the_lock(tmp_path: Path, monkeypatch) -> None:
     def stale(*_: object) -> None:
         raise OSError(errno.ESTALE, "Stale file handle")
 
-    monkeypatch.setattr(fcntl, "flock", stale)
-    with pytest.raises(OSError, match="Stale file handle") as caught:
-        Lock(tmp_path / "lock").acquire()
-    assert caught.value.filename == str(tmp_path / "lock")
+    held = Lock(tmp_path / "held")
+    assert held.acquire()
+    with monkeypatch.context() as network:
+        network.setattr(fcntl, "flock", stale)
+        with pytest.raises(OSError, match="Stale file handle") as caught:
+            Lock(tmp_path / "lock").acquire()
+        assert caught.value.filename == str(tmp_path / "lock")
+        with pytest.raises(OSError, match="Stale file handle") as caught:
+            held.release()
+        assert caught.value.filename == str(tmp_path / "held")
 
 
 def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
