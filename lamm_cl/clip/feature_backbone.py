@@ -54,7 +54,10 @@ class FeatureBackbone:
                 f"projection must be (width, {self.embed_dim}), as wide as the text features; "
                 f"got {tuple(self.projection.shape)}"
             )
-        self.logit_scale = torch.as_tensor(logit_scale).detach().to(self._text).reshape(())
+        scale = (
+            logit_scale.detach() if isinstance(logit_scale, Tensor) else torch.tensor(logit_scale, dtype=torch.float64)
+        )
+        self.logit_scale = scale.to(self._text).reshape(())
         self.dtype, self.device = self._text.dtype, self._text.device
 
     @property

@@ -1,12 +1,12 @@
 """Adapters: small learned maps of features, in front of a head."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from lamm_cl.clip.backbone import FeatureKind
-from lamm_cl.methods.stage import Stage
+from lamm_cl.methods.learner_part import LearnerPart
 
 
-class Adapter(nn.Module):
+class Adapter(LearnerPart):
     """Maps features (..., width) to features (..., E). Abstract.
 
     Attributes:
@@ -14,9 +14,6 @@ class Adapter(nn.Module):
     """
 
     takes: FeatureKind = "raw"
-
-    def begin_stage(self, stage: Stage) -> None:
-        """Start a stage, for adapters that grow with it."""
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the mapped features, not normalised."""

@@ -1,4 +1,4 @@
-"""A method's name and options to a prompted CLIP."""
+"""From a method's name and options to a learner."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -76,13 +76,22 @@ def build_model(
     if isinstance(made, Learner):
         learner = made
     elif made.context is None:
-        learner = FeatureLearner(backbone, class_names, made.head, made.adapter, repeated_names=repeated_names)
+        learner = FeatureLearner(
+            backbone,
+            class_names,
+            made.head,
+            made.adapter,
+            made.rehearsal,
+            made.objective,
+            method=name,
+            repeated_names=repeated_names,
+        )
     else:
         learner = PromptedCLIP(
             backbone, class_names, made, method=name, learn=learn, repeated_names=repeated_names, half=half
         )
     learner.method, learner.options = name, chosen.model_dump()
-    return learner
+    return learner.to(backbone.device)
 
 
 def read_options(name: str, options: dict[str, Any]) -> Options:

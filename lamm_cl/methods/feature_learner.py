@@ -1,7 +1,6 @@
 """The feature learner: a head on image features, without text."""
 
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -9,13 +8,13 @@ from torch import Tensor
 from lamm_cl.clip.feature_backbone import Backbone
 from lamm_cl.methods import inputs
 from lamm_cl.methods.adapters import Adapter
-from lamm_cl.methods.head import Head, HeadData, no_text
-from lamm_cl.methods.learner import Learner
-from lamm_cl.methods.objective import Output
-from lamm_cl.methods.stage import Stage, StageData
+from lamm_cl.methods.composed import ComposedLearner
+from lamm_cl.methods.head import Head, no_text
+from lamm_cl.methods.objective import Objective, Output
+from lamm_cl.methods.rehearsal import Rehearsal
 
 
-class FeatureLearner(Learner):
+class FeatureLearner(ComposedLearner):
     """A head on the features of a frozen image tower; an adapter may stand between.
 
     Args:
@@ -23,9 +22,13 @@ class FeatureLearner(Learner):
         class_names: the classes, one column of logits each.
         head: scores classes; `head.takes` says which features.
         adapter: maps the features before the head sees them; None: as they are.
+        rehearsal: remembers older classes.
+        objective: what is minimised where something trains.
         method: name for messages and records.
         repeated_names: whether a name may stand for several classes.
     """
+
+    head: Head
 
     def __init__(
         self,
@@ -33,13 +36,14 @@ class FeatureLearner(Learner):
         class_names: Sequence[str],
         head: Head,
         adapter: Adapter | None = None,
+        rehearsal: Rehearsal | None = None,
+        objective: Objective | None = None,
         *,
         method: str = "custom",
         repeated_names: bool = False,
     ) -> None:
-        super().__init__(backbone, (), method=method, repeated_names=repeated_names)
-        self.head, self.adapter = head, adapter
-        self.takes = head.takes if adapter is None else adapter.takes
+        super().__init__(backbone, adapter, head, rehearsal, method=method, repeated_names=repeated_names)
+        self._objective = objective or Objective()
         self._append(class_names)
 
     def output(self, x: Tensor, columns: Sequence[int] | Tensor | None = None) -> Output:
@@ -47,30 +51,10 @@ class FeatureLearner(Learner):
         inputs.check_pictures(self.expected, x)
         ids = inputs.label_space(columns, len(self.class_names))
         with torch.autocast(self.backbone.device.type, enabled=False):
-            return Output(self.head(self._adapted(self.features(x)), ids, no_text), ids)
+            return Output(self.head(self.adapted(self.features(x)), ids, no_text), ids)
 
-    def begin_stage(self, stage: Stage) -> None:
-        """Start a stage."""
-        super().begin_stage(stage)
-        if self.adapter is not None:
-            self.adapter.begin_stage(stage)
-        self.head.begin_stage(stage)
-
-    def end_epoch(self, stage: Stage, epoch: int, data: StageData) -> None:
-        """Let the head look at the epoch."""
-        self.head.end_epoch(stage, epoch, self._head_data(data))
-
-    def end_stage(self, stage: Stage, data: StageData) -> None:
-        """Let the head take what it keeps of the training set."""
-        self.head.end_stage(stage, self._head_data(data))
-
-    def _append(self, names: Sequence[str]) -> None:
-        super()._append(names)
-        if names:
-            self.head.grow(len(self.class_names))
-
-    def _adapted(self, features: Tensor) -> Tensor:
-        return features if self.adapter is None else self.adapter(features)
-
-    def _head_data(self, data: StageData) -> HeadData:
-        return HeadData(partial(self.collect, data))
+    def objective(
+        self, output: Output, labels: Tensor, columns: Sequence[int] | Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return the method's loss and its terms; see `Learner.objective`."""
+        return self._objective(output, labels, columns)

@@ -12,7 +12,7 @@ from lamm_cl.methods.learner import Learner
 from lamm_cl.methods.optimizer import recipe_optimizer, restart, trainable
 from lamm_cl.methods.recipe import Recipe, lr_at
 from lamm_cl.methods.registry import recipe_for
-from lamm_cl.methods.stage import Part, Stage, Step
+from lamm_cl.methods.stage import Split, Stage, Step
 from lamm_cl.seeds import seed_for
 
 Views = Callable[[int | None], Tensor]
@@ -44,7 +44,8 @@ def fit_stage(
         test: the same of test images, for learners that are asked to select by them.
         seed: names the order of the mini-batches and whatever else is drawn.
         shuffle: whether the images are mixed anew in each epoch; otherwise mini-batches are cut in the given order.
-        label_space: what competes in the loss: "own" (the stage's classes), "seen" or "all".
+        label_space: what competes in the loss: "own" (the stage's classes; all seen so far where the learner adds old
+            ones to a mini-batch), "seen" or "all".
         **recipe: settings of `Recipe` that differ from the method's: lr, epochs, batch_size, ...
 
     Returns:
@@ -62,9 +63,12 @@ def fit_stage(
     spaces = {"own": stage.classes, "seen": stage.seen, "all": tuple(range(len(learner.class_names)))}
     if label_space not in spaces:
         raise unknown("label space", label_space, spaces)
+    columns = spaces["seen" if learner.rehearses and label_space == "own" else label_space]
     data = _TensorData({"train": (views, labels), "val": _still(val), "test": _still(test)})
-    learner.begin_stage(stage)
-    history = _train(learner, stage, data, chosen, spaces[label_space], seed, shuffle) if trainable(learner) else []
+    for split in sorted(learner.looks_at):
+        data.images(split)
+    learner.begin_stage(stage, data)
+    history = _train(learner, stage, data, chosen, columns, seed, shuffle) if trainable(learner) else []
     learner.end_stage(stage, data)
     return history
 
@@ -78,7 +82,7 @@ def _train(
     seed: int,
     shuffle: bool,
 ) -> list[dict[str, float]]:
-    views, labels = data.parts["train"] or _missing("train")
+    views, labels = data.images("train")
     n, size = len(labels), recipe.batch_size
     steps = n // size if recipe.drop_last and n >= size else -(-n // size)
     epochs, total = recipe.length(n, len(stage.classes), steps)
@@ -96,7 +100,7 @@ def _train(
             rows = order[step * size : (step + 1) * size]
             batch, targets = learner.rehearse(x[rows], labels[rows], Step(stage, epoch, len(history), seed))
             optimizer.param_groups[0]["lr"] = lr_at(recipe, epoch, len(history) / total)
-            terms = learner.objective(learner.output(batch, columns), targets, columns)
+            terms = learner.objective(learner.training_output(batch, columns), targets, columns)
             optimizer.zero_grad()
             torch.autograd.backward(terms["total"])
             optimizer.step()
@@ -108,21 +112,27 @@ def _train(
 class _TensorData:
     """The images of a stage, held in memory, in the order in which they were given."""
 
-    def __init__(self, parts: dict[Part, tuple[Views, Tensor] | None]) -> None:
-        self.parts = parts
+    def __init__(self, splits: dict[Split, tuple[Views, Tensor] | None]) -> None:
+        self._splits = splits
 
-    def batches(self, part: Part = "train", epoch: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    def images(self, split: Split) -> tuple[Views, Tensor]:
+        """Return the views and labels of a split."""
+        found = self._splits[split]
+        if found is None:
+            raise UsageError(
+                f"this learner looks at {split} images when a stage ends: give fit_stage(..., {split}=(x, labels)), or "
+                "choose another selection"
+            )
+        return found
+
+    def batches(self, split: Split = "train", epoch: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (x, labels); see `StageData.batches`."""
-        views, labels = self.parts[part] or _missing(part)
-        yield from zip(views(epoch).split(ROWS), labels.split(ROWS), strict=True)
+        views, labels = self.images(split)
+        yield from zip(torch.split(views(epoch), ROWS), torch.split(labels, ROWS), strict=True)
 
 
 def _still(pair: tuple[Tensor, Tensor] | None) -> tuple[Views, Tensor] | None:
     return None if pair is None else (lambda epoch: pair[0], pair[1])
-
-
-def _missing(part: str) -> Any:
-    raise UsageError(f"this learner looks at {part} images when a stage ends: give fit_stage(..., {part}=(x, labels))")
 
 
 def _recipe(learner: Learner, changes: dict[str, Any]) -> Recipe:

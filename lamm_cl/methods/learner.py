@@ -1,7 +1,7 @@
 """The learner: anything that learns classes stage by stage and gives logits."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -12,7 +12,7 @@ from lamm_cl.clip.feature_backbone import Backbone
 from lamm_cl.errors import UsageError
 from lamm_cl.methods import inputs
 from lamm_cl.methods.objective import Objective, Output
-from lamm_cl.methods.stage import Part, Stage, StageData, Step
+from lamm_cl.methods.stage import Split, Stage, StageData, Step
 
 Takes = FeatureKind | Literal["images"]
 
@@ -26,7 +26,8 @@ class Learner(nn.Module):
 
     What was learned is parameters and buffers and nothing else, so that every learner can be checkpointed, resumed,
     saved, loaded and copied. Their names and the shapes of the parameters follow from the class names and the stages
-    begun; a buffer may also change its size.
+    begun. A buffer may also change its size; a parameter that depends on the training set is empty until
+    `begin_stage` is given data.
 
     Args:
         backbone: the frozen CLIP; it is no child module: nothing copies, trains or saves it.
@@ -63,6 +64,21 @@ class Learner(nn.Module):
         """Whether images cannot be replaced by cached features."""
         return self.takes == "images"
 
+    @property
+    def looks_at(self) -> frozenset[Split]:
+        """The images beside the training set that it asks for when epochs or stages end ("val", "test")."""
+        return frozenset()
+
+    @property
+    def rehearses(self) -> bool:
+        """Whether `rehearse` may add older classes: those of a stage then compete with all seen so far."""
+        return False
+
+    @property
+    def keeps_old_logits(self) -> bool:
+        """Whether a later stage leaves the logits of old classes, among themselves, as they were."""
+        return False
+
     def output(self, x: Tensor, columns: Sequence[int] | Tensor | None = None) -> Output:
         """Return the logits of one mini-batch, and whatever the objective may ask for.
 
@@ -72,27 +88,42 @@ class Learner(nn.Module):
         """
         raise NotImplementedError
 
+    def training_output(self, x: Tensor, columns: Sequence[int] | Tensor | None = None) -> Output:
+        """Return what the loss sees of one mini-batch; see `output`."""
+        return self.output(x, columns)
+
     def objective(
         self, output: Any, labels: Tensor, columns: Sequence[int] | Tensor | None = None
     ) -> dict[str, Tensor]:
         """Return the training loss "total" and its terms, unweighted; cross entropy where nothing else is said.
 
         Args:
-            output: what `output` returned.
+            output: what `training_output` returned.
             labels: (batch,) class ids.
             columns: class ids that compete; default: every column of the output.
         """
         return Objective()(output, labels, columns)
 
-    def begin_stage(self, stage: Stage) -> None:
-        """Start a stage: grow, freeze, take snapshots."""
+    def begin_stage(self, stage: Stage, data: StageData | None = None) -> None:
+        """Start a stage: grow, freeze, take snapshots.
+
+        Args:
+            stage: the stage.
+            data: its images; None where the learner only grows as another did (`regrow`), whose values are loaded.
+        """
         self.stages.append(stage.classes)
 
     def begin_epoch(self, stage: Stage, epoch: int) -> None:
         """Start an epoch of a stage, counted from 0."""
 
     def rehearse(self, x: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, Tensor]:
-        """Return the mini-batch that trains: this one, with what is remembered of old classes where there is such."""
+        """Return the mini-batch that trains: this one, with what is remembered of old classes where there is such.
+
+        Args:
+            x: images, or features as `takes` says.
+            labels: (batch,) class ids.
+            step: where training is; whatever is drawn depends on (seed, stage, step) alone.
+        """
         return x, labels
 
     def end_epoch(self, stage: Stage, epoch: int, data: StageData) -> None:
@@ -163,7 +194,7 @@ class Learner(nn.Module):
         given = inputs.pictures(self.expected, images, image_features)
         space = inputs.label_space(classes, len(self.class_names))
         inputs.label_rows(labels, space, len(given))  # once more than needed, but before the forward pass
-        return self.objective(self.output(given, space), labels, space)
+        return self.objective(self.training_output(given, space), labels, space)
 
     def add_classes(self, names: Sequence[str]) -> None:
         """Add classes that are learned from now on; those that are there already are not added twice."""
@@ -184,17 +215,23 @@ class Learner(nn.Module):
         return x.to(self.backbone.device, self.dtype)
 
     @torch.no_grad()
-    def collect(self, data: StageData, part: Part = "train", epoch: int | None = None) -> tuple[Tensor, Tensor]:
-        """Return all features (n, width) and labels (n,) of a part of a stage; see `StageData.batches`."""
-        found = [(self.features(x), labels.to(self.backbone.device)) for x, labels in data.batches(part, epoch)]
+    def collect(self, data: StageData, split: Split = "train", epoch: int | None = None) -> tuple[Tensor, Tensor]:
+        """Return all features (n, width) and labels (n,) of a split of a stage; see `StageData.batches`."""
+        found = [(self.features(x), labels.to(self.backbone.device)) for x, labels in data.batches(split, epoch)]
         return torch.cat([x for x, _ in found]), torch.cat([labels for _, labels in found])
 
+    def misfits(self, state_dict: Mapping[str, Tensor]) -> list[str]:
+        """Return the names that only one of this learner and `state_dict` has, or else those of other shapes."""
+        shapes = {name: value.shape for name, value in self.named_parameters() if value.numel()}
+        odd = set(state_dict) ^ set(self.state_dict())
+        return sorted(odd) or sorted(name for name, shape in shapes.items() if state_dict[name].shape != shape)
+
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
-        """Load learned values; buffers take the sizes of what is loaded."""
-        for name, buffer in list(self.named_buffers()):
-            if name in state_dict and state_dict[name].shape != buffer.shape:
-                owner, _, last = name.rpartition(".")
-                self.get_submodule(owner)._buffers[last] = buffer.new_empty(state_dict[name].shape)
+        """Load learned values; buffers and empty parameters take the sizes of what is loaded."""
+        for name, value in [*self.named_parameters(), *self.named_buffers()]:
+            shape = state_dict[name].shape if name in state_dict else value.shape
+            if shape != value.shape and not (isinstance(value, nn.Parameter) and value.numel()):
+                value.data = value.new_empty(shape)
         return super().load_state_dict(state_dict, strict, assign)
 
     def _append(self, names: Sequence[str]) -> None:

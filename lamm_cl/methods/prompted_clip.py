@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, Self, cast
 
 import torch
@@ -17,9 +16,11 @@ from lamm_cl.clip.words import spoken
 from lamm_cl.errors import UsageError
 from lamm_cl.methods import inputs
 from lamm_cl.methods.adapters import Adapter
-from lamm_cl.methods.head import Head, HeadData
-from lamm_cl.methods.learner import Learner
+from lamm_cl.methods.composed import ComposedLearner
+from lamm_cl.methods.head import Head
 from lamm_cl.methods.objective import Objective, Output
+from lamm_cl.methods.optimizer import trainable
+from lamm_cl.methods.rehearsal import Rehearsal
 from lamm_cl.methods.stage import Stage, StageData, Step
 from lamm_cl.prompts.context import Context
 from lamm_cl.prompts.deep import Deep
@@ -50,6 +51,7 @@ class Parts:
         adapter: maps image features; None: as they are.
         text_adapter: maps text features before they are normalised; None: as they are.
         head: makes the logits from those of the text and from the training set; None: those of the text.
+        rehearsal: remembers older classes; None: nothing does.
     """
 
     context: Context | None = None
@@ -64,6 +66,7 @@ class Parts:
     adapter: Adapter | None = None
     text_adapter: Adapter | None = None
     head: Head | None = None
+    rehearsal: Rehearsal | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ class PromptedOutput(Output):
         return replace(super().emptied(), image=self.image[:0], text=text)
 
 
-class PromptedCLIP(Learner):
+class PromptedCLIP(ComposedLearner):
     """A CLIP whose prompts, adapters or head learn and whose weights do not.
 
     Args:
@@ -140,16 +143,15 @@ class PromptedCLIP(Learner):
         repeated_names: bool = False,
         half: bool = False,
     ) -> None:
-        super().__init__(backbone, (), method=method, repeated_names=repeated_names)
+        super().__init__(
+            backbone, parts.adapter, parts.head, parts.rehearsal, method=method, repeated_names=repeated_names
+        )
         self.half_precision = half
-        self.parts, self.matching = parts, parts.matching
+        self.parts, self.matching, self.text_adapter = parts, parts.matching, parts.text_adapter
         assert parts.context is not None
         self.context, self.labels, self.deep, self.deltas = parts.context, parts.labels, parts.deep, parts.deltas
-        self.adapter, self.text_adapter, self.head = parts.adapter, parts.text_adapter, parts.head
         if self.deep.vision or (self.deltas is not None and self.deltas.in_image):
             self.takes = "images"
-        else:
-            self.takes = next((part.takes for part in (parts.adapter, parts.head) if part is not None), "unit")
         if isinstance(backbone, ClipBackbone):
             self._check_vision(backbone)
             self.text = TextSide(
@@ -181,6 +183,13 @@ class PromptedCLIP(Learner):
         """Class ids learned together, in order."""
         return self.text.groups
 
+    @property
+    def keeps_old_logits(self) -> bool:
+        """Whether nothing that all classes share trains, and the head keeps them."""
+        shared = [part for part in (self.deep, self.deltas, self.text_adapter) if part is not None]
+        context = self.context.trains and not self.context.class_specific
+        return super().keeps_old_logits and not context and not any(trainable(part) for part in shared)
+
     def output(self, x: Tensor, columns: Sequence[int] | Tensor | None = None) -> PromptedOutput:
         """Return everything of one forward pass.
 
@@ -191,29 +200,37 @@ class PromptedCLIP(Learner):
         Raises:
             UsageError: other shapes, or columns that the model does not have.
         """
+        return self._output(x, columns, self.head)
+
+    def training_output(self, x: Tensor, columns: Sequence[int] | Tensor | None = None) -> PromptedOutput:
+        """Return what the loss sees: the logits of the text, where the head is not trained by gradient."""
+        return self._output(x, columns, self.head if self.head is not None and self.head.trains else None)
+
+    def _output(self, x: Tensor, columns: Sequence[int] | Tensor | None, head: Head | None) -> PromptedOutput:
         inputs.check_pictures(self.expected, x)
         if not len(x):  # neither the towers nor text that depends on the image take an empty batch
-            return self.output(x.new_zeros(1, *x.shape[1:]), columns).emptied()
+            return self._output(x.new_zeros(1, *x.shape[1:]), columns, head).emptied()
         ids = inputs.label_space(columns, len(self.class_names))
         if self.takes == "images":
             image = self._encoded_images(x)
             given = image.features[:, 0]
         else:
-            given = self.features(x)
-            image = Side(self.image_features(given)[:, None])
+            given = self.adapted(self.features(x))
+            image = self._image(given)
         asked: dict[str, Tensor] = {}
         if self.context.conditioned:
             assert isinstance(self.text, TextSide)
             text = self.text.encode_for_images(ids, self.context.for_images(image.features[:, 0]))
         else:
             text, current = self.text.encode(ids)
-            text = self._adapted(text)
+            text = self._adapted_text(text)
             if current is not None:
                 asked["current_names"] = current
         scale = self._scale
         logits = self._compare(image, text, scale)
-        if self.head is not None:
-            logits = self.head(given, ids, lambda other: logits if other == ids else self._text_logits(given, other))
+        if head is not None:
+            with torch.autocast(given.device.type, enabled=False):
+                logits = head(given, ids, lambda c: logits if tuple(c) == ids else self.text_logits(given, c))
         return PromptedOutput(logits, ids, image.features, text.features, scale, self, asked)
 
     def objective(
@@ -222,11 +239,10 @@ class PromptedCLIP(Learner):
         """Return the method's loss and its terms; see `Learner.objective`."""
         return self.parts.objective(output, labels, columns)
 
-    def image_features(self, x: Tensor) -> Tensor:
-        """Return the features (batch, E) that are compared, of length 1, from features as `takes` says."""
-        if self.adapter is not None:
-            x = self.adapter(x)
-        return x if self.adapter is None and self.takes == "unit" else F.normalize(x, dim=-1)
+    def text_logits(self, features: Tensor, columns: Sequence[int]) -> Tensor:
+        """Return the logits (batch, n) of the text for features behind the adapter."""
+        text = self._adapted_text(self.text.encode(tuple(columns))[0])
+        return self._compare(self._image(features), text, self._scale)
 
     def add_classes(self, names: Sequence[str]) -> None:
         """Add classes whose labels are learned from now on; every label learned before is frozen."""
@@ -234,12 +250,9 @@ class PromptedCLIP(Learner):
         ids = {name: class_id for class_id, name in enumerate(self.class_names)}
         self.learn_classes([ids[name] for name in names])
 
-    def begin_stage(self, stage: Stage) -> None:
+    def begin_stage(self, stage: Stage, data: StageData | None = None) -> None:
         """Make the labels of the stage's classes trainable, all others frozen."""
-        super().begin_stage(stage)
-        for part in (self.adapter, self.text_adapter, self.head):
-            if part is not None:
-                part.begin_stage(stage)
+        super().begin_stage(stage, data)
         self.learn_classes(stage.classes)
 
     def rehearse(self, x: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, Tensor]:
@@ -259,16 +272,10 @@ class PromptedCLIP(Learner):
         super().regrow(growth)
 
     def end_epoch(self, stage: Stage, epoch: int, data: StageData) -> None:
-        """Let the head look at the epoch; deltas drop nothing outside of training steps."""
+        """Let the parts look at the epoch; deltas drop nothing outside of training steps."""
         if self.deltas is not None:
             self.deltas.step = None
-        if self.head is not None:
-            self.head.end_epoch(stage, epoch, self._head_data(data))
-
-    def end_stage(self, stage: Stage, data: StageData) -> None:
-        """Let the head take what it keeps of the training set."""
-        if self.head is not None:
-            self.head.end_stage(stage, self._head_data(data))
+        super().end_epoch(stage, epoch, data)
 
     def learn_classes(self, class_ids: Sequence[int]) -> None:
         """Make the labels of exactly these classes trainable; other learned labels are frozen."""
@@ -282,16 +289,18 @@ class PromptedCLIP(Learner):
         self.text.forget()
 
     def freeze_classes(self) -> None:
-        """Stop training every learned label."""
+        """Stop training every learned label, and the head."""
+        super().freeze_classes()
         self.labels.freeze()
         self.context.freeze_classes()
         self.text.forget()
 
     def freeze_shared(self) -> None:
-        """Stop training context, deep prompts, projections, deltas, adapters and head; labels go on."""
-        for part in (self.context, self.deep, self.deltas, self.adapter, self.text_adapter, self.head):
-            for parameter in () if part is None else part.parameters():
-                parameter.requires_grad_(False)
+        """Stop training context, deep prompts, projections, deltas and adapters; labels and the head go on."""
+        super().freeze_shared()
+        for part in (self.context, self.deep, self.deltas, self.text_adapter):
+            if part is not None:
+                part.requires_grad_(False)
         self.text.forget()
 
     def forget_features(self) -> None:
@@ -317,8 +326,6 @@ class PromptedCLIP(Learner):
         except UsageError:
             self.class_names = before
             raise
-        if self.head is not None:
-            self.head.grow(len(self.class_names))
         if isinstance(self.backbone, ClipBackbone):
             self._warn_of_unknown_words(self.backbone, names)
 
@@ -342,7 +349,7 @@ class PromptedCLIP(Learner):
                 stacklevel=4,
             )
 
-    def _adapted(self, text: Side) -> Side:
+    def _adapted_text(self, text: Side) -> Side:
         """Map text features where there is a text adapter, and normalise them."""
         if self.text_adapter is None:
             return text
@@ -351,14 +358,10 @@ class PromptedCLIP(Learner):
             features = F.normalize(features.mean(1, keepdim=True), dim=-1)
         return replace(text, features=features)
 
-    def _text_logits(self, features: Tensor, columns: Sequence[int]) -> Tensor:
-        """Return the logits (batch, n) of the text for image features as `takes` says."""
-        image = Side(self.image_features(features)[:, None])
-        text = self._adapted(self.text.encode(tuple(columns))[0])
-        return self._compare(image, text, self._scale)
-
-    def _head_data(self, data: StageData) -> HeadData:
-        return HeadData(partial(self.collect, data), self._text_logits)
+    def _image(self, features: Tensor) -> Side:
+        """Return what is compared of features behind the adapter."""
+        exact = self.adapter is None and self.takes == "unit"
+        return Side((features if exact else F.normalize(features, dim=-1))[:, None])
 
     @property
     def _scale(self) -> Tensor:

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lamm_cl.clip.backbone import FeatureKind
-from lamm_cl.methods.head import Head, HeadData, TextLogits, masked
+from lamm_cl.methods.head import Head, TextLogits, masked
+from lamm_cl.methods.learner_part import PartData
 from lamm_cl.methods.stage import Stage
 from lamm_cl.methods.statistics import ClassStatistics
 
@@ -19,6 +20,8 @@ class Prototypes(Head):
         takes: "raw": means of features as the tower gives them; "unit": of features of length 1.
     """
 
+    keeps_old_logits = True
+
     def __init__(self, width: int, takes: FeatureKind = "raw") -> None:
         super().__init__()
         self.takes = takes
@@ -28,7 +31,7 @@ class Prototypes(Head):
         """Make room for more classes."""
         self.statistics.grow(n_classes)
 
-    def end_stage(self, stage: Stage, data: HeadData) -> None:
+    def end_stage(self, stage: Stage, data: PartData) -> None:
         """Add the stage's images to the means of their classes."""
         if stage.cumulative:
             self.statistics.reset()

@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
-Part = Literal["train", "val", "test"]
+Split = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True)
@@ -52,18 +52,23 @@ class Step:
     step: int
     seed: int = 0
 
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """What random draws may depend on: seed, number of the stage, mini-batch."""
+        return self.seed, self.stage.number, self.step
+
 
 class StageData(Protocol):
     """The images of a stage once more, in an order that depends on the seed and the stage alone."""
 
-    def batches(self, part: Part = "train", epoch: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, split: Split = "train", epoch: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (x, labels (batch,)): x as the learner takes it, or images.
 
         Args:
-            part: the stage's training set; or the validation or test images of the classes seen so far.
+            split: the stage's training set; or the validation or test images of the classes seen so far.
             epoch: the training view of this epoch, counted from 0; None: the evaluation view.
 
         Raises:
-            UsageError: there is no such part.
+            UsageError: there is no such split.
         """
         ...

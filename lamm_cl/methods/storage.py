@@ -52,8 +52,7 @@ def load_learner(model: Learner, path: str | Path) -> Learner:
                 f"{_short(about.get(what))}, but this model has {_short(mine[what])}"
             )
     model.regrow(about["growth"])
-    own = dict(model.named_parameters())
-    if set(model.state_dict()) != set(tensors) or any(own[name].shape != tensors[name].shape for name in own):
+    if model.misfits(tensors):
         raise UsageError(f"{path} does not hold the tensors that {mine['method']} learns: it is damaged or foreign")
     model.load_state_dict(tensors)
     trainable = set(about["trainable"])

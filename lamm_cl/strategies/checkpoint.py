@@ -99,9 +99,7 @@ def put(strategy: StageBatches, tensors: dict[str, Tensor], state: dict[str, Any
     strategy.trained.extend(tuple(own) for own in state["trained"])
     strategy.model.regrow(state["growth"])
     learned = _under("model", tensors)
-    expected = strategy.model.state_dict()
-    values = dict(strategy.model.named_parameters())  # buffers may have grown with the data
-    odd = sorted(set(learned) ^ set(expected)) or sorted(k for k in values if learned[k].shape != values[k].shape)
+    odd = strategy.model.misfits(learned)
     if odd:
         raise UsageError(f"the checkpoint's tensors do not fit the model: {', '.join(odd[:5])}.")
     for name, parameter in strategy.model.named_parameters():
@@ -153,10 +151,10 @@ def _check_complete(strategy: StageBatches, tensors: Mapping[str, Tensor], state
 
 def _momentum_names(strategy: StageBatches, tensors: Mapping[str, Tensor]) -> Iterator[str]:
     """Yield the optimizer's tensors that belong to a parameter that trains and have its shape or none."""
-    parameters = dict(trainable(strategy.model))
+    trains = {name for name, _ in trainable(strategy.model)}
     for name, value in _under("optimizer", tensors).items():
-        parameter = parameters.get(name.partition("/")[2])
-        if parameter is not None and value.shape in (parameter.shape, ()):
+        owner = name.partition("/")[2]
+        if owner in trains and value.shape in (tensors[f"model/{owner}"].shape, ()):
             yield name
 
 

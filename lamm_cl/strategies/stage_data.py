@@ -1,6 +1,6 @@
 """The images of a stage once more, for what a learner does when an epoch or a stage ends."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lamm_cl.errors import UsageError
-from lamm_cl.methods.stage import Part
+from lamm_cl.methods.stage import Split
 from lamm_cl.seeds import seed_for
 from lamm_cl.strategies.batches import StageBatches
 
@@ -20,11 +20,11 @@ class StreamData:
     def __init__(self, strategy: StageBatches) -> None:
         self._strategy = strategy
 
-    def batches(self, part: Part = "train", epoch: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, split: Split = "train", epoch: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (x, labels) in an order that depends on the seed and the stage alone; see `StageData.batches`."""
         strategy, pictures = self._strategy, self._strategy.pictures
-        dataset = strategy.adapted_dataset if part == "train" else self._evaluated(part)
-        seed = seed_for("order", strategy.settings.seed, strategy.stage, f"end/{part}")
+        dataset = strategy.adapted_dataset if split == "train" else self._evaluated(split)
+        seed = seed_for("order", strategy.settings.seed, strategy.stage, f"end/{split}")
         order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed)).tolist()
         shown = pictures.epoch
         pictures.show(epoch)
@@ -45,17 +45,31 @@ class StreamData:
         for batch in DataLoader(dataset.subset(order), size, collate_fn=dataset.collate_fn):
             yield batch[0], batch[1]
 
-    def _evaluated(self, part: Part) -> Any:
+    def check(self, splits: Iterable[Split]) -> None:
+        """Check, before anything is trained, that the benchmark has what a learner looks at.
+
+        Raises:
+            UsageError: it has no such images.
+        """
+        for split in sorted(splits):
+            if not self._stream(split):
+                raise self._missing(split)
+
+    def _stream(self, split: Split) -> Any:
+        benchmark = getattr(getattr(self._strategy.experience, "origin_stream", None), "benchmark", None)
+        return getattr(benchmark, f"{split}_stream", None) or ()
+
+    def _evaluated(self, split: Split) -> Any:
         """Return the validation or test images of the classes seen so far."""
-        strategy = self._strategy
-        benchmark = getattr(getattr(strategy.experience, "origin_stream", None), "benchmark", None)
-        stream = getattr(benchmark, f"{part}_stream", None)
-        seen = set(strategy.seen_classes)
-        found = [e.dataset for e in stream or () if {int(c) for c in e.dataset.targets.uniques} <= seen]
+        seen = set(self._strategy.seen_classes)
+        found = [e.dataset for e in self._stream(split) if {int(c) for c in e.dataset.targets.uniques} <= seen]
         if not found:
-            what = {"val": "validation", "test": "test"}[part]
-            raise UsageError(
-                f"{strategy.model.method} looks at {what} images when a stage ends, and the benchmark has none of the "
-                "classes seen so far: choose another way of selection."
-            )
+            raise self._missing(split)
         return concat_datasets(found)
+
+    def _missing(self, split: Split) -> UsageError:
+        method, what = self._strategy.model.method, {"val": "validation", "test": "test"}[split]
+        return UsageError(
+            f"{method} looks at {what} images when a stage ends, and the benchmark has none of the classes so far: "
+            "choose another selection."
+        )

@@ -175,7 +175,7 @@ class LearnerStrategy(StageBatches):
             self.trained.append(own)
         else:
             self._pending.check(own)
-        self._grow(own, begun=self._pending is not None)
+        self._grow(own)
         # One object serves all stages, so that a scheduler made for it stays attached.
         self.optimizer = choose_optimizer(self._given_optimizer, schedulers(self.plugins)) or self.optimizer
         restart(self.optimizer, self.model)
@@ -188,12 +188,12 @@ class LearnerStrategy(StageBatches):
             )
         return own
 
-    def _grow(self, own: Sequence[int], begun: bool) -> None:
+    def _grow(self, own: Sequence[int]) -> None:
         """Let the learner begin a stage, unless a restored checkpoint was taken inside it."""
         old = {c for earlier in self.trained[:-1] for c in earlier}
         self.current = Stage(self.stage, tuple(own), tuple(sorted(old)), self.settings.regime == "cumulative")
-        if not begun:
-            self.model.begin_stage(self.current)
+        if self._pending is None:
+            self.model.begin_stage(self.current, StreamData(self))
         after = self.settings.freeze_context_after
         if after is not None and self.stage > after:
             self.model.freeze_shared()
@@ -206,15 +206,17 @@ class LearnerStrategy(StageBatches):
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         seed_generators(seed_for("plugins", self.settings.seed, self.clock.train_exp_counter))
+        StreamData(self).check(self.model.looks_at)
         super()._before_training_exp(**kwargs)
         # A plugin may have put other parameters in (FromScratchTraining) or another loader (Replay).
         self.optimizer.param_groups[0]["params"] = [p for _, p in trainable(self.model)]
-        rehearses = getattr(self.dataloader, "batch_sampler", None) is not self._batches
+        replaced = getattr(self.dataloader, "batch_sampler", None) is not self._batches
+        rehearses = replaced or self.model.rehearses
         space = "seen" if rehearses and self.settings.label_space == "own" else self.settings.label_space
         own = self.trained[-1]
         self.columns = columns_of(space, own, self.seen_classes, self.n_columns)
         self._criterion.restrict(self.columns, (*self.columns, *self.seen_classes), self.n_columns)
-        everything = rehearses or read_all_columns(self.plugins) or len(self.columns) == self.n_columns
+        everything = replaced or read_all_columns(self.plugins) or len(self.columns) == self.n_columns
         self._computed = None if everything else self.columns
         self._places = torch.tensor(self.columns, device=self.device)
         if self.recipe.epochs is None:
@@ -304,8 +306,9 @@ class LearnerStrategy(StageBatches):
     def forward(self) -> Tensor:
         """Return the logits (batch, n_columns); -inf in columns that nobody reads while training."""
         columns = self._computed if self.is_training else None
+        score = self.model.training_output if self.is_training else self.model.output
         with self.precision.autocast():
-            self.output = self.model.output(self.mb_x, columns)
+            self.output = score(self.mb_x, columns)
         logits: Tensor = self.output.logits
         return logits if columns is None else spread(logits, self._places, self.n_columns)
 

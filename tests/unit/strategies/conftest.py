@@ -48,8 +48,8 @@ class Toy(Learner):
         self.context = nn.Parameter(torch.zeros(D), requires_grad=context)
         self.asked: list[Sequence[int] | None] = []
 
-    def begin_stage(self, stage: Stage) -> None:
-        super().begin_stage(stage)
+    def begin_stage(self, stage: Stage, data: Any = None) -> None:
+        super().begin_stage(stage, data)
         self.freeze_classes()
         for k in stage.classes if self.grows else ():
             if str(k) not in self.labels:

@@ -1,0 +1,115 @@
+"""What learners that are composed of parts have in common: an adapter, a head and a rehearsal, told about stages."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from lamm_cl.clip.feature_backbone import Backbone
+from lamm_cl.methods.adapters import Adapter
+from lamm_cl.methods.head import Head, no_text
+from lamm_cl.methods.learner import Learner
+from lamm_cl.methods.learner_part import LearnerPart, PartData
+from lamm_cl.methods.optimizer import trainable
+from lamm_cl.methods.rehearsal import Rehearsal
+from lamm_cl.methods.stage import Split, Stage, StageData, Step
+
+
+class ComposedLearner(Learner):
+    """A learner made of parts. Abstract: a subclass says where class names come in.
+
+    Args:
+        backbone: the frozen CLIP, or given features.
+        adapter: maps image features; None: as they are.
+        head: makes the logits from what it keeps of the training set.
+        rehearsal: remembers older classes.
+        method: name for messages and records.
+        repeated_names: whether a name may stand for several classes.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        adapter: Adapter | None,
+        head: Head | None,
+        rehearsal: Rehearsal | None,
+        *,
+        method: str,
+        repeated_names: bool,
+    ) -> None:
+        super().__init__(backbone, (), method=method, repeated_names=repeated_names)
+        self.adapter, self.head, self.rehearsal = adapter, head, rehearsal
+        self.takes = next((part.takes for part in (adapter, head) if part is not None), "unit")
+
+    @property
+    def learner_parts(self) -> list[LearnerPart]:
+        """The parts that are told when stages begin and end."""
+        return [part for part in self.children() if isinstance(part, LearnerPart)]
+
+    @property
+    def looks_at(self) -> frozenset[Split]:
+        """What the parts look at."""
+        return frozenset().union(*(part.looks_at for part in self.learner_parts))
+
+    @property
+    def rehearses(self) -> bool:
+        """Whether there is a rehearsal."""
+        return self.rehearsal is not None
+
+    @property
+    def keeps_old_logits(self) -> bool:
+        """Whether nothing that all classes share trains, and the head keeps them."""
+        trains = self.adapter is not None and bool(trainable(self.adapter))
+        return not trains and (self.head is None or self.head.keeps_old_logits)
+
+    def begin_stage(self, stage: Stage, data: StageData | None = None) -> None:
+        """Start a stage."""
+        super().begin_stage(stage, data)
+        for part in self.learner_parts:
+            part.begin_stage(stage, None if data is None else self._data(part, data))
+
+    def rehearse(self, x: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+        """Add what is remembered of older classes, to features."""
+        return (x, labels) if self.rehearsal is None else self.rehearsal.rehearse(self.features(x), labels, step)
+
+    def end_epoch(self, stage: Stage, epoch: int, data: StageData) -> None:
+        """Let the parts look at the epoch."""
+        for part in self.learner_parts:
+            part.end_epoch(stage, epoch, self._data(part, data))
+
+    def end_stage(self, stage: Stage, data: StageData) -> None:
+        """Let the parts take what they keep of the training set."""
+        for part in self.learner_parts:
+            part.end_stage(stage, self._data(part, data))
+
+    def freeze_shared(self) -> None:
+        """Stop training the adapter; a head belongs to its classes."""
+        if self.adapter is not None:
+            self.adapter.requires_grad_(False)
+
+    def freeze_classes(self) -> None:
+        """Stop training the head."""
+        if self.head is not None:
+            self.head.requires_grad_(False)
+
+    def adapted(self, features: Tensor) -> Tensor:
+        """Return what the head sees of features as `takes` says."""
+        return features if self.adapter is None else self.adapter(features)
+
+    def text_logits(self, features: Tensor, columns: Sequence[int]) -> Tensor:
+        """Return the logits (batch, n) of the text for features behind the adapter."""
+        return no_text()
+
+    def _append(self, names: Sequence[str]) -> None:
+        super()._append(names)
+        for part in self.learner_parts if names else ():
+            part.grow(len(self.class_names))
+
+    def _data(self, part: LearnerPart, data: StageData) -> PartData:
+        return PartData(partial(self._collect, data, isinstance(part, Head)), self.text_logits)
+
+    @torch.no_grad()
+    def _collect(self, data: StageData, behind: bool, split: Split, epoch: int | None) -> tuple[Tensor, Tensor]:
+        features, labels = self.collect(data, split, epoch)
+        return (self.adapted(features) if behind else features), labels

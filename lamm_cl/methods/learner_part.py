@@ -1,0 +1,46 @@
+"""What a learner may be composed of: a part keeps what it learned, and is told when stages begin and end."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from lamm_cl.methods.stage import Split, Stage
+
+Collect = Callable[[Split, int | None], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class PartData:
+    """The images of a stage once more, as features.
+
+    Attributes:
+        collect: (split, epoch) -> features (n, width) and labels (n,), see `StageData.batches`: for a head as it is
+            given them, behind the adapter; for any other part as the learner takes them.
+        text: (features as the head is given them, class ids) -> logits (n, len(ids)) of the text, where there is text.
+    """
+
+    collect: Collect
+    text: Callable[[Tensor, Sequence[int]], Tensor]
+
+
+class LearnerPart(nn.Module):
+    """A part of a `ComposedLearner`. What it learned is parameters and buffers and nothing else: see `Learner`.
+
+    Attributes:
+        looks_at: images beside the training set that it asks for ("val", "test").
+    """
+
+    looks_at: frozenset[Split] = frozenset()
+
+    def grow(self, n_classes: int) -> None:
+        """Make room for more classes."""
+
+    def begin_stage(self, stage: Stage, data: PartData | None) -> None:
+        """Start a stage; without data where a learner is made to grow as another did: see `Learner.regrow`."""
+
+    def end_epoch(self, stage: Stage, epoch: int, data: PartData) -> None:
+        """Finish an epoch of a stage."""
+
+    def end_stage(self, stage: Stage, data: PartData) -> None:
+        """Finish a stage: take what is kept of its training set, merge."""
