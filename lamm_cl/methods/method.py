@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ConfigDict
 
@@ -14,6 +14,9 @@ from lamm_cl.methods.values import Values
 if TYPE_CHECKING:
     from lamm_cl.clip.feature_backbone import Backbone
     from lamm_cl.prompts.vectors import Initial
+
+# Image features that a method may be given: as the tower gives them, of length 1, or before CLIP's projection.
+Features = Literal["raw", "unit", "unprojected"]
 
 
 class Options(Values):

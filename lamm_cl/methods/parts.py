@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 # The columns of the table of methods.
-SLOTS = ("context", "labels", "deep prompts", "delta", "adapter", "head", "memory", "objective")
+SLOTS = ("context", "labels", "deep prompts", "delta", "adapter", "head", "fusion", "memory", "objective")
+_TOGETHER = ("head", "objective")  # several parts of one slot act together there; elsewhere an option chooses
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def row(parts: tuple[Part, ...]) -> dict[str, str]:
     found = {}
     for slot in SLOTS:
         names = list(dict.fromkeys(part.name for part in parts if part.slot == slot))
-        found[slot] = (" + " if slot == "objective" else " or ").join(names) or "-"
+        found[slot] = (" + " if slot in _TOGETHER else " or ").join(names) or "-"
     return found
 
 

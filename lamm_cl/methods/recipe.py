@@ -69,6 +69,9 @@ class Recipe:
         return replace(self, **changes)
 
 
+NONE = Recipe(lr=0.0, epochs=1, batch_size=128)  # of methods that take no steps
+
+
 def lr_at(recipe: Recipe, epoch: int, done: float = 0.0) -> float:
     """Return the learning rate during epoch `epoch` (from 0).
 

@@ -1,7 +1,17 @@
 """All methods by name. Importing this imports no torch."""
 
 from lamm_cl.errors import UsageError, unknown
-from lamm_cl.methods import align, clip_lora, cocoop, coop, independent, lamm, maple, zero_shot
+from lamm_cl.methods import (
+    align,
+    clip_lora,
+    cocoop,
+    coop,
+    independent,
+    lamm,
+    maple,
+    simplecil,
+    zero_shot,
+)
 from lamm_cl.methods.method import Method
 from lamm_cl.methods.recipe import Recipe
 
@@ -18,6 +28,7 @@ METHODS: dict[str, Method] = {
         maple.METHOD,
         align.METHOD,
         clip_lora.METHOD,
+        simplecil.METHOD,
     )
 }
 

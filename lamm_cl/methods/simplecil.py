@@ -1,25 +1,26 @@
-"""SimpleCIL: class means of frozen features (Zhou et al., IJCV 2024; "RanPAC without a ridge", NCM)."""
+"""SimpleCIL: class means of frozen features (Zhou et al., IJCV 2024); NCM in RanPAC's code."""
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from lamm_cl.methods import parts
-from lamm_cl.methods.method import Method, Options, Setting
-from lamm_cl.methods.recipe import Recipe
+from lamm_cl.methods.method import Features, Method, Options, Setting
+from lamm_cl.methods.recipe import NONE
 
 
 class SimpleCILOptions(Options):
     """Options of SimpleCIL."""
 
-    features: Literal["raw", "unit"] = Field(
-        "raw", description="what is averaged: features as the tower gives them (released codes), or of length 1"
+    image_features: Features = Field(
+        "raw",
+        description="what is averaged: features as the tower gives them (released codes), of length 1, or unprojected",
     )
 
 
 def compose(setting: Setting, options: SimpleCILOptions) -> Any:
     """Score by the cosine to each class's mean."""
-    return parts.PARTS(head=parts.PROTOTYPES(setting.backbone.embed_dim, options.features))
+    return parts.PARTS(head=parts.PROTOTYPES(setting.backbone.width(options.image_features), options.image_features))
 
 
 METHOD = Method(
@@ -27,7 +28,7 @@ METHOD = Method(
     title="SimpleCIL",
     paper="Zhou et al., IJCV 2024",
     options=SimpleCILOptions,
-    recipe=Recipe(lr=0.0, epochs=1, batch_size=128),
+    recipe=NONE,
     parts=(parts.PROTOTYPES, parts.STATISTICS),
     compose=compose,
 )

@@ -101,14 +101,23 @@ def replay(request: pytest.FixtureRequest) -> tuple[dict[str, Any], Any]:
 
 
 @pytest.fixture(scope="session")
-def oracle() -> Oracle:
-    """What the official codes computed on weights that are a function of their names."""
-    folder = reference_folder()
-    if not (folder / "index.json").is_file():
+def detgen() -> Any:
+    """The module that makes arrays by name: `arr`, `raw`, `images`, `clip_state_dict`."""
+    code = reference_folder() / "detgen.py"
+    if not code.is_file():
         pytest.skip("reference data not present")
-    spec = importlib.util.spec_from_file_location("reference_detgen", folder / "detgen.py")
+    spec = importlib.util.spec_from_file_location("reference_detgen", code)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return Oracle(folder, json.loads((folder / "index.json").read_text()), module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def oracle(detgen: Any) -> Oracle:
+    """What the official codes computed on weights that are a function of their names."""
+    folder = reference_folder()
+    if not (folder / "index.json").is_file():
+        pytest.skip("reference data not present")
+    return Oracle(folder, json.loads((folder / "index.json").read_text()), detgen)

@@ -1,0 +1,52 @@
+"""What the table of methods says is what each method is composed of."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from torch import nn
+
+from lamm_cl import build_model
+from lamm_cl.methods import parts
+from lamm_cl.methods.registry import get_method, method_names
+
+NAMES = ["zero", "one", "two"]
+# Options that together compose every part that a method names.
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "coop": [{}, {"csc": True}],
+}
+# These are in every prompted CLIP, or inside another part.
+SILENT = {"Deep", "ClassVectors", "_Pair"}
+
+
+def classes(model: nn.Module) -> Iterator[type]:
+    """The classes that a learner is composed of: its modules, and what compares and what is minimised."""
+    yield from (type(module) for module in list(model.modules())[1:])
+    made = getattr(model, "parts", None)
+    if made is not None:
+        yield type(made.matching)
+        yield type(made.objective)
+        yield from (type(term.__self__) for term, _ in made.objective.terms.values() if hasattr(term, "__self__"))
+
+
+@pytest.mark.parametrize("method", method_names())
+def test_declared_parts_are_those_composed(method: str, tiny: Any) -> None:
+    described = get_method(method)
+    named = {part.load() for part in described.parts if part.home}
+    known = {part.load() for part in vars(parts).values() if isinstance(part, parts.Part) and part.home}
+    found: set[type] = set()
+    for options in VARIANTS.get(method.removesuffix("+lamm"), [{}]):
+        found |= set(classes(build_model(method, tiny, NAMES, **options)))
+    strange = found - known
+    assert {kind.__name__ for kind in strange if kind.__module__.startswith("lamm_cl")} <= SILENT
+    found &= known
+    if not described.trains:
+        found.discard(parts.CROSS_ENTROPY.load())
+    assert found == named
+
+
+@pytest.mark.parametrize("part", [p for p in vars(parts).values() if isinstance(p, parts.Part) and p.slot])
+def test_every_part_is_of_some_method(part: parts.Part) -> None:
+    used = {(one.slot, one.home or one.name) for name in method_names() for one in get_method(name).parts}
+    assert part.slot in parts.SLOTS
+    assert (part.slot, part.home or part.name) in used

@@ -1,0 +1,156 @@
+"""Heads and adapters on given features against what the official codes compute, stage by stage."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import lamm_cl
+from lamm_cl import build_model
+from tests.golden.conftest import reference_folder
+
+TOLERANCE = 1e-9
+KINDS = {"raw": "raw", "norm": "unit"}
+
+
+class Reference:
+    """The inputs, which are functions of names, and the official codes' values.
+
+    Attributes:
+        settings: the numbers of the cases.
+        tasks: classes of each stage.
+        raw: image features of each split, not normalised; `unit`: normalised.
+        labels: of each split.
+        text: (12, 512) text features, not normalised.
+        order: rows of the training set in each stage; `joint`: in joint training.
+    """
+
+    def __init__(self, folder: Path, detgen: Any) -> None:
+        self.folder, self.detgen = folder, detgen
+        self.index = json.loads((folder / "index.json").read_text())
+        self.settings, self.tasks = self.index["settings"], self.index["tasks"]
+        self.seed, self.prefix = self.index["seed"], self.index["prefix"]
+        c, d, classes = self.settings, 512, sum(map(len, self.tasks))
+        shared = c["common"] * self.draw("common", (d,)) + c["mean"] * self.draw("mean", (classes, d))[:, None]
+        self.raw: dict[str, Tensor] = {}
+        self.labels: dict[str, Tensor] = {}
+        for split, n in self.index["per_class"].items():
+            one = shared + self.draw(split, (classes, n, d))
+            self.raw[split] = self._long(one, split, (classes, n))
+            self.labels[split] = torch.arange(classes).repeat_interleave(n)
+            if split == "train":
+                self._train = one
+        self.unit = {split: _unit(x) for split, x in self.raw.items()}
+        text = c["text_common"] * self.draw("text_common", (d,)) + c["text_mean"] * self.draw("mean", (classes, d))
+        length = c["text_norm_scale"] * torch.exp(c["text_norm_std"] * self.draw("text_norm", (classes,)))
+        self.text = length[:, None] * _unit(text + self.draw("text", (classes, d)))
+        self.order = [torch.tensor(rows) for rows in self.index["order"]]
+        self.joint = torch.tensor(self.index["joint_order"])
+        for split, check in self.index["checks"].items():
+            known = {**self.unit, **{f"{k}_raw": v for k, v in self.raw.items()}, "text_raw": self.text}
+            if split in known:
+                assert float(known[split].sum()) == pytest.approx(check["sum"], rel=1e-12)
+
+    def draw(self, name: str, shape: tuple[int, ...], std: float = 1.0) -> Tensor:
+        """A random array by name."""
+        return torch.tensor(self.detgen.arr(f"{self.prefix}/{name}", shape, std, seed=self.seed)).double()
+
+    def view(self, number: int) -> Tensor:
+        """The features, not normalised, of one augmented view of the training set."""
+        shape = tuple(self._train.shape)
+        moved = self._train + self.settings["view_std"] * self.draw(f"view{number}", shape)
+        return self._long(moved, f"view{number}", shape[:2])
+
+    def _long(self, features: Tensor, name: str, shape: tuple[int, ...]) -> Tensor:
+        c = self.settings
+        length = c["norm_scale"] * torch.exp(c["norm_std"] * self.draw(f"{name}_norm", shape))
+        return (length[..., None] * _unit(features)).flatten(0, 1)
+
+    def seen(self, task: int) -> list[int]:
+        """Classes of a stage and all before it."""
+        return [c for classes in self.tasks[: task + 1] for c in classes]
+
+    def build(self, method: str, scale: float = 100.0, **options: Any) -> Any:
+        """A learner of all classes on the text features."""
+        backbone = lamm_cl.FeatureBackbone(self.text, logit_scale=scale)
+        return build_model(method, backbone, [f"class {i}" for i in range(len(self.text))], **options)
+
+    def fit(self, learner: Any, task: int, features: dict[str, Tensor], **more: Any) -> Any:
+        """Let a learner learn one stage, in the reference's order, with validation and test images of the classes."""
+        seen, rows = self.seen(task), self.order[task]
+        kept = {s: torch.isin(self.labels[s], torch.tensor(seen)) for s in ("val", "test")}
+        pairs = {s: (features[s][keep], self.labels[s][keep]) for s, keep in kept.items()}
+        return lamm_cl.fit_stage(
+            learner,
+            features["train"][rows],
+            self.labels["train"][rows],
+            classes=self.tasks[task],
+            shuffle=False,
+            **{**pairs, **more},
+        )
+
+    def values(self, case: str) -> Any:
+        """Arrays of `<case>.npz`."""
+        return np.load(self.folder / f"{case}.npz")
+
+    def same(self, case: str, key: str, value: Any, tolerance: float = TOLERANCE) -> None:
+        """Compare with an array, or with norm, projections and first values of one."""
+        values, found = self.values(case), np.asarray(value.detach() if isinstance(value, Tensor) else value)
+        if f"f64/{key}" in values:
+            expected = values[f"f64/{key}"]
+            assert found.shape == expected.shape, key
+            assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max(), key
+            return
+        norm = float(values[f"f64/{key}/norm"])
+        drawn = [self.detgen.raw(f"proj/{case}/{j}", found.shape, self.seed) for j in range(4)]
+        projections = np.array([(found * one).sum() for one in drawn])
+        assert abs(np.linalg.norm(found) - norm) <= tolerance * norm, key
+        assert np.abs(projections - values[f"f64/{key}/proj"]).max() <= tolerance * norm, key
+        assert np.abs(found.ravel()[:16] - values[f"f64/{key}/head"]).max() <= tolerance * np.abs(found).max(), key
+        if f"f64/{key}/full" in values:
+            expected = values[f"f64/{key}/full"]
+            assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max(), key
+
+
+def _unit(x: Tensor) -> Tensor:
+    return x / x.norm(dim=-1, keepdim=True)
+
+
+@pytest.fixture(scope="module")
+def reference(detgen: Any) -> Reference:
+    """What the official codes computed on features that are functions of their names."""
+    folder = reference_folder() / "features"
+    if not (folder / "index.json").is_file():
+        pytest.skip("reference data not present")
+    return Reference(folder, detgen)
+
+
+def check_accuracy(reference: Reference, case: str, key: str, logits: Tensor, task: int) -> None:
+    """Compare the percentage of right images of the classes seen so far, which the released codes round."""
+    known = torch.isin(reference.labels["test"], torch.tensor(reference.seen(task)))
+    found = percent(logits[known], reference.labels["test"][known])
+    assert found == pytest.approx(float(reference.values(case)[f"f64/{key}/acc_seen"]), abs=0.01)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_simplecil(reference: Reference, kind: str) -> None:
+    features = reference.raw if kind == "raw" else reference.unit
+    learner = reference.build("simplecil", image_features=KINDS[kind])
+    for task in range(len(reference.tasks)):
+        assert reference.fit(learner, task, features) == []
+        seen = reference.seen(task)
+        logits = learner(features["test"])
+        assert torch.isneginf(logits[:, len(seen) :]).all()
+        reference.same("simplecil", f"{kind}/task{task}/logits", logits[:, seen])
+        check_accuracy(reference, "simplecil", f"{kind}/task{task}", logits, task)
+        if kind == "raw":  # RanPAC's own branch of class means
+            reference.same("ranpac", f"ncm/raw/task{task}/logits", logits[:, seen])
+    reference.same("simplecil", f"{kind}/means", learner.head.statistics.mean)
+
+
+def percent(logits: Tensor, labels: Tensor) -> float:
+    return 100 * float((logits.argmax(1) == labels).double().mean())
