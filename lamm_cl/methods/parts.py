@@ -67,6 +67,8 @@ COSINE = Part("head", "cosine to text", "lamm_cl.prompts.matching:Cosine")
 TRANSPORT = Part("head", "optimal transport", "lamm_cl.prompts.matching:Transport")
 
 PROTOTYPES = Part("head", "prototypes", "lamm_cl.methods.prototypes:Prototypes")
+RANDOM_LAYER = Part("adapter", "random ReLU layer", "lamm_cl.methods.ridge:RandomLayer")
+RIDGE = Part("head", "ridge", "lamm_cl.methods.ridge:Ridge")
 
 STATISTICS = Part("memory", "class statistics", "lamm_cl.methods.statistics:ClassStatistics")
 

@@ -9,6 +9,7 @@ from lamm_cl.methods import (
     independent,
     lamm,
     maple,
+    ranpac,
     simplecil,
     zero_shot,
 )
@@ -29,6 +30,7 @@ METHODS: dict[str, Method] = {
         align.METHOD,
         clip_lora.METHOD,
         simplecil.METHOD,
+        ranpac.METHOD,
     )
 }
 

@@ -27,9 +27,9 @@ class Initial:
         """The same values, in float32 where this gives float16."""
         return Initial(self.seed, self.device, torch.promote_types(self.dtype, torch.float32))
 
-    def normal(self, name: str, *shape: int) -> Tensor:
-        """Draw from N(0, 0.02^2)."""
-        return self._put(torch.randn(shape, generator=self._generator(name)) * STD)
+    def normal(self, name: str, *shape: int, std: float = STD) -> Tensor:
+        """Draw from N(0, std^2); by default the papers' 0.02^2."""
+        return self._put(torch.randn(shape, generator=self._generator(name)) * std)
 
     def uniform(self, name: str, bound: float, *shape: int) -> Tensor:
         """Draw from U(-bound, bound)."""

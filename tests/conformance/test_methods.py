@@ -16,6 +16,7 @@ from lamm_cl.methods.storage import load_learner, save_learner
 NAMES = ["zero", "one", "two", "three"]
 OPTIONS: dict[str, dict[str, Any]] = {
     "coop": {"n_ctx": 4},
+    "ranpac": {"M": 32},
 }
 EVERY = method_names()
 TRAINED = [method for method in EVERY if get_method(method).trains]
@@ -140,6 +141,7 @@ def test_grows_and_freezes(method: str, tiny: Any) -> None:
     [
         *((method, True) for method in ("lamm", "zero_shot", "simplecil")),
         *((method, False) for method in ("coop", "maple+lamm", "vpt+lamm")),
+        *((method, False) for method in ("ranpac",)),
     ],
 )
 def test_says_whether_it_keeps_old_logits(method: str, keeps: bool, tiny: Any) -> None:
@@ -209,7 +211,7 @@ def test_works_on_given_features_unless_it_acts_inside_a_tower(method: str, tiny
 
 
 def test_no_text_no_learned_names() -> None:
-    for method in ("simplecil",):
+    for method in ("simplecil", "ranpac"):
         with pytest.raises(UsageError, match="no text prompts"):
             get_method(f"{method}+lamm")
 

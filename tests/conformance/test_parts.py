@@ -14,6 +14,7 @@ NAMES = ["zero", "one", "two"]
 # Options that together compose every part that a method names.
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "coop": [{}, {"csc": True}],
+    "ranpac": [{"M": 8}],
 }
 # These are in every prompted CLIP, or inside another part.
 SILENT = {"Deep", "ClassVectors", "_Pair"}

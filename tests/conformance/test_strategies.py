@@ -15,7 +15,9 @@ from lamm_cl.strategies.settings import Settings
 
 # Two shots, batches of two, two epochs: ten images a stage, enough for each rule and quick for every method.
 OPTIONS: dict[str, Any] = {"epochs": 2, "batch_size": 4, "warmup_lr": 1e-3, "seed": 3}
-FEW: dict[str, dict[str, Any]] = {}
+FEW: dict[str, dict[str, Any]] = {
+    "ranpac": {"M": 32},
+}
 EVERY = method_names()
 TRAINED = [method for method in EVERY if get_method(method).trains]
 

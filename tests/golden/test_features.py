@@ -11,6 +11,7 @@ from torch import Tensor
 
 import lamm_cl
 from lamm_cl import build_model
+from lamm_cl.methods.ridge import ridge_losses
 from tests.golden.conftest import reference_folder
 
 TOLERANCE = 1e-9
@@ -136,6 +137,10 @@ def check_accuracy(reference: Reference, case: str, key: str, logits: Tensor, ta
     assert found == pytest.approx(float(reference.values(case)[f"f64/{key}/acc_seen"]), abs=0.01)
 
 
+def random_layer(reference: Reference) -> Tensor:
+    return reference.draw("W_rand", (512, reference.settings["ranpac_M"]))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_simplecil(reference: Reference, kind: str) -> None:
     features = reference.raw if kind == "raw" else reference.unit
@@ -150,6 +155,46 @@ def test_simplecil(reference: Reference, kind: str) -> None:
         if kind == "raw":  # RanPAC's own branch of class means
             reference.same("ranpac", f"ncm/raw/task{task}/logits", logits[:, seen])
     reference.same("simplecil", f"{kind}/means", learner.head.statistics.mean)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ranpac(reference: Reference, kind: str) -> None:
+    c = reference.settings
+    fixed = c["ranpac_fixed"] if kind == "raw" else c["ranpac_norm_fixed"]
+    cases: list[tuple[str, Any, int]] = [(f"rp/{kind}/fixed{ridge:g}", ridge, c["ranpac_M"]) for ridge in fixed]
+    cases.append((f"rp/{kind}/selected", "select", c["ranpac_M"]))
+    if kind == "raw":
+        cases.append((f"norp/raw/fixed{fixed[0]:g}", fixed[0], 0))
+    for name, ridge, width in cases:
+        check_ranpac(reference, kind, name, ridge, width)
+
+
+def check_ranpac(reference: Reference, kind: str, name: str, ridge: Any, width: int) -> None:
+    features = reference.raw if kind == "raw" else reference.unit
+    options = {"ridge": ridge, "M": width, "image_features": KINDS[kind]}
+    learner, pilot = reference.build("ranpac", **options), reference.build("ranpac", score="cosine", **options)
+    values = reference.values("ranpac")
+    if width:
+        learner.head.layer.weight, pilot.head.layer.weight = random_layer(reference), random_layer(reference)
+    for task in range(len(reference.tasks)):
+        key, seen, rows = f"{name}/task{task}", reference.seen(task), reference.order[task]
+        reference.fit(learner, task, features)
+        logits = learner(features["test"])
+        reference.same("ranpac", f"{key}/logits", logits[:, seen])
+        check_accuracy(reference, "ranpac", f"{key}", logits, task)
+        reference.same("ranpac", f"{key}/G", learner.head.statistics.second)
+        reference.same("ranpac", f"{key}/Q", learner.head.statistics.total.T)
+        reference.same("ranpac", f"{key}/W", learner.head.weight[seen])
+        if ridge == "select":
+            reference.same("ranpac", f"{key}/ridge", learner.head.ridge)
+            one_hot = torch.nn.functional.one_hot(reference.labels["train"][rows], len(reference.text)).double()
+            found = ridge_losses(learner.head.expand(features["train"][rows]), one_hot).numpy()
+            expected = values[f"f64/{key}/ridge_losses"]
+            np.testing.assert_allclose(found, expected, rtol=1e-3)  # rounding decides below a ridge of 1
+            np.testing.assert_allclose(found[8:], expected[8:], rtol=1e-9)
+        if f"f64/{key}/pilot_logits" in values:
+            reference.fit(pilot, task, features)
+            reference.same("ranpac", f"{key}/pilot_logits", pilot(features["test"])[:, seen])
 
 
 def percent(logits: Tensor, labels: Tensor) -> float:
