@@ -2,6 +2,7 @@
 
 from lamm_cl.errors import UsageError, unknown
 from lamm_cl.methods import (
+    acil,
     align,
     clip_lora,
     cocoop,
@@ -31,6 +32,7 @@ METHODS: dict[str, Method] = {
         clip_lora.METHOD,
         simplecil.METHOD,
         ranpac.METHOD,
+        acil.METHOD,
     )
 }
 

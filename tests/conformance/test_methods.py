@@ -17,6 +17,7 @@ NAMES = ["zero", "one", "two", "three"]
 OPTIONS: dict[str, dict[str, Any]] = {
     "coop": {"n_ctx": 4},
     "ranpac": {"M": 32},
+    "acil": {"buffer_size": 32},
 }
 EVERY = method_names()
 TRAINED = [method for method in EVERY if get_method(method).trains]
@@ -211,7 +212,7 @@ def test_works_on_given_features_unless_it_acts_inside_a_tower(method: str, tiny
 
 
 def test_no_text_no_learned_names() -> None:
-    for method in ("simplecil", "ranpac"):
+    for method in ("simplecil", "ranpac", "acil"):
         with pytest.raises(UsageError, match="no text prompts"):
             get_method(f"{method}+lamm")
 

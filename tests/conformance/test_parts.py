@@ -15,6 +15,7 @@ NAMES = ["zero", "one", "two"]
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "coop": [{}, {"csc": True}],
     "ranpac": [{"M": 8}],
+    "acil": [{"buffer_size": 8}],
 }
 # These are in every prompted CLIP, or inside another part.
 SILENT = {"Deep", "ClassVectors", "_Pair"}

@@ -17,6 +17,7 @@ from lamm_cl.strategies.settings import Settings
 OPTIONS: dict[str, Any] = {"epochs": 2, "batch_size": 4, "warmup_lr": 1e-3, "seed": 3}
 FEW: dict[str, dict[str, Any]] = {
     "ranpac": {"M": 32},
+    "acil": {"buffer_size": 32},
 }
 EVERY = method_names()
 TRAINED = [method for method in EVERY if get_method(method).trains]

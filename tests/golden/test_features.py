@@ -197,5 +197,23 @@ def check_ranpac(reference: Reference, kind: str, name: str, ridge: Any, width: 
             reference.same("ranpac", f"{key}/pilot_logits", pilot(features["test"])[:, seen])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_acil(reference: Reference, kind: str) -> None:
+    features = reference.raw if kind == "raw" else reference.unit
+    width = reference.settings["ranpac_M"]
+    for ridge in reference.settings["acil_gamma"]:
+        learner = reference.build("acil", ridge=ridge, buffer_size=width, image_features=KINDS[kind])
+        learner.head.layer.weight = random_layer(reference)
+        for task in range(len(reference.tasks)):
+            key, seen = f"{kind}/gamma{ridge:g}/task{task}", reference.seen(task)
+            reference.fit(learner, task, features)
+            logits = learner(features["test"])
+            reference.same("acil", f"{key}/logits", logits[:, seen])
+            check_accuracy(reference, "acil", f"{key}", logits, task)
+            reference.same("acil", f"{key}/W", learner.head.weight[seen].T)
+            damped = learner.head.statistics.second + ridge * torch.eye(width, dtype=torch.float64)
+            reference.same("acil", f"{key}/R", torch.linalg.inv(damped))
+
+
 def percent(logits: Tensor, labels: Tensor) -> float:
     return 100 * float((logits.argmax(1) == labels).double().mean())
