@@ -69,8 +69,11 @@ TRANSPORT = Part("head", "optimal transport", "lamm_cl.prompts.matching:Transpor
 PROTOTYPES = Part("head", "prototypes", "lamm_cl.methods.prototypes:Prototypes")
 RANDOM_LAYER = Part("adapter", "random ReLU layer", "lamm_cl.methods.ridge:RandomLayer")
 RIDGE = Part("head", "ridge", "lamm_cl.methods.ridge:Ridge")
+KERNEL_RIDGE = Part("head", "kernel ridge", "lamm_cl.methods.kernel_ridge:KernelRidge")
+GATE = Part("fusion", "gate by the text", "lamm_cl.methods.gate:Gate")
 
 STATISTICS = Part("memory", "class statistics", "lamm_cl.methods.statistics:ClassStatistics")
+FEATURE_MEMORY = Part("memory", "training features", "lamm_cl.methods.feature_memory:FeatureMemory")
 
 CROSS_ENTROPY = Part("objective", "CE", "lamm_cl.methods.objective:Objective")
 HIERARCHICAL = Part("objective", "hierarchical", "lamm_cl.methods.hierarchical:Hierarchical")

@@ -10,6 +10,7 @@ from lamm_cl.methods import (
     independent,
     lamm,
     maple,
+    rail,
     ranpac,
     simplecil,
     zero_shot,
@@ -33,6 +34,7 @@ METHODS: dict[str, Method] = {
         simplecil.METHOD,
         ranpac.METHOD,
         acil.METHOD,
+        rail.METHOD,
     )
 }
 

@@ -9,6 +9,7 @@ from lamm_cl.methods.method import Method, Options, Setting
 from lamm_cl.methods.recipe import Recipe
 
 PLAIN = "a photo of a {}."
+TEXT = (parts.FIXED_TEMPLATE, parts.NAMES, parts.COSINE)  # what it is composed of
 
 
 class ZeroShotOptions(Options):
@@ -19,14 +20,14 @@ class ZeroShotOptions(Options):
     )
 
 
-def compose(setting: Setting, options: ZeroShotOptions) -> Any:
-    """Put fixed templates around the names."""
+def compose(setting: Setting, options: ZeroShotOptions, **more: Any) -> Any:
+    """Put fixed templates around the names; `more` parts of other methods beside them."""
     if options.templates is not None:
         own = [options.templates] if isinstance(options.templates, str) else options.templates
         context = parts.FIXED_TEMPLATE([own])
     else:
         context = parts.FIXED_TEMPLATE([[template] for template in setting.templates or [PLAIN]])
-    return parts.PARTS(context, average_variants=True)
+    return parts.PARTS(context, average_variants=True, **more)
 
 
 METHOD = Method(
@@ -35,6 +36,6 @@ METHOD = Method(
     paper="Radford et al., ICML 2021",
     options=ZeroShotOptions,
     recipe=Recipe(lr=0.0, epochs=1, batch_size=100),
-    parts=(parts.FIXED_TEMPLATE, parts.NAMES, parts.COSINE),
+    parts=TEXT,
     compose=compose,
 )

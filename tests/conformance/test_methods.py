@@ -18,6 +18,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "coop": {"n_ctx": 4},
     "ranpac": {"M": 32},
     "acil": {"buffer_size": 32},
+    "rail": {"hidden": 32},
 }
 EVERY = method_names()
 TRAINED = [method for method in EVERY if get_method(method).trains]
@@ -142,7 +143,7 @@ def test_grows_and_freezes(method: str, tiny: Any) -> None:
     [
         *((method, True) for method in ("lamm", "zero_shot", "simplecil")),
         *((method, False) for method in ("coop", "maple+lamm", "vpt+lamm")),
-        *((method, False) for method in ("ranpac",)),
+        *((method, False) for method in ("ranpac", "rail")),
     ],
 )
 def test_says_whether_it_keeps_old_logits(method: str, keeps: bool, tiny: Any) -> None:

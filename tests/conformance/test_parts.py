@@ -16,6 +16,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "coop": [{}, {"csc": True}],
     "ranpac": [{"M": 8}],
     "acil": [{"buffer_size": 8}],
+    "rail": [{"hidden": 8}, {"form": "dual"}],
 }
 # These are in every prompted CLIP, or inside another part.
 SILENT = {"Deep", "ClassVectors", "_Pair"}

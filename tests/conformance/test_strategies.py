@@ -18,6 +18,7 @@ OPTIONS: dict[str, Any] = {"epochs": 2, "batch_size": 4, "warmup_lr": 1e-3, "see
 FEW: dict[str, dict[str, Any]] = {
     "ranpac": {"M": 32},
     "acil": {"buffer_size": 32},
+    "rail": {"hidden": 32},
 }
 EVERY = method_names()
 TRAINED = [method for method in EVERY if get_method(method).trains]
