@@ -1,9 +1,10 @@
 """Adapters: small learned maps of features, in front of a head."""
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lamm_cl.clip.backbone import FeatureKind
 from lamm_cl.methods.learner_part import LearnerPart
+from lamm_cl.prompts.vectors import Initial
 
 
 class Adapter(LearnerPart):
@@ -18,3 +19,29 @@ class Adapter(LearnerPart):
     def forward(self, features: Tensor) -> Tensor:
         """Return the mapped features, not normalised."""
         raise NotImplementedError
+
+
+class Bottleneck(Adapter):
+    """Two linear layers without bias, each with a ReLU, mixed with the feature itself (CLIP-Adapter).
+
+    Args:
+        width: of the features.
+        reduction: the inner width is width / reduction.
+        ratio: share of the mapped feature; the rest is the feature itself.
+        initial: source of random values.
+    """
+
+    def __init__(self, width: int, reduction: int, ratio: float, initial: Initial) -> None:
+        super().__init__()
+        self.ratio, inner = ratio, max(1, width // reduction)
+        self.fc = nn.Sequential(
+            initial.linear("adapter/fc.0", width, inner, bias=False),
+            nn.ReLU(),
+            initial.linear("adapter/fc.2", inner, width, bias=False),
+            nn.ReLU(),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return ratio * MLP(f) + (1 - ratio) * f."""
+        mapped: Tensor = self.fc(features)
+        return self.ratio * mapped + (1 - self.ratio) * features

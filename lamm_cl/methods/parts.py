@@ -72,6 +72,8 @@ RIDGE = Part("head", "ridge", "lamm_cl.methods.ridge:Ridge")
 KERNEL_RIDGE = Part("head", "kernel ridge", "lamm_cl.methods.kernel_ridge:KernelRidge")
 GATE = Part("fusion", "gate by the text", "lamm_cl.methods.gate:Gate")
 
+BOTTLENECK = Part("adapter", "bottleneck MLP", "lamm_cl.methods.adapters:Bottleneck")
+
 STATISTICS = Part("memory", "class statistics", "lamm_cl.methods.statistics:ClassStatistics")
 FEATURE_MEMORY = Part("memory", "training features", "lamm_cl.methods.feature_memory:FeatureMemory")
 

@@ -4,6 +4,7 @@ from lamm_cl.errors import UsageError, unknown
 from lamm_cl.methods import (
     acil,
     align,
+    clip_adapter,
     clip_lora,
     cocoop,
     coop,
@@ -31,6 +32,7 @@ METHODS: dict[str, Method] = {
         maple.METHOD,
         align.METHOD,
         clip_lora.METHOD,
+        clip_adapter.METHOD,
         simplecil.METHOD,
         ranpac.METHOD,
         acil.METHOD,

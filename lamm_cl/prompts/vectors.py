@@ -35,13 +35,15 @@ class Initial:
         """Draw from U(-bound, bound)."""
         return self._put(torch.empty(shape).uniform_(-bound, bound, generator=self._generator(name)))
 
-    def linear(self, name: str, inputs: int, outputs: int) -> nn.Linear:
+    def linear(self, name: str, inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
         """Return a linear layer with torch's default distribution, U(-1/sqrt(inputs), 1/sqrt(inputs))."""
-        layer = nn.Linear(1, 1, bias=True)
+        layer = nn.Linear(1, 1, bias=bias)
         generator, bound = self._generator(name), inputs**-0.5
         weight = torch.empty(outputs, inputs).uniform_(-bound, bound, generator=generator)
-        bias = torch.empty(outputs).uniform_(-bound, bound, generator=generator)
-        layer.weight, layer.bias = nn.Parameter(self._put(weight)), nn.Parameter(self._put(bias))
+        layer.weight = nn.Parameter(self._put(weight))
+        if bias:
+            drawn = torch.empty(outputs).uniform_(-bound, bound, generator=generator)
+            layer.bias = nn.Parameter(self._put(drawn))
         layer.in_features, layer.out_features = inputs, outputs
         return layer
 

@@ -142,7 +142,7 @@ def test_grows_and_freezes(method: str, tiny: Any) -> None:
     ("method", "keeps"),
     [
         *((method, True) for method in ("lamm", "zero_shot", "simplecil")),
-        *((method, False) for method in ("coop", "maple+lamm", "vpt+lamm")),
+        *((method, False) for method in ("coop", "maple+lamm", "vpt+lamm", "clip_adapter")),
         *((method, False) for method in ("ranpac", "rail")),
     ],
 )
@@ -151,7 +151,7 @@ def test_says_whether_it_keeps_old_logits(method: str, keeps: bool, tiny: Any) -
 
 
 def test_keeps_old_logits_once_nothing_shared_trains(tiny: Any) -> None:
-    for method in ("coop", "maple+lamm"):
+    for method in ("coop", "maple+lamm", "clip_adapter"):
         model = taught(method, tiny)
         model.freeze_shared()
         assert model.keeps_old_logits

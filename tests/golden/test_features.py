@@ -1,6 +1,7 @@
 """Heads and adapters on given features against what the official codes compute, stage by stage."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ from torch import Tensor
 import lamm_cl
 from lamm_cl import build_model
 from lamm_cl.evaluation import metrics
+from lamm_cl.methods.optimizer import recipe_optimizer, restart
+from lamm_cl.methods.recipe import lr_at
+from lamm_cl.methods.registry import recipe_for
 from lamm_cl.methods.ridge import ridge_losses
 from tests.golden.conftest import reference_folder
 
 TOLERANCE = 1e-9
 KINDS = {"raw": "raw", "norm": "unit"}
+ADAPTER = ("fc.0.weight", "fc.2.weight")
 
 
 class Reference:
@@ -265,6 +270,95 @@ def check_rail(reference: Reference, case: str, name: str, options: dict[str, An
     if (table > 0).all():  # the released script leaves accuracies of exactly 0 out
         printed = [metrics.transfer(table), metrics.average(table), metrics.last(table)]
         reference.same(case, f"{name}/printed", np.array(printed))
+
+
+@pytest.fixture
+def adapter(reference: Reference) -> Any:
+    """Make a CLIP-Adapter with the reference's initial values."""
+    scale = math.exp(np.float32(reference.detgen.clip_state_dict.__defaults__[-1]))
+    reduction = reference.settings["clip_adapter_reduction"]
+
+    def make(**options: Any) -> Any:
+        learner = reference.build("clip_adapter", scale, reduction=reduction, **options)
+        for name, std in zip(ADAPTER, (0.0255, 0.051), strict=True):
+            parameter = dict(learner.adapter.named_parameters())[name]
+            parameter.data = reference.draw(f"clip_adapter/{name}", tuple(parameter.shape), std)
+        assert [n for n, p in learner.named_parameters() if p.requires_grad] == [f"adapter.{n}" for n in ADAPTER]
+        return learner
+
+    return make
+
+
+def adapter_weights(learner: Any) -> dict[str, Tensor]:
+    return dict(learner.adapter.named_parameters())
+
+
+OPTIMIZERS = {
+    "plain": {"lr": 0.002, "momentum": 0.0, "weight_decay": 0.0},
+    "dassl": {"lr": 0.002},
+    "lr01": {"lr": 0.1},
+}
+
+
+def test_clip_adapter_starts_from_the_same_logits(reference: Reference, adapter: Any) -> None:
+    test = reference.raw["test"]
+    reference.same("clip_adapter", "joint/logits", adapter()(test))
+    for key in reference.values("clip_adapter"):
+        if key.startswith("f64/joint/ratio"):
+            ratio = float(key.split("/")[2].removeprefix("ratio"))
+            reference.same("clip_adapter", key.removeprefix("f64/"), adapter(ratio=ratio)(test))
+    learner, rows = adapter(), reference.joint[:24]
+    for name, value in adapter_weights(learner).items():
+        reference.same("clip_adapter", f"joint/init/{name}", value)
+    learner.losses(None, reference.labels["train"][rows], image_features=reference.raw["train"][rows])[
+        "total"
+    ].backward()
+    for name, value in adapter_weights(learner).items():
+        reference.same("clip_adapter", f"joint/grad0/{name}", value.grad)
+
+
+@pytest.mark.parametrize("optimizer", [*OPTIMIZERS, "sched"])
+def test_clip_adapter_takes_the_same_steps(reference: Reference, adapter: Any, optimizer: str) -> None:
+    learner, rows, x, y = adapter(), reference.joint, reference.raw["train"], reference.labels["train"]
+    classes = range(len(reference.text))
+    if optimizer == "sched":  # the method's own recipe, one mini-batch an epoch
+        recipe = recipe_for("clip_adapter", "features")
+        rates = [lr_at(recipe, epoch) for epoch in range(3)]
+        sgd = recipe_optimizer(recipe, torch.device("cpu"))
+        restart(sgd, learner)
+        losses = []
+        for rate, batch in zip(rates, rows.split(24), strict=True):
+            sgd.param_groups[0]["lr"] = rate
+            loss = learner.losses(None, y[batch], image_features=x[batch])["total"]
+            sgd.zero_grad()
+            loss.backward()
+            sgd.step()
+            losses.append(loss.item())
+    else:
+        chosen = {"warmup_epochs": 0, "schedule": "constant", **OPTIMIZERS[optimizer]}
+        rates = [OPTIMIZERS[optimizer]["lr"]] * 3
+        history = lamm_cl.fit_stage(
+            learner, x[rows], y[rows], classes=classes, shuffle=False, epochs=1, batch_size=24, **chosen
+        )
+        losses = [terms["total"] for terms in history]
+    reference.same("clip_adapter", f"joint/lr/{optimizer}", np.array(rates))
+    reference.same("clip_adapter", f"joint/losses/{optimizer}", np.array(losses))
+    reference.same("clip_adapter", f"joint/logits_after3/{optimizer}", learner(reference.raw["test"]))
+    for name, value in adapter_weights(learner).items():
+        reference.same("clip_adapter", f"joint/after3/{optimizer}/{name}", value)
+
+
+def test_clip_adapter_in_a_stream(reference: Reference, adapter: Any) -> None:
+    learner, test = adapter(), reference.raw["test"]
+    for task in range(len(reference.tasks)):
+        chosen = {"epochs": 1, "batch_size": 8, "warmup_epochs": 0, "schedule": "constant", **OPTIMIZERS["lr01"]}
+        history = reference.fit(learner, task, reference.raw, label_space="seen", **chosen)
+        key, seen = f"stream/task{task}", reference.seen(task)
+        reference.same("clip_adapter", f"{key}/losses", np.array([terms["total"] for terms in history]))
+        reference.same("clip_adapter", f"{key}/logits", learner.output(test, seen).logits)
+        reference.same("clip_adapter", f"{key}/logits_all", learner(test))
+        for name, value in adapter_weights(learner).items():
+            reference.same("clip_adapter", f"{key}/{name}", value)
 
 
 def percent(logits: Tensor, labels: Tensor) -> float:
