@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Image features that a method may be given: as the tower gives them, of length 1, or before CLIP's projection.
 Features = Literal["raw", "unit", "unprojected"]
+# Images by which something is chosen; those of the test set are offered to compare with codes that use them.
+Selection = Literal["val", "test", "none"]
 
 
 class Options(Values):

@@ -70,6 +70,8 @@ PROTOTYPES = Part("head", "prototypes", "lamm_cl.methods.prototypes:Prototypes")
 RANDOM_LAYER = Part("adapter", "random ReLU layer", "lamm_cl.methods.ridge:RandomLayer")
 RIDGE = Part("head", "ridge", "lamm_cl.methods.ridge:Ridge")
 KERNEL_RIDGE = Part("head", "kernel ridge", "lamm_cl.methods.kernel_ridge:KernelRidge")
+CACHE = Part("head", "cache", "lamm_cl.methods.cache:Cache")
+SUM = Part("fusion", "sum")
 GATE = Part("fusion", "gate by the text", "lamm_cl.methods.gate:Gate")
 
 BOTTLENECK = Part("adapter", "bottleneck MLP", "lamm_cl.methods.adapters:Bottleneck")

@@ -14,6 +14,7 @@ from lamm_cl.methods import (
     rail,
     ranpac,
     simplecil,
+    tip_adapter,
     zero_shot,
 )
 from lamm_cl.methods.method import Method
@@ -33,6 +34,8 @@ METHODS: dict[str, Method] = {
         align.METHOD,
         clip_lora.METHOD,
         clip_adapter.METHOD,
+        tip_adapter.METHOD,
+        tip_adapter.TIP_ADAPTER_F,
         simplecil.METHOD,
         ranpac.METHOD,
         acil.METHOD,

@@ -19,6 +19,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "ranpac": {"M": 32},
     "acil": {"buffer_size": 32},
     "rail": {"hidden": 32},
+    "tip_adapter": {"augment_epoch": 2, "search_step": (4, 3)},
+    "tip_adapter_f": {"augment_epoch": 2, "search_step": (4, 3)},
 }
 EVERY = method_names()
 TRAINED = [method for method in EVERY if get_method(method).trains]
@@ -143,7 +145,7 @@ def test_grows_and_freezes(method: str, tiny: Any) -> None:
     [
         *((method, True) for method in ("lamm", "zero_shot", "simplecil")),
         *((method, False) for method in ("coop", "maple+lamm", "vpt+lamm", "clip_adapter")),
-        *((method, False) for method in ("ranpac", "rail")),
+        *((method, False) for method in ("ranpac", "rail", "tip_adapter")),
     ],
 )
 def test_says_whether_it_keeps_old_logits(method: str, keeps: bool, tiny: Any) -> None:
@@ -155,7 +157,7 @@ def test_keeps_old_logits_once_nothing_shared_trains(tiny: Any) -> None:
         model = taught(method, tiny)
         model.freeze_shared()
         assert model.keeps_old_logits
-    assert taught(tiny, selection="none").keeps_old_logits
+    assert taught("tip_adapter", tiny, selection="none").keeps_old_logits
 
 
 @pytest.mark.parametrize("method", EVERY)
@@ -210,6 +212,13 @@ def test_works_on_given_features_unless_it_acts_inside_a_tower(method: str, tiny
     x, labels = tiny.encode_images(images, model.takes), torch.arange(4).repeat(2)
     lamm_cl.fit_stage(model, x, labels, val=(x, labels), epochs=1)
     assert torch.isfinite(model(x)).all()
+
+
+def test_what_looks_at_validation_images_says_so(tiny: Any) -> None:
+    images, labels = picture(tiny), torch.arange(4)
+    with pytest.raises(UsageError, match=r"looks at val images .* fit_stage\(..., val=\(x, labels\)\)"):
+        lamm_cl.fit_stage(make("tip_adapter", tiny), images, labels)
+    lamm_cl.fit_stage(make("tip_adapter", tiny, selection="none"), images, labels)
 
 
 def test_no_text_no_learned_names() -> None:

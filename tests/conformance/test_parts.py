@@ -53,3 +53,19 @@ def test_every_part_is_of_some_method(part: parts.Part) -> None:
     used = {(one.slot, one.home or one.name) for name in method_names() for one in get_method(name).parts}
     assert part.slot in parts.SLOTS
     assert (part.slot, part.home or part.name) in used
+
+
+def test_rows_say_what_a_reader_needs() -> None:
+    assert get_method("rail").row == {
+        "context": "fixed template",
+        "labels": "fixed",
+        "deep prompts": "-",
+        "delta": "-",
+        "adapter": "random ReLU layer",
+        "head": "cosine to text + ridge or kernel ridge",
+        "fusion": "gate by the text",
+        "memory": "class statistics or training features",
+        "objective": "-",
+    }
+    assert get_method("tip_adapter_f+lamm").row["labels"] == "learned"
+    assert get_method("tip_adapter_f+lamm").row["objective"] == "CE + hierarchical"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from lamm_cl.errors import UsageError
 from lamm_cl.methods.recipe import Recipe
 from lamm_cl.methods.registry import get_method, method_names
 from lamm_cl.strategies.settings import Settings
@@ -19,6 +20,8 @@ FEW: dict[str, dict[str, Any]] = {
     "ranpac": {"M": 32},
     "acil": {"buffer_size": 32},
     "rail": {"hidden": 32},
+    "tip_adapter": {"augment_epoch": 2, "search_step": (4, 3)},
+    "tip_adapter_f": {"augment_epoch": 2, "search_step": (4, 3)},
 }
 EVERY = method_names()
 TRAINED = [method for method in EVERY if get_method(method).trains]
@@ -127,6 +130,14 @@ def test_no_option_of_a_method_hides_one_of_the_strategy(method: str) -> None:
     assert others.isdisjoint(get_method(method).options.model_fields)
 
 
+def test_a_recipe_names_its_optimizer_and_a_user_gives_one(build: Any) -> None:
+    assert type(build("tip_adapter_f").optimizer) is torch.optim.AdamW
+    assert build("tip_adapter_f").optimizer.param_groups[0]["eps"] == 1e-4
+    assert type(build("tip_adapter_f", optimizer="adam").optimizer) is torch.optim.Adam
+    own = torch.optim.RMSprop([torch.nn.Parameter(torch.zeros(1))])
+    assert build("tip_adapter_f", optimizer=own).optimizer is own
+
+
 def same(one: Any, other: Any) -> None:
     first, second = learned(one), learned(other)
     assert first.keys() == second.keys()
@@ -178,6 +189,27 @@ def test_reports_to_metrics_and_loggers(method: str, build: Any, digits: Any) ->
     assert (found["own"][2] > 0.3).all()
     assert (found["own"][2] >= found["all"][2]).all()
     assert "Top1_Acc_Stream" in printed.getvalue()
+
+
+def test_a_benchmark_without_validation_images_is_refused_before_training(tiny: Any, stream_of_test: Any) -> None:
+    import lamm_cl
+
+    strategy = lamm_cl.build_strategy("tip_adapter_f", tiny, stream_of_test, **OPTIONS)
+    with pytest.raises(UsageError, match=r"tip_adapter_f looks at validation images .* choose another selection"):
+        strategy.train(stream_of_test.train_stream[0])
+    assert strategy.clock.train_iterations == 0
+    kinder = lamm_cl.build_strategy(
+        "tip_adapter_f", tiny, stream_of_test, selection="none", best_epoch="none", **OPTIONS
+    )
+    kinder.train(stream_of_test.train_stream[0])
+
+
+@pytest.fixture
+def stream_of_test() -> Any:
+    """Digits whose validation images were never drawn."""
+    import lamm_cl
+
+    return lamm_cl.base_to_novel(replace(lamm_cl.load_dataset("digits"), val=()), shots=2, seed=1)
 
 
 @pytest.mark.parametrize("method", EVERY)

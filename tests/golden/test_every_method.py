@@ -12,7 +12,7 @@ from tests.golden.test_official_codes import method_of
 COMPARED = {
     "test_official_codes.py": ["coop", "cocoop", "lamm", "vpt", "ivlp", "maple", "align"],
     "test_prompts2.py": ["clip_lora"],
-    "test_features.py": ["clip_adapter", "simplecil", "ranpac", "acil", "rail"],
+    "test_features.py": ["clip_adapter", "tip_adapter", "tip_adapter_f", "simplecil", "ranpac", "acil", "rail"],
     "test_zero_shot.py": ["zero_shot"],
 }
 # Methods that the reference holds nothing of, and why.

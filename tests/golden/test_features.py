@@ -361,5 +361,114 @@ def test_clip_adapter_in_a_stream(reference: Reference, adapter: Any) -> None:
             reference.same("clip_adapter", f"{key}/{name}", value)
 
 
+def tip_options(reference: Reference, **options: Any) -> dict[str, Any]:
+    c = reference.settings
+    searched = {"search_scale": c["tip_scale"], "search_step": c["tip_step"]}
+    return {"init_alpha": c["tip_alpha"], "init_beta": c["tip_beta"], "augment_epoch": 0, **searched, **options}
+
+
 def percent(logits: Tensor, labels: Tensor) -> float:
     return 100 * float((logits.argmax(1) == labels).double().mean())
+
+
+def check_tip(reference: Reference, key: str, task: int, plain: Any, searched: Any) -> None:
+    """Compare a learner with initial and one with searched alpha and beta."""
+    test, seen, labels = reference.raw["test"], reference.seen(task), reference.labels
+    reference.same("tip_adapter", f"{key}/logits_init", plain.output(test, seen).logits)
+    found = torch.stack([searched.head.beta, searched.head.alpha])
+    reference.same("tip_adapter", f"{key}/searched_beta_alpha", found)
+    logits = searched.output(test, seen).logits
+    reference.same("tip_adapter", f"{key}/logits_searched", logits)
+    known = {split: torch.isin(labels[split], torch.tensor(seen)) for split in labels}
+    if f"f64/{key}/logits_searched_official" in reference.values("tip_adapter"):
+        reference.same("tip_adapter", f"{key}/logits_searched_official", logits[known["test"]])
+    zero_shot = reference.build("zero_shot")
+    accuracies = []
+    for model, split in ((zero_shot, "val"), (plain, "val"), (zero_shot, "test"), (searched, "test")):
+        features = reference.unit[split] if model is zero_shot else reference.raw[split]
+        accuracies.append(percent(model.output(features, seen).logits[known[split]], labels[split][known[split]]))
+    reference.same("tip_adapter", f"{key}/accs", np.array(accuracies))
+
+
+def test_tip_adapter_in_a_stream(reference: Reference) -> None:
+    plain = reference.build("tip_adapter", **tip_options(reference, selection="none"))
+    searched = reference.build("tip_adapter", **tip_options(reference))
+    for task in range(len(reference.tasks)):
+        for learner in (plain, searched):
+            assert reference.fit(learner, task, reference.raw) == []
+        check_tip(reference, f"stream/task{task}", task, plain, searched)
+        reference.same("tip_adapter", f"stream/task{task}/logits_init_all", plain(reference.raw["test"]))
+    reference.same("tip_adapter", "stream/keys", plain.head.memory.every)
+
+
+def test_tip_adapter_averages_views(reference: Reference) -> None:
+    views = {epoch: reference.view(epoch) for epoch in range(3)}
+    rows, last = torch.cat(reference.order), len(reference.tasks) - 1
+    pairs = {split: (reference.raw[split], reference.labels[split]) for split in ("val", "test")}
+    made = []
+    for selection in ("none", "val"):
+        options = tip_options(reference, augment_epoch=3, selection=selection)
+        learner = reference.build("tip_adapter", **options)
+        seen: dict[Any, Tensor] = {None: reference.raw["train"][rows], **{e: v[rows] for e, v in views.items()}}
+        lamm_cl.fit_stage(learner, seen.__getitem__, reference.labels["train"][rows], shuffle=False, **pairs)
+        made.append(learner)
+    check_tip(reference, "aug3", last, *made)
+    reference.same("tip_adapter", "aug3/keys", made[0].head.memory.every)
+
+
+@pytest.mark.parametrize("epochs", ["one", "all"])
+def test_tip_adapter_f(reference: Reference, epochs: str) -> None:
+    count = 1 if epochs == "one" else reference.settings["tip_epochs"]
+    name = "3steps" if epochs == "one" else f"{count}epochs"
+    rows, test = reference.joint, reference.raw["test"]
+    pairs = {split: (reference.raw[split], reference.labels[split]) for split in ("val", "test")}
+    backwards = torch.stack([(rows == row).nonzero()[0, 0] for row in torch.cat(reference.order)])
+    values = reference.values("tip_adapter_f")
+
+    def train(**options: Any) -> tuple[Any, list[dict[str, float]]]:
+        learner = reference.build("tip_adapter_f", **tip_options(reference, **options))
+        history = lamm_cl.fit_stage(
+            learner,
+            reference.raw["train"][rows],
+            reference.labels["train"][rows],
+            shuffle=False,
+            epochs=count,
+            batch_size=24,
+            **pairs,
+        )
+        return learner, history
+
+    last, history = train(selection="none", best_epoch="none")
+    reference.same("tip_adapter_f", f"{name}/losses", np.array([terms["total"] for terms in history]))
+    recipe, steps = recipe_for("tip_adapter_f", "features").but(epochs=count), len(history)
+    rates = [lr_at(recipe, step // 3, step / steps) for step in range(steps)]
+    if f"f64/{name}/lr" in values:
+        reference.same("tip_adapter_f", f"{name}/lr", np.array(rates))
+    reference.same("tip_adapter_f", f"{name}/weight", last.head.memory.every[backwards])
+    reference.same("tip_adapter_f", f"{name}/logits_init", last(test))
+    best, _ = train(selection="val", best_epoch="test")
+    reference.same("tip_adapter_f", f"{name}/best_weight", best.head.memory.every[backwards])
+    found = torch.stack([best.head.beta, best.head.alpha])
+    reference.same("tip_adapter_f", f"{name}/searched_beta_alpha", found)
+    reference.same("tip_adapter_f", f"{name}/logits_searched_official", best(test))
+
+
+def test_tip_adapter_f_starts_with_the_same_gradient(reference: Reference) -> None:
+    learner = reference.build("tip_adapter_f", **tip_options(reference, selection="none", best_epoch="none"))
+    order = torch.cat(reference.order)
+    stage = learner.next_stage(range(len(reference.text)))
+    learner.begin_stage(stage, Rows(reference.raw["train"][order], reference.labels["train"][order]))
+    batch = reference.joint[:24]
+    loss = learner.losses(None, reference.labels["train"][batch], image_features=reference.raw["train"][batch])
+    loss["total"].backward()
+    reference.same("tip_adapter_f", "grad0/weight", learner.head.memory.features[0].grad)
+
+
+class Rows:
+    """The images of a stage, as `StageData`."""
+
+    def __init__(self, x: Tensor, labels: Tensor) -> None:
+        self.pair = x, labels
+
+    def batches(self, split: str = "train", epoch: int | None = None) -> Any:
+        yield self.pair
