@@ -24,7 +24,10 @@ _HOME = {
     "build_strategy": "lamm_cl.strategies.build",
     "UsageError": "lamm_cl.errors",
     **dict.fromkeys(
-        ("ZeroShot", "CoOp", "CoCoOp", "LAMM", "VPT", "LanguagePrompting", "IVLP", "MaPLe", "ALIGN", "CLIPLoRA"),
+        (
+            *("ZeroShot", "CoOp", "CoCoOp", "LAMM", "VPT", "LanguagePrompting", "IVLP", "MaPLe", "ALIGN", "CLIPLoRA"),
+            *("CLIPAdapter", "TipAdapter", "TipAdapterF", "SimpleCIL", "RanPAC", "ACIL", "RAIL"),
+        ),
         "lamm_cl.strategies.named",
     ),
 }

@@ -155,3 +155,31 @@ class ALIGN(Named, method="align"):
 
 class CLIPLoRA(Named, method="clip_lora"):
     """Learned low-rank deltas of the attention matrices (Zanella and Ben Ayed, CVPRW 2024)."""
+
+
+class CLIPAdapter(Named, method="clip_adapter"):
+    """A learned map of image features (Gao et al., IJCV 2024)."""
+
+
+class TipAdapter(Named, method="tip_adapter"):
+    """A cache of training features beside the text (Zhang et al., ECCV 2022)."""
+
+
+class TipAdapterF(Named, method="tip_adapter_f"):
+    """The same with trained keys (Zhang et al., ECCV 2022)."""
+
+
+class SimpleCIL(Named, method="simplecil"):
+    """Class means; nothing trains (Zhou et al., IJCV 2024)."""
+
+
+class RanPAC(Named, method="ranpac"):
+    """Ridge regression on random features (McDonnell et al., NeurIPS 2023)."""
+
+
+class ACIL(Named, method="acil"):
+    """Ridge regression on a random buffer layer (Zhuang et al., NeurIPS 2022)."""
+
+
+class RAIL(Named, method="rail"):
+    """Ridge regression, gated by zero-shot CLIP (Xu et al., NeurIPS 2024)."""

@@ -33,6 +33,21 @@ def test_trains_as_on_the_cpu(method: str, precision: str, backbone: Any, digits
         assert torch.allclose(one.cpu(), other, atol=1e-3 if precision == "fp32" else 0.02)
 
 
+@pytest.mark.parametrize(
+    "method", ["simplecil", "ranpac", "rail", "clip_adapter", "tip_adapter_f", "tip_adapter_f+lamm"]
+)
+def test_heads_and_adapters_score_as_on_the_cpu(method: str, backbone: Any, digits: Any, tiny: Any) -> None:
+    options: dict[str, Any] = {"epochs": 2, "batch_size": 4, "warmup_lr": 1e-3}
+    options |= {"ranpac": {"M": 64, "ridge": 10.0}, "rail": {"hidden": 64}}.get(method, {})
+    there = lamm_cl.build_strategy(method, backbone, digits, device="cuda", **options)
+    here = lamm_cl.build_strategy(method, tiny, digits, **options)
+    features = torch.randn(8, tiny.embed_dim)
+    features = features if here.model.takes == "raw" else torch.nn.functional.normalize(features, dim=1)
+    for strategy in (there, here):
+        strategy.train(digits.train_stream)
+    assert torch.allclose(there.model(features.cuda()).cpu(), here.model(features), atol=1e-2)
+
+
 def test_a_bad_loss_is_found_at_the_end_of_the_epoch(backbone: Any, digits: Any) -> None:
     from lamm_cl.strategies.guard import NonFiniteLossError
 
