@@ -22,6 +22,7 @@ EXPECTED = {
     "lr_scheduler": "stage 2: lr 0.00050",
     "bounds": "joint      Set1",
     "loggers": "eval_results.csv",
+    "gaussian_replay": "among all classes: 0.",
     "kgcoop": "Top1_Acc_Stream",
     "what_trains": "| coop | frozen | seen |",
     "own_images": "classes: circle, cross, square, triangle",
