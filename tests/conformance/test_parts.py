@@ -1,6 +1,7 @@
 """What the table of methods says is what each method is composed of."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,3 +70,11 @@ def test_rows_say_what_a_reader_needs() -> None:
     }
     assert get_method("tip_adapter_f+lamm").row["labels"] == "learned"
     assert get_method("tip_adapter_f+lamm").row["objective"] == "CE + hierarchical"
+
+
+def test_the_documented_table_is_what_the_command_line_prints() -> None:
+    text = (Path(parts.__file__).parent / "README.md").read_text(encoding="utf-8")
+    block = text.split("<!-- methods: begin -->")[1].split("<!-- methods: end -->")[0].strip().splitlines()
+    rows = [(f"`{name}`", *get_method(name).row.values()) for name in method_names(plus=False)]
+    assert [tuple(cell.strip() for cell in line.strip("|").split(" | ")) for line in block[2:]] == rows
+    assert block[0] == f"| method | {' | '.join(parts.SLOTS)} |"
