@@ -17,7 +17,7 @@ from lamm_cl.experiments.signals import TIME_IS_UP, Signals
 from lamm_cl.experiments.spec import RunSpec
 from lamm_cl.experiments.summary import Summary
 from lamm_cl.experiments.surroundings import cache_trouble, check_loggers
-from lamm_cl.experiments.work import Outcome, TorchWork, Work
+from lamm_cl.experiments.work import Outcome, TorchWork, Work, tidy
 from lamm_cl.experiments.worker import Worker
 from lamm_cl.records import FAILED, ExperimentDirectory
 
@@ -101,6 +101,7 @@ def _work(worker: Worker, console: Console) -> Summary:
     try:
         home.rebuild_table()
         for spec in grid.specs:
+            tidy(home, spec.run_id)
             entry = home.entry(spec.run_id)
             if grid.wants(spec.run_id, entry):
                 summary.taken += home.is_claimed(spec.run_id)

@@ -245,9 +245,10 @@ class LocalWorkers:
         return any(worker.process.is_alive() for worker in self._processes.values())
 
     def close(self) -> None:
-        """End all workers by force, those that wait for a question by asking."""
+        """End all workers: those that work have a moment to end by themselves."""
+        deadline = time.monotonic() + (2.0 if self._working else 0.0)
         for worker in list(self._processes.values()):
-            self._let_go(worker)
+            self._let_go(worker, max(0.0, deadline - time.monotonic()))
         self._logs.cleanup()
 
     # -- processes -----------------------------------------------------------------------------------------------
