@@ -3,7 +3,7 @@
 import sys
 
 
-def main() -> None:
+def start() -> None:
     """Run the command line and exit. Ctrl-C is answered with one line from the first import on."""
     try:
         from lamm_cl.cli.main import call

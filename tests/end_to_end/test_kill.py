@@ -200,7 +200,7 @@ def test_a_signal_during_the_checks_is_answered_and_nothing_is_written(bench: Be
 def test_a_signal_at_any_moment_is_answered_with_a_line(bench: Bench, expected: str, number: signal.Signals) -> None:
     """The command itself, from its first import to its last word."""
     dice, answered = random.Random(11), 0
-    code = "from lamm_cl.cli import main\nprint('on', flush=True)\nmain()"
+    code = "from lamm_cl.cli import start\nprint('on', flush=True)\nstart()"
     words = ["run", str(bench.config), "--out", str(bench.folder / "real"), "--set", "datasets=[absent]"]
     for _ in range(8):
         process = subprocess.Popen(
