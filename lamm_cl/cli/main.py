@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import io
 import os
 import signal
 import sys
@@ -69,6 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def call(arguments: list[str]) -> int:
     """Run the command line; returns the exit code."""
+    _print_every_letter()
     with contextlib.suppress(ValueError):  # not the main thread: whoever runs us there decides about signals
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -88,6 +90,16 @@ def call(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code if isinstance(code, int) else 0
+
+
+def _print_every_letter() -> None:
+    """Let output hold every letter in every locale: a terminal shows ? for what it lacks, files and pipes are UTF-8."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower().replace("-", "") != "utf8":
+            if stream.isatty():
+                stream.reconfigure(errors="replace")
+            else:
+                stream.reconfigure(encoding="utf-8")
 
 
 def _wrong_use(error: Any) -> int:

@@ -190,7 +190,7 @@ def read_config(path: Path | str, assignments: Sequence[str] = ()) -> Experiment
     document = Document.read(Path(path))
     for assignment in assignments:
         document.set(assignment)
-    plain = re.sub(r"[^A-Za-z0-9_.+-]+", "-", Path(path).stem).strip("-._+")
+    plain = re.sub(r"[^A-Za-z0-9_.+-]+", "-", Path(path).stem).strip("-._+")[:80]
     config = check(document, default_name=plain or "experiment", folder=Path(path).parent)
     config._folder = Path(path).absolute().parent
     return config

@@ -19,7 +19,7 @@ PATTERNS = {
 }
 # What pydantic calls the kinds of its findings, and what they want.
 _WANTED = {
-    "string_": "text",
+    "string_type": "text",
     "dict_type": "a mapping of keys",
     "model_": "a mapping of keys",
     "list_type": "a list",

@@ -1,5 +1,6 @@
 """Class orders and how classes are dealt out to steps: plain numbers, no data."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,21 +49,24 @@ def _seed(seed: object) -> int:
 
 def _permutation(order: Sequence[object], names: list[str]) -> tuple[int, ...]:
     labels: list[int] = []
+    called: dict[str, list[int]] = {}
+    for label, name in enumerate(names):
+        called.setdefault(name, []).append(label)
     for entry in order:
         if isinstance(entry, str):
-            if entry not in names:
+            if entry not in called:
                 raise unknown("class in the class order", entry, names)
-            if names.count(entry) > 1:
+            if len(called[entry]) > 1:
                 raise UsageError(f"class order: two classes are called {entry!r}; give labels instead of names.")
-            labels.append(names.index(entry))
+            labels += called[entry]
         elif isinstance(entry, bool) or not isinstance(entry, int | np.integer):
             raise UsageError(f"class order: {entry!r} is neither a label nor a class name.")
         else:
             label = int(entry)
-            called = names.index(str(label)) if str(label) in names else label
-            if called != label:
+            others = called.get(str(label), [label])
+            if label not in others:
                 raise UsageError(
-                    f"class order: {label} is a label, but class {called} is called {str(label)!r}: give names, in "
+                    f"class order: {label} is a label, but class {others[0]} is called {str(label)!r}: give names, in "
                     "quotes, or rename the class."
                 )
             labels.append(label)
@@ -75,7 +79,7 @@ def _permutation(order: Sequence[object], names: list[str]) -> tuple[int, ...]:
 
 def _differences(labels: list[int], names: list[str]) -> str:
     n = len(names)
-    twice = sorted({label for label in labels if labels.count(label) > 1})
+    twice = sorted(label for label, count in Counter(labels).items() if count > 1)
     foreign = sorted({label for label in labels if not 0 <= label < n})
     absent = sorted(set(range(n)) - set(labels))
     parts = [("given twice", twice), ("no such label", foreign), ("left out", absent)]

@@ -294,6 +294,7 @@ def test_a_backbone_has_one_name(write_config: Write) -> None:
 def test_the_files_name_becomes_the_experiments(write_config: Write) -> None:
     assert read_config(write_config(name="my first try.yaml")).experiment == "my-first-try"
     assert read_config(write_config(name="_.yaml")).experiment == "experiment"
+    assert read_config(write_config(name="z" * 250 + ".yaml")).experiment == "z" * 80
 
 
 def test_the_size_of_a_grid_is_known_without_making_it(write_config: Write) -> None:

@@ -34,6 +34,7 @@ def refused(path: Path) -> str:
         ("backbone: {name: tiny, pretrained: {a: 1}}", 'line 4, backbone.pretrained: should be text (it says {"a": 1}'),
         ("device: gpu", "line 4, device: should be cpu, cuda, cuda:N or auto (it says 'gpu')."),
         ("experiment: a b", "line 4, experiment: should be a name of letters (a to z), digits and _ . + - that begins"),
+        (f"experiment: {'a' * 81}", "line 4, experiment: should have at most 80 characters (it says 'aaa"),
         ("threads: 1.5", "line 4, threads: should be a whole number (it says 1.5)."),
         ("threads: many", "line 4, threads: should be a whole number (it says 'many')."),
         ("checkpoint_minutes: soon", "line 4, checkpoint_minutes: should be a number (it says 'soon')."),
