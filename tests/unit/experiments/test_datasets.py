@@ -23,10 +23,10 @@ Write = Callable[..., Path]
 
 
 def photos(folder: Path, classes: tuple[str, ...] = ("cat", "dog"), count: int = 20) -> Path:
-    for name in classes:
+    for number, name in enumerate(classes):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for i in range(count):
-            Image.new("RGB", (4, 4), (i, i, i)).save(folder / name / f"{i:02d}.png")
+            Image.new("RGB", (4, 4), (i, i, number)).save(folder / name / f"{i:02d}.png")
     return folder
 
 
