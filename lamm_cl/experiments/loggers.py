@@ -1,6 +1,7 @@
 """Avalanche loggers that a config asks for by name. They watch; no result depends on them."""
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ from typing import Any
 from avalanche.evaluation.metrics import accuracy_metrics, loss_metrics
 from avalanche.logging import BaseLogger, CSVLogger, TensorboardLogger, TextLogger
 
+from lamm_cl.clip import hub
 from lamm_cl.errors import unknown
 from lamm_cl.experiments.job import Job
-from lamm_cl.experiments.surroundings import require_wandb
+from lamm_cl.experiments.surroundings import require_wandb, stays_here, wandb_server
 
+LOG = logging.getLogger("lamm_cl")
 NAMES = ("tensorboard", "wandb", "csv", "text")
 
 
@@ -19,25 +22,29 @@ class WandbNumbers(BaseLogger):  # type: ignore[misc]
     """Sends numbers to Weights & Biases. Avalanche 0.6's own logger needs parts that today's wandb no longer has."""
 
     def __init__(self, job: Job, options: Mapping[str, Any]) -> None:
-        """Open a W&B run of the run's name and id; `mode: offline` writes to the run's directory only."""
+        """Open a W&B run of the run's name and id; `mode: offline` writes to the run's directory only.
+
+        So it does where the server cannot be reached: no run ends for want of a network.
+        """
         super().__init__()
         require_wandb()
-        import wandb
+        self.note = ""
+        server = wandb_server()
+        if stays_here(options):
+            self._run = _begin(job, options)
+        elif not hub.reachable(server):
+            self._run = self._stay_here(job, options, f"{server} does not answer")
+        else:
+            try:
+                self._run = _begin(job, options)
+            except Exception as error:  # wandb has many kinds, for keys, projects, and networks that fail in between
+                self._run = self._stay_here(job, options, (str(error).strip() or repr(error)).splitlines()[0])
 
-        spec = job.spec
-        self._run = wandb.init(
-            **{
-                "project": "lamm_cl",
-                "group": spec.experiment,
-                "name": str(spec),
-                "id": spec.run_id,
-                "resume": "allow",
-                "dir": str(job.directory),
-                "config": spec.determines(),
-                "settings": wandb.Settings(quiet=True, console="off"),
-                **options,
-            }
-        )
+    def _stay_here(self, job: Job, options: Mapping[str, Any], reason: str) -> Any:
+        folder = job.directory / "wandb"
+        self.note = f"W&B could not be told ({reason}); `wandb sync {folder}/offline-run-*` sends what was logged."
+        LOG.warning("%s", self.note)
+        return _begin(job, {**options, "mode": "offline", "resume": None})
 
     def log_single_metric(self, name: str, value: Any, x_plot: int) -> None:
         """Log a number; W&B's own step counts the calls, the iteration goes along."""
@@ -47,6 +54,25 @@ class WandbNumbers(BaseLogger):  # type: ignore[misc]
     def close(self) -> None:
         """End the W&B run."""
         self._run.finish()
+
+
+def _begin(job: Job, options: Mapping[str, Any]) -> Any:
+    import wandb
+
+    spec = job.spec
+    return wandb.init(
+        **{
+            "project": "lamm_cl",
+            "group": spec.experiment,
+            "name": str(spec),
+            "id": spec.run_id,
+            "resume": "allow",
+            "dir": str(job.directory),
+            "config": spec.determines(),
+            "settings": wandb.Settings(quiet=True, console="off"),
+            **options,
+        }
+    )
 
 
 @contextlib.contextmanager

@@ -160,6 +160,7 @@ def execute(job: Job, loaded: Backbones) -> Result:
     )
     course = Course(job, stages=len(benchmark.train_stream))
     with make_loggers(job) as loggers:
+        course.notes += [note for logger in loggers if (note := getattr(logger, "note", ""))]
 
         def make() -> tuple[Any, AccuracyMatrix, StageCost]:
             matrix, cost = AccuracyMatrix(benchmark), StageCost()

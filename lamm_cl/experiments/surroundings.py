@@ -51,15 +51,25 @@ def require_wandb() -> None:
 
 def _may_log(options: Mapping[str, Any]) -> bool:
     """Whether W&B will find a key or wants none; in doubt, when it is told more than we read, it will."""
-    if options.get("mode", os.environ.get("WANDB_MODE")) in _SILENT:
+    if stays_here(options):
         return True
     if {"settings", "anonymous"} & set(options) or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     if os.environ.get("WANDB_API_KEY"):
         return True
-    stored = _stored_settings()
-    server = os.environ.get("WANDB_BASE_URL") or stored.get("base_url") or "https://api.wandb.ai"
-    return stored.get("mode") in _SILENT or "api_key" in stored or _in_netrc(urlsplit(server).hostname or server)
+    server = wandb_server()
+    return "api_key" in _stored_settings() or _in_netrc(urlsplit(server).hostname or server)
+
+
+def stays_here(options: Mapping[str, Any]) -> bool:
+    """Whether W&B sends nothing, by its options, the environment, or what `wandb offline` has stored."""
+    mode = options.get("mode", os.environ.get("WANDB_MODE"))
+    return mode in _SILENT or (mode is None and _stored_settings().get("mode") in _SILENT)
+
+
+def wandb_server() -> str:
+    """Return the address that W&B sends to."""
+    return os.environ.get("WANDB_BASE_URL") or _stored_settings().get("base_url") or "https://api.wandb.ai"
 
 
 def _stored_settings() -> dict[str, str]:

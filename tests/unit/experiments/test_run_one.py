@@ -264,3 +264,30 @@ def test_every_recipe_arrives_at_the_strategy(method: str, write_config: Callabl
 def test_an_optimizer_by_name_and_steps_that_are_counted(run: Callable[..., Any]) -> None:
     result = run({"clip_lora": {"encoder": "text", "r": 1, "steps_per_shot": 2}})
     assert {row[0] for row in result.rows} == {0, 1, 2}
+
+
+@pytest.mark.parametrize("how", ["silent", "failing"])
+def test_a_run_does_not_end_for_want_of_a_network(
+    run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    wandb = pytest.importorskip("wandb", reason="wandb is not installed")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    reason = "http://127.0.0.1:9 does not answer"
+    if how == "failing":
+        real, reason = wandb.init, "the server hung up"
+
+        def init(**options: Any) -> Any:
+            if options.get("mode") != "offline":
+                raise wandb.errors.CommError("the server hung up\nand more")
+            return real(**options)
+
+        monkeypatch.setattr(wandb, "init", init)
+        monkeypatch.setattr("lamm_cl.clip.hub.reachable", lambda url: True)
+    result = run({"zero_shot": {}}, loggers=["wandb"], where="watched")
+    (note,) = result.details["notes"]
+    assert note.startswith(f"W&B could not be told ({reason}); `wandb sync ")
+    assert list((tmp_path / "watched").glob("wandb/offline-run-*/*.wandb"))
+    assert numbers(result) == numbers(run({"zero_shot": {}}, where="plain"))
