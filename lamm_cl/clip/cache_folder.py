@@ -152,7 +152,7 @@ def write_about(scope: Path, about: dict[str, Any]) -> None:
 def though_cleared(work: Callable[[], T]) -> T:
     """Do something in a folder that another process may be clearing away at this moment: then it is made again."""
     for _ in range(20):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, FileExistsError):  # gone before, or just after, it was made
             return work()
         time.sleep(0.005)
     return work()
