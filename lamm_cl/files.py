@@ -119,9 +119,9 @@ def digest(content: Any) -> str:
 
 def remove_leftovers(directory: Path) -> None:
     """Remove what a killed writer left. Only for who holds the lock on everything written in `directory`."""
-    for leftover in directory.glob(f".*{TEMPORARY}"):
-        with contextlib.suppress(OSError):
-            leftover.unlink()
+    with contextlib.suppress(OSError):  # what stays is removed another time
+        for leftover in directory.glob(f".*{TEMPORARY}"):
+            leftover.unlink(missing_ok=True)
 
 
 def check_writable(path: Path) -> None:
