@@ -54,7 +54,8 @@ def disturb(out: Path, action: str, number: int) -> None:
         if action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         code = getattr(errno, action)
-        raise OSError(code, os.strerror(code))
+        named = [] if call == "fcntl.flock" else [place_of(call, arguments)]  # as the system does
+        raise OSError(code, os.strerror(code), *named)
 
     sys.addaudithook(hook)
 
