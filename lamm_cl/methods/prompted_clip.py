@@ -100,8 +100,8 @@ class PromptedOutput(Output):
 
     def label_vectors(self) -> tuple[list[Tensor], list[Tensor]]:
         """Return the vectors (m, D) of the classes whose labels train, and what each is kept near."""
-        labels = self.model.labels
-        moving = [c for c in self.columns if c in labels.trainable]
+        labels, trainable = self.model.labels, self.model.labels.trainable  # it looks at every class: once a step
+        moving = [c for c in self.columns if c in trainable]
         return labels.rows(moving), labels.anchors(moving)
 
     def against(self, text: Tensor) -> Tensor:

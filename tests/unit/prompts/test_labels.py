@@ -98,3 +98,22 @@ def test_a_later_stage_leaves_the_anchors_of_an_earlier_one(tiny: Any) -> None:
 def test_labels_and_anchors_move_together(tiny: Any) -> None:
     model = build_model("lamm", tiny, NAMES).double()
     assert {tensor.dtype for tensor in [*near(model), *model.labels.rows([0, 1, 2])]} == {torch.float64}
+
+
+@pytest.mark.parametrize("method", ["lamm", "coop+lamm", "maple+lamm"])
+def test_a_step_does_not_look_at_all_labels_for_each_class(
+    method: str, tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 1,000 classes that took 30 times as long as the step itself."""
+    from lamm_cl.prompts.vectors import ClassVectors
+
+    looks = []
+    real = ClassVectors.trainable.fget
+    monkeypatch.setattr(ClassVectors, "trainable", property(lambda self: looks.append(1) or real(self)))
+    counts = []
+    for names in (["zero", "one", "two"], ["zero", "one", "two", "three", "four", "five", "six", "seven"]):
+        model = build_model(method, tiny, class_names=names)
+        looks.clear()
+        model.losses(picture(tiny), LABELS)["total"].backward()
+        counts.append(len(looks))
+    assert counts[0] == counts[1]
