@@ -1,14 +1,19 @@
 """The command `lamm-cl`; each command has a file of its own."""
 
+import signal
 import sys
 
 
 def start() -> None:
-    """Run the command line and exit. Ctrl-C is answered with one line from the first import on."""
+    """Run the command line and exit. Ctrl-C is answered with one line from the first import to the last word."""
     try:
         from lamm_cl.cli.main import call
 
-        sys.exit(call(sys.argv[1:]))
+        code = call(sys.argv[1:])
+        # Python takes its handlers back while it exits: a Ctrl-C then would end the process as if it had not answered.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         sys.stderr.write("error: interrupted.\n")
-        sys.exit(130)
+        code = 130
+    sys.exit(code)
