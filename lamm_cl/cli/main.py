@@ -1,10 +1,8 @@
 """The command `lamm-cl`. Commands import what they need when they run: `--help` and wrong use answer at once."""
 
-import contextlib
 import importlib
 import io
 import os
-import signal
 import sys
 from typing import Annotated, Any
 
@@ -12,6 +10,7 @@ import typer
 
 from lamm_cl import __version__
 from lamm_cl.errors import UsageError
+from lamm_cl.experiments.signals import Signals
 
 # typer brings its own copy of click in some versions; its public exceptions lead to the bases in all of them.
 _WrongUse: Any = typer.BadParameter.__bases__[0]
@@ -71,24 +70,31 @@ def main(arguments: list[str] | None = None) -> None:
 def call(arguments: list[str]) -> int:
     """Run the command line; returns the exit code."""
     _print_every_letter()
-    with contextlib.suppress(ValueError):  # not the main thread: whoever runs us there decides about signals
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        _mount()
-        code: Any = app(arguments, prog_name="lamm-cl", standalone_mode=False)
-        sys.stdout.flush()
-    except _WrongUse as error:
-        return _wrong_use(error)
-    except _Refusal as error:
-        return _say(error.format_message(), error.exit_code)
-    except UsageError as error:
-        return _say(str(error), 2)
-    except (typer.Abort, KeyboardInterrupt):
-        return _say("interrupted.", 130)
-    except BrokenPipeError:
-        # The reader (`| head`) has seen enough. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    with Signals() as signals:
+        try:
+            _mount()
+            command = typer.main.get_command(app)
+            with command.make_context("lamm-cl", arguments) as context:
+                code = command.invoke(context)
+            sys.stdout.flush()
+        except typer.Exit as end:
+            return end.exit_code
+        except _WrongUse as error:
+            return _wrong_use(error)
+        except _Refusal as error:
+            return _say(error.format_message(), error.exit_code)
+        except UsageError as error:
+            return _say(str(error), 2)
+        except (typer.Abort, KeyboardInterrupt):
+            return _say("interrupted.", 130)
+        except BrokenPipeError:
+            # The reader (`| head`) has seen enough. Python would complain once more when it flushes at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except Exception:
+            if signals.first is None:
+                raise
+            return _say("interrupted.", 130)  # a library has made an error of its own of the interruption
     return code if isinstance(code, int) else 0
 
 
