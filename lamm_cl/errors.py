@@ -14,9 +14,14 @@ def nearest(name: str, choices: Iterable[str]) -> str | None:
     return next((by_lower[one] for one in difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)), None)
 
 
-def unknown(kind: str, name: object, choices: Iterable[str]) -> UsageError:
-    """Build the error for a name that is none of `choices`: names the nearest match and all choices."""
+def unknown_name(kind: str, name: object, choices: Iterable[str]) -> str:
+    """Say that a name is none of `choices`: names the nearest match and all choices."""
     names = sorted(choices)
     guess = nearest(str(name), names)
     hint = f" Did you mean {guess!r}?" if guess else ""
-    return UsageError(f"unknown {kind} {str(name)!r}.{hint} Choices: {', '.join(names)}.")
+    return f"unknown {kind} {str(name)!r}.{hint} Choices: {', '.join(names)}."
+
+
+def unknown(kind: str, name: object, choices: Iterable[str]) -> UsageError:
+    """Build the error for a name that is none of `choices`."""
+    return UsageError(unknown_name(kind, name, choices))

@@ -20,7 +20,7 @@ def main() -> None:
         shots=4,
         n_ctx=4,
         train_epochs=5,
-        label_space="seen",
+        train_label_space="seen",
         plugins=[lwf],
         evaluator=evaluator(matrix),
     )

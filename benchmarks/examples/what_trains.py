@@ -39,7 +39,7 @@ def main(seeds: int = 3, shots: int = 16, epochs: int = 0, methods: Sequence[str
                     epochs=epochs or None,
                     features=features,
                     freeze_context_after=after,
-                    label_space=space,
+                    train_label_space=space,
                     evaluator=evaluator(matrix),
                 )
                 strategy.train(benchmark.train_stream)

@@ -68,10 +68,10 @@ def _options(where: str, model: type) -> None:
 
 
 def _default(name: str, value: object) -> object:
-    from lamm_cl.experiments.known import RECIPE
+    from lamm_cl.methods.recipe import Recipe
 
     if value is None:
-        return "recipe's" if name in RECIPE else "-"
+        return "recipe's" if name in Recipe.model_fields else "-"
     return value
 
 

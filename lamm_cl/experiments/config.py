@@ -8,24 +8,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError
+from pydantic import BaseModel, Field, PrivateAttr, StringConstraints, ValidationError
 
-from lamm_cl.errors import UsageError
+from lamm_cl.errors import UsageError, unknown_name
 from lamm_cl.experiments import imports
 from lamm_cl.experiments.meaning import meaning_problems
-from lamm_cl.experiments.normal_form import normal_form
-from lamm_cl.experiments.problems import DEVICE, NAME, Key, Problem, from_pydantic, raise_all, unknown_name
+from lamm_cl.experiments.normal_form import normal_form, renamed
+from lamm_cl.experiments.problems import Problem, from_pydantic, raise_all
 from lamm_cl.experiments.yaml_file import Document
-from lamm_cl.methods.values import Values
+from lamm_cl.methods.values import DEVICE, NAME, Key, Values
 
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=80)]
 Positive = Annotated[int, Field(ge=1)]
 
 
 class Part(Values, BaseModel):
-    """Base of every part of a config: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+    """Base of every part of a config."""
 
 
 class Backbone(Part):
@@ -165,11 +163,17 @@ class ExperimentConfig(Part):
     max_runs: Positive = 1500
     slurm: Slurm = Slurm()
     _folder: Path | None = PrivateAttr(None)
+    _notes: list[str] = PrivateAttr(default_factory=list)
 
     @property
     def folder(self) -> Path:
         """Where relative paths in it start from: the folder of its file."""
         return self._folder or Path.cwd()
+
+    @property
+    def notes(self) -> list[str]:
+        """What its author should know of how it was read."""
+        return self._notes
 
 
 # What the file calls those keys that are called otherwise here.
@@ -209,6 +213,7 @@ def check(document: Document, default_name: str, folder: Path) -> ExperimentConf
     """
     problems: list[Problem] = []
     data = document.data
+    notes = renamed(data)
     for key in data:
         if key not in FILE_KEYS:
             problems.append(Problem((key,), unknown_name("key", key, FILE_KEYS)))
@@ -226,6 +231,7 @@ def check(document: Document, default_name: str, folder: Path) -> ExperimentConf
     problems = [*said, *problems]
     raise_all(document.name, problems, document.place)
     assert config is not None
+    config._notes = notes
     return config
 
 

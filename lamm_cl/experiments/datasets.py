@@ -50,14 +50,15 @@ def only_available(config: ExperimentConfig) -> tuple[ExperimentConfig, list[Sta
 
 
 def notes(config: ExperimentConfig, quick: bool = False) -> list[str]:
-    """Say what a reader of the results must know of the data, as far as they are there; each thing once.
+    """Say what a reader of the results must know of config and data, as far as these are there; each thing once.
 
     Args:
         config: the config.
         quick: leave out ImageNet and its variants, whose folders take seconds to list.
     """
     base, root = config.folder, root_of(config)
-    said = [note for one in config.datasets if isinstance(one, dict) for note in placed(one, base)[1]]
+    said = list(config.notes)
+    said += [note for one in config.datasets if isinstance(one, dict) for note in placed(one, base)[1]]
     if config.root is not None and root.exists() and root != base / Path(config.root).expanduser():
         said.append(f"root {config.root} is that of the working directory: {base} has none")
     for spec in data_of(config):

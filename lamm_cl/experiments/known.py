@@ -1,6 +1,5 @@
 """What configs may name, asked from the rooms that know; none of this imports torch."""
 
-import dataclasses
 import functools
 import importlib.util
 import inspect
@@ -8,91 +7,15 @@ import json
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, create_model
 
-from lamm_cl.errors import UsageError, nearest
-from lamm_cl.experiments.problems import unknown_name
+from lamm_cl.errors import UsageError, nearest, unknown_name
+from lamm_cl.methods.recipe import Recipe
+from lamm_cl.methods.training import Training
 from lamm_cl.methods.values import Values
 
-MOST = 1_000_000
-# Least (None: as its owner says) and most of an option: a text tower reads 77 tokens, and memory ends somewhere.
-_LIMITS: dict[str, tuple[int | None, int]] = {
-    **dict.fromkeys(("n_ctx", "n_ctx_text"), (None, 77)),
-    **dict.fromkeys(("n_ctx_vision", "n_prompts"), (None, 1000)),
-    **dict.fromkeys(("prompt_depth", "prompt_depth_text", "prompt_depth_vision"), (None, 1000)),
-    **dict.fromkeys(("max_iter", "eps", "thresh", "lambda_wc", "lambda_cos", "lambda_kd"), (None, MOST)),
-    **dict.fromkeys(("steps", "base", "increment"), (1, 100_000)),
-    "order_seed": (0, 2**32 - 1),
-}
-
-
-class _Finite(Values):
-    """Numbers of a config are finite."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
-
-
-class _ProtocolOptions(Values):
-    """Base of the options of all protocols."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Training(Values):
-    """Options that every method has beside its own: its recipe's settings, and what trains in which stage."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    # The upper limits are far beyond what anybody trains with: they catch a slip of the keyboard before it runs.
-    lr: float | None = Field(None, gt=0, le=MOST, description="learning rate")
-    epochs: int | None = Field(None, ge=1, le=MOST, description="passes over the images of one experience")
-    batch_size: int | None = Field(None, ge=1, le=MOST, description="images a step")
-    optimizer: Literal["sgd", "adam", "adamw"] | None = Field(None, description="what takes the steps")
-    momentum: float | None = Field(None, ge=0, lt=1, description="SGD momentum")
-    weight_decay: float | None = Field(None, ge=0, le=MOST, description="weight decay")
-    adam_eps: float | None = Field(None, gt=0, le=MOST, description="epsilon of adam and adamw")
-    warmup_epochs: int | None = Field(None, ge=0, le=MOST, description="first epochs, at warmup_lr")
-    warmup_lr: float | None = Field(None, ge=0, le=MOST, description="rate of the warm-up")
-    schedule: Literal["cosine", "constant", "cosine_step", "multistep"] | None = Field(
-        None, description="learning rate per epoch, or per step"
-    )
-    min_lr: float | None = Field(None, ge=0, le=MOST, description="where cosine_step ends")
-    milestones: list[int] | None = Field(None, description="epochs at which multistep lowers the rate")
-    gamma: float | None = Field(None, gt=0, le=1, description="factor of multistep")
-    drop_last: bool | None = Field(None, description="drop the last incomplete batch")
-    steps_per_shot: int | None = Field(
-        None,
-        ge=1,
-        le=MOST,
-        description="steps of a stage for every image a class; epochs go before it",
-    )
-    label_space: Literal["own", "seen", "all"] = Field("own", description="classes that compete in the loss")
-    freeze_context_after: int | None = Field(None, ge=0, le=MOST, description="stage after which the context is frozen")
-    regime: Literal["naive", "cumulative", "joint"] = Field("naive", description="which images a stage trains on")
-    plugins: dict[str, dict[str, Any] | None] | None = Field(
-        None, description="Avalanche plugins by class name, or one's own by dotted path, with their options"
-    )
-
-
-RECIPE = (
-    "lr",
-    "epochs",
-    "batch_size",
-    "optimizer",
-    "momentum",
-    "weight_decay",
-    "adam_eps",
-    "warmup_epochs",
-    "warmup_lr",
-    "schedule",
-    "min_lr",
-    "milestones",
-    "gamma",
-    "drop_last",
-    "steps_per_shot",
-)
 # Left out at their defaults, so that the runs of earlier versions keep their ids.
 _LATER = ("optimizer", "adam_eps", "min_lr", "milestones", "gamma", "steps_per_shot", "plugins")
 
@@ -128,19 +51,11 @@ def method_options(name: str) -> type[BaseModel]:
     own = method.options
     without = () if method.recipe.epochs is None else ("steps_per_shot",)
     fields: dict[str, Any] = {
-        key: (_limited(key, info.annotation), info)
-        for key, info in {**Training.model_fields, **own.model_fields}.items()
-        if (key not in own.model_fields or key in _LIMITS) and key not in without
+        key: (info.annotation, info)
+        for key, info in Training.model_fields.items()
+        if key not in own.model_fields and key not in without
     }
-    return create_model(f"{name}_options", __base__=(own, _Finite), **fields)
-
-
-def _limited(name: str, kind: Any) -> Any:
-    """Return an option's type with its limits."""
-    if name not in _LIMITS:
-        return kind
-    least, most = _LIMITS[name]
-    return Annotated[kind, Field(ge=least, le=most)]
+    return create_model(f"{name}_options", __base__=own, **fields)
 
 
 def resolved_method(name: str, options: Mapping[str, Any], backbone: str) -> dict[str, Any]:
@@ -150,13 +65,12 @@ def resolved_method(name: str, options: Mapping[str, Any], backbone: str) -> dic
 
 @functools.cache
 def _resolved_method(name: str, given: str, backbone: str) -> dict[str, Any]:
-    from lamm_cl.methods.recipe import Recipe
     from lamm_cl.methods.registry import recipe_for
 
     options = json.loads(given)
     values = method_options(name).model_validate(options).model_dump(mode="json")
-    recipe = json.loads(json.dumps(dataclasses.asdict(recipe_for(name, backbone))))
-    plain = {field.name: field.default for field in dataclasses.fields(Recipe)}
+    recipe = recipe_for(name, backbone).model_dump(mode="json")
+    plain = {key: field.default for key, field in Recipe.model_fields.items()}
     found = {key: recipe[key] if value is None and key in recipe else value for key, value in values.items()}
     return {key: value for key, value in found.items() if key not in _LATER or value not in (plain.get(key), [], {})}
 
@@ -177,14 +91,14 @@ def protocol_options(name: str) -> type[BaseModel]:
     from lamm_cl.streams.protocols import find_protocol
 
     build = find_protocol(name).build
-    hints = typing.get_type_hints(build)
+    hints = typing.get_type_hints(build, include_extras=True)
     fields: dict[str, Any] = {
-        parameter.name: (_limited(parameter.name, hints[parameter.name]), parameter.default)
+        parameter.name: (hints[parameter.name], parameter.default)
         for parameter in inspect.signature(build).parameters.values()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
     fields["evaluate"] = (str | list[str] | None, None)
-    return create_model(f"{name}_options", __base__=_ProtocolOptions, **fields)
+    return create_model(f"{name}_options", __base__=Values, **fields)
 
 
 def resolved_protocol(name: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,10 +7,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from lamm_cl.data.own_names import FORMULA, is_formula
-from lamm_cl.errors import UsageError
+from lamm_cl.errors import UsageError, unknown_name
 from lamm_cl.experiments import known
-from lamm_cl.experiments.problems import Key, Problem, from_pydantic, unknown_name
+from lamm_cl.experiments.problems import Problem, from_pydantic
 from lamm_cl.experiments.rehearsal import stream_problems
+from lamm_cl.methods.values import Key
 
 
 def meaning_problems(data: Mapping[str, Any], plain: Mapping[str, Any]) -> list[Problem]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from lamm_cl.experiments import known
 from lamm_cl.experiments.yaml_file import as_methods
+from lamm_cl.methods.training import RENAMED
 
 
 def normal_form(data: Mapping[str, Any], keys: Collection[str], default_name: str) -> dict[str, Any]:
@@ -45,6 +46,22 @@ def normal_form(data: Mapping[str, Any], keys: Collection[str], default_name: st
             if options is not False
         }
     return plain
+
+
+def renamed(data: Mapping[str, Any]) -> list[str]:
+    """Give options the names that they have now, in place; returns a note for each that has an old one."""
+    said = []
+    methods, overrides = data.get("methods"), data.get("overrides")
+    listed = [methods] if isinstance(methods, dict) else methods if isinstance(methods, list) else []
+    entries = [(f"methods.{name}", options) for one in listed if isinstance(one, dict) for name, options in one.items()]
+    for index, one in enumerate(overrides if isinstance(overrides, list) else ()):
+        entries.append((f"overrides.{index}.options", one.get("options") if isinstance(one, dict) else None))
+    for place, options in entries:
+        for old, new in RENAMED.items():
+            if isinstance(options, dict) and old in options and new not in options:
+                options[new] = options.pop(old)
+                said.append(f"{place}.{old} is called {new} now")
+    return said
 
 
 def _as_dataset(value: Any) -> Any:

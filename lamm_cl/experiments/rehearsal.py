@@ -10,7 +10,8 @@ from typing import Any
 from lamm_cl.data.catalogue import CATALOGUE
 from lamm_cl.data.items import Dataset, Item
 from lamm_cl.errors import UsageError
-from lamm_cl.experiments.problems import Key, Problem
+from lamm_cl.experiments.problems import Problem
+from lamm_cl.methods.values import Key
 from lamm_cl.streams.build import build_layout
 from lamm_cl.streams.protocols import VARIANTS, find_protocol
 

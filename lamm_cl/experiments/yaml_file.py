@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 
 from lamm_cl.errors import UsageError
-from lamm_cl.experiments.problems import Key, Problem
+from lamm_cl.experiments.problems import Problem
 from lamm_cl.experiments.yaml_scalars import Loader, value_of
+from lamm_cl.methods.values import Key
 
 _MOST_NODES = 100_000
 _MOST_SHOWN = 200

@@ -6,24 +6,25 @@ from pydantic import Field
 
 from lamm_cl.methods import parts
 from lamm_cl.methods.depth import depth_for
-from lamm_cl.methods.method import Method, Options, Setting
+from lamm_cl.methods.method import ImageTokens, Layers, Method, Options, Setting, TextTokens
 from lamm_cl.methods.recipe import Recipe
+from lamm_cl.methods.values import MOST
 
 
 class ALIGNOptions(Options):
     """Options of ALIGN."""
 
-    n_prompts: int = Field(4, ge=2, description="number of prompts of each class and of each image")
-    n_ctx: int = Field(2, ge=1, description="number of tokens of a prompt")
+    n_prompts: ImageTokens = Field(4, ge=2, description="number of prompts of each class and of each image")
+    n_ctx: TextTokens = Field(2, ge=1, description="number of tokens of a prompt")
     ctx_init: str = Field("a photo of a", description="initial words of the first prompt; the others are random")
-    prompt_depth: int | None = Field(None, ge=1, description="layers that get prompts; default: 9 of 12")
+    prompt_depth: Layers | None = Field(None, description="layers that get prompts; default: 9 of 12")
     clone_projections: bool = Field(
         True, description="deep projections start as copies of one layer (released code), not each at random"
     )
     hierarchical: bool = Field(True, description="whether token-level transport shapes the prompt-level cost")
-    eps: float = Field(0.1, gt=0, description="entropic regularisation")
-    max_iter: int = Field(100, ge=1, description="most Sinkhorn iterations")
-    thresh: float = Field(1e-2, gt=0, description="Sinkhorn stops at this mean change")
+    eps: float = Field(0.1, gt=0, le=MOST, description="entropic regularisation")
+    max_iter: int = Field(100, ge=1, le=MOST, description="most Sinkhorn iterations")
+    thresh: float = Field(1e-2, gt=0, le=MOST, description="Sinkhorn stops at this mean change")
     sign: Literal["released", "paper"] = Field(
         "released", description="token level as a similarity (released code) or as a distance (paper)"
     )

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from lamm_cl.clip.backbone import ClipBackbone
 from lamm_cl.clip.feature_backbone import Backbone
-from lamm_cl.errors import UsageError, unknown
+from lamm_cl.errors import UsageError
 from lamm_cl.methods.feature_learner import FeatureLearner
 from lamm_cl.methods.learner import Learner
-from lamm_cl.methods.method import Options, Setting
+from lamm_cl.methods.method import Setting
 from lamm_cl.methods.prompted_clip import PromptedCLIP
 from lamm_cl.methods.registry import get_method
 from lamm_cl.prompts.vectors import Initial
@@ -60,7 +59,7 @@ def build_model(
             f"{name} puts prompts into the image tower, which the backbone {backbone.name} does not take: use one with "
             "open_clip's own VisionTransformer, or a text-side method such as coop or lamm"
         )
-    chosen = read_options(name, options)
+    chosen = method.options.read(name, options)
     if half:
         if not isinstance(backbone, ClipBackbone) or not method.prompts_only:
             raise UsageError(
@@ -92,20 +91,3 @@ def build_model(
         )
     learner.method, learner.options = name, chosen.model_dump()
     return learner.to(backbone.device)
-
-
-def read_options(name: str, options: dict[str, Any]) -> Options:
-    """Check a method's options.
-
-    Raises:
-        UsageError: an unknown option (with the nearest match) or a wrong value.
-    """
-    model = get_method(name).options
-    for option in options:
-        if option not in model.model_fields:
-            raise unknown(f"option of {name}", option, model.model_fields)
-    try:
-        return model(**options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"option {first['loc'][0]!s} of {name}: {first['msg']} (given {first['input']!r})") from None

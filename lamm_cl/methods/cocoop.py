@@ -5,14 +5,14 @@ from typing import Any
 from pydantic import Field
 
 from lamm_cl.methods import parts
-from lamm_cl.methods.method import Method, Options, Setting
+from lamm_cl.methods.method import Method, Options, Setting, TextTokens
 from lamm_cl.methods.recipe import Recipe
 
 
 class CoCoOpOptions(Options):
     """Options of CoCoOp."""
 
-    n_ctx: int = Field(4, ge=0, description="number of context vectors")
+    n_ctx: TextTokens = Field(4, ge=0, description="number of context vectors")
     ctx_init: str = Field("a photo of a", description="initial words; empty = random")
 
 

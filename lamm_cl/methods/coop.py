@@ -6,14 +6,16 @@ from pydantic import Field
 
 from lamm_cl.errors import UsageError
 from lamm_cl.methods import parts
-from lamm_cl.methods.method import Method, Options, Setting
+from lamm_cl.methods.method import Method, Options, Setting, TextTokens
 from lamm_cl.methods.recipe import Recipe
 
 
 class CoOpOptions(Options):
     """Options of CoOp."""
 
-    n_ctx: int = Field(0, ge=0, description="number of context vectors; 0 = 16, or one for each word of ctx_init")
+    n_ctx: TextTokens = Field(
+        0, ge=0, description="number of context vectors; 0 = 16, or one for each word of ctx_init"
+    )
     ctx_init: str = Field("", description='initial words, such as "a photo of a"; empty = random')
     csc: bool = Field(False, description="class-specific context: each class has vectors of its own")
     class_token_position: Literal["front", "middle", "end"] = Field("end", description="where the class name stands")

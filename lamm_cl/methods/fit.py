@@ -13,6 +13,7 @@ from lamm_cl.methods.optimizer import recipe_optimizer, restart, trainable
 from lamm_cl.methods.recipe import Recipe, lr_at
 from lamm_cl.methods.registry import recipe_for
 from lamm_cl.methods.stage import Split, Stage, Step
+from lamm_cl.methods.training import Changes
 from lamm_cl.seeds import seed_for
 
 Views = Callable[[int | None], Tensor]
@@ -29,7 +30,7 @@ def fit_stage(
     test: tuple[Tensor, Tensor] | None = None,
     seed: int = 0,
     shuffle: bool = True,
-    label_space: str = "own",
+    train_label_space: str = "own",
     **recipe: Any,
 ) -> list[dict[str, float]]:
     """Let a learner learn one stage.
@@ -44,8 +45,8 @@ def fit_stage(
         test: the same of test images, for learners that are asked to select by them.
         seed: names the order of the mini-batches and whatever else is drawn.
         shuffle: whether the images are mixed anew in each epoch; otherwise mini-batches are cut in the given order.
-        label_space: what competes in the loss: "own" (the stage's classes; all seen so far where the learner adds old
-            ones to a mini-batch), "seen" or "all".
+        train_label_space: what competes in the loss: "own" (the stage's classes; all seen so far where the learner
+            adds old ones to a mini-batch), "seen" or "all".
         **recipe: settings of `Recipe` that differ from the method's: lr, epochs, batch_size, ...
 
     Returns:
@@ -61,9 +62,9 @@ def fit_stage(
     inputs.label_space(stage.classes, len(learner.class_names))
     inputs.label_rows(labels, stage.classes, len(views(None)))
     spaces = {"own": stage.classes, "seen": stage.seen, "all": tuple(range(len(learner.class_names)))}
-    if label_space not in spaces:
-        raise unknown("label space", label_space, spaces)
-    columns = spaces["seen" if learner.rehearses and label_space == "own" else label_space]
+    if train_label_space not in spaces:
+        raise unknown("label space", train_label_space, spaces)
+    columns = spaces["seen" if learner.rehearses and train_label_space == "own" else train_label_space]
     data = _TensorData({"train": (views, labels), "val": _still(val), "test": _still(test)})
     for split in sorted(learner.looks_at):
         data.images(split)
@@ -140,7 +141,4 @@ def _recipe(learner: Learner, changes: dict[str, Any]) -> Recipe:
         recipe = recipe_for(learner.method, learner.backbone.name)
     except UsageError:  # a learner of one's own that is not registered
         recipe = Recipe(lr=0.002, epochs=1, batch_size=32)
-    for name in changes:
-        if name not in vars(recipe):
-            raise unknown("setting of a recipe", name, vars(recipe))
-    return recipe.but(**changes)
+    return recipe.but(**Changes.read(learner.method, changes).model_dump(exclude_none=True))

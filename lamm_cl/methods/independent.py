@@ -6,7 +6,7 @@ from pydantic import Field
 
 from lamm_cl.methods import parts
 from lamm_cl.methods.depth import depth_for
-from lamm_cl.methods.method import Method, Options, Setting
+from lamm_cl.methods.method import ImageTokens, Layers, Method, Options, Setting, TextTokens
 from lamm_cl.methods.recipe import Recipe
 
 WORDS = "a photo of a"
@@ -15,18 +15,18 @@ WORDS = "a photo of a"
 class VPTOptions(Options):
     """Options of visual prompt tuning."""
 
-    n_ctx_vision: int = Field(8, ge=1, description="number of tokens in the image tower")
-    prompt_depth_vision: int | None = Field(
-        None, ge=1, description="layers that get tokens: 1 = shallow; default: 12, or all of a smaller tower"
+    n_ctx_vision: ImageTokens = Field(8, ge=1, description="number of tokens in the image tower")
+    prompt_depth_vision: Layers | None = Field(
+        None, description="layers that get tokens: 1 = shallow; default: 12, or all of a smaller tower"
     )
 
 
 class LanguagePromptingOptions(Options):
     """Options of deep language prompting."""
 
-    n_ctx_text: int = Field(4, ge=1, description="number of tokens in the text tower")
-    prompt_depth_text: int | None = Field(
-        None, ge=1, description="layers that get tokens; default: 12, or all of a smaller tower"
+    n_ctx_text: TextTokens = Field(4, ge=1, description="number of tokens in the text tower")
+    prompt_depth_text: Layers | None = Field(
+        None, description="layers that get tokens; default: 12, or all of a smaller tower"
     )
     ctx_init: str = Field(WORDS, description="initial words; empty = random")
 
@@ -34,10 +34,10 @@ class LanguagePromptingOptions(Options):
 class IVLPOptions(Options):
     """Options of independent vision-language prompting."""
 
-    n_ctx_vision: int = Field(2, ge=1, description="number of tokens in the image tower")
-    n_ctx_text: int = Field(2, ge=1, description="number of tokens in the text tower")
-    prompt_depth_vision: int | None = Field(None, ge=1, description="default: 12, or all of a smaller tower")
-    prompt_depth_text: int | None = Field(None, ge=1, description="default: 12, or all of a smaller tower")
+    n_ctx_vision: ImageTokens = Field(2, ge=1, description="number of tokens in the image tower")
+    n_ctx_text: TextTokens = Field(2, ge=1, description="number of tokens in the text tower")
+    prompt_depth_vision: Layers | None = Field(None, description="default: 12, or all of a smaller tower")
+    prompt_depth_text: Layers | None = Field(None, description="default: 12, or all of a smaller tower")
     ctx_init: str = Field(WORDS, description="initial words; empty = random")
 
 

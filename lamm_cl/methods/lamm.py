@@ -1,12 +1,12 @@
 """LAMM: a trainable embedding for every class name, alone or on top of any other method (Gao et al., AAAI 2024)."""
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import Field, create_model
 
 from lamm_cl.methods import parts
-from lamm_cl.methods.method import Method, Options, Setting
+from lamm_cl.methods.method import Method, Options, Setting, Weight
 from lamm_cl.methods.recipe import Recipe
 
 SUFFIX = "+lamm"
@@ -19,9 +19,9 @@ class LabelOptions(Options):
         "official", description="the released code or the paper's text, where they differ"
     )
     label_init: Literal["words", "random"] = Field("words", description="labels start from their names or at random")
-    lambda_wc: float | None = Field(None, ge=0, description="weight of L_WC; default 1 / shots; 0 = off")
-    lambda_cos: float = Field(1.0, ge=0, description="weight of L_COS; 0 = off")
-    lambda_kd: float = Field(0.05, ge=0, description="weight of L_KD; 0 = off")
+    lambda_wc: Weight | None = Field(None, description="weight of L_WC; default 1 / shots; 0 = off")
+    lambda_cos: Weight = Field(1.0, description="weight of L_COS; 0 = off")
+    lambda_kd: Weight = Field(0.05, description="weight of L_KD; 0 = off")
     kd_target: Literal["learned", "zero_shot"] = Field("learned", description="which probabilities are the target")
 
 
@@ -83,7 +83,7 @@ def plus_lamm(method: Method) -> Method:
         name=method.name + SUFFIX,
         title=f"{method.title}+LAMM",
         paper=METHOD.paper,
-        options=options,
+        options=cast(type[Options], options),
         recipe=trained.recipe,
         parts=(*others, parts.LEARNED_LABELS, *objective, parts.HIERARCHICAL),
         compose=compose_both,

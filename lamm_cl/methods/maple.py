@@ -6,16 +6,16 @@ from pydantic import Field
 
 from lamm_cl.methods import parts
 from lamm_cl.methods.depth import depth_for
-from lamm_cl.methods.method import Method, Options, Setting
+from lamm_cl.methods.method import Layers, Method, Options, Setting, TextTokens
 from lamm_cl.methods.recipe import Recipe
 
 
 class MaPLeOptions(Options):
     """Options of MaPLe."""
 
-    n_ctx: int = Field(2, ge=1, description="number of prompt tokens")
+    n_ctx: TextTokens = Field(2, ge=1, description="number of prompt tokens")
     ctx_init: str = Field("a photo of a", description="initial words, the rest stays as text; empty = random")
-    prompt_depth: int | None = Field(None, ge=1, description="layers that get prompts; default: 9 of 12")
+    prompt_depth: Layers | None = Field(None, description="layers that get prompts; default: 9 of 12")
     clone_projections: bool = Field(
         True, description="deep projections start as copies of one layer (released code), not each at random"
     )

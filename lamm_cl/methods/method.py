@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import ConfigDict
+from pydantic import Field
 
 from lamm_cl.methods import parts as algebra
 from lamm_cl.methods.parts import Part
 from lamm_cl.methods.recipe import Recipe
-from lamm_cl.methods.values import Values
+from lamm_cl.methods.values import MOST, Values
 
 if TYPE_CHECKING:
     from lamm_cl.clip.feature_backbone import Backbone
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 Features = Literal["raw", "unit", "unprojected"]
 # Images by which something is chosen; those of the test set are offered to compare with codes that use them.
 Selection = Literal["val", "test", "none"]
+# Limits of options: a text tower reads 77 tokens, and memory ends somewhere.
+TextTokens = Annotated[int, Field(le=77)]
+ImageTokens = Annotated[int, Field(le=1000)]
+Layers = Annotated[int, Field(ge=1, le=1000)]
+Weight = Annotated[float, Field(ge=0, le=MOST)]
 
 
 class Options(Values):
     """Options of a method, under the names of its paper's code. Unknown names are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True)

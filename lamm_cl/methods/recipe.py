@@ -1,52 +1,39 @@
 """How long and how fast a method trains: the papers' recipes, and those for the embedded backbone."""
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any, Literal
 
-OPTIMIZERS = ("sgd", "adam", "adamw")
-# Rates change per epoch, or, with "cosine_step", per mini-batch.
-SCHEDULES = ("cosine", "constant", "cosine_step", "multistep")
+from pydantic import Field
+
+from lamm_cl.methods.values import MOST, Values
+
+# Upper limits far beyond what anybody trains with catch a slip of the keyboard before it runs.
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Rate = Annotated[float, Field(ge=0, le=MOST)]
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """Optimisation settings (the papers' prompt learners train with SGD and a cosine schedule per epoch).
+class Recipe(Values):
+    """Optimisation settings (the papers' prompt learners train with SGD and a cosine schedule per epoch)."""
 
-    Attributes:
-        lr: learning rate.
-        epochs: passes over the training set of one experience; None: as many as `steps_per_shot` needs.
-        batch_size: images a step.
-        optimizer: "sgd", "adam" or "adamw".
-        momentum: SGD momentum.
-        weight_decay: acts on every trained vector; in Adam as an L2 term, in AdamW decoupled.
-        adam_eps: Adam's and AdamW's epsilon.
-        warmup_epochs: first epochs, which run at `warmup_lr`.
-        warmup_lr: constant rate of the warm-up.
-        schedule: one of `SCHEDULES`.
-        min_lr: where "cosine_step" ends.
-        milestones: epochs at which "multistep" multiplies the rate by `gamma`.
-        gamma: factor of "multistep".
-        drop_last: drop the last incomplete batch of an epoch, unless it is the only one.
-        steps_per_shot: where `epochs` is None, the mini-batches of a stage for every image that a class has in its
-            training set; the last epoch is cut short.
-    """
-
-    lr: float
-    epochs: int | None
-    batch_size: int
-    optimizer: str = "sgd"
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    adam_eps: float = 1e-8
-    warmup_epochs: int = 1
-    warmup_lr: float = 1e-5
-    schedule: str = "cosine"
-    min_lr: float = 0.0
-    milestones: tuple[int, ...] = ()
-    gamma: float = 0.1
-    drop_last: bool = True
-    steps_per_shot: int = 0
+    lr: Rate = Field(description="learning rate; 0 where nothing trains")
+    epochs: Count | None = Field(description="passes over the images of one experience")
+    batch_size: Count = Field(description="images a step")
+    optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="what takes the steps")
+    momentum: float = Field(0.9, ge=0, lt=1, description="SGD momentum")
+    weight_decay: Rate = Field(5e-4, description="weight decay: in Adam an L2 term, in AdamW decoupled")
+    adam_eps: float = Field(1e-8, gt=0, le=MOST, description="epsilon of adam and adamw")
+    warmup_epochs: int = Field(1, ge=0, le=MOST, description="first epochs, at warmup_lr")
+    warmup_lr: Rate = Field(1e-5, description="rate of the warm-up")
+    schedule: Literal["cosine", "constant", "cosine_step", "multistep"] = Field(
+        "cosine", description="learning rate per epoch, or with cosine_step per step"
+    )
+    min_lr: Rate = Field(0.0, description="where cosine_step ends")
+    milestones: tuple[int, ...] = Field((), description="epochs at which multistep multiplies the rate by gamma")
+    gamma: float = Field(0.1, gt=0, le=1, description="factor of multistep")
+    drop_last: bool = Field(True, description="drop the last incomplete batch of an epoch, unless it is the only one")
+    steps_per_shot: int = Field(
+        0, ge=1, le=MOST, description="where epochs is None: steps of a stage for every image that a class has"
+    )
 
     def length(self, images: int, classes: int, batches: int) -> tuple[int, int]:
         """Return the epochs and the mini-batches of a stage.
@@ -66,7 +53,7 @@ class Recipe:
 
     def but(self, **changes: Any) -> "Recipe":
         """Return the same recipe with some settings changed."""
-        return replace(self, **changes)
+        return self.model_copy(update=changes)
 
 
 NONE = Recipe(lr=0.0, epochs=1, batch_size=128)  # of methods that take no steps

@@ -13,7 +13,14 @@ from lamm_cl.reports.published import PublishedNumber
 T = TypeVar("T")
 
 # What a record must say of a method's options; the rest of them changes the machine's work, not the result's meaning.
-_ORDINARY = {"label_space": "own", "freeze_context_after": None, "regime": "naive", "plugins": None}
+# `label_space` is what records of earlier builds call `train_label_space`.
+_ORDINARY = {
+    "train_label_space": "own",
+    "label_space": "own",
+    "freeze_context_after": None,
+    "regime": "naive",
+    "plugins": None,
+}
 _NOT_THE_RESULT = frozenset({"device", "threads", "eval_mb_size", "precision", "compile", "chunk", "workers"})
 # What methods take for no depth on the 12 layers of ViT-B/16, with which everything published here was measured.
 _DEPTHS = {"prompt_depth": 9, "prompt_depth_text": 12, "prompt_depth_vision": 12}
@@ -200,12 +207,10 @@ def defaults(method: str) -> dict[str, Any]:
 
 @cache
 def _registered(method: str) -> dict[str, Any]:
-    from dataclasses import asdict
-
     from lamm_cl.methods.registry import get_method
 
     found = get_method(method)
-    return {**found.options().model_dump(), **asdict(found.recipe)}
+    return {**found.options().model_dump(), **found.recipe.model_dump()}
 
 
 def unique(values: Iterable[T]) -> list[T]:

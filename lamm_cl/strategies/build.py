@@ -14,7 +14,6 @@ from lamm_cl.methods.registry import get_method
 from lamm_cl.strategies.choices import sort_options
 from lamm_cl.strategies.plugin_config import make_plugins
 from lamm_cl.strategies.precision import PURE
-from lamm_cl.strategies.settings import Settings
 from lamm_cl.strategies.strategy import LearnerStrategy
 from lamm_cl.streams.layout import require_words
 
@@ -49,12 +48,13 @@ def build_strategy(
     Raises:
         UsageError: For an unknown method or option, with the nearest match, or a value that cannot be.
     """
-    chosen = sort_options(method, backbone.name, options, (*_AVALANCHE, *_STREAM))
+    given = {"source": getattr(benchmark, "source", None), **options}
+    chosen = sort_options(method, backbone.name, given, (*_AVALANCHE, *_STREAM))
     rest = chosen.rest
     names = rest.get("class_names") or getattr(benchmark, "class_names", None)
     if names is None:
         raise UsageError("the benchmark does not know its class names: pass class_names=[...], one per label.")
-    settings = Settings(**{"source": getattr(benchmark, "source", None), **chosen.settings})
+    settings = chosen.settings
     lists = getattr(benchmark, "class_lists", ())
     if get_method(method).has_text_prompts:
         if "class_names" not in rest:

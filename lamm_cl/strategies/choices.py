@@ -1,18 +1,20 @@
 """Sorts keyword options into those of the method, of its recipe and of the strategy."""
 
+import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from lamm_cl.errors import UsageError, unknown
-from lamm_cl.methods.recipe import OPTIMIZERS, SCHEDULES, Recipe
+from lamm_cl.methods.recipe import Recipe
 from lamm_cl.methods.registry import get_method, recipe_for
+from lamm_cl.methods.training import RENAMED, Changes
 from lamm_cl.strategies.settings import Settings
 
 # Avalanche's words for parts of a recipe.
 _ALIASES = {"train_epochs": "epochs", "train_mb_size": "batch_size"}
-_RECIPE = tuple(field.name for field in fields(Recipe))
-_SETTINGS = tuple(field.name for field in fields(Settings))
+_RECIPE = tuple(Recipe.model_fields)
+_SETTINGS = tuple(Settings.model_fields)
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,13 @@ class Choices:
     Attributes:
         method: Options of the method.
         recipe: The recipe with the user's changes.
-        settings: Options of the strategy.
+        settings: Those of the strategy.
         rest: Options that the caller named besides these.
     """
 
     method: dict[str, Any]
     recipe: Recipe
-    settings: dict[str, Any]
+    settings: Settings
     rest: dict[str, Any]
 
 
@@ -45,55 +47,36 @@ def sort_options(method: str, backbone: str, options: Mapping[str, Any], others:
         UsageError: For an unknown option, with the nearest match, or a recipe that cannot be followed.
     """
     own = tuple(get_method(method).options.model_fields)
-    choices = Choices({}, recipe_for(method, backbone), {}, {})
+    chosen: dict[str, Any] = {}
     changes: dict[str, Any] = {}
-    for name, value in options.items():
+    settings: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
+    for given_name, value in options.items():
+        name = RENAMED.get(given_name, given_name)
+        if name != given_name:
+            warnings.warn(f"{given_name} is called {name} now.", FutureWarning, stacklevel=3)
         if name in own:
-            choices.method[name] = value
+            chosen[name] = value
         elif name in _SETTINGS:
-            choices.settings[name] = value
+            settings[name] = value
         elif name in others and not (name in _RECIPE and isinstance(value, str)):  # an optimizer, or its name
-            choices.rest[name] = value
+            rest[name] = value
         elif _ALIASES.get(name, name) in _RECIPE:
-            if value is not None:
-                changes[_ALIASES.get(name, name)] = value
+            changes[_ALIASES.get(name, name)] = value
         else:
             raise unknown(f"option of {method}", name, {*own, *_RECIPE, *_ALIASES, *_SETTINGS, *others})
-    recipe = choices.recipe.but(**changes)
-    check_recipe(recipe)
-    if recipe.epochs is not None and recipe.steps_per_shot != choices.recipe.steps_per_shot:
+    given = Changes.read(method, changes).model_dump(exclude_none=True)
+    plain = recipe_for(method, backbone)
+    if plain.epochs is not None and "steps_per_shot" in given:
         raise UsageError(
-            f"steps_per_shot has no effect on {method}, which trains for {recipe.epochs} epochs: set epochs."
+            f"steps_per_shot has no effect on {method}, which trains for {plain.epochs} epochs: set epochs."
         )
-    return Choices(choices.method, recipe, choices.settings, choices.rest)
-
-
-def check_recipe(recipe: Recipe) -> None:
-    """Check that a recipe can be followed.
-
-    Raises:
-        UsageError: Names the option and what it may be.
-    """
-    for name in ("batch_size", "steps_per_shot" if recipe.epochs is None else "epochs"):
-        value = getattr(recipe, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise UsageError(f"{name} is a whole number of at least 1, not {value!r}.")
-    if isinstance(recipe.warmup_epochs, bool) or not isinstance(recipe.warmup_epochs, int) or recipe.warmup_epochs < 0:
-        raise UsageError(f"warmup_epochs is a whole number of at least 0, not {recipe.warmup_epochs!r}.")
-    for name in ("lr", "momentum", "weight_decay", "adam_eps", "warmup_lr", "min_lr", "gamma"):
-        value = getattr(recipe, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-            raise UsageError(f"{name} is a number of at least 0, not {value!r}.")
-    for what, value, known in (("schedule", recipe.schedule, SCHEDULES), ("optimizer", recipe.optimizer, OPTIMIZERS)):
-        if value not in known:
-            raise unknown(what, value, known)
-    if not isinstance(recipe.drop_last, bool):
-        raise UsageError(f"drop_last is true or false, not {recipe.drop_last!r}.")
+    return Choices(chosen, plain.but(**given), Settings.read(method, settings), rest)
 
 
 def defaults_of(method: str) -> dict[str, Any]:
     """Return every option of a method's strategy with its default; None where it depends on the backbone."""
     own = {name: field.default for name, field in get_method(method).options.model_fields.items()}
     recipe = dict.fromkeys(name for name in (*_ALIASES, *_RECIPE) if name not in _ALIASES.values())
-    settings = {field.name: field.default for field in fields(Settings)}
+    settings = {name: field.default for name, field in Settings.model_fields.items()}
     return {**recipe, **settings, **own}

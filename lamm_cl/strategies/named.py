@@ -15,7 +15,6 @@ from lamm_cl.methods.build import build_model
 from lamm_cl.methods.lamm import SUFFIX
 from lamm_cl.strategies.choices import defaults_of, sort_options
 from lamm_cl.strategies.precision import PURE
-from lamm_cl.strategies.settings import Settings
 from lamm_cl.strategies.strategy import LearnerStrategy
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ class Named(LearnerStrategy):
         name = self.method_name + SUFFIX if lamm else self.method_name
         chosen = sort_options(name, backbone.name, options, (*_AVALANCHE, "class_templates"))
         class_templates = chosen.rest.pop("class_templates", None)
-        settings = Settings(**chosen.settings)
+        settings = chosen.settings
         model = build_model(
             name,
             backbone,

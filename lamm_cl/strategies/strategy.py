@@ -7,7 +7,6 @@ model. README.md beside this file explains why.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -212,7 +211,7 @@ class LearnerStrategy(StageBatches):
         self.optimizer.param_groups[0]["params"] = [p for _, p in trainable(self.model)]
         replaced = getattr(self.dataloader, "batch_sampler", None) is not self._batches
         rehearses = replaced or self.model.rehearses
-        space = "seen" if rehearses and self.settings.label_space == "own" else self.settings.label_space
+        space = "seen" if rehearses and self.settings.train_label_space == "own" else self.settings.train_label_space
         own = self.trained[-1]
         self.columns = columns_of(space, own, self.seen_classes, self.n_columns)
         self._criterion.restrict(self.columns, (*self.columns, *self.seen_classes), self.n_columns)
@@ -228,7 +227,7 @@ class LearnerStrategy(StageBatches):
     def _before_eval_exp(self, **kwargs: Any) -> None:
         super()._before_eval_exp(**kwargs)
         own = self._classes("the test data")
-        columns = columns_of(self.settings.label_space, own, self.seen_classes, self.n_columns)
+        columns = columns_of(self.settings.train_label_space, own, self.seen_classes, self.n_columns)
         self._eval_loss.restrict(columns, columns, self.n_columns)
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
@@ -299,7 +298,7 @@ class LearnerStrategy(StageBatches):
         return self._given_optimizer is None and not schedulers(self.plugins)
 
     def _set_rate(self, done: float = 0.0) -> None:
-        rate = lr_at(replace(self.recipe, epochs=self.train_epochs), self.clock.train_exp_epochs, done)
+        rate = lr_at(self.recipe.but(epochs=self.train_epochs), self.clock.train_exp_epochs, done)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 

@@ -5,7 +5,9 @@ Few-shot images are always drawn over the whole data set and only then dealt out
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from pydantic import Field
 
 from lamm_cl.data.items import Dataset
 from lamm_cl.errors import UsageError, unknown
@@ -15,6 +17,7 @@ from lamm_cl.streams.columns import Columns, onto_columns_of
 from lamm_cl.streams.domains import sequence
 from lamm_cl.streams.layout import Layout
 
+Count = Annotated[int, Field(ge=1, le=100_000)]
 VARIANTS = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
 
 
@@ -60,11 +63,11 @@ def class_incremental(
     datasets: Sequence[Dataset],
     drawing: Drawing,
     *,
-    steps: int | None = None,
-    base: int | None = None,
-    increment: int | None = None,
+    steps: Count | None = None,
+    base: Count | None = None,
+    increment: Count | None = None,
     order: str | list[int] | list[str] = "dataset",
-    order_seed: int = dealing.ORDER_SEED,
+    order_seed: Annotated[int, Field(ge=0, lt=2**32)] = dealing.ORDER_SEED,
 ) -> Layout:
     """Train on the classes step by step: Set1, Set2 (LAMM's Table 2), or B-m Inc-n in any number of steps.
 

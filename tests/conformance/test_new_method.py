@@ -87,7 +87,7 @@ def test_rehearsal_makes_older_classes_compete(tiny: Any) -> None:
         matrix = AccuracyMatrix(digits)
         space = "own" if rehearse else "seen"
         strategy = lamm_cl.build_strategy(
-            "gaussian_replay", tiny, digits, evaluator=evaluator(matrix), label_space=space
+            "gaussian_replay", tiny, digits, evaluator=evaluator(matrix), train_label_space=space
         )
         if not rehearse:
             strategy.model.rehearsal = None

@@ -263,7 +263,7 @@ def test_freezing_the_context_leaves_labels_to_learn(method: str, build: Any, di
 def test_each_label_space_trains_differently(method: str, build: Any, digits: Any) -> None:
     results = []
     for space in ("own", "seen", "all"):
-        strategy = build(method, label_space=space)
+        strategy = build(method, train_label_space=space)
         strategy.train(digits.train_stream)
         results.append(torch.cat([value.flatten() for value in learned(strategy).values()]))
     assert not torch.equal(results[0], results[1])

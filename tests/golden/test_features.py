@@ -352,7 +352,7 @@ def test_clip_adapter_in_a_stream(reference: Reference, adapter: Any) -> None:
     learner, test = adapter(), reference.raw["test"]
     for task in range(len(reference.tasks)):
         chosen = {"epochs": 1, "batch_size": 8, "warmup_epochs": 0, "schedule": "constant", **OPTIMIZERS["lr01"]}
-        history = reference.fit(learner, task, reference.raw, label_space="seen", **chosen)
+        history = reference.fit(learner, task, reference.raw, train_label_space="seen", **chosen)
         key, seen = f"stream/task{task}", reference.seen(task)
         reference.same("clip_adapter", f"{key}/losses", np.array([terms["total"] for terms in history]))
         reference.same("clip_adapter", f"{key}/logits", learner.output(test, seen).logits)

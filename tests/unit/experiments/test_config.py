@@ -11,6 +11,7 @@ from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import environment, grid, grid_size, settings
 from lamm_cl.methods import simplecil
 from lamm_cl.methods.registry import METHODS
+from lamm_cl.strategies.choices import sort_options
 
 Write = Callable[..., Path]
 
@@ -303,3 +304,15 @@ def test_the_size_of_a_grid_is_known_without_making_it(write_config: Write) -> N
     assert grid_size(config) == len(grid(config)) == 24
     huge = {key: list(range(1, 2001)) for key in ("seeds", "shots")}
     assert grid_size(read_config(write_config(**huge))) == 8_000_000
+
+
+def test_a_renamed_option_may_have_its_old_name(write_config: Write) -> None:
+    overrides = [{"when": {"method": "coop"}, "options": {"label_space": "all"}}]
+    config = read_config(write_config(methods={"lamm": {"label_space": "seen"}, "coop": {}}, overrides=overrides))
+    assert config.notes == [
+        "methods.lamm.label_space is called train_label_space now",
+        "overrides.0.options.label_space is called train_label_space now",
+    ]
+    assert {run.method: run.options["train_label_space"] for run in grid(config)} == {"lamm": "seen", "coop": "all"}
+    with pytest.warns(FutureWarning, match="label_space is called train_label_space now"):
+        assert sort_options("lamm", "tiny", {"label_space": "seen"}).settings.train_label_space == "seen"

@@ -53,7 +53,8 @@ def test_ridge_is_that_of_another_library() -> None:
     for pieces in ([(x, y)], [(x[:7], y[:7]), (x[7:], y[7:])]):
         head = in_stages(Ridge(WIDTH, 0.3), pieces)
         torch.testing.assert_close(head(x, range(4), no_text), torch.tensor(other.predict(x)))
-        assert torch.equal(head(x, [2, 0], no_text), head(x, range(4), no_text)[:, [2, 0]])
+        # Not to the bit: for fewer columns some processors multiply in another order.
+        torch.testing.assert_close(head(x, [2, 0], no_text), head(x, range(4), no_text)[:, [2, 0]], rtol=1e-12, atol=0)
 
 
 def test_kernel_ridge_is_that_of_another_library() -> None:

@@ -54,7 +54,7 @@ def test_python_calls_refuse_them_as_well(tiny: Any) -> None:
     with pytest.raises(UsageError, match="shots is a number of training images a class, not True"):
         lamm_cl.build_model("lamm", tiny, class_names=["a", "b"], shots=True)
     for options in ({"seed": True}, {"eval_mb_size": True}, {"freeze_context_after": True}):
-        with pytest.raises(UsageError, match=f"{next(iter(options))} is a"):
-            Settings(**options)
+        with pytest.raises(UsageError, match=f"option {next(iter(options))} of a strategy: should be a whole number"):
+            Settings.read("a strategy", options)
     with pytest.raises(UsageError, match="scale must be two shares"):
         view_options({"scale": [True, True]}, ViewOptions())

@@ -1,7 +1,7 @@
 """A prompted model and streams small enough to check by hand what Avalanche does with them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -150,7 +150,7 @@ def build(toy: Any, silent: Any) -> Callable[..., Any]:
         from lamm_cl.strategies.settings import Settings
         from lamm_cl.strategies.strategy import LearnerStrategy
 
-        names = [field.name for field in fields(Settings)]
+        names = list(Settings.model_fields)
         chosen = Settings(**{name: settings.pop(name) for name in names if name in settings})
         recipe = Recipe(**{"lr": 0.1, "epochs": 3, "batch_size": 8, **dict(recipe)})
         return LearnerStrategy(

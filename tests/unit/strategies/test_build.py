@@ -83,7 +83,7 @@ class TestBuildStrategy:
             lr=0.5,
             train_mb_size=7,
             train_epochs=3,
-            label_space="seen",
+            train_label_space="seen",
             eval_mb_size=11,
             eval_every=1,
             seed=9,
@@ -91,7 +91,7 @@ class TestBuildStrategy:
         assert (strategy.model.options["n_ctx"], strategy.model.options["lambda_kd"]) == (4, 0.0)
         assert (strategy.recipe.lr, strategy.recipe.batch_size, strategy.recipe.epochs) == (0.5, 7, 3)
         assert (strategy.train_mb_size, strategy.train_epochs, strategy.eval_mb_size) == (7, 3, 11)
-        assert (strategy.settings.label_space, strategy.settings.seed, strategy.eval_every) == ("seen", 9, 1)
+        assert (strategy.settings.train_label_space, strategy.settings.seed, strategy.eval_every) == ("seen", 9, 1)
         assert not any(p.requires_grad for n, p in strategy.model.named_parameters() if "token_classes" in n)
 
     @pytest.mark.parametrize(
@@ -99,16 +99,16 @@ class TestBuildStrategy:
         [
             ("lam", {}, "unknown method 'lam'. Did you mean 'lamm'?"),
             ("coop", {"n_ctxx": 4}, "unknown option of coop 'n_ctxx'. Did you mean 'n_ctx'?"),
-            ("lamm", {"lable_space": "own"}, "unknown option of lamm 'lable_space'. Did you mean 'label_space'?"),
-            ("lamm", {"epochs": 0}, "epochs is a whole number of at least 1, not 0"),
-            ("lamm", {"lr": -1.0}, "lr is a number of at least 0, not -1.0"),
-            ("lamm", {"lr": float("nan")}, "lr is a number"),
-            ("lamm", {"batch_size": 2.5}, "batch_size is a whole number"),
+            ("lamm", {"train_space": "own"}, "unknown option of lamm 'train_space'. Did you mean 'train_label_space'?"),
+            ("lamm", {"epochs": 0}, "option epochs of lamm: should be greater than or equal to 1 (it says 0)"),
+            ("lamm", {"lr": -1.0}, "option lr of lamm: should be greater than or equal to 0 (it says -1.0)"),
+            ("lamm", {"lr": float("nan")}, "option lr of lamm: should be a finite number (it says nan)"),
+            ("lamm", {"batch_size": 2.5}, "option batch_size of lamm: should be a whole number (it says 2.5)"),
             ("lamm", {"warmup_epochs": -1}, "warmup_epochs"),
-            ("lamm", {"schedule": "cosin"}, "unknown schedule 'cosin'. Did you mean 'cosine'?"),
-            ("lamm", {"drop_last": 1}, "drop_last is true or false"),
+            ("lamm", {"schedule": "cosin"}, "(it says 'cosin'). Did you mean 'cosine'?"),
+            ("lamm", {"drop_last": 2}, "option drop_last of lamm: should be true or false (it says 2)"),
             ("lamm", {"dialect": "papr"}, "option dialect of lamm"),
-            ("lamm", {"regime": "joined"}, "unknown regime 'joined'"),
+            ("lamm", {"regime": "joined"}, "option regime of lamm: should be 'naive'"),
             ("lamm", {"device": "cuda:99"}, "device 'cuda:99' is not there"),
         ],
     )
@@ -220,7 +220,7 @@ class TestNamed:
 
     def test_help_shows_every_option(self) -> None:
         shown = inspect.signature(lamm_cl.CoOp).parameters
-        for name in ("backbone", "class_names", "train_mb_size", "n_ctx", "label_space", "lr", "plugins"):
+        for name in ("backbone", "class_names", "train_mb_size", "n_ctx", "train_label_space", "lr", "plugins"):
             assert name in shown
             assert shown[name].kind is inspect.Parameter.KEYWORD_ONLY
 

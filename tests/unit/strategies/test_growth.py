@@ -67,7 +67,7 @@ def test_an_unknown_plugin_gets_every_column(build: Any, stream: Any) -> None:
 
 @pytest.mark.parametrize(("space", "expected"), [("own", (2, 3)), ("seen", (0, 1, 2, 3)), ("all", (0, 1, 2, 3, 4, 5))])
 def test_label_space_of_the_second_stage(build: Any, stream: Any, space: str, expected: tuple[int, ...]) -> None:
-    strategy = build(6, label_space=space)
+    strategy = build(6, train_label_space=space)
     strategy.train(stream().train_stream)
     assert strategy.columns == expected
 
@@ -75,7 +75,7 @@ def test_label_space_of_the_second_stage(build: Any, stream: Any, space: str, ex
 def test_label_space_changes_what_is_learned(build: Any, stream: Any) -> None:
     contexts = []
     for space in ("own", "seen", "all"):
-        strategy = build(6, label_space=space)
+        strategy = build(6, train_label_space=space)
         strategy.train(stream().train_stream)
         contexts.append(strategy.model.context.detach().clone())
     assert not torch.equal(contexts[0], contexts[1])

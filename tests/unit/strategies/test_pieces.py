@@ -216,16 +216,16 @@ def test_precision_keeps_parameters_in_fp32(name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"label_space": "sen"}, "unknown label space 'sen'. Did you mean 'seen'?"),
-        ({"regime": "both"}, "Choices: cumulative, joint, naive"),
-        ({"precision": "fp8"}, "unknown precision 'fp8'"),
-        ({"freeze_context_after": -1}, "freeze_context_after is a stage"),
+        ({"train_label_space": "sen"}, "should be 'own', 'seen' or 'all' (it says 'sen'). Did you mean 'seen'?"),
+        ({"regime": "both"}, "regime of a strategy: should be 'naive', 'cumulative' or 'joint' (it says 'both')"),
+        ({"precision": "fp8"}, "(it says 'fp8')."),
+        ({"freeze_context_after": -1}, "freeze_context_after of a strategy: should be greater than or equal to 0"),
         ({"eval_mb_size": 0}, "eval_mb_size"),
-        ({"seed": "x"}, "seed is a whole number"),
-        ({"lable_space": "own"}, "unknown option 'lable_space'. Did you mean 'label_space'?"),
+        ({"seed": "x"}, "seed of a strategy: should be a whole number (it says 'x')"),
+        ({"train_lable_space": "own"}, "option of a strategy 'train_lable_space'. Did you mean 'train_label_space'?"),
     ],
 )
 def test_settings_name_what_is_wrong(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as error:
-        Settings.of(options)
+        Settings.read("a strategy", options)
     assert message in str(error.value)

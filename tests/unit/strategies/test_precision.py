@@ -156,7 +156,9 @@ def test_statistics_and_given_features_are_refused(tiny: Any, monkeypatch: pytes
 def test_a_model_of_another_precision_is_refused(half: bool, precision: str, tiny: Any) -> None:
     model = lamm_cl.build_model("lamm", tiny, NAMES, half=half)
     with pytest.raises(lamm_cl.UsageError, match=rf"precision='{precision}', but the model .*half={not half}"):
-        LearnerStrategy(model=model, recipe=Recipe(0.01, 1, 4), settings=Settings(precision=precision))
+        LearnerStrategy(
+            model=model, recipe=Recipe(lr=0.01, epochs=1, batch_size=4), settings=Settings(precision=precision)
+        )
 
 
 @pytest.mark.parametrize("method", ["lamm", "maple"])
