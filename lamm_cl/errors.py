@@ -1,11 +1,28 @@
 """The one kind of error that tells a user what to change."""
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class UsageError(ValueError):
-    """Wrong use: what is wrong, where, and what to do, in one message. The command line exits with 2."""
+    """Wrong use: what is wrong, where, and what to do, in one message. The command line exits with 2.
+
+    Attributes:
+        option: Which option is wrong, where it is one.
+    """
+
+    option: str | None = None
+
+
+@contextlib.contextmanager
+def about(option: str) -> Iterator[None]:
+    """Mark what is refused inside as said of an option."""
+    try:
+        yield
+    except UsageError as error:
+        error.option = error.option or option
+        raise
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:

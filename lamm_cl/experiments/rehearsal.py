@@ -38,12 +38,12 @@ def stream_problems(protocol: str, options: Mapping[str, Any], datasets: Sequenc
 def _of_one_stream(protocol: str, options: Mapping[str, Any], names: Sequence[str]) -> list[Problem]:
     problems: list[Problem] = []
     left = _checkable(protocol, options, names)
-    while (text := _refusal(protocol, left, names)) is not None:
-        culprit = next((key for key in left if _refusal(protocol, _without(left, key), names) != text), None)
-        problems.append(Problem(("protocol", culprit) if culprit else ("datasets",), text))
-        if culprit != "order":  # which sets there are to evaluate on does not depend on the order
+    while (error := _refusal(protocol, left, names)) is not None:
+        option = error.option if error.option in left else None
+        problems.append(Problem(("protocol", option) if option else ("datasets",), str(error)))
+        if option != "order":  # which sets there are to evaluate on does not depend on the order
             break
-        left = _without(left, culprit)
+        del left[option]
     return problems
 
 
@@ -61,11 +61,7 @@ def _checkable(protocol: str, options: Mapping[str, Any], names: Sequence[str]) 
     return left
 
 
-def _without(options: Mapping[str, Any], key: str) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name != key}
-
-
-def _refusal(protocol: str, options: Mapping[str, Any], names: Sequence[str]) -> str | None:
+def _refusal(protocol: str, options: Mapping[str, Any], names: Sequence[str]) -> UsageError | None:
     listed = list(names)
     if protocol == "domain_generalization":
         # Which classes of one data set are in another is not known here: all have the same single one.
@@ -77,7 +73,7 @@ def _refusal(protocol: str, options: Mapping[str, Any], names: Sequence[str]) ->
     try:
         build_layout(protocol, stand_ins, 1, 1, None, check_images=False, **options)
     except UsageError as error:
-        return str(error)
+        return error
     return None
 
 

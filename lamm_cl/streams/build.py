@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamm_cl.data.items import Dataset
 from lamm_cl.data.load import load_dataset
-from lamm_cl.errors import UsageError, unknown
+from lamm_cl.errors import UsageError, about, unknown
 from lamm_cl.streams.builder import Drawing
 from lamm_cl.streams.domains import DOMAIN_ORDERS
 from lamm_cl.streams.layout import Layout, check, require_pictures, restrict_evaluation
@@ -85,7 +85,8 @@ def build_layout(
     loaded = _load(chosen, datasets, root, options)
     layout = chosen.build(loaded, drawing, **options)
     if evaluate is not None:
-        layout = restrict_evaluation(layout, [evaluate] if isinstance(evaluate, str) else list(evaluate))
+        with about("evaluate"):
+            layout = restrict_evaluation(layout, [evaluate] if isinstance(evaluate, str) else list(evaluate))
     check(layout)
     if check_images:
         require_pictures(layout)

@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 from pydantic import Field
 
 from lamm_cl.data.items import Dataset
-from lamm_cl.errors import UsageError, unknown
+from lamm_cl.errors import UsageError, about, unknown
 from lamm_cl.streams import steps as dealing
 from lamm_cl.streams.builder import Drawing, LayoutBuilder
 from lamm_cl.streams.columns import Columns, onto_columns_of
@@ -81,7 +81,9 @@ def class_incremental(
         order_seed: seed of "shuffled".
     """
     names = datasets[0].class_names
-    parts = dealing.split(dealing.class_order(names, order, order_seed), _sizes(len(names), steps, base, increment))
+    with about("order"):
+        ordered = dealing.class_order(names, order, order_seed)
+    parts = dealing.split(ordered, _sizes(len(names), steps, base, increment))
     titles = [f"set{k + 1}" for k in range(len(parts))]
     builder = LayoutBuilder("class_incremental", datasets)
     builder.train_on(0, drawing, parts, titles)
@@ -91,12 +93,14 @@ def class_incremental(
 
 def _sizes(classes: int, steps: int | None, base: int | None, increment: int | None) -> tuple[int, ...]:
     if base is None and increment is None:
-        return dealing.even_sizes(classes, 2 if steps is None else steps)
-    if steps is not None:
-        raise UsageError("class_incremental: give either `steps`, or `base` and `increment`, not both.")
-    if base is None or increment is None:
-        raise UsageError("class_incremental: `base` and `increment` go together (B-base Inc-increment).")
-    return dealing.base_and_increments(classes, base, increment)
+        with about("steps"):
+            return dealing.even_sizes(classes, 2 if steps is None else steps)
+    with about("steps" if steps is not None else "increment" if base is None else "base"):
+        if steps is not None:
+            raise UsageError("class_incremental: give either `steps`, or `base` and `increment`, not both.")
+        if base is None or increment is None:
+            raise UsageError("class_incremental: `base` and `increment` go together (B-base Inc-increment).")
+        return dealing.base_and_increments(classes, base, increment)
 
 
 def cross_dataset(datasets: Sequence[Dataset], drawing: Drawing) -> Layout:
@@ -130,7 +134,8 @@ def multi_domain(datasets: Sequence[Dataset], drawing: Drawing, *, order: str | 
         drawing: which training images to draw; shots None is MTIL's own setting, all of them.
         order: "given", "alphabetical", "mtil-1", "mtil-2", "x-tail", or all names in order.
     """
-    ordered = sequence(datasets, order)
+    with about("order"):
+        ordered = sequence(datasets, order)
     builder = LayoutBuilder("multi_domain", ordered)
     for k in range(len(ordered)):
         builder.train_on(k, drawing)
