@@ -4,18 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-
 from lamm_cl.errors import UsageError
 from lamm_cl.files import write_atomic
 from lamm_cl.methods.learner import Learner
+from lamm_cl.tensor_file import pack, unpack
 
-FORMAT = "lamm_cl learner 1"
+FORMAT = "lamm_cl learner 2"
 
 
 def save_learner(model: Learner, path: str | Path) -> None:
-    """Write what a learner has learned, and what it is, to one safetensors file.
+    """Write what a learner has learned, and what it is, to one safetensors file with a digest of its content.
 
     Args:
         model: the learner; its backbone is named, not saved.
@@ -23,9 +21,8 @@ def save_learner(model: Learner, path: str | Path) -> None:
     """
     path = Path(path)
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    data = save(tensors, {"format": FORMAT, "about": json.dumps(describe(model))})
     try:
-        write_atomic(path, data)
+        write_atomic(path, pack({"format": FORMAT, "about": json.dumps(describe(model))}, tensors))
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
 
@@ -81,15 +78,16 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         UsageError: it is missing, damaged, or not a file of `save_learner`.
     """
     try:
-        with safe_open(str(path), "pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise UsageError(f"{path} is not a file of a saved learner")
-            return json.loads(metadata["about"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header, tensors = unpack(Path(path).read_bytes())
     except FileNotFoundError:
         raise UsageError(f"there is no file {path}") from None
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
-        raise UsageError(f"{path} is damaged or no safetensors file: {error}") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise UsageError(f"{path} is damaged or no file of a saved learner: {error}") from None
+    if header.get("format") != FORMAT:
+        raise UsageError(f"{path} is not a file of a saved learner")
+    return json.loads(header["about"]), tensors
 
 
 def _short(value: Any) -> str:
