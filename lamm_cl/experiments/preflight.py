@@ -1,11 +1,14 @@
 """What no run could survive, found out before anything is written: data, weights, class names, device."""
 
 from collections.abc import Iterable, MutableMapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments import imports
 from lamm_cl.experiments.spec import Environment, RunSpec
+
+if TYPE_CHECKING:
+    from lamm_cl.methods.stage import Split
 
 
 def check(
@@ -39,8 +42,12 @@ def check(
             problems.append(str(error))
             continue
         found[f"weights.{name}" + (f" ({weights})" if weights else "")] = backbone.fingerprint
-        for spec in _one_of_each(own):
-            _collect(problems, _assemble, spec, backbone, layouts[_data(spec)])
+        looks_at = {
+            spec.label: _collect(problems, _assemble, spec, backbone, layouts[_data(spec)])
+            for spec in _one_of_each(own)
+        }
+        for spec in own:
+            _collect(problems, _look, spec, looks_at[spec.label] or frozenset(), layouts[_data(spec)])
     _raise(problems)
     return found
 
@@ -98,8 +105,12 @@ def _one_of_each(specs: Sequence[RunSpec]) -> list[RunSpec]:
     return list(chosen.values())
 
 
-def _assemble(spec: RunSpec, backbone: Any, layout: Any) -> None:
-    """Build a run's model, which checks options, class names and what the backbone can take."""
+def _assemble(spec: RunSpec, backbone: Any, layout: Any) -> "frozenset[Split]":
+    """Build a run's model, which checks options, class names and what the backbone can take.
+
+    Returns:
+        The images beside the training set that it looks at.
+    """
     from lamm_cl.methods.build import build_model
     from lamm_cl.methods.registry import get_method
     from lamm_cl.strategies.build import check_class_lists, may_repeat
@@ -110,7 +121,7 @@ def _assemble(spec: RunSpec, backbone: Any, layout: Any) -> None:
     if get_method(spec.method).has_text_prompts:
         require_words(layout.numbered, spec.method)
         check_class_lists(backbone, lists)
-    build_model(
+    return build_model(
         spec.method,
         backbone,
         layout.class_names,
@@ -119,14 +130,24 @@ def _assemble(spec: RunSpec, backbone: Any, layout: Any) -> None:
         class_templates=layout.templates,
         repeated_names=may_repeat(layout.class_names, lists),
         **sort_options(spec.method, backbone.name, spec.options, ["plugins"]).method,
-    )
+    ).looks_at
 
 
-def _collect(problems: list[str], work: Any, *arguments: Any) -> None:
+def _look(spec: RunSpec, splits: "frozenset[Split]", layout: Any) -> None:
+    """Check that a run has the images beside the training set that its method looks at."""
+    from lamm_cl.methods.stage import missing_images
+
+    for split in sorted(splits):
+        if not getattr(layout, split):
+            raise UsageError(f"{spec.dataset}: {missing_images(spec.method, split)}")
+
+
+def _collect(problems: list[str], work: Any, *arguments: Any) -> Any:
     try:
-        work(*arguments)
+        return work(*arguments)
     except UsageError as error:
         problems.append(str(error))
+        return None
 
 
 def _raise(problems: Sequence[str]) -> None:

@@ -6,6 +6,8 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
+from lamm_cl.errors import UsageError
+
 Split = Literal["train", "val", "test"]
 
 
@@ -72,3 +74,12 @@ class StageData(Protocol):
             UsageError: there is no such split.
         """
         ...
+
+
+def missing_images(method: str, split: Split) -> UsageError:
+    """Build the error for a method that looks at images which a benchmark does not have."""
+    what = {"train": "training", "val": "validation", "test": "test"}[split]
+    return UsageError(
+        f"{method} looks at {what} images when a stage ends, and the benchmark has none of the classes so far: "
+        f"choose another selection; what says {split!r} in its options may say 'none'."
+    )

@@ -8,8 +8,7 @@ from avalanche.benchmarks.utils.utils import concat_datasets
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lamm_cl.errors import UsageError
-from lamm_cl.methods.stage import Split
+from lamm_cl.methods.stage import Split, missing_images
 from lamm_cl.seeds import seed_for
 from lamm_cl.strategies.batches import StageBatches
 
@@ -53,7 +52,7 @@ class StreamData:
         """
         for split in sorted(splits):
             if not self._stream(split):
-                raise self._missing(split)
+                raise missing_images(self._strategy.model.method, split)
 
     def _stream(self, split: Split) -> Any:
         benchmark = getattr(getattr(self._strategy.experience, "origin_stream", None), "benchmark", None)
@@ -64,12 +63,5 @@ class StreamData:
         seen = set(self._strategy.seen_classes)
         found = [e.dataset for e in self._stream(split) if {int(c) for c in e.dataset.targets.uniques} <= seen]
         if not found:
-            raise self._missing(split)
+            raise missing_images(self._strategy.model.method, split)
         return concat_datasets(found)
-
-    def _missing(self, split: Split) -> UsageError:
-        method, what = self._strategy.model.method, {"val": "validation", "test": "test"}[split]
-        return UsageError(
-            f"{method} looks at {what} images when a stage ends, and the benchmark has none of the classes so far: "
-            "choose another selection."
-        )
