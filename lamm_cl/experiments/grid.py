@@ -59,7 +59,7 @@ def _run(
     given = dict(method.options)
     for override in config.overrides:
         if override.when.matches(dataset=title, method=method.label, backbone=backbone.name, shots=shots):
-            given.update(override.options)
+            given.update(known.applicable(method.name, override.options))
     return RunSpec(
         experiment=config.experiment,
         protocol=config.protocol.name,

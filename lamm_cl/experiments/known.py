@@ -16,6 +16,7 @@ from lamm_cl.methods.recipe import Recipe
 from lamm_cl.methods.training import Training
 from lamm_cl.methods.values import Values
 
+RECIPE = tuple(Recipe.model_fields)
 # Left out at their defaults, so that the runs of earlier versions keep their ids.
 _LATER = ("optimizer", "adam_eps", "min_lr", "milestones", "gamma", "steps_per_shot", "plugins")
 
@@ -35,6 +36,19 @@ def method_problem(name: object) -> str | None:
     return None if name in method_names() else unknown_name("method", name, method_names())
 
 
+def takes_steps(name: str) -> bool:
+    """Whether a method takes training steps, so that the settings of a recipe mean something to it."""
+    from lamm_cl.methods.registry import get_method
+
+    return get_method(name).recipe.lr > 0
+
+
+def applicable(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of options that are for several methods is for this one: no recipe where it takes no steps."""
+    own = method_options(name).model_fields
+    return {key: value for key, value in options.items() if key in own or key not in RECIPE or takes_steps(name)}
+
+
 def has_prompts_only(name: str) -> bool:
     """Whether a method has prompts and nothing else, so that it computes in pure half precision."""
     from lamm_cl.methods.registry import get_method
@@ -49,7 +63,7 @@ def method_options(name: str) -> type[BaseModel]:
 
     method = get_method(name)
     own = method.options
-    without = () if method.recipe.epochs is None else ("steps_per_shot",)
+    without = RECIPE if not takes_steps(name) else () if method.recipe.epochs is None else ("steps_per_shot",)
     fields: dict[str, Any] = {
         key: (info.annotation, info)
         for key, info in Training.model_fields.items()
@@ -69,6 +83,7 @@ def _resolved_method(name: str, given: str, backbone: str) -> dict[str, Any]:
 
     options = json.loads(given)
     values = method_options(name).model_validate(options).model_dump(mode="json")
+    values |= {key: None for key in RECIPE if key not in values}  # part of a run's id also where nothing trains
     recipe = recipe_for(name, backbone).model_dump(mode="json")
     plain = {key: field.default for key, field in Recipe.model_fields.items()}
     found = {key: recipe[key] if value is None and key in recipe else value for key, value in values.items()}

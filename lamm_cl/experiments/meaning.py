@@ -11,6 +11,7 @@ from lamm_cl.errors import UsageError, unknown_name
 from lamm_cl.experiments import known
 from lamm_cl.experiments.problems import Problem, from_pydantic
 from lamm_cl.experiments.rehearsal import stream_problems
+from lamm_cl.methods.training import Training
 from lamm_cl.methods.values import Key
 
 
@@ -53,11 +54,17 @@ def _protocol_problems(protocol: Any) -> list[Problem]:
     if name not in known.protocol_names():
         return [Problem(("protocol",), unknown_name("protocol", name, known.protocol_names()))]
     order = options.get("order") if isinstance(options, dict) else None
+    listed = order if isinstance(order, list) else []
     problems = [
         Problem(("protocol", "order", place), "in an order, what is neither a label nor text stands in quotes.")
-        for place, entry in enumerate(order if isinstance(order, list) else ())
+        for place, entry in enumerate(listed)
         if not isinstance(entry, str) and type(entry) is not int  # 1e5, 0x10 and true may be names
     ]
+    word = next((entry for entry in listed if isinstance(entry, str)), None)
+    number = next((entry for entry in listed if not isinstance(entry, str)), None)
+    if not problems and word is not None and number is not None:
+        text = f"an order has labels or class names, not both: {word!r} is text and {number} a number."
+        problems = [Problem(("protocol", "order"), f"{text} Put class names that are numbers in quotes.")]
     return problems or _options_problems(known.protocol_options(name), options, ("protocol",))
 
 
@@ -106,11 +113,20 @@ def _method_problems(methods: Any) -> list[Problem]:
         if text:
             problems.append(Problem(key, text))
         elif isinstance(options, dict):
-            problems += _options_problems(known.method_options(name), options, key)
+            problems += _recipe_problems(name, options, key)
+            problems += _options_problems(known.method_options(name), known.applicable(name, options), key)
             problems += _plugin_problems(options.get("plugins"), key)
         else:
             problems.append(Problem(key, f"takes a mapping of options, not {options!r}."))
     return problems
+
+
+def _recipe_problems(name: str, options: Mapping[str, Any], key: Key) -> list[Problem]:
+    """Refuse settings of a recipe for a method that takes no steps; an override for several methods passes it by."""
+    own = ", ".join(sorted(set(known.method_options(name).model_fields) - set(Training.model_fields)))
+    text = f"has no effect on {name}, which takes no training steps; its own options are: {own or 'none'}."
+    left = {one: value for one, value in options.items() if one not in known.applicable(name, options)}
+    return [*(Problem((*key, one), text) for one in left), *_options_problems(Training, left, key)]
 
 
 def _precision_problems(backbones: Any, methods: Any) -> list[Problem]:
@@ -163,15 +179,18 @@ def _override_problems(overrides: Any, plain: Mapping[str, Any]) -> list[Problem
             continue
         problems += _when_problems(when, plain, ("overrides", index, "when"))
         wanted = when.get("method")
-        for one in entries:
-            if wanted is None or one["label"] in _listed(wanted):
-                problems += _unfit_options(one, options, ("overrides", index, "options"))
+        met = [one for one in entries if wanted is None or one["label"] in _listed(wanted)]
+        for one in met:
+            problems += _unfit_options(one, options, ("overrides", index, "options"))
+        if met and not any(known.takes_steps(one["name"]) for one in met):
+            problems += _recipe_problems(met[0]["name"], options, ("overrides", index, "options"))
     return problems
 
 
 def _unfit_options(method: Mapping[str, Any], options: Mapping[str, Any], key: Key) -> list[Problem]:
     """Check an override's options against one of the methods that it meets, and name that method."""
-    found = _options_problems(known.method_options(method["name"]), options, key)
+    name = method["name"]
+    found = _options_problems(known.method_options(name), known.applicable(name, options), key)
     hint = f" Said of {method['label']}; `when: {{method: ...}}` names the methods that an override is for."
     return [Problem(problem.key, problem.text + hint) for problem in found]
 

@@ -38,7 +38,13 @@ def from_pydantic(error: ValidationError, prefix: Key, keys: Mapping[Key, Sequen
         prefix: Key path of what was validated.
         keys: For each place that takes named keys (relative to `prefix`), their names.
     """
-    return [Problem((*prefix, *key), text) for key, text in findings(error, keys).items()]
+    said = findings(error, keys)
+    if not prefix:
+        said = {
+            key: text.replace("is empty.", "is empty: the experiment would expand to no run.")
+            for key, text in said.items()
+        }
+    return [Problem((*prefix, *key), text) for key, text in said.items()]
 
 
 def raise_all(source: str, problems: Sequence[Problem], place: Any) -> None:

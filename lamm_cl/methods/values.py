@@ -105,8 +105,8 @@ def findings(error: ValidationError, keys: Mapping[Key, Sequence[str]] | None = 
             text = unknown_name("key", key[-1], _choices(found))
         elif found["type"] == "missing":
             text = "is missing."
-        elif found["type"] == "too_short" and not found.get("input"):
-            text = "is empty: the experiment would expand to no run."
+        elif found["type"] in ("too_short", "too_long"):
+            text = _length(found["ctx"])
         else:
             text = _plain(found)
             said[key] = found.get("input")
@@ -122,6 +122,13 @@ def findings(error: ValidationError, keys: Mapping[Key, Sequence[str]] | None = 
 
 def _choices(found: Mapping[str, Any]) -> list[str]:
     return re.findall("'([^']*)'", str(found.get("ctx", {}).get("expected", "")))
+
+
+def _length(said: Mapping[str, Any]) -> str:
+    if said["actual_length"] == 0:
+        return "is empty."
+    wanted = f"at least {said['min_length']}" if "min_length" in said else f"at most {said['max_length']}"
+    return f"should have {wanted} entries, and has {said['actual_length']}."
 
 
 def _plain(found: Mapping[str, Any]) -> str:

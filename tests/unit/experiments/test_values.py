@@ -43,6 +43,38 @@ def test_numbers_without_sense(write_config: Write, assignment: str, message: st
     assert message in refused(write_config(methods=["coop"]), assignment)
 
 
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("acil", {"gamma": 0.5}, "line 6, methods.acil.gamma: has no effect on acil, which takes no training steps"),
+        ("zero_shot", {"epochs": 3}, "its own options are: templates."),
+        ("rail", {"steps_per_shot": 3}, "methods.rail.steps_per_shot: has no effect on rail"),
+        ("tip_adapter", {"lr": 0.1, "batch_size": 2}, "methods.tip_adapter.batch_size: has no effect"),
+    ],
+)
+def test_a_recipe_for_a_method_that_takes_no_steps(
+    write_config: Write, method: str, options: dict[str, Any], message: str
+) -> None:
+    assert message in refused(write_config(methods={method: options}))
+
+
+def test_an_override_for_several_methods_passes_those_by_that_take_no_steps(write_config: Write) -> None:
+    several = {"methods": ["zero_shot", "acil", "coop"], "seeds": [1]}
+    plain = {run.method: run for run in grid(read_config(write_config(**several)))}
+    changed = grid(read_config(write_config(**several, overrides=[{"options": {"epochs": 3}}])))
+    assert plain["acil"].options["batch_size"] == 128  # its id holds the recipe as before
+    assert [run.method for run in changed if run.run_id != plain[run.method].run_id] == ["coop"]
+    only = write_config(**several, overrides=[{"when": {"method": ["zero_shot", "acil"]}, "options": {"epochs": 3}}])
+    assert "overrides.0.options.epochs: has no effect on zero_shot" in refused(only)
+
+
+@pytest.mark.parametrize(("entries", "message"), [([1], "at least 2 entries, and has 1"), ([1, 2, 3], "at most 2 ")])
+def test_lists_of_the_wrong_length_say_the_length(write_config: Write, entries: list[int], message: str) -> None:
+    found = refused(write_config(methods={"tip_adapter": {"search_scale": entries}}))
+    assert f"methods.tip_adapter.search_scale: should have {message}" in found
+    assert "is empty: the experiment would expand to no run" in refused(write_config(methods=[]))
+
+
 def test_methods_keep_their_own_lower_limits(write_config: Write) -> None:
     assert "greater than or equal to 1" in refused(write_config(methods={"maple": {"n_ctx": 0}}))
     assert "greater than or equal to 2" in refused(write_config(methods={"align": {"n_prompts": 1}}))
@@ -57,6 +89,7 @@ def test_methods_keep_their_own_lower_limits(write_config: Write) -> None:
         ({"base": 11, "increment": 1}, "protocol.base: base: 11 classes in the first step, but there are only 10"),
         ({"base": 5}, "`base` and `increment` go together"),
         ({"steps": 5, "base": 5, "increment": 1}, "protocol.steps: class_incremental: give either `steps`, or"),
+        ({"order": ["no", 1, 2]}, "an order has labels or class names, not both: 'no' is text and 1 a number."),
         ({"order": "shufled"}, "protocol.order: unknown class order 'shufled'. Did you mean 'shuffled'?"),
         ({"order": [1, 2, 3]}, "protocol.order: class order is not a permutation of the 10 classes"),
         ({"evaluate": "set3"}, "protocol.evaluate: unknown evaluation set 'set3'"),
