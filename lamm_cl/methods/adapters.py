@@ -3,7 +3,9 @@
 from torch import Tensor, nn
 
 from lamm_cl.clip.backbone import FeatureKind
-from lamm_cl.methods.learner_part import LearnerPart
+from lamm_cl.methods.consolidation import SingularFusion
+from lamm_cl.methods.learner_part import LearnerPart, PartData
+from lamm_cl.methods.stage import Stage
 from lamm_cl.prompts.vectors import Initial
 
 
@@ -45,3 +47,33 @@ class Bottleneck(Adapter):
         """Return ratio * MLP(f) + (1 - ratio) * f."""
         mapped: Tensor = self.fc(features)
         return self.ratio * mapped + (1 - self.ratio) * features
+
+
+class Linear(Adapter):
+    """One linear map without bias or residual, from a random start: nothing of zero-shot CLIP is kept (RAPF).
+
+    Args:
+        width: of the features.
+        initial: source of random values.
+        consolidation: fuses the map with what it was before the stage, after every stage but the first; None: nothing.
+    """
+
+    def __init__(self, width: int, initial: Initial, consolidation: SingularFusion | None = None) -> None:
+        super().__init__()
+        self.map = initial.linear("adapter/linear", width, width, bias=False)
+        self.consolidation = consolidation
+
+    def begin_stage(self, stage: Stage, data: PartData | None) -> None:
+        """Remember the map."""
+        if self.consolidation is not None:
+            self.consolidation.begin(self.map.weight)
+
+    def end_stage(self, stage: Stage, data: PartData) -> None:
+        """Fuse it, unless the stage brought all older images again."""
+        if self.consolidation is not None and stage.old and not stage.cumulative:
+            self.map.weight.data = self.consolidation.fused(self.map.weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return W f."""
+        mapped: Tensor = self.map(features)
+        return mapped

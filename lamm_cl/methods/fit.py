@@ -93,13 +93,11 @@ def _train(
     history: list[dict[str, float]] = []
     for epoch in range(epochs):
         learner.begin_epoch(stage, epoch)
-        x, order = views(epoch), torch.arange(n)
-        if shuffle:
-            generator = torch.Generator().manual_seed(seed_for("order", seed, stage.number, epoch))
-            order = torch.randperm(n, generator=generator)
+        x, order = views(epoch), mixed(n, seed, stage, epoch) if shuffle else torch.arange(n)
         for step in range(min(steps, total - len(history))):
             rows = order[step * size : (step + 1) * size]
-            batch, targets = learner.rehearse(x[rows], labels[rows], Step(stage, epoch, len(history), seed))
+            place = Step(stage, epoch, len(history), seed, step)
+            batch, targets = learner.rehearse(x[rows], labels[rows], place)
             optimizer.param_groups[0]["lr"] = lr_at(recipe, epoch, len(history) / total)
             terms = learner.objective(learner.training_output(batch, columns), targets, columns)
             optimizer.zero_grad()
@@ -108,6 +106,11 @@ def _train(
             history.append({name: float(value.detach()) for name, value in terms.items()})
         learner.end_epoch(stage, epoch, data)
     return history
+
+
+def mixed(n: int, seed: int, stage: Stage, epoch: int) -> Tensor:
+    """Return the order (n,) of a stage's images in an epoch."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed_for("order", seed, stage.number, epoch)))
 
 
 class _TensorData:

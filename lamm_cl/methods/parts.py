@@ -5,7 +5,18 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 # The columns of the table of methods.
-SLOTS = ("context", "labels", "deep prompts", "delta", "adapter", "head", "fusion", "memory", "objective")
+SLOTS = (
+    "context",
+    "labels",
+    "deep prompts",
+    "delta",
+    "adapter",
+    "head",
+    "fusion",
+    "memory",
+    "objective",
+    "consolidation",
+)
 _TOGETHER = ("head", "objective")  # several parts of one slot act together there; elsewhere an option chooses
 
 
@@ -75,12 +86,17 @@ SUM = Part("fusion", "sum")
 GATE = Part("fusion", "gate by the text", "lamm_cl.methods.gate:Gate")
 
 BOTTLENECK = Part("adapter", "bottleneck MLP", "lamm_cl.methods.adapters:Bottleneck")
+LINEAR = Part("adapter", "linear", "lamm_cl.methods.adapters:Linear")
 
 STATISTICS = Part("memory", "class statistics", "lamm_cl.methods.statistics:ClassStatistics")
 FEATURE_MEMORY = Part("memory", "training features", "lamm_cl.methods.feature_memory:FeatureMemory")
+GAUSSIANS = Part("memory", "class Gaussians", "lamm_cl.methods.gaussians:Gaussians")
 
 CROSS_ENTROPY = Part("objective", "CE", "lamm_cl.methods.objective:Objective")
 HIERARCHICAL = Part("objective", "hierarchical", "lamm_cl.methods.hierarchical:Hierarchical")
+NEIGHBOURS = Part("objective", "hinge on neighbours", "lamm_cl.methods.neighbours:Neighbours")
+
+SINGULAR_FUSION = Part("consolidation", "fusion in the singular basis", "lamm_cl.methods.consolidation:SingularFusion")
 
 # A prompted CLIP that says nothing else has these.
 PLAIN = (NAMES, COSINE, CROSS_ENTROPY)

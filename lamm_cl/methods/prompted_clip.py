@@ -239,6 +239,10 @@ class PromptedCLIP(ComposedLearner):
         """Return the method's loss and its terms; see `Learner.objective`."""
         return self.parts.objective(output, labels, columns)
 
+    def image_features(self, x: Tensor) -> Tensor:
+        """Return what is compared with the text (batch, E) of features as `takes` says."""
+        return self._image(self.adapted(x)).features[:, 0]
+
     def text_logits(self, features: Tensor, columns: Sequence[int]) -> Tensor:
         """Return the logits (batch, n) of the text for features behind the adapter."""
         text = self._adapted_text(self.text.encode(tuple(columns))[0])

@@ -13,6 +13,7 @@ from lamm_cl.methods import (
     maple,
     rail,
     ranpac,
+    rapf,
     simplecil,
     tip_adapter,
     zero_shot,
@@ -40,6 +41,7 @@ METHODS: dict[str, Method] = {
         ranpac.METHOD,
         acil.METHOD,
         rail.METHOD,
+        rapf.METHOD,
     )
 }
 

@@ -47,12 +47,14 @@ class Step:
         epoch: counted from 0 in the stage.
         step: mini-batch, counted from 0 in the stage.
         seed: of the run.
+        batch: mini-batch, counted from 0 in the epoch.
     """
 
     stage: Stage
     epoch: int
     step: int
     seed: int = 0
+    batch: int = 0
 
     @property
     def place(self) -> tuple[int, int, int]:

@@ -79,6 +79,10 @@ class ClassStatistics(nn.Module):
         """Mean feature (C, width) of each class; zero where it has no images."""
         return self.total / self.count.clamp(min=1)[:, None]
 
+    def mean_of(self, class_id: int) -> Tensor:
+        """Return the mean feature (width,) of one class."""
+        return self.total[class_id] / self.count[class_id].clamp(min=1)
+
     def covariance(self, class_id: int, correction: int = 1) -> Tensor:
         """Return the covariance (width, width) of a class, with second="class".
 
@@ -88,5 +92,5 @@ class ClassStatistics(nn.Module):
         """
         assert self._kind == "class"
         assert self.second is not None
-        n, mean = self.count[class_id], self.mean[class_id]
+        n, mean = self.count[class_id], self.mean_of(class_id)
         return (self.second[class_id] - n * torch.outer(mean, mean)) / (n - correction)

@@ -260,7 +260,14 @@ class LearnerStrategy(StageBatches):
         super()._unpack_minibatch()
         if not self.is_training:
             return
-        step = Step(self.current, self.clock.train_exp_epochs, self.clock.train_exp_iterations, self.settings.seed)
+        clock = self.clock
+        step = Step(
+            self.current,
+            clock.train_exp_epochs,
+            clock.train_exp_iterations,
+            self.settings.seed,
+            clock.train_epoch_iterations,
+        )
         x, y, *others = self.mbatch
         more_x, more_y = self.model.rehearse(x, y, step)
         if more_y is not y:

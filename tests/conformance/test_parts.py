@@ -67,6 +67,7 @@ def test_rows_say_what_a_reader_needs() -> None:
         "fusion": "gate by the text",
         "memory": "class statistics or training features",
         "objective": "-",
+        "consolidation": "-",
     }
     assert get_method("tip_adapter_f+lamm").row["labels"] == "learned"
     assert get_method("tip_adapter_f+lamm").row["objective"] == "CE + hierarchical"

@@ -22,6 +22,7 @@ FEW: dict[str, dict[str, Any]] = {
     "rail": {"hidden": 32},
     "tip_adapter": {"augment_epoch": 2, "search_step": (4, 3)},
     "tip_adapter_f": {"augment_epoch": 2, "search_step": (4, 3)},
+    "rapf": {"lr": 0.01},
 }
 EVERY = method_names()
 TRAINED = [method for method in EVERY if get_method(method).trains]

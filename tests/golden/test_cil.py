@@ -1,0 +1,287 @@
+"""Class-incremental methods on given features against what the official codes compute, in double precision.
+
+The reference replaced what the codes draw at random by functions of names; each method's test does the same.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import lamm_cl
+from lamm_cl import build_model
+from lamm_cl.methods import fit
+from lamm_cl.methods.recipe import lr_at
+from lamm_cl.methods.stage import Step
+from tests.golden.conftest import recorded, reference_folder
+
+TOLERANCE = 1e-9
+FOLDER = reference_folder() / "cil"
+ABSENT = [pytest.param("absent", marks=pytest.mark.skip(reason="reference data not present"))]
+CLASSES, PER_STAGE, WIDTH = 12, 4, 512
+TRAIN, TEST = 6, 5  # images a class
+# The repository whose code ran, and our method.
+METHODS = {"linlany/RAPF": "rapf"}
+
+
+def cases(method: str) -> list[Any]:
+    """Names of the cases that a method is compared with."""
+    return [n for n, case in recorded(FOLDER).items() if METHODS.get(case["repo"]) == method] or ABSENT
+
+
+class Case:
+    """One run of an official code over three stages of four classes.
+
+    Attributes:
+        settings: of the run.
+        tag: first part of all names.
+        tokens: image features before CLIP's projection, by split; `raw`: behind it. Neither is normalised.
+        projection: CLIP's.
+        labels: of each split.
+        text: features of the classes in the first template, not normalised; `second`: in the second one.
+        scale: CLIP's logit scale, as its parameter.
+    """
+
+    def __init__(self, name: str, detgen: Any) -> None:
+        index = json.loads((FOLDER / "index.json").read_text())
+        self.name, self.detgen = name, detgen
+        self.index = index["cases"][name]
+        self.settings, self.tag, self.scale = self.index["cfg"], self.index["tag"], index["logit_scale_param"]
+        with np.load(FOLDER / f"{name}.npz") as arrays:
+            self.values = {key: arrays[key] for key in arrays if key.startswith("f64/")}
+        self.probe = lru_cache(maxsize=64)(detgen.raw)
+        prefix = self.index.get("stream_prefix", self.tag)
+        given, d = self.index.get("d_in", 768), self.index.get("d_out", WIDTH)
+
+        def draw(part: str, *shape: int) -> Tensor:
+            return torch.tensor(detgen.raw(f"{prefix}/{part}", shape))
+
+        own, common = draw("class", CLASSES, given), 0.6 * draw("common", given)
+        self.projection = draw("visual_proj", given, d) * given**-0.5
+        counts = {"train": TRAIN, "test": TEST}
+        self.labels = {split: torch.arange(CLASSES).repeat_interleave(n) for split, n in counts.items()}
+        self.tokens = {
+            split: common + self.index.get("a", 0.15) * own[y] + 0.6 * draw(split, len(y), given)
+            for split, y in self.labels.items()
+        }
+        self.raw = {split: z @ self.projection for split, z in self.tokens.items()}
+        rows = torch.arange(CLASSES)
+        self.text = 7 * unit(draw("common_text", d)) + 2.2 * unit(own @ self.projection)
+        self.text = self.text + 2.4 * unit(draw("family", 4, d))[rows % 4]
+        self.text = self.text + (1 + 0.25 * (rows % 5))[:, None] * unit(draw("text_noise", CLASSES, d))
+        self.second = self.text + 1.5 * unit(draw("text_template1", CLASSES, d))
+        for key, check in index["streams"][prefix]["sha256_16"].items():
+            found = {"Z_train": self.tokens["train"], "Z_test": self.tokens["test"]}.get(key)
+            if found is not None:
+                assert hashlib.sha256(found.numpy().tobytes()).hexdigest()[:16] == check
+
+    def draw(self, name: str, *shape: int) -> Tensor:
+        """A random array by name."""
+        return torch.tensor(self.detgen.raw(f"{self.tag}/{name}", shape))
+
+    def order(self, name: str, n: int) -> Tensor:
+        """An order of n things by name."""
+        return torch.tensor(np.argsort(self.detgen.raw(f"{self.tag}/{name}", (n,)), kind="stable"))
+
+    def rows(self, task: int, split: str = "train") -> Tensor:
+        """Rows of the images of a stage; of all classes seen so far for the test set."""
+        first = 0 if split == "test" else PER_STAGE * task
+        return ((self.labels[split] >= first) & (self.labels[split] < PER_STAGE * (task + 1))).nonzero()[:, 0]
+
+    def seen(self, task: int) -> list[int]:
+        """Classes of a stage and all before it."""
+        return list(range(PER_STAGE * (task + 1)))
+
+    def features(self, learner: Any, split: str) -> Tensor:
+        """Image features of a split as a learner takes them."""
+        kinds = {"unprojected": self.tokens, "raw": self.raw, "unit": {s: unit(f) for s, f in self.raw.items()}}
+        return kinds[learner.takes][split]
+
+    def has(self, key: str) -> bool:
+        """Whether the reference holds a value."""
+        return f"f64/{key}" in self.values
+
+    def same(self, key: str, value: Any, tolerance: float = TOLERANCE) -> None:
+        """Compare with an array, or with a summary of one: norm, four projections, first values."""
+        found = np.asarray(value.detach() if isinstance(value, Tensor) else value)
+        expected, label = self.values[f"f64/{key}"], key.rsplit("/", 1)[-1]
+        if expected.shape == found.shape:
+            known = np.isfinite(expected)
+            largest = np.abs(expected[known]).max(initial=1e-30)
+            assert np.abs((found - expected)[known]).max(initial=0) <= tolerance * largest, key
+            return
+        drawn = [self.probe(f"proj/{self.name}/{label}/{j}", found.shape) for j in range(4)]
+        assert abs(np.linalg.norm(found) - expected[0]) <= tolerance * expected[0], key
+        projections = np.array([(found * one).sum() for one in drawn])
+        assert np.abs(projections - expected[1:5]).max() <= 4 * tolerance * expected[0], key
+        assert np.abs(found.ravel()[:16] - expected[5:]).max() <= tolerance * np.abs(found).max(), key
+
+
+def unit(x: Tensor) -> Tensor:
+    return x / x.norm(dim=-1, keepdim=True)
+
+
+class Watch:
+    """Compares what trains before and after steps with the reference, while `fit_stage` runs.
+
+    Args:
+        case: the reference.
+        learner: whose steps are watched.
+        names: (our parameter's name) -> the official code's; None: not compared.
+        columns: our terms of the loss in the order of the reference's columns.
+    """
+
+    def __init__(
+        self, case: Case, learner: Any, names: Callable[[str], str | None], columns: Callable[[int], list[str]]
+    ) -> None:
+        self.case, self.learner, self.names, self.columns = case, learner, names, columns
+        self.objective, self.end_stage = learner.objective, learner.end_stage
+        learner.objective, learner.end_stage = self.step, self.end
+        self.task, self.steps, self.rates = 0, 0, [0.0]
+
+    def values(self, gradients: bool = False) -> dict[str, Tensor]:
+        """What trains, or its gradients, by the official names."""
+        pairs = [(self.names(n), p.grad if gradients else p) for n, p in self.learner.named_parameters()]
+        return {n: p for n, p in pairs if n is not None and p is not None}
+
+    def compare(self, key: str, gradients: bool = False) -> None:
+        """Compare all that the reference has at a moment."""
+        for name, value in self.values(gradients).items():
+            if self.case.has(f"t{self.task}/{key}/{name}"):
+                self.case.same(f"t{self.task}/{key}/{name}", value)
+
+    def moment(self) -> None:
+        """Compare after the steps that the reference holds."""
+        if self.steps == 1:
+            self.compare("grad0", gradients=True)
+        if self.steps in (1, 3):
+            self.compare(f"after{self.steps}")
+
+    def step(self, output: Any, labels: Tensor, columns: Any = None) -> dict[str, Tensor]:
+        """Compare what is known before a step."""
+        self.moment()
+        key = f"t{self.task}/step{self.steps}"
+        if self.case.has(f"{key}/logits"):
+            self.case.same(f"{key}/logits", output.logits)
+            self.case.same(f"{key}/targets", labels)
+        self.steps += 1
+        return self.objective(output, labels, columns)  # type: ignore[no-any-return]
+
+    def end(self, stage: Any, data: Any) -> None:
+        """Compare what is known at the end of training."""
+        self.moment()
+        self.compare("end")
+        self.end_stage(stage, data)
+
+    def fit(self, task: int, monkeypatch: pytest.MonkeyPatch, **recipe: Any) -> None:
+        """Let the learner learn a stage in the reference's order."""
+        case, rows = self.case, self.case.rows(task)
+        self.task, self.steps, rates = task, 0, []
+
+        def rate(*arguments: Any) -> float:
+            rates.append(lr_at(*arguments))
+            return rates[-1]
+
+        monkeypatch.setattr(fit, "lr_at", rate)
+        monkeypatch.setattr(fit, "mixed", lambda n, seed, stage, epoch: case.order(f"order/t{task}/e{epoch}", n))
+        x, y = case.features(self.learner, "train"), case.labels["train"]
+        batch = case.settings.get("train_batch_size", case.settings["batch_size"])
+        history = lamm_cl.fit_stage(self.learner, x[rows], y[rows], batch_size=batch, **recipe)
+        losses = [[terms[name] for name in self.columns(step)] for step, terms in enumerate(history)]
+        case.same(f"t{task}/losses", np.array(losses))
+        if case.has(f"t{task}/lr") and case.values[f"f64/t{task}/lr"].ndim == 1:
+            case.same(f"t{task}/lr", np.array(rates))
+
+
+@pytest.fixture
+def reference(request: pytest.FixtureRequest, detgen: Any) -> Case:
+    """One case by name."""
+    return Case(request.param, detgen)
+
+
+def given(case: Case, templates: int = 1, scale: float | None = None) -> Any:
+    """The reference's features in the place of a CLIP."""
+    text = torch.stack([case.text, case.second][:templates], 1)
+    return lamm_cl.FeatureBackbone(text, math.exp(case.scale) if scale is None else scale, case.projection)
+
+
+def names() -> list[str]:
+    return [f"class {i}" for i in range(CLASSES)]
+
+
+REPLAYED = {"imagenet_R": 5, "cub": 10}  # classes a step by the data set's name, otherwise 2
+
+
+@pytest.mark.parametrize("reference", cases("rapf"), indirect=True)
+def test_rapf(reference: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    case, c = reference, reference.settings
+    replayed = next((n for name, n in REPLAYED.items() if c["dataset"].lower().startswith(name.lower())), 2)
+    options = {key: c[key] for key in ("beta", "threshold", "mix_bias", "shrinkage")}
+    learner: Any = build_model("rapf", given(case), names(), replay_classes=replayed, **options)
+    learner.adapter.map.weight.data = case.draw("rapf/adapter", WIDTH, WIDTH) * (3 * WIDTH) ** -0.5
+    gaussians = learner.rehearsal
+
+    def order(n: int, step: Step) -> list[int]:
+        return case.order(f"rapf/classes/t{step.stage.number - 1}/e{step.epoch}", n).tolist()
+
+    def normals(n: int, step: Step, call: int) -> Tensor:
+        return case.draw(f"rapf/z/t{step.stage.number - 1}/s{step.step}/k{call}", n, WIDTH)
+
+    def sample(class_id: int, n: int, step: Step, call: int) -> Tensor:
+        drawn = sampled(class_id, n, step, call)
+        if step.step == 0:
+            case.same(f"t{step.stage.number - 1}/step0/pseudo{call}", drawn)
+        return drawn
+
+    sampled = gaussians.sample
+    gaussians.order, gaussians.normals, gaussians.sample = order, normals, sample
+    watch = Watch(case, learner, {"adapter.map.weight": "adapter"}.get, lambda step: ["total", "ce", "hinge"])
+    for task in range(CLASSES // PER_STAGE):
+        watch.fit(task, monkeypatch, epochs=c["epochs"], lr=c["lr"], milestones=tuple(c["milestones"]))
+        weight = learner.adapter.map.weight
+        case.same(f"t{task}/fused/adapter", weight)
+        for class_id in case.seen(task)[-PER_STAGE:]:
+            case.same(f"stats/mean{class_id}", gaussians.statistics.mean_of(class_id))
+            plain = gaussians.statistics.covariance(class_id) + 1e-4 * torch.eye(WIDTH, dtype=torch.float64)
+            case.same(f"stats/cov{class_id}", plain)
+            if case.has(f"stats/shrunk_cov{class_id}"):
+                case.same(f"stats/shrunk_cov{class_id}", gaussians.covariance(class_id))
+        if case.has(f"t{task}/S_old_head"):
+            singular = torch.linalg.svdvals(learner.adapter.consolidation.before)
+            case.same(f"t{task}/S_old_head", singular[: len(case.values[f"f64/t{task}/S_old_head"])])
+        rows, seen = case.rows(task, "test"), case.seen(task)
+        case.same(f"t{task}/logits", learner.output(case.raw["test"][rows], seen).logits)
+
+
+@pytest.mark.parametrize("reference", cases("rapf"), indirect=True)
+def test_rapf_finds_the_same_neighbours(reference: Case) -> None:
+    case = reference
+    learner: Any = build_model("rapf", given(case), names(), threshold=case.settings["threshold"])
+    hinge = learner.parts.objective.terms["hinge"][0].__self__
+    for task in range(CLASSES // PER_STAGE):
+        x, y = case.raw["train"][case.rows(task)], case.labels["train"][case.rows(task)]
+        stage = learner.next_stage(sorted(set(y.tolist())))
+        learner.rehearse(x, y, Step(stage, 0, 0))
+        output = learner.output(x, stage.seen)
+        expected = case.values[f"f64/t{task}/hard_pairs"]
+        np.testing.assert_array_equal(np.array(hinge.pairs(output)).reshape(-1, 2), expected)
+        lamm_cl.fit_stage(learner, x, y, epochs=1, lr=0.0)
+
+
+def test_every_case_has_a_method() -> None:
+    """Cases of codes that no method is compared with, by repository."""
+    found = recorded(FOLDER)
+    if not found:
+        pytest.skip("reference data not present")
+    assert {case["repo"] for case in found.values()} - set(METHODS) <= {
+        "LAMDA-CL/C3Box",
+        "LAMDA-CL/ICCV25-ENGINE",
+        "zhoudw-zdw/PROOF",
+    }
