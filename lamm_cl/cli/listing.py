@@ -51,6 +51,7 @@ def _methods(options: bool) -> None:
         [(method.name, *method.row.values(), method.paper) for method in METHODS.values()],
     )
     typer.echo("\nX+lamm is any method X but lamm with learned labels and the hierarchical loss, e.g. maple+lamm.")
+    typer.echo("X+prograd is any X with text that trains, without the steps against zero-shot CLIP, e.g. coop+prograd.")
     if options:
         from lamm_cl.experiments.known import method_options
 

@@ -131,9 +131,9 @@ class Calibration:
         parameters = [p for p in model.parameters() if p.requires_grad]
 
         def step() -> None:
-            loss: Tensor = model.objective(model.output(x, tuple(own)), labels, tuple(own))["total"]
+            terms = model.objective(model.output(x, tuple(own)), labels, tuple(own))
             if parameters:
-                torch.autograd.backward(loss)
+                model.backward(terms["total"], terms)
 
         @torch.no_grad()
         def evaluate() -> None:

@@ -25,7 +25,7 @@ _LATER = ("optimizer", "adam_eps", "min_lr", "milestones", "gamma", "steps_per_s
 
 
 def method_names() -> list[str]:
-    """Return the names of all methods, with their `+lamm` forms."""
+    """Return the names of all methods; and of each with one thing on top, such as `+lamm`."""
     from lamm_cl.methods import registry
 
     return registry.method_names()
@@ -33,7 +33,17 @@ def method_names() -> list[str]:
 
 def method_problem(name: object) -> str | None:
     """Say what is wrong with a method's name, None when it is one."""
-    return None if name in method_names() else unknown_name("method", name, method_names())
+    from lamm_cl.methods.registry import METHODS, get_method
+
+    if name in method_names():
+        return None
+    if not isinstance(name, str) or name.split("+")[0] not in METHODS or name.endswith("+"):
+        return unknown_name("method", name, method_names())
+    try:
+        get_method(name)  # several things on top
+    except UsageError as error:
+        return str(error)
+    return None
 
 
 def takes_steps(name: str) -> bool:

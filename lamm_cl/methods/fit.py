@@ -101,7 +101,7 @@ def _train(
             optimizer.param_groups[0]["lr"] = lr_at(recipe, epoch, len(history) / total)
             terms = learner.objective(learner.training_output(batch, columns), targets, columns)
             optimizer.zero_grad()
-            torch.autograd.backward(terms["total"])
+            learner.backward(terms["total"], terms)
             optimizer.step()
             history.append({name: float(value.detach()) for name, value in terms.items()})
         learner.end_epoch(stage, epoch, data)

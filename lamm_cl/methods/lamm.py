@@ -5,6 +5,7 @@ from typing import Any, Literal, cast
 
 from pydantic import Field, create_model
 
+from lamm_cl.errors import UsageError
 from lamm_cl.methods import parts
 from lamm_cl.methods.method import Method, Options, Setting, Weight
 from lamm_cl.methods.recipe import Recipe
@@ -45,6 +46,7 @@ def with_labels(setting: Setting, made: Any, options: Any) -> Any:
     loss = parts.HIERARCHICAL("current" if drifts else "original", options.dialect, options.kd_target)
     terms = {**made.objective.terms, **loss.terms(lambda_wc, options.lambda_cos, options.lambda_kd)}
     objective = parts.CROSS_ENTROPY(terms, {*made.objective.wants, *(["current_names"] if drifts else [])})
+    objective = objective.but(projection=made.objective.projection)
     return replace(made, labels=labels, objective=objective)
 
 
@@ -67,7 +69,15 @@ METHOD = Method(
 
 
 def plus_lamm(method: Method) -> Method:
-    """Return `method` with learned labels and the hierarchical loss: "X+lamm"."""
+    """Return `method` with learned labels and the hierarchical loss: "X+lamm".
+
+    Raises:
+        UsageError: it learns labels already, or has no text.
+    """
+    if parts.LEARNED_LABELS in method.parts:
+        raise UsageError(f"{method.name} learns the names already: leave {SUFFIX} out")
+    if not method.has_text_prompts:
+        raise UsageError(f"{method.name} has no text prompts, so that no names can be learned: leave {SUFFIX} out")
     fields: dict[str, Any] = {name: (info.annotation, info) for name, info in LabelOptions.model_fields.items()}
     options = create_model(f"{method.options.__name__}WithLabels", __base__=method.options, **fields)
 

@@ -104,6 +104,16 @@ class Learner(nn.Module):
         """
         return Objective()(output, labels, columns)
 
+    def backward(self, loss: Tensor, terms: Mapping[str, Tensor], retain_graph: bool = False) -> None:
+        """Set the gradients of one step.
+
+        Args:
+            loss: a scalar, "total" with whatever plugins added to it; in fp16 scaled, as `terms` are.
+            terms: what `objective` returned.
+            retain_graph: as torch's.
+        """
+        torch.autograd.backward(loss, retain_graph=retain_graph)
+
     def begin_stage(self, stage: Stage, data: StageData | None = None) -> None:
         """Start a stage: grow, freeze, take snapshots.
 

@@ -1,9 +1,10 @@
 """What a learner minimises: cross entropy plus named, weighted terms."""
 
+import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +51,20 @@ class Batch:
 Term = Callable[[Batch], Tensor]
 
 
+class Projection(Protocol):
+    """Changes the gradients of every step by those of a distance that is no part of the loss."""
+
+    def distance(self, batch: Batch) -> Tensor:
+        """Return the distance, a scalar."""
+        ...
+
+    def backward(
+        self, loss: Tensor, distance: Tensor, parameters: Sequence[Tensor], retain_graph: bool = False
+    ) -> None:
+        """Set the gradients of `parameters`; loss and distance may share a factor, which is then in them too."""
+        ...
+
+
 class Objective:
     """Cross entropy over the label space, plus terms.
 
@@ -58,6 +73,7 @@ class Objective:
         wants: what the terms will ask of every output ("current_names"), so that one pass may compute it together
             with the rest.
         logits: gives the logits (batch, n) that are compared with the labels; default: those that score.
+        projection: changes the gradients of every step; its distance is returned, unweighted and no part of "total".
     """
 
     def __init__(
@@ -65,8 +81,9 @@ class Objective:
         terms: Mapping[str, tuple[Term, float]] | None = None,
         wants: Collection[str] = (),
         logits: Term | None = None,
+        projection: "Projection | None" = None,
     ) -> None:
-        self.logits = logits
+        self.logits, self.projection = logits, projection
         self.terms = {name: pair for name, pair in (terms or {}).items() if pair[1]}
         self.wants = frozenset(wants if self.terms else ())
 
@@ -90,7 +107,24 @@ class Objective:
         for name, (term, weight) in self.terms.items():
             found[name] = term(batch)
             total = total + weight * found[name]
+        if self.projection is not None:
+            found["kl"] = self.projection.distance(batch)
         return {**found, "total": total}
+
+    def but(self, **changes: Any) -> Self:
+        """Return the same objective with some attributes changed."""
+        other = copy.copy(self)
+        vars(other).update(changes)
+        return other
+
+    def backward(
+        self, loss: Tensor, terms: Mapping[str, Tensor], parameters: Sequence[Tensor], retain_graph: bool = False
+    ) -> None:
+        """Set the gradients of a step; see `Learner.backward`."""
+        if self.projection is None:
+            torch.autograd.backward(loss, retain_graph=retain_graph)
+        else:
+            self.projection.backward(loss, terms["kl"], parameters, retain_graph)
 
 
 def _batch(output: Output, labels: Tensor, classes: Sequence[int] | Tensor | None) -> Batch:

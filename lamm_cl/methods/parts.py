@@ -93,6 +93,7 @@ FEATURE_MEMORY = Part("memory", "training features", "lamm_cl.methods.feature_me
 GAUSSIANS = Part("memory", "class Gaussians", "lamm_cl.methods.gaussians:Gaussians")
 
 CROSS_ENTROPY = Part("objective", "CE", "lamm_cl.methods.objective:Objective")
+GRADIENT_PROJECTION = Part("objective", "gradient projection", "lamm_cl.methods.projection:GradientProjection")
 HIERARCHICAL = Part("objective", "hierarchical", "lamm_cl.methods.hierarchical:Hierarchical")
 NEIGHBOURS = Part("objective", "hinge on neighbours", "lamm_cl.methods.neighbours:Neighbours")
 

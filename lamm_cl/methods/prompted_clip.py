@@ -1,7 +1,7 @@
 """The prompted CLIP: a frozen backbone and one choice of each part of the algebra that scores images by text."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, cast
 
@@ -77,12 +77,14 @@ class PromptedOutput(Output):
         image: (batch, v, E) image features, normalised.
         text: (n, v, E) text features, normalised; (batch, n, v, E) where they depend on the image.
         scale: logit scale.
+        given: (batch, ...) the images, or features as the model takes them.
         model: whose output this is.
     """
 
     image: Tensor
     text: Tensor
     scale: Tensor
+    given: Tensor
     model: "PromptedCLIP"
     _asked: dict[str, Tensor] = field(default_factory=dict)
 
@@ -91,6 +93,18 @@ class PromptedOutput(Output):
         if "zero_shot" not in self._asked:
             self._asked["zero_shot"] = self.model.text.original(self.columns)
         return self._asked["zero_shot"]
+
+    def zero_shot_image(self) -> Tensor:
+        """Return the frozen tower's features (batch, E) of the images, normalised, without gradient."""
+        if "zero_shot_image" not in self._asked:
+            model = self.model
+            with torch.no_grad():
+                if model.takes == "images":
+                    plain = model.backbone.encode_images(self.given).to(model.dtype)
+                else:
+                    plain = F.normalize(model.features(self.given), dim=-1)
+            self._asked["zero_shot_image"] = plain[: len(self.logits)]
+        return self._asked["zero_shot_image"]
 
     def current_names(self) -> Tensor:
         """Return features (n, E) of the original names in the context as it is now."""
@@ -231,7 +245,7 @@ class PromptedCLIP(ComposedLearner):
         if head is not None:
             with torch.autocast(given.device.type, enabled=False):
                 logits = head(given, ids, lambda c: logits if tuple(c) == ids else self.text_logits(given, c))
-        return PromptedOutput(logits, ids, image.features, text.features, scale, self, asked)
+        return PromptedOutput(logits, ids, image.features, text.features, scale, x, self, asked)
 
     def objective(
         self, output: PromptedOutput, labels: Tensor, columns: Sequence[int] | Tensor | None = None
@@ -242,6 +256,10 @@ class PromptedCLIP(ComposedLearner):
     def image_features(self, x: Tensor) -> Tensor:
         """Return what is compared with the text (batch, E) of features as `takes` says."""
         return self._image(self.adapted(x)).features[:, 0]
+
+    def backward(self, loss: Tensor, terms: Mapping[str, Tensor], retain_graph: bool = False) -> None:
+        """Set the gradients of one step as the objective says."""
+        self.parts.objective.backward(loss, terms, [p for _, p in trainable(self)], retain_graph)
 
     def text_logits(self, features: Tensor, columns: Sequence[int]) -> Tensor:
         """Return the logits (batch, n) of the text for features behind the adapter."""

@@ -1,5 +1,7 @@
 """All methods by name. Importing this imports no torch."""
 
+from collections.abc import Callable
+
 from lamm_cl.errors import UsageError, unknown
 from lamm_cl.methods import (
     acil,
@@ -11,6 +13,7 @@ from lamm_cl.methods import (
     independent,
     lamm,
     maple,
+    prograd,
     rail,
     ranpac,
     rapf,
@@ -33,6 +36,7 @@ METHODS: dict[str, Method] = {
         independent.IVLP,
         maple.METHOD,
         align.METHOD,
+        prograd.METHOD,
         clip_lora.METHOD,
         clip_adapter.METHOD,
         tip_adapter.METHOD,
@@ -45,9 +49,15 @@ METHODS: dict[str, Method] = {
     )
 }
 
+# What goes on top of a method, by the ending that its name gets; each refuses the methods on which it makes no sense.
+FORMS: dict[str, Callable[[Method], Method]] = {
+    lamm.SUFFIX: lamm.plus_lamm,
+    prograd.SUFFIX: prograd.plus_prograd,
+}
+
 
 def register(method: Method) -> Method:
-    """Add a method; its `+lamm` form comes with it.
+    """Add a method; its forms (`+lamm` and others) come with it.
 
     Raises:
         UsageError: the name is taken.
@@ -59,26 +69,32 @@ def register(method: Method) -> Method:
 
 
 def get_method(name: str) -> Method:
-    """Return a method by name; "X+lamm" puts learned labels on method X.
+    """Return a method by name; "X+lamm" puts learned labels on method X, "X+lamm+prograd" projects gradients as well.
 
     Raises:
-        UsageError: there is no such method.
+        UsageError: there is no such method, or it does not take what the name puts on top of it.
     """
-    if name in METHODS:
-        return METHODS[name]
-    base = name.removesuffix(lamm.SUFFIX)
-    if base != name and base in METHODS and base != "lamm":
-        if not METHODS[base].has_text_prompts:
-            raise UsageError(f"{base} has no text prompts, so that no names can be learned: leave {lamm.SUFFIX} out")
-        return lamm.plus_lamm(METHODS[base])
-    raise unknown("method", name, method_names())
+    base, *endings = name.split("+")
+    if base not in METHODS or any(f"+{ending}" not in FORMS for ending in endings):
+        raise unknown("method", name, method_names())
+    found = METHODS[base]
+    for ending in endings:
+        found = FORMS[f"+{ending}"](found)
+    return found
 
 
 def method_names(plus: bool = True) -> list[str]:
-    """Return the names of all methods, with their `+lamm` forms."""
-    plain = [name for name, method in METHODS.items() if method.has_text_prompts and name != "lamm"]
-    forms = [name + lamm.SUFFIX for name in plain] if plus else []
+    """Return the names of all methods; `plus`: and of each with one thing on top."""
+    forms = [name + ending for ending in FORMS for name in METHODS if _takes(name, ending)] if plus else []
     return [*METHODS, *forms]
+
+
+def _takes(name: str, ending: str) -> bool:
+    try:
+        get_method(name + ending)
+    except UsageError:
+        return False
+    return True
 
 
 def recipe_for(method: str, backbone: str) -> Recipe:

@@ -93,6 +93,7 @@ class LearnedContext(Context):
         initial: source of random values.
         position: where the class name stands.
         variants: number of prompts; only the first starts from the words (ALIGN).
+        zeros: number of vectors in front of the words that start at zero (ProGrad's released code).
     """
 
     def __init__(
@@ -103,17 +104,23 @@ class LearnedContext(Context):
         initial: Initial,
         position: Position = "end",
         variants: int = 1,
+        zeros: int = 0,
     ) -> None:
         super().__init__()
         ids = tower.words.ids(ctx_init.replace("_", " ")) if ctx_init else []
-        self.n_ctx = n_ctx or len(ids)
-        self._check(ids, ctx_init, position)
+        self.n_ctx = n_ctx or zeros + len(ids)
+        self._check(ids, ctx_init, position, zeros)
         self.position, self.variants = position, variants
         placeholder = Wording(" ".join([PLACEHOLDER] * self.n_ctx), ".")
-        first = Wording(ctx_init.replace("_", " "), ".") if ids else placeholder
+        before = " ".join([*[PLACEHOLDER] * zeros, ctx_init.replace("_", " ")])
+        first = Wording(before, ".") if ids else placeholder
         self._wordings = [first] + [placeholder] * (variants - 1)
         shape = (self.n_ctx, tower.width)
-        start = tower.embed(ids[: self.n_ctx]).to(initial.dtype) if ids else initial.normal("ctx/0", *shape)
+        if ids:
+            words = tower.embed(ids[: self.n_ctx - zeros]).to(initial.dtype)
+            start = torch.cat([words.new_zeros(zeros, tower.width), words])
+        else:
+            start = initial.normal("ctx/0", *shape)
         if variants == 1:
             self.ctx = nn.Parameter(start.clone())
         else:
@@ -128,10 +135,10 @@ class LearnedContext(Context):
         """Return the shared vectors (n_ctx, D)."""
         return self.ctx if self.variants == 1 else self.ctx[variant]
 
-    def _check(self, ids: Sequence[int], ctx_init: str, position: Position) -> None:
+    def _check(self, ids: Sequence[int], ctx_init: str, position: Position, zeros: int) -> None:
         if self.n_ctx < 1:
             raise UsageError("n_ctx must be at least 1, or give the initial words with ctx_init")
-        if ids and self.n_ctx > len(ids):
+        if ids and self.n_ctx > zeros + len(ids):
             raise UsageError(
                 f"n_ctx={self.n_ctx} learned vectors need as many initial tokens, but ctx_init={ctx_init!r} has "
                 f"{len(ids)}: lower n_ctx, give more words, or leave ctx_init empty for random vectors"

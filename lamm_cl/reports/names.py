@@ -13,6 +13,7 @@ METHODS = {
     "ivlp": "IVLP",
     "maple": "MaPLe",
     "align": "ALIGN",
+    "prograd": "ProGrad",
     "clip_lora": "CLIP-LoRA",
     "lamm": "LAMM",
 }

@@ -53,9 +53,10 @@ class Precision:
             return nullcontext()
         return torch.autocast(self._device, dtype=self._dtype)
 
-    def backward(self, loss: Tensor, *, retain_graph: bool = False) -> None:
-        """Run the backward pass of a scalar loss."""
-        self.scaler.scale(loss).backward(retain_graph=retain_graph)
+    def scaled(self, loss: Tensor) -> Tensor:
+        """Return what the backward pass of a scalar loss starts from."""
+        found: Tensor = self.scaler.scale(loss)
+        return found
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
         """Let the optimizer step, with gradients at their true scale."""

@@ -111,6 +111,7 @@ class LearnerStrategy(StageBatches):
         self.current = Stage(0, ())
         self.columns: tuple[int, ...] = tuple(range(self.n_columns))
         self.loss_terms: dict[str, Tensor] = {}
+        self._terms: dict[str, Tensor] = {}  # the same with their graph, until the backward pass
         self.precision = Precision(self.settings.precision, place)
         self.precision.check(model)
         self.guard = LossGuard(place)
@@ -322,16 +323,17 @@ class LearnerStrategy(StageBatches):
         """Return the loss: the method's objective while training, cross-entropy otherwise; both in the label space."""
         if not self.is_training:
             return self._eval_loss(self.mb_output, self.mb_y)
-        terms: dict[str, Tensor]
         with self.precision.autocast():
-            terms = self.model.objective(self.output, self.mb_y, self.columns)
-        self.loss_terms = {name: value.detach() for name, value in terms.items()}
-        return terms["total"]
+            self._terms = self.model.objective(self.output, self.mb_y, self.columns)
+        self.loss_terms = {name: value.detach() for name, value in self._terms.items()}
+        return self._terms["total"]
 
     def backward(self) -> None:
         """Run the backward pass, after a look at the loss with all that plugins added."""
         self.guard.see(self.clock.train_iterations + 1, {**self.loss_terms, PENALTY: self.loss})
-        self.precision.backward(self.loss.squeeze(), retain_graph=self.retain_graph)
+        scaled = self.precision.scaled
+        terms, self._terms = {name: scaled(term) for name, term in self._terms.items()}, {}
+        self.model.backward(scaled(self.loss.squeeze()), terms, self.retain_graph)
 
     def optimizer_step(self) -> None:
         """Let the optimizer step."""

@@ -30,6 +30,7 @@ def classes(model: nn.Module) -> Iterator[type]:
     if made is not None:
         yield type(made.matching)
         yield type(made.objective)
+        yield type(made.objective.projection)
         yield from (type(term.__self__) for term, _ in made.objective.terms.values() if hasattr(term, "__self__"))
 
 
@@ -39,7 +40,7 @@ def test_declared_parts_are_those_composed(method: str, tiny: Any) -> None:
     named = {part.load() for part in described.parts if part.home}
     known = {part.load() for part in vars(parts).values() if isinstance(part, parts.Part) and part.home}
     found: set[type] = set()
-    for options in VARIANTS.get(method.removesuffix("+lamm"), [{}]):
+    for options in VARIANTS.get(method.split("+")[0], [{}]):
         found |= set(classes(build_model(method, tiny, NAMES, **options)))
     strange = found - known
     assert {kind.__name__ for kind in strange if kind.__module__.startswith("lamm_cl")} <= SILENT

@@ -41,7 +41,7 @@ def build(tiny: Any, digits: Any) -> Any:
     import lamm_cl
 
     def build(method: str, **options: Any) -> Any:
-        few = FEW.get(method.removesuffix("+lamm"), {})
+        few = FEW.get(method.split("+")[0], {})
         return lamm_cl.build_strategy(method, tiny, digits, **{**OPTIONS, **few, **options})
 
     return build
@@ -80,7 +80,7 @@ def test_grows_freezes_and_leaves_the_backbone_alone(
     after = learned(strategy)
     old = first - trains(strategy)
     # What belongs to the classes of Set1 (labels, keys of a cache) is frozen, everything else trains on.
-    assert bool(old) == (method.endswith("lamm") or "tip_adapter_f" in method)
+    assert bool(old) == ("lamm" in method or "tip_adapter_f" in method)
     assert all(torch.equal(before[name], after[name]) for name in old)
     assert all(not torch.equal(before[name], after[name]) for name in first & trains(strategy))
     if strategy.model.keeps_old_logits:

@@ -25,8 +25,19 @@ def clip_lora(case: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return "clip_lora", {**case["args"], "templates": case["templates"], "dropout_rate": 0}
 
 
+def prograd(case: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    cfg, first = case["cfg"], case["classnames"][0].replace("_", " ")
+    options: dict[str, Any] = {"template": case["zero_shot_prompts"][0].replace(first, "{}")}
+    options |= {"n_ctx": cfg["TRAINER__COOP__N_CTX"], "prograd_t": cfg["LOSS__T"]}
+    options["ctx_init"] = "template" if cfg["TRAINER__COOP__CTX_INIT"] else "random"
+    return "prograd", {**options, "prograd_lambda": cfg["LOSS__LAMBDA"]}
+
+
 # Our method and options for a case, by the repository whose code ran.
-METHODS: dict[str, Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]] = {"MaxZanella/CLIP-LoRA": clip_lora}
+METHODS: dict[str, Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]] = {
+    "MaxZanella/CLIP-LoRA": clip_lora,
+    "BeierZhu/Prompt-align": prograd,
+}
 
 
 FOLDER = reference_folder() / "prompts2"
@@ -83,16 +94,19 @@ def test_equals_the_official_code(name: str, prompts2: Any) -> None:
         model = build(prompts2, name)
         with torch.no_grad():
             assert close(model(images[0]), values["f64/logits"])
-        optimizer, losses = OPTIMIZERS[kind](model.parameters()), []
+        optimizer, losses, distances = OPTIMIZERS[kind](model.parameters()), [], []
         for step in range(3):
-            loss = model.losses(images[step], labels[step])["total"]
+            terms = model.losses(images[step], labels[step])
             optimizer.zero_grad()
-            loss.backward()
-            losses.append(loss.item())
+            model.backward(terms["total"], terms)
+            losses.append(terms["total"].item())
+            distances.append(terms["kl"].item() if "kl" in terms else None)
             if step == 0:
                 compare(prompts2, name, official.gather(model, gradients=True), "grad0")
             optimizer.step()
         np.testing.assert_allclose(losses, values[f"f64/losses/{kind}"], rtol=TOLERANCE)
+        if f"f64/terms/{kind}/kl" in values:
+            np.testing.assert_allclose(distances, values[f"f64/terms/{kind}/kl"], rtol=TOLERANCE)
         compare(prompts2, name, official.gather(model), f"after3/{kind}")
         with torch.no_grad():
             assert close(model(images[0]), values[f"f64/logits_after3/{kind}"])

@@ -75,7 +75,8 @@ def test_bad_class_names(names: list[str], message: str, tiny: Any) -> None:
         ("coop", {"n_ctx": 3, "class_token_position": "middle", "ctx_init": "a photo of a"}, "needs every word"),
         ("coop", {"n_ctx": 9, "ctx_init": "a photo"}, "as many initial tokens"),
         ("coop", {"csc": True, "ctx_init": "a photo"}, "leave ctx_init empty"),
-        ("lamm+lamm", {}, "unknown method"),
+        ("lamm+lamm", {}, "lamm learns the names already: leave .lamm out"),
+        ("coop+lam", {}, "Did you mean 'coop.lamm'"),
     ],
 )
 def test_bad_options(method: str, options: dict[str, Any], message: str, tiny: Any) -> None:

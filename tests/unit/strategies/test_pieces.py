@@ -207,7 +207,7 @@ def test_precision_keeps_parameters_in_fp32(name: str) -> None:
     with precision.autocast():
         out = torch.ones(2, 4) @ weight
     assert out.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
-    precision.backward(out.float().mean())
+    precision.scaled(out.float().mean()).backward()
     precision.step(optimizer)
     assert weight.dtype == torch.float32
     assert torch.allclose(weight, torch.eye(4) - 0.025, atol=1e-4)
