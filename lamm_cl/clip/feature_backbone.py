@@ -128,6 +128,26 @@ class FeatureBackbone:
 Backbone = ClipBackbone | FeatureBackbone
 
 
+def projected(features: Tensor, backbone: Backbone) -> Tensor:
+    """Return features (n, d) behind CLIP's projection of features (n, w) in front of it, neither normalised.
+
+    Raises:
+        UsageError: the backbone has no projection that is known.
+    """
+    return features @ projection_of(backbone).to(features)
+
+
+def projection_of(backbone: Backbone) -> Tensor:
+    """Return CLIP's projection (w, d) of image features.
+
+    Raises:
+        UsageError: the backbone has none that is known.
+    """
+    backbone.width("unprojected")
+    assert backbone.projection is not None
+    return backbone.projection
+
+
 def _stacked(text: Tensor | Mapping[str, Tensor]) -> Tensor:
     if not isinstance(text, Tensor):
         if not text:

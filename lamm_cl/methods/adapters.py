@@ -1,8 +1,10 @@
 """Adapters: small learned maps of features, in front of a head."""
 
+import torch
 from torch import Tensor, nn
 
 from lamm_cl.clip.backbone import FeatureKind
+from lamm_cl.clip.feature_backbone import Backbone, projected
 from lamm_cl.methods.consolidation import SingularFusion
 from lamm_cl.methods.learner_part import LearnerPart, PartData
 from lamm_cl.methods.stage import Stage
@@ -77,3 +79,35 @@ class Linear(Adapter):
         """Return W f."""
         mapped: Tensor = self.map(features)
         return mapped
+
+
+class StageSum(Adapter):
+    """The sum of one linear map with bias a stage, each from a random start; those of older stages are frozen.
+
+    The feature itself is no part of the sum (ENGINE, PROOF): only before the first stage it stands alone.
+
+    Args:
+        width: of the features that are mapped.
+        initial: source of random values.
+        name: of the map in them.
+        backbone: whose projection comes first, where features before CLIP's projection are taken.
+    """
+
+    def __init__(self, width: int, initial: Initial, name: str, backbone: Backbone | None = None) -> None:
+        super().__init__()
+        self.maps = nn.ModuleList()
+        self.takes = "raw" if backbone is None else "unprojected"
+        self._width, self._initial, self._name, self._backbone = width, initial, name, backbone
+
+    def begin_stage(self, stage: Stage, data: PartData | None) -> None:
+        """Start a new map."""
+        self.maps.requires_grad_(False)
+        where = f"{self._name}/{len(self.maps)}"
+        self.maps.append(self._initial.linear(where, self._width, self._width))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the sum over stages of W f + b."""
+        if self._backbone is not None:
+            features = projected(features, self._backbone)
+        parts = [one(features) for one in self.maps]
+        return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0] if parts else features

@@ -53,6 +53,11 @@ class ComposedLearner(Learner):
         return frozenset().union(*(part.looks_at for part in self.learner_parts))
 
     @property
+    def needs_images(self) -> bool:
+        """Whether something acts inside the image tower, or a part looks at pixels."""
+        return super().needs_images or any(part.needs_images for part in self.learner_parts)
+
+    @property
     def rehearses(self) -> bool:
         """Whether there is a rehearsal."""
         return self.rehearsal is not None
@@ -71,7 +76,10 @@ class ComposedLearner(Learner):
 
     def rehearse(self, x: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, Tensor]:
         """Add what is remembered of older classes, to features."""
-        return (x, labels) if self.rehearsal is None else self.rehearsal.rehearse(self.features(x), labels, step)
+        if self.rehearsal is None:
+            return x, labels
+        self.rehearsal.look(x, self.features, step)
+        return self.rehearsal.rehearse(self.features(x), labels, step)
 
     def end_epoch(self, stage: Stage, epoch: int, data: StageData) -> None:
         """Let the parts look at the epoch."""
@@ -107,7 +115,8 @@ class ComposedLearner(Learner):
             part.grow(len(self.class_names))
 
     def _data(self, part: LearnerPart, data: StageData) -> PartData:
-        return PartData(partial(self._collect, data, isinstance(part, Head)), self.text_logits)
+        behind = isinstance(part, Head) and not part.in_front
+        return PartData(partial(self._collect, data, behind), self.text_logits)
 
     @torch.no_grad()
     def _collect(self, data: StageData, behind: bool, split: Split, epoch: int | None) -> tuple[Tensor, Tensor]:

@@ -17,12 +17,14 @@ class Head(LearnerPart):
 
     Attributes:
         takes: which image features it wants.
+        in_front: whether it is given features in front of the adapter, as it `takes` them.
         trains: whether the loss goes through it; otherwise prompts learn from the logits of the text alone, and it is
             fitted in `end_stage`.
         keeps_old_logits: see `Learner.keeps_old_logits`.
     """
 
     takes: FeatureKind = "unit"
+    in_front: bool = False
     trains: bool = False
     keeps_old_logits: bool = False
 
@@ -30,7 +32,7 @@ class Head(LearnerPart):
         """Return logits (batch, len(columns)); a class that cannot be scored yet reads -inf.
 
         Args:
-            features: (batch, width), behind the adapter; without one as `takes` says.
+            features: (batch, width), behind the adapter; without one, or `in_front` of it, as `takes` says.
             columns: class ids.
             text: class ids -> logits (batch, len(ids)) of the text for the same images.
         """

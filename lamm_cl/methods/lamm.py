@@ -45,8 +45,8 @@ def with_labels(setting: Setting, made: Any, options: Any) -> Any:
     lambda_wc = 1 / max(setting.shots, 1) if options.lambda_wc is None else options.lambda_wc
     loss = parts.HIERARCHICAL("current" if drifts else "original", options.dialect, options.kd_target)
     terms = {**made.objective.terms, **loss.terms(lambda_wc, options.lambda_cos, options.lambda_kd)}
-    objective = parts.CROSS_ENTROPY(terms, {*made.objective.wants, *(["current_names"] if drifts else [])})
-    objective = objective.but(projection=made.objective.projection)
+    wants = {*made.objective.wants, *(["current_names"] if drifts else [])}
+    objective = made.objective.but(terms=terms, wants=wants, logits=None)  # those that score: the labels are in them
     return replace(made, labels=labels, objective=objective)
 
 

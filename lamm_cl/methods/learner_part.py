@@ -16,7 +16,7 @@ class PartData:
 
     Attributes:
         collect: (split, epoch) -> features (n, width) and labels (n,), see `StageData.batches`: for a head as it is
-            given them, behind the adapter; for any other part as the learner takes them.
+            given them, behind the adapter or in front; for any other part as the learner takes them.
         text: (features as the head is given them, class ids) -> logits (n, len(ids)) of the text, where there is text.
     """
 
@@ -29,9 +29,11 @@ class LearnerPart(nn.Module):
 
     Attributes:
         looks_at: images beside the training set that it asks for ("val", "test").
+        needs_images: whether it looks at pixels while it trains, so that cached features do not do.
     """
 
     looks_at: frozenset[Split] = frozenset()
+    needs_images: bool = False
 
     def grow(self, n_classes: int) -> None:
         """Make room for more classes."""

@@ -1,6 +1,5 @@
 """What a learner minimises: cross entropy plus named, weighted terms."""
 
-import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -74,6 +73,7 @@ class Objective:
             with the rest.
         logits: gives the logits (batch, n) that are compared with the labels; default: those that score.
         projection: changes the gradients of every step; its distance is returned, unweighted and no part of "total".
+        ce: takes the place of that comparison, as a whole.
     """
 
     def __init__(
@@ -82,8 +82,9 @@ class Objective:
         wants: Collection[str] = (),
         logits: Term | None = None,
         projection: "Projection | None" = None,
+        ce: Term | None = None,
     ) -> None:
-        self.logits, self.projection = logits, projection
+        self.logits, self.projection, self.ce = logits, projection, ce
         self.terms = {name: pair for name, pair in (terms or {}).items() if pair[1]}
         self.wants = frozenset(wants if self.terms else ())
 
@@ -101,8 +102,11 @@ class Objective:
             UsageError: labels or classes that make no loss, see `lamm_cl.methods.inputs`.
         """
         batch = _batch(output, labels, classes)
-        logits = batch.logits if self.logits is None else self.logits(batch)
-        found = {"ce": F.cross_entropy(logits, batch.rows)}
+        if self.ce is None:
+            logits = batch.logits if self.logits is None else self.logits(batch)
+            found = {"ce": F.cross_entropy(logits, batch.rows)}
+        else:
+            found = {"ce": self.ce(batch)}
         total = found["ce"]
         for name, (term, weight) in self.terms.items():
             found[name] = term(batch)
@@ -112,10 +116,9 @@ class Objective:
         return {**found, "total": total}
 
     def but(self, **changes: Any) -> Self:
-        """Return the same objective with some attributes changed."""
-        other = copy.copy(self)
-        vars(other).update(changes)
-        return other
+        """Return the same objective with some of its arguments changed."""
+        same = {name: getattr(self, name) for name in ("terms", "wants", "logits", "projection", "ce")}
+        return type(self)(**{**same, **changes})
 
     def backward(
         self, loss: Tensor, terms: Mapping[str, Tensor], parameters: Sequence[Tensor], retain_graph: bool = False

@@ -60,6 +60,7 @@ def row(parts: tuple[Part, ...]) -> dict[str, str]:
 # What a method is made of.
 PARTS = Part("", "parts", "lamm_cl.methods.prompted_clip:Parts")
 WORDING = Part("", "wording", "lamm_cl.prompts.wording:Wording")
+PAIR_TEXTS = Part("", "sentences that tell classes apart", "lamm_cl.prompts.pair_texts:PairTexts")
 
 FIXED_TEMPLATE = Part("context", "fixed template", "lamm_cl.prompts.context:FixedContext")
 LEARNED_CONTEXT = Part("context", "learned", "lamm_cl.prompts.context:LearnedContext")
@@ -81,20 +82,28 @@ PROTOTYPES = Part("head", "prototypes", "lamm_cl.methods.prototypes:Prototypes")
 RANDOM_LAYER = Part("adapter", "random ReLU layer", "lamm_cl.methods.ridge:RandomLayer")
 RIDGE = Part("head", "ridge", "lamm_cl.methods.ridge:Ridge")
 KERNEL_RIDGE = Part("head", "kernel ridge", "lamm_cl.methods.kernel_ridge:KernelRidge")
+GAUSSIAN_DISCRIMINANT = Part(
+    "head", "Gaussian discriminant", "lamm_cl.methods.gaussian_discriminant:GaussianDiscriminant"
+)
 CACHE = Part("head", "cache", "lamm_cl.methods.cache:Cache")
 SUM = Part("fusion", "sum")
+RERANK = Part("fusion", "rerank", "lamm_cl.methods.rerank:Rerank")
 GATE = Part("fusion", "gate by the text", "lamm_cl.methods.gate:Gate")
 
 BOTTLENECK = Part("adapter", "bottleneck MLP", "lamm_cl.methods.adapters:Bottleneck")
+STAGE_SUM = Part("adapter", "sum of linear maps, both sides", "lamm_cl.methods.adapters:StageSum")
 LINEAR = Part("adapter", "linear", "lamm_cl.methods.adapters:Linear")
 
 STATISTICS = Part("memory", "class statistics", "lamm_cl.methods.statistics:ClassStatistics")
 FEATURE_MEMORY = Part("memory", "training features", "lamm_cl.methods.feature_memory:FeatureMemory")
+NOISY_MEANS = Part("memory", "noisy class means", "lamm_cl.methods.noisy_means:NoisyMeans")
 GAUSSIANS = Part("memory", "class Gaussians", "lamm_cl.methods.gaussians:Gaussians")
 
 CROSS_ENTROPY = Part("objective", "CE", "lamm_cl.methods.objective:Objective")
 GRADIENT_PROJECTION = Part("objective", "gradient projection", "lamm_cl.methods.projection:GradientProjection")
 HIERARCHICAL = Part("objective", "hierarchical", "lamm_cl.methods.hierarchical:Hierarchical")
+CONTRAST = Part("objective", "contrast in the batch", "lamm_cl.methods.contrast:Contrast")
+DESCRIBED = Part("objective", "sentences and second views", "lamm_cl.methods.described:Described")
 NEIGHBOURS = Part("objective", "hinge on neighbours", "lamm_cl.methods.neighbours:Neighbours")
 
 SINGULAR_FUSION = Part("consolidation", "fusion in the singular basis", "lamm_cl.methods.consolidation:SingularFusion")

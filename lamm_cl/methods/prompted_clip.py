@@ -52,6 +52,7 @@ class Parts:
         text_adapter: maps text features before they are normalised; None: as they are.
         head: makes the logits from those of the text and from the training set; None: those of the text.
         rehearsal: remembers older classes; None: nothing does.
+        trains_on_first: whether the loss sees the first of a class's prompts alone, and the score their average.
     """
 
     context: Context | None = None
@@ -67,6 +68,7 @@ class Parts:
     text_adapter: Adapter | None = None
     head: Head | None = None
     rehearsal: Rehearsal | None = None
+    trains_on_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -178,11 +180,11 @@ class PromptedCLIP(ComposedLearner):
                 average=parts.average_variants,
                 tokens=parts.matching.tokens,
                 together="current_names" in parts.objective.wants,
-                unit=parts.text_adapter is None,
+                unit=not self._late,
                 deltas=parts.deltas,
             )
         else:
-            self.text = GivenText(backbone, unit=parts.text_adapter is None)
+            self.text = GivenText(backbone, unit=not self._late)
         self._append(class_names)
         if learn:
             self.learn_classes(range(len(self.class_names)))
@@ -214,37 +216,41 @@ class PromptedCLIP(ComposedLearner):
         Raises:
             UsageError: other shapes, or columns that the model does not have.
         """
-        return self._output(x, columns, self.head)
+        return self._output(x, columns, self.head, training=False)
 
     def training_output(self, x: Tensor, columns: Sequence[int] | Tensor | None = None) -> PromptedOutput:
         """Return what the loss sees: the logits of the text, where the head is not trained by gradient."""
-        return self._output(x, columns, self.head if self.head is not None and self.head.trains else None)
+        return self._output(x, columns, self.head if self.head is not None and self.head.trains else None, True)
 
-    def _output(self, x: Tensor, columns: Sequence[int] | Tensor | None, head: Head | None) -> PromptedOutput:
+    def _output(
+        self, x: Tensor, columns: Sequence[int] | Tensor | None, head: Head | None, training: bool
+    ) -> PromptedOutput:
         inputs.check_pictures(self.expected, x)
         if not len(x):  # neither the towers nor text that depends on the image take an empty batch
-            return self._output(x.new_zeros(1, *x.shape[1:]), columns, head).emptied()
+            return self._output(x.new_zeros(1, *x.shape[1:]), columns, head, training).emptied()
         ids = inputs.label_space(columns, len(self.class_names))
         if self.takes == "images":
             image = self._encoded_images(x)
-            given = image.features[:, 0]
+            given = shown = image.features[:, 0]
         else:
-            given = self.adapted(self.features(x))
+            features = self.features(x)
+            given = self.adapted(features)
             image = self._image(given)
+            shown = features if head is not None and head.in_front else given
         asked: dict[str, Tensor] = {}
         if self.context.conditioned:
             assert isinstance(self.text, TextSide)
             text = self.text.encode_for_images(ids, self.context.for_images(image.features[:, 0]))
         else:
             text, current = self.text.encode(ids)
-            text = self._adapted_text(text)
+            text = self._adapted_text(text, training and self.parts.trains_on_first)
             if current is not None:
                 asked["current_names"] = current
         scale = self._scale
         logits = self._compare(image, text, scale)
         if head is not None:
             with torch.autocast(given.device.type, enabled=False):
-                logits = head(given, ids, lambda c: logits if tuple(c) == ids else self.text_logits(given, c))
+                logits = head(shown, ids, lambda c: logits if tuple(c) == ids else self.text_logits(given, c))
         return PromptedOutput(logits, ids, image.features, text.features, scale, x, self, asked)
 
     def objective(
@@ -371,11 +377,17 @@ class PromptedCLIP(ComposedLearner):
                 stacklevel=4,
             )
 
-    def _adapted_text(self, text: Side) -> Side:
-        """Map text features where there is a text adapter, and normalise them."""
-        if self.text_adapter is None:
+    @property
+    def _late(self) -> bool:
+        """Whether text features are normalised and averaged here, not where they are encoded."""
+        return self.parts.text_adapter is not None or self.parts.trains_on_first
+
+    def _adapted_text(self, text: Side, first: bool = False) -> Side:
+        """Map text features where there is a text adapter, and normalise them; of several prompts, the first or all."""
+        if not self._late:
             return text
-        features = F.normalize(self.text_adapter(text.features), dim=-1)
+        features = text.features[:, :1] if first else text.features
+        features = F.normalize(features if self.text_adapter is None else self.text_adapter(features), dim=-1)
         if self.parts.average_variants and features.shape[1] > 1:
             features = F.normalize(features.mean(1, keepdim=True), dim=-1)
         return replace(text, features=features)

@@ -27,7 +27,7 @@ class Recipe(Values):
     schedule: Literal["cosine", "constant", "cosine_step", "multistep"] = Field(
         "cosine", description="learning rate per epoch, or with cosine_step per step"
     )
-    min_lr: Rate = Field(0.0, description="where cosine_step ends")
+    min_lr: Rate = Field(0.0, description="where cosine and cosine_step end")
     milestones: tuple[int, ...] = Field((), description="epochs at which multistep multiplies the rate by gamma")
     gamma: float = Field(0.1, gt=0, le=1, description="factor of multistep")
     drop_last: bool = Field(True, description="drop the last incomplete batch of an epoch, unless it is the only one")
@@ -79,7 +79,8 @@ def lr_at(recipe: Recipe, epoch: int, done: float = 0.0) -> float:
         return recipe.warmup_lr
     if recipe.schedule == "cosine":
         assert recipe.epochs is not None, "see `Recipe.length`"
-        return recipe.lr * 0.5 * (1 + math.cos(math.pi * (epoch - recipe.warmup_epochs) / recipe.epochs))
+        angle = math.pi * (epoch - recipe.warmup_epochs) / recipe.epochs
+        return recipe.min_lr + (recipe.lr - recipe.min_lr) * 0.5 * (1 + math.cos(angle))
     if recipe.schedule == "cosine_step":
         return recipe.min_lr + (recipe.lr - recipe.min_lr) * 0.5 * (1 + math.cos(math.pi * done))
     if recipe.schedule == "multistep":

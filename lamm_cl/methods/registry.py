@@ -10,6 +10,7 @@ from lamm_cl.methods import (
     clip_lora,
     cocoop,
     coop,
+    engine,
     independent,
     lamm,
     maple,
@@ -46,6 +47,7 @@ METHODS: dict[str, Method] = {
         acil.METHOD,
         rail.METHOD,
         rapf.METHOD,
+        engine.METHOD,
     )
 }
 

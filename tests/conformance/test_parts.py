@@ -18,6 +18,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "ranpac": [{"M": 8}],
     "acil": [{"buffer_size": 8}],
     "rail": [{"hidden": 8}, {"form": "dual"}],
+    "engine": [{}, {"pairs": {a: {b: ["a", "b"] for b in NAMES if b != a} for a in NAMES}}],
 }
 # These are in every prompted CLIP, or inside another part.
 SILENT = {"Deep", "ClassVectors", "_Pair"}
@@ -29,9 +30,11 @@ def classes(model: nn.Module) -> Iterator[type]:
     made = getattr(model, "parts", None)
     if made is not None:
         yield type(made.matching)
-        yield type(made.objective)
+        if made.objective.ce is None:
+            yield type(made.objective)
         yield type(made.objective.projection)
-        yield from (type(term.__self__) for term, _ in made.objective.terms.values() if hasattr(term, "__self__"))
+        terms = [made.objective.ce, *(term for term, _ in made.objective.terms.values())]
+        yield from (type(term.__self__) for term in terms if hasattr(term, "__self__"))
 
 
 @pytest.mark.parametrize("method", method_names())
