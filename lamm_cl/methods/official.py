@@ -19,8 +19,8 @@ RULES = (
 )
 
 
-def official_name(name: str) -> str:
-    """Return the published codes' name of a parameter; vectors of single classes share one."""
+def official_name(name: str, method: str = "") -> str:
+    """Return the published codes' name of a parameter of a method; vectors of single classes share one."""
     text_layer = re.fullmatch(r"deep\.text_prompts\.(\d+)", name)
     if text_layer:  # ours counts from the second layer, theirs by layer
         return f"text_encoder.transformer.resblocks.{int(text_layer[1]) + 1}.VPT_shallow"
@@ -28,6 +28,8 @@ def official_name(name: str) -> str:
     if delta:
         tower, layer, matrix, factor = delta.groups()
         place = f"{'visual.' if tower == 'image' else ''}transformer.resblocks.{layer}.attn"
+        if method.startswith("mg_clip"):
+            return f"model.{place}.{matrix}_proj_weight_lora_{factor.upper()}"
         return f"{place}.{'proj' if matrix == 'o' else f'{matrix}_proj'}.w_lora_{factor.upper()}"
     per_class = PER_CLASS.fullmatch(name)
     short = per_class[1] if per_class else name
@@ -92,9 +94,9 @@ def _by_official_name(model: PromptedCLIP) -> dict[str, Tensor | list[Tensor]]:
     for name, parameter in model.named_parameters():
         per_class = PER_CLASS.fullmatch(name)
         if per_class:
-            classes.setdefault(official_name(name), {})[int(per_class[2])] = parameter
+            classes.setdefault(official_name(name, model.method), {})[int(per_class[2])] = parameter
         else:
-            single[official_name(name)] = parameter
+            single[official_name(name, model.method)] = parameter
     for name, rows in classes.items():
         lengths = sorted({len(row) for row in rows.values()})
         if len(lengths) > 1:

@@ -86,6 +86,7 @@ GAUSSIAN_DISCRIMINANT = Part(
     "head", "Gaussian discriminant", "lamm_cl.methods.gaussian_discriminant:GaussianDiscriminant"
 )
 CACHE = Part("head", "cache", "lamm_cl.methods.cache:Cache")
+VISUAL_CLASSIFIER = Part("head", "visual classifier", "lamm_cl.methods.visual_classifier:VisualClassifier")
 SUM = Part("fusion", "sum")
 RERANK = Part("fusion", "rerank", "lamm_cl.methods.rerank:Rerank")
 GATE = Part("fusion", "gate by the text", "lamm_cl.methods.gate:Gate")

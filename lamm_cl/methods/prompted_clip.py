@@ -267,6 +267,12 @@ class PromptedCLIP(ComposedLearner):
         """Set the gradients of one step as the objective says."""
         self.parts.objective.backward(loss, terms, [p for _, p in trainable(self)], retain_graph)
 
+    def features(self, x: Tensor) -> Tensor:
+        """Return image features (batch, width) as `takes` says; normalised, where something acts inside the tower."""
+        if self.takes == "images":
+            return self._encoded_images(x).features[:, 0]
+        return super().features(x)
+
     def text_logits(self, features: Tensor, columns: Sequence[int]) -> Tensor:
         """Return the logits (batch, n) of the text for features behind the adapter."""
         text = self._adapted_text(self.text.encode(tuple(columns))[0])

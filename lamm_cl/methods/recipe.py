@@ -62,10 +62,10 @@ NONE = Recipe(lr=0.0, epochs=1, batch_size=128)  # of methods that take no steps
 def lr_at(recipe: Recipe, epoch: int, done: float = 0.0) -> float:
     """Return the learning rate during epoch `epoch` (from 0).
 
-    "cosine": Dassl's schedule behind a constant warm-up of w epochs, lr * (1 + cos(pi * (epoch - w) / epochs)) / 2. It
-    starts after the warm-up but has the whole run's period, so the last rates are small and not zero (Zhou et al.,
-    Dassl.pytorch). "cosine_step": from lr to `min_lr` over all mini-batches (torch's CosineAnnealingLR, per step).
-    "multistep": lr times `gamma` for each milestone reached.
+    "cosine": Dassl's schedule behind a constant warm-up of w epochs: from lr to `min_lr`, zero there, by the share
+    (1 + cos(pi * (epoch - w) / epochs)) / 2. It starts after the warm-up but has the whole run's period, so the last
+    rates are small and not zero (Zhou et al., Dassl.pytorch). "cosine_step": from lr to `min_lr` over all mini-batches
+    (torch's CosineAnnealingLR, per step). "multistep": lr times `gamma` for each milestone reached.
 
     Args:
         recipe: the settings.

@@ -1,6 +1,6 @@
 """Learned low-rank deltas of frozen matrices inside the towers: W + s B A (LoRA, Hu et al. 2022)."""
 
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -9,11 +9,13 @@ from lamm_cl.clip import low_rank
 from lamm_cl.clip.low_rank import Dropout, LowRank, Shapes
 from lamm_cl.prompts.vectors import Initial
 
+Start = Literal["linear", "xavier"]
+
 
 class Deltas(nn.Module):
     """Low-rank deltas of chosen matrices of chosen layers of either tower.
 
-    A starts as torch's linear layers do, from U(-1/sqrt(in), 1/sqrt(in)), and B at zero: at first nothing is changed.
+    A starts at random and B at zero: at first nothing is changed.
     In half precision both stay in float32 and are rounded where they enter a layer.
 
     Args:
@@ -23,19 +25,27 @@ class Deltas(nn.Module):
         scale: s.
         initial: source of random values.
         dropout: share of its input that A does not see in a training step, drawn for each matrix by itself.
+        start: of A: from U(-b, b) with b = 1/sqrt(in), as torch's linear layers, or Xavier's sqrt(6 / (in + r)).
 
     Attributes:
         step: names the training step that is under way; None outside of one, where nothing is dropped.
     """
 
     def __init__(
-        self, text: Shapes, image: Shapes, rank: int, scale: float, initial: Initial, dropout: float = 0.0
+        self,
+        text: Shapes,
+        image: Shapes,
+        rank: int,
+        scale: float,
+        initial: Initial,
+        dropout: float = 0.0,
+        start: Start = "linear",
     ) -> None:
         super().__init__()
         self.scale, self.dropout = scale, dropout
         self.step: tuple[str | int, ...] | None = None
-        self.text = _layers("text", text, rank, initial.at_least_float)
-        self.image = _layers("image", image, rank, initial.at_least_float)
+        self.text = _layers("text", text, rank, initial.at_least_float, start)
+        self.image = _layers("image", image, rank, initial.at_least_float, start)
 
     @property
     def in_image(self) -> bool:
@@ -68,12 +78,12 @@ class Deltas(nn.Module):
         return found
 
 
-def _layers(tower: str, shapes: Shapes, rank: int, initial: Initial) -> nn.ModuleDict:
+def _layers(tower: str, shapes: Shapes, rank: int, initial: Initial, start: Start) -> nn.ModuleDict:
     """Return a pair for each matrix of each layer."""
     layers = nn.ModuleDict()
     for layer, matrices in shapes.items():
         names = {matrix: f"delta/{tower}/{layer}/{matrix}" for matrix in matrices}
-        pairs = {matrix: _Pair(names[matrix], shape, rank, initial) for matrix, shape in matrices.items()}
+        pairs = {matrix: _Pair(names[matrix], shape, rank, initial, start) for matrix, shape in matrices.items()}
         layers[str(layer)] = nn.ModuleDict(pairs)
     return layers
 
@@ -84,8 +94,9 @@ class _Pair(nn.Module):
     a: Tensor
     b: Tensor
 
-    def __init__(self, name: str, shape: tuple[int, int], rank: int, initial: Initial) -> None:
+    def __init__(self, name: str, shape: tuple[int, int], rank: int, initial: Initial, start: Start) -> None:
         super().__init__()
         outputs, inputs = shape
-        self.a = nn.Parameter(initial.uniform(name, inputs**-0.5, rank, inputs))
+        bound = inputs**-0.5 if start == "linear" else (6 / (inputs + rank)) ** 0.5
+        self.a = nn.Parameter(initial.uniform(name, bound, rank, inputs))
         self.b = nn.Parameter(self.a.detach().new_zeros(outputs, rank))

@@ -15,6 +15,7 @@ METHODS = {
     "align": "ALIGN",
     "prograd": "ProGrad",
     "clip_lora": "CLIP-LoRA",
+    "mg_clip": "MG-CLIP",
     "lamm": "LAMM",
 }
 DATASETS = (

@@ -16,6 +16,7 @@ from lamm_cl.methods.storage import load_learner, save_learner
 NAMES = ["zero", "one", "two", "three"]
 OPTIONS: dict[str, dict[str, Any]] = {
     "coop": {"n_ctx": 4},
+    "mg_clip": {"lora_alpha": 8},  # single precision must see the first steps of every matrix
     "ranpac": {"M": 32},
     "acil": {"buffer_size": 32},
     "rail": {"hidden": 32},
