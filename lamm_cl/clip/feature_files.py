@@ -162,7 +162,8 @@ class View:
     def release(self) -> None:
         """Give the lock back; harmless when it is not held."""
         if self._lock is not None:
-            self._lock.release()
+            with contextlib.suppress(OSError):  # what is written is there; the lock ends with the process
+                self._lock.release()
 
     def keep(self, keys: Sequence[str], rows: Tensor) -> None:
         """Keep the features `rows` (n, width) of the images `keys` in memory."""

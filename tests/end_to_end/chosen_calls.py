@@ -1,11 +1,13 @@
-"""Kills, or makes fail, a command at each call on its files in turn: python chosen_calls.py FOLDER STEP ACTION...
+"""Kills, or makes fail, a process at each call on its files in turn: python chosen_calls.py WHAT FOLDER STEP ACTION...
 
-Each time a forked process does a grid of one run: the directory, the grid, the record, the checkpoint, the table. At
-the k-th call it is killed, or the call fails with the error of that name. Then another does it in peace, and must end
-in the table of one that was never disturbed. Prints what went wrong as JSON, and how many calls there were.
+Each time a forked process does a grid of one run (the directory, the grid, the record, the checkpoint, the table), or
+fills a feature cache. At the k-th call it is killed, or the call fails with the error of that name. Then another does
+it in peace, and must end in what one that was never disturbed has. Prints what went wrong as JSON, and how many calls
+there were.
 """
 
 import errno
+import hashlib
 import io
 import json
 import os
@@ -29,6 +31,7 @@ from lamm_cl.experiments.work import tidy
 from lamm_cl.experiments.worker import Worker
 
 CALLS = ("open", "os.rename", "os.remove", "os.mkdir", "os.listdir", "os.scandir", "fcntl.flock")
+REMOUNT = "read-only"
 DONE, STOPPED, WRONG_USE, CRASHED = range(4)
 CONFIG = "protocol: few_shot\ndatasets: [digits]\nmethods: [coop]\nseeds: [1]\ncache: false\n"
 
@@ -39,8 +42,13 @@ def place_of(call: str, arguments: tuple[Any, ...]) -> str:
     return os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes) else ""
 
 
+def writes(call: str, arguments: tuple[Any, ...]) -> bool:
+    changes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+    return bool(arguments[2] & changes) if call == "open" else call in ("os.rename", "os.remove", "os.mkdir")
+
+
 def disturb(out: Path, action: str, number: int) -> None:
-    """Make the call of that number the last one, or one that fails."""
+    """Make the call of that number the last one, or one that fails; or every write from there on."""
     count = 0
 
     def hook(call: str, arguments: tuple[Any, ...]) -> None:
@@ -48,20 +56,77 @@ def disturb(out: Path, action: str, number: int) -> None:
         if call not in CALLS or not place_of(call, arguments).startswith(str(out)):
             return
         count += 1
-        if count != number:
+        if count < number or (count > number and not (action == REMOUNT and writes(call, arguments))):
             return
         os.write(3, b"x")  # the call was reached
         if action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        code = getattr(errno, action)
+        if action == REMOUNT and not writes(call, arguments):
+            return
+        code = errno.EROFS if action == REMOUNT else getattr(errno, action)
         named = [] if call == "fcntl.flock" else [place_of(call, arguments)]  # as the system does
         raise OSError(code, os.strerror(code), *named)
 
     sys.addaudithook(hook)
 
 
-def command(config: Path, out: Path) -> int:
-    """Do what `lamm-cl run` does, in one process."""
+class Grid:
+    """What `lamm-cl run` does, in one process."""
+
+    leaves_no = (".tmp", ".safetensors")
+
+    def __init__(self, folder: Path) -> None:
+        self.config = folder / "try.yaml"
+        self.config.write_text(CONFIG)
+        (folder / "diary").touch()
+
+    def __call__(self, out: Path) -> int:
+        return grid(self.config, out)
+
+    @staticmethod
+    def result(out: Path) -> object:
+        return [line for line in (out / "runs.csv").read_text().splitlines() if ",seconds," not in line]
+
+
+class Cache:
+    """What a run does with the feature cache: two views of twelve pictures, by two stores one after the other."""
+
+    leaves_no = ()  # what killed processes left is swept with the cache
+
+    def __init__(self, folder: Path) -> None:
+        import torch
+
+        import lamm_cl
+
+        (folder / "bits").mkdir()
+        torch.set_num_threads(1)  # a forked process has no threads
+        self.backbone = lamm_cl.load_clip("tiny")
+        self.pictures = torch.randn(12, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+    def __call__(self, out: Path) -> int:
+        from lamm_cl.clip.feature_cache import FeatureStore
+
+        try:
+            keys = [hashlib.sha256(bytes([n])).hexdigest() for n in range(12)]
+            found = hashlib.sha256()
+            for _ in range(2):
+                store = FeatureStore(self.backbone, out / "cache", batch_size=4)
+                for view in ("eval", "train/1"):
+                    found.update(store.features(keys, lambda i: self.pictures[i], view).numpy().tobytes())
+            (out.parent / "bits" / out.name).write_text(found.hexdigest())
+        except UsageError:
+            return WRONG_USE
+        except BaseException:
+            traceback.print_exc()
+            return CRASHED
+        return DONE
+
+    @staticmethod
+    def result(out: Path) -> object:
+        return (out.parent / "bits" / out.name).read_text()
+
+
+def grid(config: Path, out: Path) -> int:
     try:
         plan = make_plan(read_config(config), Request(out=out))
         plan.open({})
@@ -100,18 +165,13 @@ def forked(work: Any) -> tuple[int, bool, str]:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), hit, words
 
 
-def values(out: Path) -> list[str]:
-    return [line for line in (out / "runs.csv").read_text().splitlines() if ",seconds," not in line]
-
-
 def main() -> None:
-    folder, step, *actions = Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
+    what, folder, step, *actions = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:]
     files._PAUSES = (0.0, 0.0)
-    config = folder / "try.yaml"
-    config.write_text(CONFIG)
-    (folder / "diary").touch()
-    assert forked(partial(command, config, folder / "plain"))[0] == DONE
-    expected, wrong, calls = values(folder / "plain"), [], {}
+    work: Any = {"grid": Grid, "cache": Cache}[what](folder)
+    said = forked(partial(work, folder / "plain"))
+    assert said[0] == DONE, said
+    expected, wrong, calls = work.result(folder / "plain"), [], {}
     for action in actions:
         number = 1
         while True:
@@ -119,14 +179,14 @@ def main() -> None:
 
             def disturbed(out: Path = out, action: str = action, number: int = number) -> int:
                 disturb(out, action, number)
-                return command(config, out)
+                return int(work(out))
 
             code, hit, said = forked(disturbed)
             if not hit:
                 break
-            after = forked(partial(command, config, out))
-            left = [path.name for path in out.rglob("*") if path.suffix in (".tmp", ".safetensors")]
-            if code == CRASHED or after[0] != DONE or values(out) != expected or left:
+            after = forked(partial(work, out))
+            left = [path.name for path in out.rglob("*") if path.suffix in work.leaves_no]
+            if code == CRASHED or after[0] != DONE or work.result(out) != expected or left:
                 wrong.append([action, number, code, said[-2000:], after[0], after[2][-2000:], left])
             number += step
         calls[action] = number

@@ -1,5 +1,6 @@
 """Commands that are killed, interrupted, started twice or run out of disk end in the table of one that was not."""
 
+import contextlib
 import json
 import os
 import random
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from lamm_cl.reports.results import read_results
 
 COMMAND = Path(__file__).with_name("fake_command.py")
 KILLS = 55
@@ -228,6 +231,43 @@ def test_two_commands_at_once_share_the_runs(bench: Bench, expected: str) -> Non
     assert len(started) == len(set(started)) == 6, "a run was done twice, or not at all"
     assert values(out) == expected
     assert all("6 runs:" in text and "left" not in text.rpartition("6 runs:")[2] for text in said)
+
+
+def test_six_commands_at_once_with_reports_between(bench: Bench, expected: str) -> None:
+    before = len(bench.noted())
+    out = bench.folder / "out"
+    many = [bench.start(out, jobs=1, seconds=0.5) for _ in range(6)]
+    reports = 0
+    while any(process.poll() is None for process in many):
+        if (out / "runs.csv").is_file():
+            rows = read_results(out).frame  # as `lamm-cl report` does: it raises where the table is not whole
+            assert set(rows["status"]) <= {"done"}
+            reports += 1
+        time.sleep(0.02)
+    said = [process.communicate(timeout=120)[0] for process in many]
+    assert [process.returncode for process in many] == [0] * 6, said
+    started = [line.split()[1] for line in bench.noted()[before:] if line.startswith("start")]
+    assert len(started) == len(set(started)) == 6, "a run was done twice, or not at all"
+    assert values(out) == expected
+    assert reports > 3
+
+
+def test_a_clock_that_jumps_does_not_matter(bench: Bench, expected: str) -> None:
+    """Files from the past and from the future, as a clock leaves that is set while commands work."""
+    dice, before = random.Random(5), len(bench.noted())
+    out = bench.folder / "out"
+    for _ in range(3):
+        process = bench.start(out, seconds=0.4)
+        time.sleep(dice.uniform(1.5, 3.0))
+        with contextlib.suppress(ProcessLookupError):  # it may have finished
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        for path in out.rglob("*"):
+            moment = dice.choice([86_400.0, time.time() + 1e9])
+            os.utime(path, (moment, moment))
+    assert bench.finish(out)[0] == 0
+    assert values(out) == expected
+    assert len(bench.noted()) > before
 
 
 def test_one_of_two_commands_takes_over_from_the_other(bench: Bench, expected: str) -> None:
