@@ -59,7 +59,7 @@ class Calibration:
         torch.set_num_threads(spec.threads)
         layout = self._layout(spec)
         backbone, _ = backbone_of(spec, self._device, self._environment, self._loaded)
-        chosen = sort_options(spec.method, backbone.name, spec.options, ["plugins"])
+        chosen = sort_options(spec.method, backbone.name, self._environment.found(spec.options), ["plugins"])
         load, encode = self._picture(spec, backbone, layout)
         speed = self._speed(spec, backbone, layout, chosen)
         trains = spec.method != "zero_shot"

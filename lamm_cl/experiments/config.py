@@ -16,6 +16,7 @@ from lamm_cl.experiments.meaning import meaning_problems
 from lamm_cl.experiments.normal_form import normal_form, renamed
 from lamm_cl.experiments.problems import Problem, from_pydantic, raise_all
 from lamm_cl.experiments.yaml_file import Document
+from lamm_cl.methods import text_bank
 from lamm_cl.methods.values import DEVICE, NAME, Key, Values
 
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=80)]
@@ -220,6 +221,9 @@ def check(document: Document, default_name: str, folder: Path) -> ExperimentConf
     imported, trouble = _import(data.get("import"), folder)
     raise_all(document.name, trouble, document.place)  # without what is imported, what follows would be guesswork
     plain = {**normal_form(data, FILE_KEYS, default_name), "imports": imported}
+    for key in ("methods", "overrides"):
+        if isinstance(plain.get(key), list):
+            plain[key] = [_stamped(entry, folder) for entry in plain[key]]
     config = None
     try:
         config = ExperimentConfig.model_validate(plain)
@@ -233,6 +237,13 @@ def check(document: Document, default_name: str, folder: Path) -> ExperimentConf
     assert config is not None
     config._notes = notes
     return config
+
+
+def _stamped(entry: Any, folder: Path) -> Any:
+    """Return a method or an override with the digests of the files that its options name."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("options"), dict):
+        return entry
+    return {**entry, "options": text_bank.stamped(entry["options"], folder)}
 
 
 def _import(entries: Any, folder: Path) -> tuple[dict[str, str], list[Problem]]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments import imports
 from lamm_cl.experiments.spec import Environment, RunSpec
+from lamm_cl.methods import text_bank
 
 if TYPE_CHECKING:
     from lamm_cl.methods.stage import Split
@@ -43,7 +44,7 @@ def check(
             continue
         found[f"weights.{name}" + (f" ({weights})" if weights else "")] = backbone.fingerprint
         looks_at = {
-            spec.label: _collect(problems, _assemble, spec, backbone, layouts[_data(spec)])
+            spec.label: _collect(problems, _assemble, spec, backbone, layouts[_data(spec)], environment)
             for spec in _one_of_each(own)
         }
         for spec in own:
@@ -95,17 +96,20 @@ def _data(spec: RunSpec) -> str:
 
 
 def _one_of_each(specs: Sequence[RunSpec]) -> list[RunSpec]:
-    """Return a run for every method on the first data, and one for all other data with the first method."""
+    """Return a run for every method on the first data, and one for all other data with the first method.
+
+    Where options speak of classes by name, one for each data.
+    """
     first = specs[0]
     chosen = {
         (spec.label, _data(spec)): spec
         for spec in reversed(specs)
-        if _data(spec) == _data(first) or spec.label == first.label
+        if _data(spec) == _data(first) or spec.label == first.label or text_bank.names_classes(spec.options)
     }
     return list(chosen.values())
 
 
-def _assemble(spec: RunSpec, backbone: Any, layout: Any) -> "frozenset[Split]":
+def _assemble(spec: RunSpec, backbone: Any, layout: Any, environment: Environment) -> "frozenset[Split]":
     """Build a run's model, which checks options, class names and what the backbone can take.
 
     Returns:
@@ -129,7 +133,7 @@ def _assemble(spec: RunSpec, backbone: Any, layout: Any) -> "frozenset[Split]":
         learn=False,
         class_templates=layout.templates,
         repeated_names=may_repeat(layout.class_names, lists),
-        **sort_options(spec.method, backbone.name, spec.options, ["plugins"]).method,
+        **sort_options(spec.method, backbone.name, environment.found(spec.options), ["plugins"]).method,
     ).looks_at
 
 

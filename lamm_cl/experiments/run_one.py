@@ -174,7 +174,7 @@ def execute(job: Job, loaded: Backbones) -> Result:
                 features=store,
                 evaluator=evaluator(matrix, cost, *(watched() if loggers else []), loggers=loggers),
                 on_epoch_end=course.after_epoch,
-                **spec.options,
+                **job.environment.found(spec.options),
             )
             return strategy, matrix, cost
 

@@ -10,6 +10,7 @@ from typing import Any
 from lamm_cl import __version__
 from lamm_cl.data.own_data import placed
 from lamm_cl.files import finite
+from lamm_cl.methods import text_bank
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,10 @@ class Environment:
     checkpoint_minutes: float = 5.0
     imports: tuple[str, ...] = ()
     version: str = __version__
+
+    def found(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a method's options with the files that they mean here."""
+        return text_bank.placed(options, Path(self.folder or ".").absolute())
 
     def placed(self, datasets: Iterable[Any]) -> list[Any]:
         """Return data sets of a config with the paths that they mean here."""

@@ -35,6 +35,8 @@ class LAMMOptions(LabelOptions):
 def with_labels(setting: Setting, made: Any, options: Any) -> Any:
     """Replace the labels of a method's parts by learned ones and add the hierarchical loss."""
     official, context = options.dialect == "official", made.context
+    if context.whole:
+        raise UsageError("learned names need a place in every sentence: write {} for the name in the descriptions")
     several = context.variants > 1
     # MaPLe's released code puts the label after the learned words and keeps the whole name.
     place = "after_context" if official and made.deep.coupled and not several else None

@@ -27,7 +27,7 @@ from lamm_cl.prompts.deep import Deep
 from lamm_cl.prompts.deltas import Deltas
 from lamm_cl.prompts.given_text import GivenText
 from lamm_cl.prompts.labels import FixedLabels
-from lamm_cl.prompts.matching import Cosine, Side, Transport
+from lamm_cl.prompts.matching import Cosine, Side, Transport, averaged
 from lamm_cl.prompts.text_side import TextSide
 from lamm_cl.prompts.wording import Wording
 
@@ -243,7 +243,7 @@ class PromptedCLIP(ComposedLearner):
             text = self.text.encode_for_images(ids, self.context.for_images(image.features[:, 0]))
         else:
             text, current = self.text.encode(ids)
-            text = self._adapted_text(text, training and self.parts.trains_on_first)
+            text = self._adapted_text(text, ids, training and self.parts.trains_on_first)
             if current is not None:
                 asked["current_names"] = current
         scale = self._scale
@@ -275,7 +275,8 @@ class PromptedCLIP(ComposedLearner):
 
     def text_logits(self, features: Tensor, columns: Sequence[int]) -> Tensor:
         """Return the logits (batch, n) of the text for features behind the adapter."""
-        text = self._adapted_text(self.text.encode(tuple(columns))[0])
+        ids = tuple(columns)
+        text = self._adapted_text(self.text.encode(ids)[0], ids)
         return self._compare(self._image(features), text, self._scale)
 
     def add_classes(self, names: Sequence[str]) -> None:
@@ -388,14 +389,14 @@ class PromptedCLIP(ComposedLearner):
         """Whether text features are normalised and averaged here, not where they are encoded."""
         return self.parts.text_adapter is not None or self.parts.trains_on_first
 
-    def _adapted_text(self, text: Side, first: bool = False) -> Side:
+    def _adapted_text(self, text: Side, columns: tuple[int, ...], first: bool = False) -> Side:
         """Map text features where there is a text adapter, and normalise them; of several prompts, the first or all."""
         if not self._late:
             return text
         features = text.features[:, :1] if first else text.features
         features = F.normalize(features if self.text_adapter is None else self.text_adapter(features), dim=-1)
         if self.parts.average_variants and features.shape[1] > 1:
-            features = F.normalize(features.mean(1, keepdim=True), dim=-1)
+            features = averaged(features, self.text.counts(columns))
         return replace(text, features=features)
 
     def _image(self, features: Tensor) -> Side:

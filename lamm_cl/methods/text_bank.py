@@ -124,6 +124,12 @@ def placed(options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return _with_files(options, lambda name: str(folder / Path(name).expanduser()))
 
 
+def names_classes(options: Mapping[str, Any]) -> bool:
+    """Return whether a method's options hold sentences of classes by name."""
+    text = options.get("text")
+    return bool(options.get("pairs") or (isinstance(text, Mapping) and text.get("descriptions")))
+
+
 def _with_files(options: Mapping[str, Any], change: Any) -> dict[str, Any]:
     found = dict(options)
     text = found.get("text")

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from lamm_cl.methods import parts
+from lamm_cl.methods import parts, text_bank
 from lamm_cl.methods.method import Method, Options, Setting
 from lamm_cl.methods.recipe import Recipe
 
@@ -18,11 +18,17 @@ class ZeroShotOptions(Options):
     templates: str | list[str] | None = Field(
         None, description="one template, or several whose features are averaged; default: the data set's own"
     )
+    text: text_bank.Text | None = Field(
+        None,
+        description="in place of templates: {ensemble: NAME}, or {descriptions: FILE} with sentences by class name",
+    )
 
 
 def compose(setting: Setting, options: ZeroShotOptions, **more: Any) -> Any:
     """Put fixed templates around the names; `more` parts of other methods beside them."""
-    if options.templates is not None:
+    if options.text is not None:
+        context = parts.FIXED_TEMPLATE(text_bank.sentences(options.text, setting.class_names))
+    elif options.templates is not None:
         own = [options.templates] if isinstance(options.templates, str) else options.templates
         context = parts.FIXED_TEMPLATE([own])
     else:

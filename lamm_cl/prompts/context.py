@@ -1,6 +1,7 @@
 """The context of a prompt: the words around the class name, fixed or learned."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,6 +27,7 @@ class Context(nn.Module):
         position: where the class name stands.
         conditioned: whether the learned vectors depend on the image.
         class_specific: whether each class has its own learned vectors.
+        whole: whether some prompts are sentences without a place for the name.
     """
 
     variants: int = 1
@@ -33,6 +35,7 @@ class Context(nn.Module):
     position: Position = "end"
     conditioned: bool = False
     class_specific: bool = False
+    whole: bool = False
 
     def wording(self, class_id: int, variant: int) -> Wording:
         """Return the words around the name of a class in its prompt number `variant`."""
@@ -45,6 +48,10 @@ class Context(nn.Module):
     def for_images(self, image_features: Tensor) -> Tensor:
         """Return the vectors (batch, n_ctx, D) for normalised image features (batch, E), where `conditioned`."""
         raise NotImplementedError
+
+    def counts(self, class_ids: Sequence[int]) -> list[int] | None:
+        """Return how many of the variants are each class's own; None: all of every class."""
+        return None
 
     @property
     def trains(self) -> bool:
@@ -59,10 +66,11 @@ class Context(nn.Module):
 
 
 class FixedContext(Context):
-    """Hand-written templates; several are averaged.
+    """Hand-written templates or sentences; several are averaged.
 
     Args:
-        templates: the templates of each class, or one list for all; every class has equally many.
+        templates: the templates of each class, or one list for all; a text without "{}" is a sentence, which stands
+            for the class without its name.
     """
 
     def __init__(self, templates: Sequence[str] | Sequence[Sequence[str]]) -> None:
@@ -70,13 +78,20 @@ class FixedContext(Context):
         rows = [[row] if isinstance(row, str) else list(row) for row in templates]
         if isinstance(templates[0], str):
             rows = [[row[0] for row in rows]]
-        self.variants = len(rows[0])
-        self._wordings = [[Wording.of(template) for template in row] for row in rows]
+        self.variants = max(map(len, rows))
+        self._counts = None if {len(row) for row in rows} == {self.variants} else [len(row) for row in rows]
+        read = {text: Wording.read(text) for text in dict.fromkeys(chain.from_iterable(rows))}
+        self._wordings = [[read[text] for text in row] for row in rows]
+        self.whole = any(wording.whole for wording in read.values())
 
     def wording(self, class_id: int, variant: int) -> Wording:
         """Return the class's template."""
         row = self._wordings[class_id if len(self._wordings) > 1 else 0]
-        return row[variant]
+        return row[min(variant, len(row) - 1)]
+
+    def counts(self, class_ids: Sequence[int]) -> list[int] | None:
+        """Return how many texts each class has; None: equally many."""
+        return None if self._counts is None else [self._counts[class_id] for class_id in class_ids]
 
     def vectors(self, variant: int, class_ids: Sequence[int]) -> Tensor | None:
         """Return nothing: every word is fixed."""

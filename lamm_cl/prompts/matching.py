@@ -1,9 +1,11 @@
 """How an image and a class are compared: cosine of one feature each, or transport between several."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lamm_cl.clip.precision import at_least_float
@@ -27,6 +29,19 @@ class Side:
     tokens: Tensor | None = None
     used: Tensor | None = None
     shared: int = 0
+
+
+def averaged(features: Tensor, counts: Sequence[int] | None) -> Tensor:
+    """Return the mean (n, 1, E) over a class's prompts, normalised.
+
+    Args:
+        features: (n, v, E), normalised.
+        counts: how many of the v are each class's own, the first ones; None: all.
+    """
+    if counts is None:
+        return F.normalize(features.mean(1, keepdim=True), dim=-1)
+    own = torch.arange(features.shape[1]) < torch.tensor(counts)[:, None]
+    return F.normalize((features * own.to(features)[:, :, None]).sum(1, keepdim=True), dim=-1)
 
 
 class Cosine:

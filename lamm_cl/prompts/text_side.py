@@ -19,7 +19,7 @@ from lamm_cl.prompts.context import Context
 from lamm_cl.prompts.deep import Deep
 from lamm_cl.prompts.deltas import Deltas
 from lamm_cl.prompts.labels import FixedLabels, stacked
-from lamm_cl.prompts.matching import Side
+from lamm_cl.prompts.matching import Side, averaged
 from lamm_cl.prompts.wording import Slots, Wording, body
 
 Ids = tuple[int, ...]
@@ -188,6 +188,10 @@ class TextSide:
             texts = [(name, f"{words.before} {spoken(name)}{words.after}".strip()) for name, words in names]
             self._prompts = self.tower.words.check_distinct(texts, self._prompts)
 
+    def counts(self, columns: Ids) -> list[int] | None:
+        """Return how many of its variants are each class's own; None: all."""
+        return self.context.counts(columns)
+
     @property
     def tower(self) -> TextTower:
         """The frozen text tower."""
@@ -234,7 +238,7 @@ class TextSide:
             teacher = current if variant == 0 else teacher
         stack = torch.stack(variants, 1)
         if self.average and stack.shape[1] > 1:
-            stack = F.normalize(stack.mean(1, keepdim=True), dim=-1)
+            stack = averaged(stack, self.context.counts(columns))
         return Side(stack), None if teacher is None else F.normalize(teacher, dim=-1)
 
     def _with_tokens(self, columns: Ids) -> Side:

@@ -13,10 +13,17 @@ LabelPlace = Literal["name_start", "whole_name", "after_context"]
 
 @dataclass(frozen=True)
 class Wording:
-    """The words around a class name."""
+    """The words around a class name.
+
+    Attributes:
+        before: up to the name.
+        after: behind it.
+        whole: `before` is the whole text, without the name.
+    """
 
     before: str
     after: str
+    whole: bool = False
 
     @classmethod
     def of(cls, template: str) -> "Wording":
@@ -25,6 +32,11 @@ class Wording:
             raise UsageError(f"template {template!r} must hold '{{}}' exactly once, where the class name goes")
         before, after = template.split("{}")
         return cls(before.strip(), after)
+
+    @classmethod
+    def read(cls, sentence: str) -> "Wording":
+        """Take a sentence as it is, unless it is a template."""
+        return cls.of(sentence) if "{}" in sentence else cls(sentence.strip(), "", whole=True)
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,8 @@ def body(words: Words, wording: Wording, class_name: str, slots: Slots) -> list[
     The text is tokenised whole, as the papers' codes do: a name that ends in punctuation may share a token with what
     follows it.
     """
+    if wording.whole:
+        return words.ids(wording.before)
     name = spoken(class_name)
     before = words.ids(wording.before) if wording.before else []
     rest = words.ids(f"{wording.before} {name}{wording.after}".strip())

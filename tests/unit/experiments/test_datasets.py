@@ -149,6 +149,6 @@ def test_numbers_are_no_names_for_prompts(tmp_path: Path, write_config: Write) -
         (layout,) = _layouts([spec], environment(config)).values()
         if refused:
             with pytest.raises(UsageError, match=r"'photos': its classes are called by numbers, of which lamm.*`names"):
-                _assemble(spec, None, layout)
+                _assemble(spec, None, layout, environment(config))
         else:
             assert layout.numbered == ()
