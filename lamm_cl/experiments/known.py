@@ -18,7 +18,17 @@ from lamm_cl.methods.values import Values
 
 RECIPE = tuple(Recipe.model_fields)
 # Left out at their defaults, so that the runs of earlier versions keep their ids.
-_LATER = ("optimizer", "adam_eps", "min_lr", "milestones", "gamma", "steps_per_shot", "plugins", "text")
+_LATER = (
+    "optimizer",
+    "adam_eps",
+    "min_lr",
+    "milestones",
+    "gamma",
+    "steps_per_shot",
+    "plugins",
+    "text",
+    "cosine_epochs",
+)
 
 
 # -- methods -------------------------------------------------------------------------------------------------------

@@ -24,6 +24,11 @@ class Adapter(LearnerPart):
         """Return the mapped features, not normalised."""
         raise NotImplementedError
 
+    def in_training(self, features: Tensor) -> Tensor:
+        """Return the mapped features that the loss sees, not normalised."""
+        mapped: Tensor = self(features)
+        return mapped
+
 
 class Bottleneck(Adapter):
     """Two linear layers without bias, each with a ReLU, mixed with the feature itself (CLIP-Adapter).

@@ -10,7 +10,7 @@ from lamm_cl.clip.feature_backbone import Backbone
 from lamm_cl.methods.adapters import Adapter
 from lamm_cl.methods.head import Head, no_text
 from lamm_cl.methods.learner import Learner
-from lamm_cl.methods.learner_part import LearnerPart, PartData
+from lamm_cl.methods.learner_part import LearnerPart, PartData, Rates
 from lamm_cl.methods.optimizer import trainable
 from lamm_cl.methods.rehearsal import Rehearsal
 from lamm_cl.methods.stage import Split, Stage, StageData, Step
@@ -59,8 +59,14 @@ class ComposedLearner(Learner):
 
     @property
     def rehearses(self) -> bool:
-        """Whether there is a rehearsal."""
-        return self.rehearsal is not None
+        """Whether there is a rehearsal, or a part that compares with older classes."""
+        return self.rehearsal is not None or any(part.among_seen for part in self.learner_parts)
+
+    @property
+    def rates(self) -> Rates:
+        """What the parts train at a rate of their own."""
+        named = [(name, part) for name, part in self.named_children() if isinstance(part, LearnerPart)]
+        return {f"{name}.{own}": rate for name, part in named for own, rate in part.rates.items()}
 
     @property
     def keeps_old_logits(self) -> bool:
@@ -73,6 +79,11 @@ class ComposedLearner(Learner):
         super().begin_stage(stage, data)
         for part in self.learner_parts:
             part.begin_stage(stage, None if data is None else self._data(part, data))
+
+    def begin_epoch(self, stage: Stage, epoch: int) -> None:
+        """Start an epoch of a stage."""
+        for part in self.learner_parts:
+            part.begin_epoch(stage, epoch)
 
     def rehearse(self, x: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, Tensor]:
         """Add what is remembered of older classes, to features."""
@@ -101,12 +112,19 @@ class ComposedLearner(Learner):
         if self.head is not None:
             self.head.requires_grad_(False)
 
-    def adapted(self, features: Tensor) -> Tensor:
-        """Return what the head sees of features as `takes` says."""
-        return features if self.adapter is None else self.adapter(features)
+    def adapted(self, features: Tensor, training: bool = False) -> Tensor:
+        """Return what the head, or in training the loss, sees of features as `takes` says."""
+        if self.adapter is None:
+            return features
+        found: Tensor = self.adapter.in_training(features) if training else self.adapter(features)
+        return found
 
     def text_logits(self, features: Tensor, columns: Sequence[int]) -> Tensor:
         """Return the logits (batch, n) of the text for features behind the adapter."""
+        return no_text()
+
+    def text_features(self, columns: Sequence[int]) -> Tensor:
+        """Return text features (n, E) as the loss sees them, normalised."""
         return no_text()
 
     def _append(self, names: Sequence[str]) -> None:
@@ -116,7 +134,7 @@ class ComposedLearner(Learner):
 
     def _data(self, part: LearnerPart, data: StageData) -> PartData:
         behind = isinstance(part, Head) and not part.in_front
-        return PartData(partial(self._collect, data, behind), self.text_logits)
+        return PartData(partial(self._collect, data, behind), self.text_logits, self.text_features)
 
     @torch.no_grad()
     def _collect(self, data: StageData, behind: bool, split: Split, epoch: int | None) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,8 @@ from torch import Tensor
 from lamm_cl.errors import UsageError, unknown
 from lamm_cl.methods import inputs
 from lamm_cl.methods.learner import Learner
-from lamm_cl.methods.optimizer import recipe_optimizer, restart, trainable
-from lamm_cl.methods.recipe import Recipe, lr_at
+from lamm_cl.methods.optimizer import recipe_optimizer, restart, set_rates, trainable
+from lamm_cl.methods.recipe import Recipe
 from lamm_cl.methods.registry import recipe_for
 from lamm_cl.methods.stage import Split, Stage, Step
 from lamm_cl.methods.training import Changes
@@ -98,7 +98,7 @@ def _train(
             rows = order[step * size : (step + 1) * size]
             place = Step(stage, epoch, len(history), seed, step)
             batch, targets = learner.rehearse(x[rows], labels[rows], place)
-            optimizer.param_groups[0]["lr"] = lr_at(recipe, epoch, len(history) / total)
+            set_rates(optimizer, recipe, epoch, len(history) / total)
             terms = learner.objective(learner.training_output(batch, columns), targets, columns)
             optimizer.zero_grad()
             learner.backward(terms["total"], terms)

@@ -11,6 +11,7 @@ from lamm_cl.clip.backbone import FeatureKind
 from lamm_cl.clip.feature_backbone import Backbone
 from lamm_cl.errors import UsageError
 from lamm_cl.methods import inputs
+from lamm_cl.methods.learner_part import Rates
 from lamm_cl.methods.objective import Objective, Output
 from lamm_cl.methods.stage import Split, Stage, StageData, Step
 
@@ -71,8 +72,13 @@ class Learner(nn.Module):
 
     @property
     def rehearses(self) -> bool:
-        """Whether `rehearse` may add older classes: those of a stage then compete with all seen so far."""
+        """Whether those of a stage compete with all seen so far: `rehearse` may add older ones."""
         return False
+
+    @property
+    def rates(self) -> Rates:
+        """What trains at a rate of its own, unless the user gives an optimizer."""
+        return {}
 
     @property
     def keeps_old_logits(self) -> bool:

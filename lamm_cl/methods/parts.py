@@ -85,6 +85,7 @@ KERNEL_RIDGE = Part("head", "kernel ridge", "lamm_cl.methods.kernel_ridge:Kernel
 GAUSSIAN_DISCRIMINANT = Part(
     "head", "Gaussian discriminant", "lamm_cl.methods.gaussian_discriminant:GaussianDiscriminant"
 )
+MIXED_PROTOTYPES = Part("head", "mixed prototypes", "lamm_cl.methods.mixed_prototypes:MixedPrototypes")
 CACHE = Part("head", "cache", "lamm_cl.methods.cache:Cache")
 VISUAL_CLASSIFIER = Part("head", "visual classifier", "lamm_cl.methods.visual_classifier:VisualClassifier")
 SUM = Part("fusion", "sum")
@@ -92,6 +93,7 @@ RERANK = Part("fusion", "rerank", "lamm_cl.methods.rerank:Rerank")
 GATE = Part("fusion", "gate by the text", "lamm_cl.methods.gate:Gate")
 
 BOTTLENECK = Part("adapter", "bottleneck MLP", "lamm_cl.methods.adapters:Bottleneck")
+BRIDGE = Part("adapter", "bridge layer", "lamm_cl.methods.bridge:Bridge")
 STAGE_SUM = Part("adapter", "sum of linear maps, both sides", "lamm_cl.methods.adapters:StageSum")
 LINEAR = Part("adapter", "linear", "lamm_cl.methods.adapters:Linear")
 

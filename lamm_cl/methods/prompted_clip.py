@@ -234,7 +234,7 @@ class PromptedCLIP(ComposedLearner):
             given = shown = image.features[:, 0]
         else:
             features = self.features(x)
-            given = self.adapted(features)
+            given = self.adapted(features, training)
             image = self._image(given)
             shown = features if head is not None and head.in_front else given
         asked: dict[str, Tensor] = {}
@@ -260,8 +260,13 @@ class PromptedCLIP(ComposedLearner):
         return self.parts.objective(output, labels, columns)
 
     def image_features(self, x: Tensor) -> Tensor:
-        """Return what is compared with the text (batch, E) of features as `takes` says."""
-        return self._image(self.adapted(x)).features[:, 0]
+        """Return what the loss compares with the text (batch, E) of features as `takes` says."""
+        return self._image(self.adapted(x, training=True)).features[:, 0]
+
+    def text_features(self, columns: Sequence[int]) -> Tensor:
+        """Return text features (n, E) as the loss sees them, normalised."""
+        ids = tuple(columns)
+        return self._adapted_text(self.text.encode(ids)[0], ids, self.parts.trains_on_first).features[:, 0]
 
     def backward(self, loss: Tensor, terms: Mapping[str, Tensor], retain_graph: bool = False) -> None:
         """Set the gradients of one step as the objective says."""

@@ -34,6 +34,9 @@ class Recipe(Values):
     steps_per_shot: int = Field(
         0, ge=1, le=MOST, description="where epochs is None: steps of a stage for every image that a class has"
     )
+    cosine_epochs: int = Field(
+        0, ge=0, le=MOST, description="epochs in which cosine comes down; then it goes up again; 0: all"
+    )
 
     def length(self, images: int, classes: int, batches: int) -> tuple[int, int]:
         """Return the epochs and the mini-batches of a stage.
@@ -79,7 +82,7 @@ def lr_at(recipe: Recipe, epoch: int, done: float = 0.0) -> float:
         return recipe.warmup_lr
     if recipe.schedule == "cosine":
         assert recipe.epochs is not None, "see `Recipe.length`"
-        angle = math.pi * (epoch - recipe.warmup_epochs) / recipe.epochs
+        angle = math.pi * (epoch - recipe.warmup_epochs) / (recipe.cosine_epochs or recipe.epochs)
         return recipe.min_lr + (recipe.lr - recipe.min_lr) * 0.5 * (1 + math.cos(angle))
     if recipe.schedule == "cosine_step":
         return recipe.min_lr + (recipe.lr - recipe.min_lr) * 0.5 * (1 + math.cos(math.pi * done))

@@ -6,6 +6,7 @@ from lamm_cl.errors import UsageError, unknown
 from lamm_cl.methods import (
     acil,
     align,
+    bofa,
     clip_adapter,
     clip_lora,
     cocoop,
@@ -50,6 +51,7 @@ METHODS: dict[str, Method] = {
         rail.METHOD,
         rapf.METHOD,
         engine.METHOD,
+        bofa.METHOD,
     )
 }
 

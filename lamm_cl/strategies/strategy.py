@@ -16,8 +16,8 @@ from torch import Tensor
 from lamm_cl.errors import UsageError
 from lamm_cl.evaluation.classes import classes_in
 from lamm_cl.methods.learner import Learner
-from lamm_cl.methods.optimizer import recipe_optimizer, restart, trainable
-from lamm_cl.methods.recipe import Recipe, lr_at
+from lamm_cl.methods.optimizer import fill, recipe_optimizer, restart, set_rates, trainable
+from lamm_cl.methods.recipe import Recipe
 from lamm_cl.methods.stage import Stage, Step
 from lamm_cl.seeds import seed_for
 from lamm_cl.strategies import checkpoint
@@ -178,7 +178,7 @@ class LearnerStrategy(StageBatches):
         self._grow(own)
         # One object serves all stages, so that a scheduler made for it stays attached.
         self.optimizer = choose_optimizer(self._given_optimizer, schedulers(self.plugins)) or self.optimizer
-        restart(self.optimizer, self.model)
+        restart(self.optimizer, self.model, self._follows_recipe)
 
     def _classes(self, what: str) -> tuple[int, ...]:
         own = classes_in(self.adapted_dataset, what)
@@ -209,7 +209,7 @@ class LearnerStrategy(StageBatches):
         StreamData(self).check(self.model.looks_at)
         super()._before_training_exp(**kwargs)
         # A plugin may have put other parameters in (FromScratchTraining) or another loader (Replay).
-        self.optimizer.param_groups[0]["params"] = [p for _, p in trainable(self.model)]
+        fill(self.optimizer, self.model, self._follows_recipe)
         replaced = getattr(self.dataloader, "batch_sampler", None) is not self._batches
         rehearses = replaced or self.model.rehearses
         space = "seen" if rehearses and self.settings.train_label_space == "own" else self.settings.train_label_space
@@ -306,9 +306,8 @@ class LearnerStrategy(StageBatches):
         return self._given_optimizer is None and not schedulers(self.plugins)
 
     def _set_rate(self, done: float = 0.0) -> None:
-        rate = lr_at(self.recipe.but(epochs=self.train_epochs), self.clock.train_exp_epochs, done)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        recipe = self.recipe.but(epochs=self.train_epochs)
+        set_rates(self.optimizer, recipe, self.clock.train_exp_epochs, done)
 
     def forward(self) -> Tensor:
         """Return the logits (batch, n_columns); -inf in columns that nobody reads while training."""

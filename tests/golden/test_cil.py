@@ -18,7 +18,7 @@ from torch import Tensor
 import lamm_cl
 from lamm_cl import build_model
 from lamm_cl.methods import fit
-from lamm_cl.methods.recipe import lr_at
+from lamm_cl.methods.optimizer import set_rates
 from lamm_cl.methods.stage import Step
 from tests.golden.conftest import recorded, reference_folder
 
@@ -28,7 +28,7 @@ ABSENT = [pytest.param("absent", marks=pytest.mark.skip(reason="reference data n
 CLASSES, PER_STAGE, WIDTH = 12, 4, 512
 TRAIN, TEST = 6, 5  # images a class
 # The repository whose code ran, and our method.
-METHODS = {"linlany/RAPF": "rapf", "LAMDA-CL/ICCV25-ENGINE": "engine"}
+METHODS = {"linlany/RAPF": "rapf", "LAMDA-CL/ICCV25-ENGINE": "engine", "LAMDA-CL/C3Box": "bofa"}
 
 
 def cases(method: str) -> list[Any]:
@@ -183,22 +183,24 @@ class Watch:
     def fit(self, task: int, monkeypatch: pytest.MonkeyPatch, **recipe: Any) -> None:
         """Let the learner learn a stage in the reference's order."""
         case, rows = self.case, self.case.rows(task)
-        self.task, self.steps, rates = task, 0, []
+        rates: list[list[float]] = []
+        self.task, self.steps = task, 0
 
-        def rate(*arguments: Any) -> float:
-            rates.append(lr_at(*arguments))
-            return rates[-1]
+        def rate(optimizer: Any, *arguments: Any) -> None:
+            set_rates(optimizer, *arguments)
+            rates.append([group["lr"] for group in optimizer.param_groups])
 
-        monkeypatch.setattr(fit, "lr_at", rate)
+        monkeypatch.setattr(fit, "set_rates", rate)
         monkeypatch.setattr(fit, "mixed", lambda n, seed, stage, epoch: case.order(f"order/t{task}/e{epoch}", n))
         x, y = case.features(self.learner, "train"), case.labels["train"]
         batch = case.settings.get("train_batch_size", case.settings["batch_size"])
         history = lamm_cl.fit_stage(self.learner, x[rows], y[rows], batch_size=batch, **recipe)
-        losses = [[terms[name] for name in self.columns(step)] for step, terms in enumerate(history)]
+        losses = [[terms.get(name, math.nan) for name in self.columns(step)] for step, terms in enumerate(history)]
         case.same(f"t{task}/losses", np.array(losses))
         expected = case.values[f"f64/t{task}/lr"]
-        if expected.size == len(rates):  # one rate for all that trains
-            case.same(f"t{task}/lr", np.array(rates).reshape(expected.shape))
+        own = expected.shape[1] if expected.ndim == 2 else 1  # all but the first column have one rate
+        found = np.array([[one[0], *[one[-1]] * (own - 1)] for one in rates])
+        case.same(f"t{task}/lr", found.reshape(expected.shape))
 
 
 @pytest.fixture
@@ -358,12 +360,87 @@ def test_engine(reference: Case, monkeypatch: pytest.MonkeyPatch) -> None:
             case.same(f"t{task}/logits", learner.output(tokens, seen).logits)
 
 
+def bofa_starts(case: Case, learner: Any, task: int) -> None:
+    """Compare what a stage of BOFA starts from."""
+    key, seen, head = f"t{task}/stats", case.seen(task), learner.head
+    case.same(f"t{task}/t_lam", head.searched)
+    case.same(f"{key}/mu", head.statistics.mean[seen])
+    case.same(f"{key}/mu_norm", head.discriminant.mean[seen])
+    case.same(f"{key}/cov_inv", head.discriminant.precision)
+    case.same(f"{key}/gda_W", head.discriminant.weight[seen].T)
+    case.same(f"{key}/gda_b", head.discriminant.bias[seen])
+    case.same(f"{key}/head_W_init", head.heads[-1].weight.T)
+    case.same(f"{key}/head_b_init", head.heads[-1].bias)
+
+
+def bofa_enters(case: Case, bridge: Any, task: int) -> None:
+    """Compare what BOFA trains in the subspace from."""
+    case.same(f"t{task}/gram_mean_eigs", torch.linalg.eigvalsh(bridge.gram / bridge.count))
+    case.same(f"t{task}/stage1_end/W_task", bridge.weight)
+    case.same(f"t{task}/stage2_start/AAt", bridge.subspace @ bridge.subspace.T)
+    case.same(f"t{task}/stage2_start/BAt", bridge.inside @ bridge.subspace.T)
+
+
+def bofa_scores(case: Case, learner: Any, task: int) -> None:
+    """Compare scores after a stage of BOFA."""
+    key, seen, head, stat = f"t{task}", case.seen(task), learner.head, case.settings["stat"]
+    tokens = case.tokens["test"][case.rows(task, "test")]
+    g = head.discriminant(tokens, seen, None)
+    cosine = head.cosine(tokens, seen, lambda ids: learner.text_logits(learner.adapted(tokens), ids))
+    case.same(f"{key}/out_gda", g)
+    case.same(f"{key}/out_cos", cosine)
+    case.same(f"{key}/head_logits", torch.cat([one(unit(tokens)) for one in head.heads], 1))
+    case.same(f"{key}/logits", learner.output(tokens, seen).logits)
+    others = ~head.candidates(tokens, seen)
+    for name, scores in (("cos", cosine), ("gda", stat * g + (1 - stat) * cosine)):
+        found = scores.masked_fill(others, -torch.inf).argmax(1)
+        np.testing.assert_array_equal(found, case.values[f"f64/{key}/prefilter_pred_{name}"])
+
+
+@pytest.mark.parametrize("reference", cases("bofa"), indirect=True)
+def test_bofa(reference: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    case, c = reference, reference.settings
+    whole, more = c["tuned_epoch"], c.get("epoch", 2)
+    options = {"Kt": c["Kt"], "stat": c["stat"], "tuned_epoch": whole}
+    learner: Any = build_model("bofa", given(case, templates=2), names(), **options)
+    bridge, head, begin = learner.adapter, learner.head, learner.begin_epoch
+    recipe = {"lr": c["init_lr"], "weight_decay": c["weight_decay"], "min_lr": c["min_lr"]}
+    recipe |= {"epochs": whole + more, "cosine_epochs": whole}
+    still = -(-TRAIN * PER_STAGE // c["batch_size"]) * 6  # steps after which the stage's own head trains no more
+    official = {"adapter.weight": "olf_layer.W_task"}
+    for task in range(CLASSES // PER_STAGE):
+        official |= {f"head.heads.{task}.{one}": f"classifier{task}.{one}" for one in ("weight", "bias")}
+    both, one = ["total", "own_head", "ce"], ["total", "ce", "none"]
+    watch = Watch(case, learner, official.get, lambda step: both if step < still else one)
+
+    def begin_epoch(stage: Any, epoch: int) -> None:
+        if epoch == 0:
+            bofa_starts(case, learner, watch.task)
+        begin(stage, epoch)
+        if epoch == whole and watch.task:
+            bofa_enters(case, bridge, watch.task)
+
+    learner.begin_epoch = begin_epoch
+    for task in range(CLASSES // PER_STAGE):
+        key, before = f"t{task}", bridge.gram.clone()
+        case.same(f"{key}/train_pass_lambda_searched", int(not head.searched))
+        watch.fit(task, monkeypatch, **recipe)
+        case.same(f"{key}/stats/gram", bridge.gram - before)
+        case.same(f"{key}/end/W_task", bridge.weight)
+        case.same(f"{key}/end/W_kept", bridge.now)
+        case.same(f"{key}/fused/W_fusion", bridge.fused)
+        case.same(f"{key}/fused/W_fusion2", (bridge.kept + bridge.start) / (task + 2))
+        case.same(f"{key}/end/head_weight", head.heads[-1].weight)
+        case.same(f"{key}/end/head_bias", head.heads[-1].bias)
+        with torch.no_grad():
+            bofa_scores(case, learner, task)
+
+
 def test_every_case_has_a_method() -> None:
     """Cases of codes that no method is compared with, by repository."""
     found = recorded(FOLDER)
     if not found:
         pytest.skip("reference data not present")
     assert {case["repo"] for case in found.values()} - set(METHODS) <= {
-        "LAMDA-CL/C3Box",
         "zhoudw-zdw/PROOF",
     }
