@@ -96,17 +96,21 @@ class StageSum(Adapter):
         initial: source of random values.
         name: of the map in them.
         backbone: whose projection comes first, where features before CLIP's projection are taken.
+        all_train: whether those of older stages train on (the texts' of PROOF's released code).
     """
 
-    def __init__(self, width: int, initial: Initial, name: str, backbone: Backbone | None = None) -> None:
+    def __init__(
+        self, width: int, initial: Initial, name: str, backbone: Backbone | None = None, all_train: bool = False
+    ) -> None:
         super().__init__()
         self.maps = nn.ModuleList()
         self.takes = "raw" if backbone is None else "unprojected"
         self._width, self._initial, self._name, self._backbone = width, initial, name, backbone
+        self._all_train = all_train
 
     def begin_stage(self, stage: Stage, data: PartData | None) -> None:
         """Start a new map."""
-        self.maps.requires_grad_(False)
+        self.maps.requires_grad_(self._all_train)
         where = f"{self._name}/{len(self.maps)}"
         self.maps.append(self._initial.linear(where, self._width, self._width))
 

@@ -59,8 +59,8 @@ class ComposedLearner(Learner):
 
     @property
     def rehearses(self) -> bool:
-        """Whether there is a rehearsal, or a part that compares with older classes."""
-        return self.rehearsal is not None or any(part.among_seen for part in self.learner_parts)
+        """Whether older classes come along, or a part compares with them."""
+        return super().rehearses or self.rehearsal is not None or any(part.among_seen for part in self.learner_parts)
 
     @property
     def rates(self) -> Rates:
@@ -87,6 +87,8 @@ class ComposedLearner(Learner):
 
     def rehearse(self, x: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, Tensor]:
         """Add what is remembered of older classes, to features."""
+        if self.head is not None:
+            self.head.begin_step(step)
         if self.rehearsal is None:
             return x, labels
         self.rehearsal.look(x, self.features, step)
@@ -94,6 +96,8 @@ class ComposedLearner(Learner):
 
     def end_epoch(self, stage: Stage, epoch: int, data: StageData) -> None:
         """Let the parts look at the epoch."""
+        if self.head is not None:
+            self.head.begin_step(None)
         for part in self.learner_parts:
             part.end_epoch(stage, epoch, self._data(part, data))
 

@@ -11,6 +11,7 @@ from lamm_cl.clip.backbone import FeatureKind
 from lamm_cl.clip.feature_backbone import Backbone
 from lamm_cl.errors import UsageError
 from lamm_cl.methods import inputs
+from lamm_cl.methods.exemplars import Exemplars
 from lamm_cl.methods.learner_part import Rates
 from lamm_cl.methods.objective import Objective, Output
 from lamm_cl.methods.stage import Split, Stage, StageData, Step
@@ -39,11 +40,13 @@ class Learner(nn.Module):
     Attributes:
         takes: what `output` takes: image features ("unit": length 1, "raw": not normalised, "unprojected": before
             CLIP's projection), or "images" where something learned acts inside the image tower.
+        exemplars: training images of older classes that it wants to see in every stage.
         options: the method's options.
         stages: class ids of each stage begun.
     """
 
     takes: Takes = "unit"
+    exemplars: Exemplars | None = None
 
     def __init__(
         self, backbone: Backbone, class_names: Sequence[str], *, method: str = "custom", repeated_names: bool = False
@@ -72,8 +75,8 @@ class Learner(nn.Module):
 
     @property
     def rehearses(self) -> bool:
-        """Whether those of a stage compete with all seen so far: `rehearse` may add older ones."""
-        return False
+        """Whether older classes come along: those of a stage then compete with all seen so far."""
+        return self.exemplars is not None
 
     @property
     def rates(self) -> Rates:

@@ -87,6 +87,7 @@ GAUSSIAN_DISCRIMINANT = Part(
 )
 MIXED_PROTOTYPES = Part("head", "mixed prototypes", "lamm_cl.methods.mixed_prototypes:MixedPrototypes")
 CACHE = Part("head", "cache", "lamm_cl.methods.cache:Cache")
+CROSS_MODAL = Part("head", "cross-modal attention", "lamm_cl.methods.cross_modal:CrossModal")
 VISUAL_CLASSIFIER = Part("head", "visual classifier", "lamm_cl.methods.visual_classifier:VisualClassifier")
 SUM = Part("fusion", "sum")
 RERANK = Part("fusion", "rerank", "lamm_cl.methods.rerank:Rerank")
@@ -101,6 +102,8 @@ STATISTICS = Part("memory", "class statistics", "lamm_cl.methods.statistics:Clas
 FEATURE_MEMORY = Part("memory", "training features", "lamm_cl.methods.feature_memory:FeatureMemory")
 NOISY_MEANS = Part("memory", "noisy class means", "lamm_cl.methods.noisy_means:NoisyMeans")
 GAUSSIANS = Part("memory", "class Gaussians", "lamm_cl.methods.gaussians:Gaussians")
+
+EXEMPLARS = Part("memory", "exemplars", "lamm_cl.methods.exemplars:Exemplars")
 
 CROSS_ENTROPY = Part("objective", "CE", "lamm_cl.methods.objective:Objective")
 GRADIENT_PROJECTION = Part("objective", "gradient projection", "lamm_cl.methods.projection:GradientProjection")

@@ -17,7 +17,8 @@ from lamm_cl.errors import UsageError
 from lamm_cl.methods import inputs
 from lamm_cl.methods.adapters import Adapter
 from lamm_cl.methods.composed import ComposedLearner
-from lamm_cl.methods.head import Head
+from lamm_cl.methods.exemplars import Exemplars
+from lamm_cl.methods.head import Head, Text
 from lamm_cl.methods.objective import Objective, Output
 from lamm_cl.methods.optimizer import trainable
 from lamm_cl.methods.rehearsal import Rehearsal
@@ -52,6 +53,7 @@ class Parts:
         text_adapter: maps text features before they are normalised; None: as they are.
         head: makes the logits from those of the text and from the training set; None: those of the text.
         rehearsal: remembers older classes; None: nothing does.
+        exemplars: training images of older classes that come along; None: none.
         trains_on_first: whether the loss sees the first of a class's prompts alone, and the score their average.
     """
 
@@ -68,6 +70,7 @@ class Parts:
     text_adapter: Adapter | None = None
     head: Head | None = None
     rehearsal: Rehearsal | None = None
+    exemplars: Exemplars | None = None
     trains_on_first: bool = False
 
 
@@ -113,6 +116,10 @@ class PromptedOutput(Output):
         if "current_names" not in self._asked:
             self._asked["current_names"] = self.model.text.current(self.columns)
         return self._asked["current_names"]
+
+    def found(self, name: str) -> Tensor:
+        """Return what the head left for the terms of the objective."""
+        return self._asked[name]
 
     def label_vectors(self) -> tuple[list[Tensor], list[Tensor]]:
         """Return the vectors (m, D) of the classes whose labels train, and what each is kept near."""
@@ -162,7 +169,7 @@ class PromptedCLIP(ComposedLearner):
         super().__init__(
             backbone, parts.adapter, parts.head, parts.rehearsal, method=method, repeated_names=repeated_names
         )
-        self.half_precision = half
+        self.half_precision, self.exemplars = half, parts.exemplars
         self.parts, self.matching, self.text_adapter = parts, parts.matching, parts.text_adapter
         assert parts.context is not None
         self.context, self.labels, self.deep, self.deltas = parts.context, parts.labels, parts.deep, parts.deltas
@@ -250,7 +257,13 @@ class PromptedCLIP(ComposedLearner):
         logits = self._compare(image, text, scale)
         if head is not None:
             with torch.autocast(given.device.type, enabled=False):
-                logits = head(shown, ids, lambda c: logits if tuple(c) == ids else self.text_logits(given, c))
+                texts = Text(
+                    lambda c: logits if tuple(c) == ids else self.text_logits(given, c),
+                    lambda c: self.text_features(c, training),
+                    asked,
+                    training,
+                )
+                logits = head(shown, ids, texts)
         return PromptedOutput(logits, ids, image.features, text.features, scale, x, self, asked)
 
     def objective(
@@ -263,10 +276,16 @@ class PromptedCLIP(ComposedLearner):
         """Return what the loss compares with the text (batch, E) of features as `takes` says."""
         return self._image(self.adapted(x, training=True)).features[:, 0]
 
-    def text_features(self, columns: Sequence[int]) -> Tensor:
-        """Return text features (n, E) as the loss sees them, normalised."""
+    def text_features(self, columns: Sequence[int], training: bool = True) -> Tensor:
+        """Return text features (n, E), normalised, of classes that have one prompt or the mean of several.
+
+        Args:
+            columns: class ids.
+            training: as the loss sees them; otherwise as they score.
+        """
         ids = tuple(columns)
-        return self._adapted_text(self.text.encode(ids)[0], ids, self.parts.trains_on_first).features[:, 0]
+        text = self._adapted_text(self.text.encode(ids)[0], ids, training and self.parts.trains_on_first)
+        return text.features[:, 0]
 
     def backward(self, loss: Tensor, terms: Mapping[str, Tensor], retain_graph: bool = False) -> None:
         """Set the gradients of one step as the objective says."""

@@ -35,7 +35,7 @@ class Recipe(Values):
         0, ge=1, le=MOST, description="where epochs is None: steps of a stage for every image that a class has"
     )
     cosine_epochs: int = Field(
-        0, ge=0, le=MOST, description="epochs in which cosine comes down; then it goes up again; 0: all"
+        0, ge=0, le=MOST, description="epochs in which cosine comes down, to go up again; 0: all"
     )
 
     def length(self, images: int, classes: int, batches: int) -> tuple[int, int]:

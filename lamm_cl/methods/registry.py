@@ -17,6 +17,7 @@ from lamm_cl.methods import (
     maple,
     mg_clip,
     prograd,
+    proof,
     rail,
     ranpac,
     rapf,
@@ -52,6 +53,7 @@ METHODS: dict[str, Method] = {
         rapf.METHOD,
         engine.METHOD,
         bofa.METHOD,
+        proof.METHOD,
     )
 }
 

@@ -32,6 +32,16 @@ class StreamData:
         finally:
             pictures.show(shown)
 
+    def evaluated(self, dataset: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (x, labels) of any images of the benchmark, in their order, in the evaluation view."""
+        pictures = self._strategy.pictures
+        shown = pictures.epoch
+        pictures.show(None)
+        try:
+            yield from self._read(dataset.eval(), list(range(len(dataset))))
+        finally:
+            pictures.show(shown)
+
     def _read(self, dataset: Any, order: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
         pictures, size = self._strategy.pictures, self._strategy.eval_mb_size
         if pictures.serves(dataset):

@@ -23,6 +23,7 @@ from lamm_cl.seeds import seed_for
 from lamm_cl.strategies import checkpoint
 from lamm_cl.strategies.batches import StageBatches
 from lamm_cl.strategies.device import usable_device
+from lamm_cl.strategies.exemplars import ExemplarMemory
 from lamm_cl.strategies.generators import preserved_generators, seed_generators
 from lamm_cl.strategies.guard import PENALTY, LossGuard
 from lamm_cl.strategies.label_space import LabelSpaceLoss, columns_of, spread
@@ -92,6 +93,8 @@ class LearnerStrategy(StageBatches):
         self.recipe = recipe
         self._given_optimizer = optimizer
         listed = list(plugins or ())
+        if model.exemplars is not None:
+            listed.append(ExemplarMemory(model.exemplars))
         check_plugins(listed)
         place = usable_device(device)
         optimizer = choose_optimizer(optimizer, schedulers(listed)) or recipe_optimizer(recipe, place)

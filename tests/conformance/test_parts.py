@@ -21,7 +21,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "engine": [{}, {"pairs": {a: {b: ["a", "b"] for b in NAMES if b != a} for a in NAMES}}],
 }
 # These are in every prompted CLIP, or inside another part.
-SILENT = {"Deep", "ClassVectors", "_Pair"}
+SILENT = {"Deep", "ClassVectors", "_Pair", "SelfAttention"}
 
 
 def classes(model: nn.Module) -> Iterator[type]:
@@ -33,6 +33,7 @@ def classes(model: nn.Module) -> Iterator[type]:
         if made.objective.ce is None:
             yield type(made.objective)
         yield type(made.objective.projection)
+        yield type(made.exemplars)
         terms = [made.objective.ce, *(term for term, _ in made.objective.terms.values())]
         yield from (type(term.__self__) for term in terms if hasattr(term, "__self__"))
 

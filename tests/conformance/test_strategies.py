@@ -80,7 +80,7 @@ def test_grows_freezes_and_leaves_the_backbone_alone(
     after = learned(strategy)
     old = first - trains(strategy)
     # What belongs to the classes of Set1 (labels, keys of a cache, maps of a stage) is frozen, all else trains on.
-    assert bool(old) == any(one in method for one in ("lamm", "tip_adapter_f", "engine", "bofa"))
+    assert bool(old) == any(one in method for one in ("lamm", "tip_adapter_f", "engine", "bofa", "proof"))
     assert all(torch.equal(before[name], after[name]) for name in old)
     assert all(not torch.equal(before[name], after[name]) for name in first & trains(strategy))
     if strategy.model.keeps_old_logits:

@@ -6,13 +6,14 @@ The reference replaced what the codes draw at random by functions of names; each
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from avalanche.training.storage_policy import HerdingSelectionStrategy
 from torch import Tensor
 
 import lamm_cl
@@ -28,7 +29,12 @@ ABSENT = [pytest.param("absent", marks=pytest.mark.skip(reason="reference data n
 CLASSES, PER_STAGE, WIDTH = 12, 4, 512
 TRAIN, TEST = 6, 5  # images a class
 # The repository whose code ran, and our method.
-METHODS = {"linlany/RAPF": "rapf", "LAMDA-CL/ICCV25-ENGINE": "engine", "LAMDA-CL/C3Box": "bofa"}
+METHODS = {
+    "linlany/RAPF": "rapf",
+    "LAMDA-CL/ICCV25-ENGINE": "engine",
+    "LAMDA-CL/C3Box": "bofa",
+    "zhoudw-zdw/PROOF": "proof",
+}
 
 
 def cases(method: str) -> list[Any]:
@@ -180,9 +186,9 @@ class Watch:
         self.compare("end")
         self.end_stage(stage, data)
 
-    def fit(self, task: int, monkeypatch: pytest.MonkeyPatch, **recipe: Any) -> None:
-        """Let the learner learn a stage in the reference's order."""
-        case, rows = self.case, self.case.rows(task)
+    def fit(self, task: int, monkeypatch: pytest.MonkeyPatch, kept: Sequence[int] = (), **recipe: Any) -> None:
+        """Let the learner learn a stage in the reference's order; `kept`: rows of older images that come along."""
+        case, rows = self.case, torch.cat([self.case.rows(task), torch.tensor(kept, dtype=torch.long)])
         rates: list[list[float]] = []
         self.task, self.steps = task, 0
 
@@ -436,11 +442,70 @@ def test_bofa(reference: Case, monkeypatch: pytest.MonkeyPatch) -> None:
             bofa_scores(case, learner, task)
 
 
+PROOF_NAMES = {"adapter.maps": "projs_img", "text_adapter.maps": "projs_text", "head.contexts": "context_prompts"}
+PROOF_NAMES |= {"head.attention": "sel_attn", "head.logit_scale": "convnet.logit_scale"}
+
+
+def proof_name(name: str) -> str | None:
+    """The official code's name of a parameter."""
+    return next((theirs + name[len(ours) :] for ours, theirs in PROOF_NAMES.items() if name.startswith(ours)), None)
+
+
+def herded(case: Case, task: int, kept: list[int]) -> list[int]:
+    """Rows that stay after a stage: Avalanche's herding of its classes on unit features; the first of older ones."""
+    c, labels, seen = case.settings, case.labels["train"], case.seen(task)
+    size = c["memory_per_class"] if c["fixed_memory"] else c["memory_size"] // len(seen)
+    found: list[int] = []
+    for class_id in seen[:-PER_STAGE]:
+        found += [row for row in kept if labels[row] == class_id][:size]
+    for class_id in seen[-PER_STAGE:]:
+        rows = (labels == class_id).nonzero()[:, 0]
+        order = HerdingSelectionStrategy.make_sorted_indices_from_features(None, unit(case.raw["train"][rows]))
+        found += rows[order[:size]].tolist()
+    return found
+
+
+@pytest.mark.parametrize("reference", cases("proof"), indirect=True)
+def test_proof(reference: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    case, c = reference, reference.settings
+    options = {"dropout": 0.1 if c["dropout"] else 0}
+    learner: Any = build_model("proof", given(case, templates=2), names(), **options)
+    head, attention, std = learner.head, learner.head.attention, (2 / (2 * WIDTH)) ** 0.5
+    for part in (learner.adapter, learner.text_adapter):
+        part._initial = Named(case, lambda name: "proof/" + name.replace("image", "img"))
+    head._initial = type("Contexts", (), {})()
+    head._initial.normal = lambda name, *shape, std: case.draw(f"proof/context/{name.split('/')[-1]}", *shape)
+    for name in ("w_qs", "w_ks", "w_vs", "fc"):
+        weight = case.draw(f"proof/attn/{name}.weight", WIDTH, WIDTH) * std
+        attention.get_submodule(name).weight.data = weight
+    attention.fc.bias.data = case.draw("proof/attn/fc.bias", WIDTH) * (3 * WIDTH) ** -0.5
+
+    def keep(step: Step, call: int, shape: Any) -> Tensor:
+        return case.draw(f"proof/drop/t{step.stage.number - 1}/s{step.step}/k{call}", *shape) > -1.2815515655446004
+
+    monkeypatch.setattr(attention, "kept", keep)
+    watch = Watch(case, learner, proof_name, lambda step: ["total", "ce", "fused_text", "fused_prototypes"])
+    recipe = {"epochs": c["tuned_epoch"], "lr": c["init_lr"], "weight_decay": c["weight_decay"], "min_lr": c["min_lr"]}
+    kept: list[int] = []
+    for task in range(CLASSES // PER_STAGE):
+        losses = case.values[f"f64/t{task}/losses"]  # ours has both directions as their mean
+        case.values[f"f64/t{task}/losses"] = np.c_[losses[:, :1], losses[:, 1:3].mean(1), losses[:, 3:]]
+        watch.fit(task, monkeypatch, kept, **recipe)
+        trained = {proof_name(n) for n, p in learner.named_parameters() if p.requires_grad}
+        assert trained == set(case.values[f"f64/t{task}/trainable"].tolist())
+        kept = herded(case, task, kept)
+        assert kept == case.values[f"f64/t{task}/exemplars"].tolist()
+        seen, x = case.seen(task), case.raw["test"][case.rows(task, "test")]
+        case.same(f"t{task}/stats/img_prototypes", head.prototypes.mean[seen])
+        with torch.no_grad():
+            case.same(f"t{task}/logits", learner.output(x, seen).logits)
+            parts = [learner.output(some, seen).logits for some in x.split(7)]
+            case.same(f"t{task}/logits_bs7", torch.cat(parts))
+
+
 def test_every_case_has_a_method() -> None:
     """Cases of codes that no method is compared with, by repository."""
     found = recorded(FOLDER)
     if not found:
         pytest.skip("reference data not present")
-    assert {case["repo"] for case in found.values()} - set(METHODS) <= {
-        "zhoudw-zdw/PROOF",
-    }
+    assert {case["repo"] for case in found.values()} <= set(METHODS)

@@ -13,7 +13,7 @@ COMPARED = {
     "test_official_codes.py": ["coop", "cocoop", "lamm", "vpt", "ivlp", "maple", "align"],
     "test_prompts2.py": ["clip_lora", "prograd", "mg_clip"],
     "test_features.py": ["clip_adapter", "tip_adapter", "tip_adapter_f", "simplecil", "ranpac", "acil", "rail"],
-    "test_cil.py": ["rapf", "engine", "bofa"],
+    "test_cil.py": ["rapf", "engine", "bofa", "proof"],
     "test_zero_shot.py": ["zero_shot"],
 }
 # Methods that the reference holds nothing of, and why.

@@ -24,7 +24,7 @@ BELOW["reports"] = {"records", "evaluation", "streams", "methods", "data"}
 BELOW["cli"] = set(BELOW) - {"cli"}
 # Rooms in which no file imports, over others, itself.
 WITHOUT_CIRCLES = ("prompts", "methods", "records", "strategies", "experiments")
-BOTTOM = {"avalanche_home", "errors", "files", "locks", "seeds", "__init__"}
+BOTTOM = {"avalanche_home", "errors", "files", "locks", "seeds", "tensor_file", "__init__"}
 
 # Where each third-party library that shapes a room may be imported.
 OWNERS = {
