@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lamm_cl.clip.backbone import ClipBackbone
-from lamm_cl.clip.feature_backbone import Backbone
+from lamm_cl.clip.feature_backbone import Backbone, projected
 from lamm_cl.clip.low_rank import NOWHERE
 from lamm_cl.clip.words import spoken
 from lamm_cl.errors import UsageError
@@ -107,7 +107,10 @@ class PromptedOutput(Output):
                 if model.takes == "images":
                     plain = model.backbone.encode_images(self.given).to(model.dtype)
                 else:
-                    plain = F.normalize(model.features(self.given), dim=-1)
+                    features = model.features(self.given)
+                    if model.takes == "unprojected":
+                        features = projected(features, model.backbone)
+                    plain = F.normalize(features, dim=-1)
             self._asked["zero_shot_image"] = plain[: len(self.logits)]
         return self._asked["zero_shot_image"]
 

@@ -162,3 +162,10 @@ def test_resumes_inside_the_subspace_to_the_bit(tiny: Any) -> None:
     resumed.resume_training(digits.train_stream[1])
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+def test_the_frozen_image_feature_is_behind_the_projection() -> None:
+    learner, x = make(), rows(3)
+    lamm_cl.fit_stage(learner, *images([0, 1]), epochs=1)
+    expected = F.normalize(x @ learner.backbone.projection, dim=-1)
+    torch.testing.assert_close(learner.training_output(x).zero_shot_image(), expected)
