@@ -221,6 +221,7 @@ def check(document: Document, default_name: str, folder: Path) -> ExperimentConf
     imported, trouble = _import(data.get("import"), folder)
     raise_all(document.name, trouble, document.place)  # without what is imported, what follows would be guesswork
     plain = {**normal_form(data, FILE_KEYS, default_name), "imports": imported}
+    problems += _listed_order(plain, folder)
     for key in ("methods", "overrides"):
         if isinstance(plain.get(key), list):
             plain[key] = [_stamped(entry, folder) for entry in plain[key]]
@@ -237,6 +238,21 @@ def check(document: Document, default_name: str, folder: Path) -> ExperimentConf
     assert config is not None
     config._notes = notes
     return config
+
+
+def _listed_order(plain: dict[str, Any], folder: Path) -> list[Problem]:
+    """Put the classes that a file lists in the place of its name: they make the run, not where they are listed."""
+    from lamm_cl.streams.steps import read_order
+
+    protocol = plain.get("protocol")
+    options = protocol["options"] if isinstance(protocol, dict) else {}
+    order = options.get("order")
+    if isinstance(order, dict) and set(order) == {"file"} and isinstance(order["file"], str):
+        try:
+            options["order"] = read_order(folder / Path(order["file"]).expanduser())
+        except UsageError as error:
+            return [Problem(("protocol", "order"), str(error))]
+    return []
 
 
 def _stamped(entry: Any, folder: Path) -> Any:

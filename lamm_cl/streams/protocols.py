@@ -66,7 +66,7 @@ def class_incremental(
     steps: Count | None = None,
     base: Count | None = None,
     increment: Count | None = None,
-    order: str | list[int] | list[str] = "dataset",
+    order: str | list[int] | list[str] | dealing.Source = "dataset",
     order_seed: Annotated[int, Field(ge=0, lt=2**32)] = dealing.ORDER_SEED,
 ) -> Layout:
     """Train on the classes step by step: Set1, Set2 (LAMM's Table 2), or B-m Inc-n in any number of steps.
@@ -77,12 +77,13 @@ def class_incremental(
         steps: number of steps of equal size, the first ones one class larger where it does not divide; default 2.
         base: classes in the first step, instead of `steps`.
         increment: classes in every further step; what is left over makes a last, smaller one.
-        order: "dataset", "alphabetical", "shuffled", or all labels or class names in order.
+        order: "dataset", "alphabetical", "shuffled", all labels or class names in order, {"numpy": 1993}, {"numpy":
+            "seed"} for the run's own seed, or {"file": path}.
         order_seed: seed of "shuffled".
     """
     names = datasets[0].class_names
     with about("order"):
-        ordered = dealing.class_order(names, order, order_seed)
+        ordered = dealing.class_order(names, order, order_seed, drawing.seed)
     parts = dealing.split(ordered, _sizes(len(names), steps, base, increment))
     titles = [f"set{k + 1}" for k in range(len(parts))]
     builder = LayoutBuilder("class_incremental", datasets)

@@ -1,31 +1,45 @@
 """Class orders and how classes are dealt out to steps: plain numbers, no data."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
+import yaml
+from pydantic import Field
 
 from lamm_cl.errors import UsageError, unknown
 
 ORDERS = ("dataset", "alphabetical", "shuffled")
 ORDER_SEED = 1993
+# {numpy: 1993}, {numpy: seed} and {file: orders.yaml}.
+Source = dict[Literal["numpy", "file"], Annotated[int, Field(strict=True, ge=0, lt=2**32)] | str]
 
 
 def class_order(
-    names: Sequence[str], order: str | Sequence[int] | Sequence[str] = "dataset", order_seed: int = ORDER_SEED
+    names: Sequence[str],
+    order: str | Sequence[int] | Sequence[str] | Mapping[Any, int | str] = "dataset",
+    order_seed: int = ORDER_SEED,
+    seed: int = 0,
 ) -> tuple[int, ...]:
     """Return the order in which the classes of a data set are met.
 
     Args:
         names: class names by label.
-        order: "dataset" (by label), "alphabetical" (by name), "shuffled", or all labels or all names, each once.
+        order: "dataset" (by label), "alphabetical" (by name), "shuffled", or all labels or all names, each once;
+            {"numpy": 1993} for what "shuffled" gives with that seed, {"numpy": "seed"} with the run's own; or
+            {"file": path}, see `read_order`.
         order_seed: seed of "shuffled". numpy's legacy generator, so that 1993 gives the order that iCaRL and those
             who compare with it use (68, 56, 78, 8, 23, ... for 100 classes).
+        seed: of the run.
 
     Raises:
         UsageError: for an unknown order, or a list that leaves a class out or names one twice.
     """
     n = len(names)
+    if isinstance(order, Mapping):
+        order, order_seed = _source(order, seed)
     if isinstance(order, str):
         if order not in ORDERS:
             raise unknown("class order", order, ORDERS)
@@ -39,6 +53,46 @@ def class_order(
             f"class order must be one of {', '.join(ORDERS)}, or all labels or class names, not {order!r}."
         )
     return _permutation(order, list(names))
+
+
+def _source(order: Mapping[Any, int | str], seed: int) -> tuple[str | list[Any], int]:
+    """Return the order that a source means, and the seed of a shuffled one."""
+    if set(order) == {"numpy"}:
+        given = order["numpy"]
+        return "shuffled", _seed(seed if given == "seed" else given)
+    if set(order) == {"file"}:
+        return read_order(Path(str(order["file"]))), ORDER_SEED
+    raise UsageError(
+        "class order must be {numpy: 1993}, {numpy: seed} for the run's own, or {file: PATH}, not "
+        f"{dict(order)!r}."
+    )
+
+
+def read_order(path: Path) -> list[Any]:
+    """Return the labels or class names that a file lists.
+
+    Args:
+        path: YAML with a list, or with one below `class_order`; or a text file with one label or name a line.
+
+    Raises:
+        UsageError: it cannot be read, or holds no list.
+    """
+    try:
+        text = path.expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise UsageError(f"class order: {path} cannot be read: {reason}.") from None
+    if path.suffix not in (".yaml", ".yml"):
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return [int(line) for line in lines] if all(line.isdecimal() for line in lines) else list(lines)
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UsageError(f"class order: {path} is no YAML.") from None
+    listed = found.get("class_order") if isinstance(found, dict) else found
+    if not isinstance(listed, list):
+        raise UsageError(f"class order: {path} holds no list, nor one below class_order.")
+    return listed
 
 
 def _seed(seed: object) -> int:

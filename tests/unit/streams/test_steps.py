@@ -92,3 +92,48 @@ def test_split_gives_every_class_once(order):
 def test_wrong_input(call, message):
     with pytest.raises(UsageError, match=message):
         call()
+
+
+HUNDRED = [str(k) for k in range(100)]
+
+
+def test_an_order_may_be_numpys():
+    np.random.seed(1993)  # what the published codes call
+    published = tuple(np.random.permutation(100))
+    assert class_order(HUNDRED, {"numpy": 1993}) == published == class_order(HUNDRED, "shuffled")
+    assert class_order(HUNDRED, {"numpy": "seed"}, seed=7) == class_order(HUNDRED, "shuffled", 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("order.yaml", "class_order: [3, 1,\n  0, 2]\n"),
+        ("order.yml", "[3, 1, 0, 2]"),
+        ("order.txt", "3\n1\n\n0\n2\n"),
+        ("order.txt", "banana\nfig\npear\nApple\n"),
+    ],
+)
+def test_an_order_may_be_listed_in_a_file(name, text, tmp_path):
+    (tmp_path / name).write_text(text)
+    assert class_order(["pear", "fig", "Apple", "banana"], {"file": str(tmp_path / name)}) == (3, 1, 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        ({"numpy": True}, "order_seed must be a whole number"),
+        ({"numpy": "seeds"}, "order_seed must be a whole number"),
+        ({"numpy": 1, "file": "a"}, "must be {numpy: 1993}, {numpy: seed} .* or {file: PATH}"),
+        ({"file": "nowhere.yaml"}, "nowhere.yaml cannot be read: No such file"),
+    ],
+)
+def test_a_wrong_source_of_an_order_is_refused(order, message):
+    with pytest.raises(UsageError, match=message):
+        class_order(NAMES, order)
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "is no YAML"), ("orders: [1]", "nor one below class_order")])
+def test_a_file_without_a_list_is_refused(text, message, tmp_path):
+    (tmp_path / "order.yaml").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        class_order(NAMES, {"file": str(tmp_path / "order.yaml")})
