@@ -60,6 +60,10 @@ def read_torchscript(file: Path) -> tuple[dict[str, Tensor], bytes]:
     return dict(_tensors(module, "")), code
 
 
+# Where checkpoints keep the weights, beside the epoch, the optimizer and what else there is.
+WRAPPERS = ("state_dict", "model_state_dict", "model")
+
+
 def convert(file: Path, load: str, more: str = "") -> str:
     """Return the advice to convert a file that is trusted, with the line to run.
 
@@ -70,7 +74,8 @@ def convert(file: Path, load: str, more: str = "") -> str:
     """
     code = (
         f"import sys, torch, safetensors.torch as s; c = {load}(sys.argv[1], map_location='cpu'{more}); "
-        "c = c.state_dict() if hasattr(c, 'state_dict') else c.get('state_dict', c); "
+        f"c = c if hasattr(c, 'state_dict') else next((c[k] for k in {WRAPPERS} if k in c), c); "
+        "c = c.state_dict() if hasattr(c, 'state_dict') else c; "
         "s.save_file({k: v.contiguous().clone() for k, v in c.items() if torch.is_tensor(v)}, sys.argv[2])"
     )
     target = file.with_suffix(".safetensors")

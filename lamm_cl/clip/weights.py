@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lamm_cl.clip.torchscript import convert, is_torchscript, read_torchscript
+from lamm_cl.clip.torchscript import WRAPPERS, convert, is_torchscript, read_torchscript
 from lamm_cl.errors import UsageError
 
 # Scalars that OpenAI's archives carry beside the weights, and nobody else's do.
@@ -46,7 +46,7 @@ def read_weights(path: str | Path) -> Weights:
     """Read a weights file: safetensors, a PyTorch state dict, or a TorchScript archive as OpenAI's.
 
     Args:
-        path: the file. State dicts may lie under the key `state_dict`, with names that start with `module.`.
+        path: the file. State dicts may lie under a key of `WRAPPERS`, with names that start with `module.`.
 
     Raises:
         UsageError: no such file, not a weights file, damaged, or one whose loading would run code.
@@ -195,8 +195,8 @@ def _is_safetensors(file: Path) -> bool:
 
 def _unwrapped(content: Any, file: Path) -> dict[str, Tensor]:
     """Find the tensors in a checkpoint and drop what parallel training and compiling put before their names."""
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
+    if isinstance(content, dict):
+        content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
     tensors = isinstance(content, dict) and all(isinstance(v, Tensor) for v in content.values())
     if not tensors or not content:
         raise UsageError(f"weights file {file} holds no state dict (names with tensors), so nothing was loaded.")

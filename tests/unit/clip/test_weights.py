@@ -118,6 +118,20 @@ def test_the_remedy_works(listed, small, tmp_path, monkeypatch):
     assert torch.equal(backbone.model.visual.proj, model.visual.proj)
 
 
+@pytest.mark.parametrize("key", ["state_dict", "model", "model_state_dict"])
+def test_weights_lie_under_the_usual_keys_also_where_the_remedy_is_followed(listed, small, tmp_path, monkeypatch, key):
+    model, file = small(seed=5), tmp_path / "last.pth"
+    torch.save({key: model.state_dict(), "optimizer": {"lr": 1}, "epoch": 3}, file)
+    assert torch.equal(load_clip(listed, file, quick_gelu=False).model.visual.proj, model.visual.proj)
+    for content in (model.state_dict(), model):
+        torch.save({key: content, "args": argparse.Namespace(lr=1)}, file)
+        with pytest.raises(UsageError, match="beside tensors") as caught:
+            load_clip(listed, file)
+        follow(str(caught.value), monkeypatch)
+        backbone = load_clip(listed, file.with_suffix(".safetensors"), quick_gelu=False)
+        assert torch.equal(backbone.model.visual.proj, model.visual.proj)
+
+
 @pytest.mark.parametrize("prefix", ["model.", "clip_model.", "net.clip."])
 def test_names_under_another_name_say_so(listed, small, tmp_path, prefix, monkeypatch):
     model, file = small(seed=5), tmp_path / "lightning.ckpt"
