@@ -1,4 +1,4 @@
-"""`lamm-cl report`: the tables of an experiment's directory."""
+"""`lamm-cl report`: the tables of one or several experiments' directories."""
 
 import contextlib
 import gc
@@ -13,7 +13,9 @@ FORMATS = ("text", "markdown", "latex", "csv", "html")
 
 
 def report(
-    directory: Annotated[Path, typer.Argument(help="What `lamm-cl run --out` wrote.", metavar="DIR")],
+    directories: Annotated[
+        list[Path], typer.Argument(help="What `lamm-cl run --out` wrote, one or several.", metavar="DIR")
+    ],
     form: Annotated[str, typer.Option("--format", help=f"One of {', '.join(FORMATS)}.")] = "text",
     compare: Annotated[
         str | None, typer.Option(metavar="NAME", help="Published table beside it; see `lamm-cl list published`.")
@@ -21,7 +23,9 @@ def report(
     out: Annotated[Path | None, typer.Option(metavar="PATH", help="Write to this file [standard output].")] = None,
     figures: Annotated[Path | None, typer.Option(metavar="DIR", help="Also draw the figures, SVG and PNG.")] = None,
 ) -> int:
-    """Print an experiment's tables in the shape of the papers'; says what is missing and shows the rest.
+    """Print tables in the shape of the papers'; says what is missing and shows the rest.
+
+    Several experiments stand in the same tables: as one where their settings agree, else side by side.
 
     HTML goes to DIR/report.html when no --out is given and standard output is a terminal.
     """
@@ -33,17 +37,18 @@ def report(
         raise unknown("format", form, FORMATS)
     if compare is not None:
         published.numbers(compare)
-    if out is not None:
-        check_place(out, directory)
-    if figures is not None:
-        check_place(figures, directory, wants_directory=True)
+    for directory in directories:
+        if out is not None:
+            check_place(out, directory)
+        if figures is not None:
+            check_place(figures, directory, wants_directory=True)
 
     with _no_collector():
-        _write(directory, form, compare, out, figures)
+        _write(directories, form, compare, out, figures)
     return 0
 
 
-def _write(directory: Path, form: str, compare: str | None, out: Path | None, figures: Path | None) -> None:
+def _write(directories: list[Path], form: str, compare: str | None, out: Path | None, figures: Path | None) -> None:
     from lamm_cl.errors import UsageError
     from lamm_cl.reports.names import spelled_out
     from lamm_cl.reports.output import render, show
@@ -51,9 +56,9 @@ def _write(directory: Path, form: str, compare: str | None, out: Path | None, fi
     from lamm_cl.reports.report import make_report
     from lamm_cl.reports.results import read_results
 
-    made = make_report(read_results(directory), compare)
+    made = make_report(read_results(*directories), compare)
     if out is None and form == "html" and sys.stdout.isatty():
-        out = directory / "report.html"
+        out = directories[0] / "report.html"
     try:
         if figures is not None:
             from lamm_cl.reports.figures.gallery import write_figures

@@ -185,7 +185,10 @@ class ExperimentDirectory:
                 f"{self.path} was made by lamm_cl {found.get('version')}, this is {version}: their results must not "
                 f"stand in one table. Choose another --out, or install lamm_cl {found.get('version')}."
             )
-        changed = _changes(found["settings"], settings)
+        changed = [
+            f"{name} was {there!r} there and is {here!r} here"
+            for name, there, here in changes(found["settings"], settings)
+        ]
         if changed:
             raise UsageError(
                 f"{self.path} holds this experiment with other settings:\n  " + "\n  ".join(changed) + "\n"
@@ -252,15 +255,13 @@ class ExperimentDirectory:
         )
 
 
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Say which settings of both differ, one text each, down to the option that does."""
-    texts = []
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield each setting that both have and that differs, down to the option that does: name, old and new value."""
     for key in sorted(set(old) & set(new)):
         if isinstance(old[key], dict) and isinstance(new[key], dict):
             for option in sorted(set(old[key]) | set(new[key])):
                 there, here = old[key].get(option), new[key].get(option)
                 if there != here:
-                    texts.append(f"{key}.{option} was {there!r} there and is {here!r} here")
+                    yield f"{key}.{option}", there, here
         elif old[key] != new[key]:
-            texts.append(f"{key} was {old[key]!r} there and is {new[key]!r} here")
-    return texts
+            yield key, old[key], new[key]

@@ -19,7 +19,7 @@ TRANSFER = ("domain_generalization", "cross_dataset")
 
 def measure(results: Results, protocol: str) -> Iterator[Measured]:
     """Yield every number that the protocol's tables are made of, with its value for each seed, in percent."""
-    observations, quantities, sets = _observe(results.frame, protocol)
+    observations, quantities, sets = _observe(results.rows, protocol)
     if observations.empty:
         return
     datasets = dict(zip(results.runs["run_id"], results.runs["dataset"], strict=True))

@@ -60,7 +60,7 @@ def _with_data_notes(table: Table, protocol: str, results: Results) -> Table:
 
 def _tables(results: Results) -> Iterator[tuple[str, Table]]:
     """Yield the tables, each with its protocol; "" where it is over all of them."""
-    frame = results.frame
+    frame = results.rows
     configs = _configs(results)
     for protocol, build in TABLES.items():
         rows = frame[(frame["protocol"] == protocol) & frame["value"].notna()]
@@ -106,12 +106,12 @@ def _summary(results: Results) -> Iterator[str]:
 
 def _gaps(results: Results) -> Iterator[str]:
     """Say which runs of a grid are not there: its methods on all its data sets with all its shots and seeds."""
-    runs = results.runs
+    runs = results.runs if results.apart else results.runs.assign(experiment="")
     done = runs[runs["status"] != "failed"]
-    for _, grid in runs.groupby(["experiment", "protocol"], sort=False):
+    for (experiment, _), grid in runs.groupby(["experiment", "protocol"], sort=False):
         mine = done[done["run_id"].isin(grid["run_id"])]
         there = {(*place, label): set(group["seed"]) for (*place, label), group in mine.groupby([*_PLACE, "method"])}
-        labels = [*dict.fromkeys([*grid["method"], *results.planned])]
+        labels = [*dict.fromkeys([*grid["method"], *results.planned(str(experiment))])]
         wanted = set(grid["seed"].dropna())
         failed = set(zip(*(grid[grid["status"] == "failed"][key] for key in (*_PLACE, "method", "seed")), strict=True))
         texts = []

@@ -1,10 +1,11 @@
-"""Reading an experiment directory that may be unfinished or damaged: everything usable, and a list of what is not."""
+"""Reading experiments' directories, unfinished or damaged ones too: everything usable, and a list of what is not."""
 
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lamm_cl.errors import UsageError
+from lamm_cl.records.directory import changes
 from lamm_cl.records.record import FAILED
 from lamm_cl.records.record import Record as StoredRecord
 from lamm_cl.reports.names import spelled_out
@@ -25,21 +27,37 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Results:
-    """What a directory holds.
+    """What one or several directories hold.
 
     Attributes:
-        directory: Where it was read.
+        directory: Where it was read, of several the first.
         frame: Tidy rows of `runs.csv`, completed by records that it lacks; see `tables.collect.tidy`.
         records: The readable `record.json` files by run id.
         problems: What is missing, damaged or failed, one sentence each.
-        planned: The methods that the experiment says it has, under the names that tables give them.
+        settings: By experiment, what its `experiment.json` says of its settings.
+        apart: Whether the experiments must not stand in one table as if they were one.
     """
 
     directory: Path
     frame: pd.DataFrame
     records: Mapping[str, Record] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
-    planned: tuple[str, ...] = ()
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    apart: bool = False
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The rows for tables and figures, in which several experiments with the same settings are one."""
+        return self.frame if self.apart else self.frame.assign(experiment="")
+
+    def planned(self, experiment: str) -> tuple[str, ...]:
+        """Return the methods that an experiment, or "" for all as one, says it has, under the names of the tables.
+
+        Its settings are called `BACKBONE: methods.LABEL`.
+        """
+        keys = [key for name, settings in self.settings.items() if experiment in ("", name) for key in settings]
+        found = (re.search(r": methods\.(.+)$", key) for key in keys)
+        return tuple(dict.fromkeys(spelled_out(match[1]) for match in found if match))
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -48,16 +66,21 @@ class Results:
         return self.frame[columns].drop_duplicates("run_id").reset_index(drop=True)
 
 
-def read_results(directory: Path | str) -> Results:
-    """Read `runs.csv` and the records of `directory`.
+def read_results(*directories: Path | str) -> Results:
+    """Read `runs.csv` and the records of one or several experiments.
 
     A missing or damaged file costs its own rows and a sentence in `problems`, nothing else. Rows whose run has a
-    record but no line in `runs.csv` are taken from the record.
+    record but no line in `runs.csv` are taken from the record. A run that several directories hold counts once.
 
     Raises:
         UsageError: There is no such directory.
     """
-    path = Path(directory)
+    found = [_read(path) for path in {Path(path).resolve(): Path(path) for path in directories}.values()]
+    results = found[0] if len(found) == 1 else _together(found)
+    return replace(results, problems=tuple(map(spelled_out, [*results.problems, *_versions(results.records)])))
+
+
+def _read(path: Path) -> Results:
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
         raise UsageError(f"{path} {what}. Give the directory of an experiment: what `lamm-cl run --out` wrote.")
@@ -69,18 +92,42 @@ def read_results(directory: Path | str) -> Results:
     if frame.empty and not records:
         problems.insert(0, f"There are no results in {path} yet.")
     problems += _failures(frame, records)
-    problems += _versions(records)
-    return Results(path, frame, records, tuple(map(spelled_out, problems)), _planned(path / "experiment.json"))
+    names = [name for name in frame["experiment"].unique() if name]
+    return Results(path, frame, records, tuple(problems), dict.fromkeys(names, _settings(path / "experiment.json")))
 
 
-def _planned(path: Path) -> tuple[str, ...]:
-    """Return the methods of `experiment.json`, whose settings are called `BACKBONE: methods.LABEL`."""
+def _settings(path: Path) -> dict[str, Any]:
     try:
-        settings = json.loads(path.read_bytes())["settings"]
-        found = [re.search(r": methods\.(.+)$", key) for key in settings]
+        return dict(json.loads(path.read_bytes())["settings"])
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return ()
-    return tuple(dict.fromkeys(spelled_out(match[1]) for match in found if match))
+        return {}
+
+
+def _together(found: list[Results]) -> Results:
+    """Return several experiments as one, whose tables keep them apart where one directory could not hold them."""
+    names = [name for one in found for name in one.settings]
+    parts: list[Results] = []
+    for one in found:
+        titles = {name: f"{name} ({one.directory})" for name in one.settings if names.count(name) > 1}
+        known = {run_id for part in parts for run_id in part.frame["run_id"]}
+        frame = one.frame[~one.frame["run_id"].isin(known)].replace({"experiment": titles})
+        settings = {titles.get(name, name): value for name, value in one.settings.items()}
+        parts.append(replace(one, frame=frame, settings=settings))
+    settings = {name: value for part in parts for name, value in part.settings.items()}
+    problems = [f"{part.directory}: {problem}" for part in parts for problem in part.problems]
+    differing = list(_differences(settings))
+    frame = pd.concat([part.frame for part in parts], ignore_index=True)
+    frame.attrs["tidy"] = True
+    records = {run_id: record for part in reversed(parts) for run_id, record in part.records.items()}
+    apart = bool(differing) or not all(settings.values())
+    return Results(found[0].directory, frame, records, (*problems, *differing), settings, apart)
+
+
+def _differences(settings: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for (first, old), (second, new) in combinations(settings.items(), 2):
+        texts = [f"{name} is {old!r} in {first} and {new!r} in {second}" for name, old, new in changes(old, new)]
+        if texts:
+            yield f"The experiments stand apart, since their settings differ: {listed(texts, '; ')}."
 
 
 # -- runs.csv --------------------------------------------------------------------------------------------------------
@@ -188,7 +235,7 @@ def _read_record(place: Path) -> dict[str, Any] | None:
         return None
 
 
-def listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str], between: str = ", ") -> str:
     """Return the first names and how many more there are.
 
     >>> listed("abcdefg")
@@ -196,7 +243,7 @@ def listed(names: Iterable[str]) -> str:
     """
     every = list(names)
     more = f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
-    return ", ".join(every[:_SHOWN]) + more
+    return between.join(every[:_SHOWN]) + more
 
 
 def _complete(rows: pd.DataFrame, records: Mapping[str, Record], problems: list[str]) -> pd.DataFrame:

@@ -40,7 +40,7 @@ class Picture:
 
 def pictures(results: Results) -> Iterator[Picture]:
     """Yield the figures that the results have numbers for."""
-    frame = results.frame
+    frame = results.rows
     for protocol in HEADLINES:
         rows = frame[frame["protocol"] == protocol]
         rows.attrs["tidy"] = True

@@ -33,7 +33,6 @@ COLUMNS = (
 # What tells one row of a table from another; the seed does not. `setting` is what a protocol's
 # options add ("5 steps"), `variant` what a method's options add ("kd off").
 SETTINGS = (
-    "experiment",
     "backbone",
     "pretrained",
     "setting",
@@ -43,8 +42,9 @@ SETTINGS = (
     "method",
     "variant",
     "dialect",
+    "experiment",
 )
-_OF_A_METHOD = ("method", "variant", "dialect")
+_OF_A_METHOD = ("method", "variant", "dialect", "experiment")
 _ADDED = ("setting", "variant")
 _NUMBERS = ("seed", "stage", "value", "n")
 _TITLES = {

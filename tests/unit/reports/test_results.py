@@ -280,3 +280,59 @@ def test_data_notes_stand_below_every_table_of_their_protocol(run: Any, steps: A
         text = render(report, form)
         assert "pets: own data" in text
         assert "birds: own data" in text
+
+
+@pytest.fixture
+def experiments(write, run, steps, tmp_path):
+    """Makes an experiment of one method's accuracy on Set1, with settings; the same method gives the same run."""
+
+    def make(name, accuracies, settings):
+        runs = [
+            run(steps((x, x, x)), experiment=name, method=method, run_id=f"{method}{x}") for method, x in accuracies
+        ]
+        home = write(runs)
+        (home / "experiment.json").write_text(json.dumps({"experiment": name, "settings": settings}))
+        return home.rename(tmp_path / f"home of {name}")
+
+    return make
+
+
+def test_experiments_with_the_same_settings_stand_in_one_table_as_one(experiments):
+    settings = {"protocol": {"name": "class_incremental"}, "tiny: methods.coop": {"lr": 1}}
+    first = experiments("a", [("coop", 0.5), ("zero_shot", 0.4)], settings)
+    second = experiments("b", [("zero_shot", 0.4), ("lamm", 0.6)], {**settings, "tiny: methods.lamm": {"lr": 2}})
+    report = make_report(read_results(first, second, first), "lamm-table2")
+    assert report.title == "a, b"
+    assert report.problems == ()
+    compared, table, *_ = report.tables
+    assert [column.key for column in table.columns][:2] == ["method", "set1_before"]
+    assert [cell.text for cell in table.column("method")] == ["zero_shot", "coop", "lamm"]
+    assert [cell.seeds for cell in table.column("set2")] == [1, 1, 1]  # the run that both have counts once
+    assert [cell.best for cell in table.column("set2")] == [False, False, True]
+    assert {cell.text for cell in compared.column("method")} == {"zero_shot", "coop", "lamm"}
+
+
+def test_experiments_with_other_settings_stand_apart_in_one_table(experiments):
+    first = experiments("a", [("coop", 0.5)], {"protocol": {"steps": 2}, "tiny: methods.coop": {}})
+    second = experiments("b", [("coop", 0.7)], {"protocol": {"steps": None}, "tiny: methods.coop": {}})
+    third = experiments("c", [("lamm", 0.6)], {})
+    report = make_report(read_results(first, second, third))
+    assert "since their settings differ: protocol.steps is 2 in a and None in b." in " ".join(report.problems)
+    table = report.tables[0]
+    rows = zip(*(table.column(key) for key in ("method", "experiment", "set2")), strict=True)
+    assert [(method.text, home.text, one.best) for method, home, one in rows] == [
+        ("coop", "a", False),
+        ("coop", "b", True),
+        ("lamm", "c", False),
+    ]
+    for form in ("text", "markdown", "latex", "csv", "html"):
+        assert render(report, form)
+
+
+def test_experiments_of_one_name_are_told_by_their_directories(experiments, tmp_path):
+    first = experiments("a", [("coop", 0.5)], {"protocol": {"steps": 2}}).rename(tmp_path / "one")
+    second = experiments("a", [("coop", 0.7)], {"protocol": {"steps": 3}})
+    (second / "runs.csv").unlink()
+    report = make_report(read_results(first, second))
+    assert [cell.text for cell in report.tables[0].column("experiment")] == [f"a ({second})", f"a ({first})"]
+    assert f"{second}: runs.csv is missing." in report.problems
