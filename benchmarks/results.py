@@ -83,9 +83,9 @@ def frame(name: str) -> pd.DataFrame:
 
 def paper_table(name: str, caption: str) -> str:
     """Return the table in the paper's shape, with the command below it."""
-    from lamm_cl.reports.tables import class_incremental_table, render_markdown
+    from lamm_cl.reports.tables import PROTOCOLS, render_markdown
 
-    return f"{render_markdown(class_incremental_table(frame(name)))}\n\n{caption}\n"
+    return f"{render_markdown(PROTOCOLS['class_incremental'].table(frame(name)))}\n\n{caption}\n"
 
 
 def made_by(name: str) -> str:

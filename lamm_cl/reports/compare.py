@@ -1,27 +1,26 @@
 """Measured and published numbers side by side, with the interval over seeds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from statistics import fmean
+from typing import Any, cast
 
+import pandas as pd
+
+from lamm_cl.evaluation import metrics
 from lamm_cl.evaluation.statistics import summarise
 from lamm_cl.reports import published
-from lamm_cl.reports.comparable import Measured, reasons, unique
-from lamm_cl.reports.measured import TRANSFER, differences, measure
+from lamm_cl.reports.comparable import Measured, found_in, reasons, unique
 from lamm_cl.reports.names import AVERAGE, ELEVEN, dataset_rank, method_rank, shots_rank
 from lamm_cl.reports.published import PublishedNumber
-from lamm_cl.reports.results import Results
+from lamm_cl.reports.results import Record, Results
+from lamm_cl.reports.tables import PROTOCOLS
+from lamm_cl.reports.tables.collect import SETTINGS
 from lamm_cl.reports.tables.model import Cell, Column, Row, Table
+from lamm_cl.reports.tables.protocols import ClassIncremental
 
-_QUANTITIES = {
-    "set1_before": "Set1 before",
-    "set1_after": "Set1 after",
-    "set2": "Set2",
-    "degradation": "Degradation",
-    "harmonic_mean": "H",
-    "accuracy": "Accuracy",
-    "average_with_source": "average with source",
-}
+_QUANTITIES = {one.key: f"{one.group} {one.title}".strip() for one in ClassIncremental.TWO}
+_QUANTITIES |= {"harmonic_mean": "H", "accuracy": "Accuracy", "average_with_source": "average with source"}
 _COLUMNS = (
     Column("dataset", "Data set"),
     Column("method", "Method"),
@@ -220,7 +219,7 @@ def _beside(measured: Measured, rows: tuple[PublishedNumber, ...]) -> Comparison
 
 
 def _place(row: PublishedNumber) -> tuple[str, str, str]:
-    if row.protocol in TRANSFER:
+    if PROTOCOLS[row.protocol].over_sets:
         return row.method, row.trained_on, row.dataset
     return row.method, row.dataset, row.metric
 
@@ -228,7 +227,7 @@ def _place(row: PublishedNumber) -> tuple[str, str, str]:
 def _parts(rows: tuple[PublishedNumber, ...], printed: PublishedNumber) -> frozenset[str]:
     """Return what the paper's averages are over."""
     ours = [row for row in rows if row.method == printed.method and not row.dataset.startswith(AVERAGE)]
-    if printed.protocol in TRANSFER:
+    if PROTOCOLS[printed.protocol].over_sets:
         return frozenset(row.dataset for row in ours)
     return frozenset(row.dataset for row in ours) or ELEVEN
 
@@ -252,3 +251,94 @@ def _absent(measured: Measured, rows: tuple[PublishedNumber, ...]) -> list[str]:
 def _pairs(rows: tuple[PublishedNumber, ...]) -> list[tuple[str, str]]:
     """Return the pairs (method, method subtracted) of published differences."""
     return list(dict.fromkeys((row.method, row.minus) for row in rows))
+
+
+# -- the measured side -------------------------------------------------------------------------------------------------
+
+
+def measure(results: Results, protocol: str) -> Iterator[Measured]:
+    """Yield every number that the protocol's tables are made of, with its value for each seed, in percent."""
+    found = PROTOCOLS[protocol].numbers(results.rows)
+    quantities = [column.key for column in found.columns]
+    if found.observations.empty:
+        return
+    datasets = dict(zip(results.runs["run_id"], results.runs["dataset"], strict=True))
+    for settings, group in found.observations.groupby(list(SETTINGS), sort=False, dropna=False):
+        words = dict(zip(SETTINGS, map(str, cast("tuple[str, ...]", settings)), strict=True))
+        ids = tuple(unique(one for part in group["run_id"] for one in part))
+        records = [results.records[one] for one in ids if one in results.records]
+        for quantity in quantities:
+            known = 100 * group.set_index("seed").dropna(subset=[quantity])[quantities]
+            if len(known):
+                over = found.sets or frozenset(datasets[one] for one in ids)
+                yield _with_records(words, quantity, known, ids, over, records)
+
+
+def differences(numbers: list[Measured], pairs: list[tuple[str, str]]) -> Iterator[Measured]:
+    """Yield, for each pair of methods under the same settings, the difference seed by seed."""
+    for one in numbers:
+        for other in numbers:
+            if (one.method, other.method) not in pairs or _settings(one) != _settings(other):
+                continue
+            there = dict(zip(other.seeds, other.values, strict=True))
+            both = [
+                (seed, value - there[seed]) for seed, value in zip(one.seeds, one.values, strict=True) if seed in there
+            ]
+            if both:
+                yield replace(
+                    one,
+                    label=f"{one.label} - {other.label}",
+                    minus=other.method,
+                    quantity="difference",
+                    mean=fmean(value for _, value in both),
+                    seeds=tuple(seed for seed, _ in both),
+                    values=tuple(value for _, value in both),
+                    run_ids=one.run_ids + other.run_ids,
+                    configs=one.configs + other.configs,
+                    precisions=one.precisions | other.precisions,
+                    splits=one.splits | other.splits,
+                    synthetic=one.synthetic or other.synthetic,
+                )
+
+
+def _settings(one: Measured) -> tuple[object, ...]:
+    return one.dataset, one.datasets, one.shots, one.label_space, one.setting, one.backbone, one.pretrained
+
+
+def _with_records(
+    words: Mapping[str, str],
+    quantity: str,
+    known: pd.DataFrame,
+    ids: tuple[str, ...],
+    over: frozenset[str],
+    records: list[Record],
+) -> Measured:
+    told = [(record, config) for record in records if isinstance(config := record.get("config"), Mapping)]
+    methods = unique(str(config["method"]) for _, config in told if isinstance(config.get("method"), str))
+    options = [
+        (str(config.get("method", words["method"])), str(record["run"]["dataset"]), dict(config["options"]))
+        for record, config in told
+        if isinstance(config.get("options"), Mapping)
+    ]
+    backbones = [one for _, config in told if isinstance(one := config.get("backbone"), Mapping)]
+    mean = known[quantity].mean()
+    if quantity == "harmonic_mean":
+        mean = metrics.harmonic_mean(known["base"].mean(), known["new"].mean())
+    return Measured(
+        label=" ".join(part for part in (words["method"], words["variant"]) if part),
+        method=methods[0] if len(methods) == 1 else words["method"],
+        mean=float(mean),
+        values=tuple(known[quantity]),
+        seeds=tuple(map(float, known.index)),
+        run_ids=ids,
+        quantity=quantity,
+        datasets=over,
+        configs=tuple(one for k, one in enumerate(options) if one not in options[:k]),
+        precisions=frozenset(str(one["precision"]) for one in backbones if one.get("precision")),
+        splits=frozenset(str(split) for record in records for split in found_in(record, "split") if split),
+        synthetic=any(flag is True for record in records for flag in found_in(record, "synthetic")),
+        **{
+            key: words[key]
+            for key in ("dialect", "dataset", "shots", "label_space", "setting", "backbone", "pretrained")
+        },
+    )

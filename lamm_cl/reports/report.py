@@ -6,10 +6,8 @@ from typing import Any
 
 from lamm_cl.reports.names import spelled_out
 from lamm_cl.reports.results import Results
-from lamm_cl.reports.tables import TABLES, Table
-from lamm_cl.reports.tables.ablation import ablation_tables
-from lamm_cl.reports.tables.cost import cost_table
-from lamm_cl.reports.tables.stream import stream_table
+from lamm_cl.reports.tables import PROTOCOLS, Table
+from lamm_cl.reports.tables.across import ablation_tables, cost_table, stream_table
 
 _PLACE = ("dataset", "backbone", "pretrained", "shots")
 _SHOWN = 5
@@ -62,15 +60,15 @@ def _tables(results: Results) -> Iterator[tuple[str, Table]]:
     """Yield the tables, each with its protocol; "" where it is over all of them."""
     frame = results.rows
     configs = _configs(results)
-    for protocol, build in TABLES.items():
+    for protocol, one in PROTOCOLS.items():
         rows = frame[(frame["protocol"] == protocol) & frame["value"].notna()]
         if rows.empty:
             continue
         rows.attrs["tidy"] = True
-        table = build(rows)
+        table = one.table(rows)
         if table.rows:
             yield protocol, table
-            yield from ((protocol, one) for one in ablation_tables(rows, configs, build))
+            yield from ((protocol, more) for more in ablation_tables(rows, configs, one.table))
     yield from (("", table) for table in (stream_table(frame), cost_table(frame)) if table.rows)
 
 

@@ -14,13 +14,11 @@ import pandas as pd
 
 from lamm_cl.errors import UsageError
 from lamm_cl.records.directory import changes
-from lamm_cl.records.record import FAILED
+from lamm_cl.records.record import COLUMNS, FAILED, ROW_COLUMNS, RUN_COLUMNS
 from lamm_cl.records.record import Record as StoredRecord
 from lamm_cl.reports.names import spelled_out
-from lamm_cl.reports.tables.collect import COLUMNS, stream_lengths, tidy
+from lamm_cl.reports.tables.collect import stream_lengths, tidy
 
-_RUN_COLUMNS = COLUMNS[:9]
-_ROW_COLUMNS = COLUMNS[9:15]
 _SHOWN = 5
 Record = Mapping[str, Any]
 
@@ -62,7 +60,7 @@ class Results:
     @property
     def runs(self) -> pd.DataFrame:
         """One row per run: its settings, status and id."""
-        columns = [*_RUN_COLUMNS, "status", "run_id"]
+        columns = [*RUN_COLUMNS, "status", "run_id"]
         return self.frame[columns].drop_duplicates("run_id").reset_index(drop=True)
 
 
@@ -260,11 +258,11 @@ def _complete(rows: pd.DataFrame, records: Mapping[str, Record], problems: list[
 
 
 def _lines(run_id: str, record: Record) -> list[dict[str, Any]]:
-    head = {name: record["run"][name] for name in _RUN_COLUMNS}
+    head = {name: record["run"][name] for name in RUN_COLUMNS}
     head |= {"run_id": run_id, "status": record["status"]}
     if record["status"] == FAILED:
         return [head]
-    return [head | dict(zip(_ROW_COLUMNS, row, strict=True)) for row in record["rows"]]
+    return [head | dict(zip(ROW_COLUMNS, row, strict=True)) for row in record["rows"]]
 
 
 # -- what must not reach a table -------------------------------------------------------------------------------------

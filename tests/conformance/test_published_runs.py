@@ -11,11 +11,12 @@ from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import grid
 from lamm_cl.experiments.spec import RunSpec
 from lamm_cl.methods.registry import method_names
+from lamm_cl.records import COLUMNS
 from lamm_cl.reports import published
 from lamm_cl.reports.compare import Comparison, compare
 from lamm_cl.reports.published import PublishedNumber
 from lamm_cl.reports.results import Results
-from lamm_cl.reports.tables.collect import COLUMNS, tidy
+from lamm_cl.reports.tables.collect import tidy
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 NAMES = [name for name, _, _ in published.names()]

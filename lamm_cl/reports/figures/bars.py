@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lamm_cl.reports.figures.data import HEADLINES, Point, error_bars, headline, labels, methods_of, point
+from lamm_cl.reports.figures.data import Point, error_bars, labels, methods_of, point
 from lamm_cl.reports.figures.style import legend_below, message_figure, new_figure, save, series, styled
 from lamm_cl.reports.names import AVERAGE, shots_rank, space_rank
+from lamm_cl.reports.tables import PROTOCOLS
 
 Path = str | os.PathLike[str] | None
 
@@ -23,7 +24,7 @@ def own_against_joint(frame: pd.DataFrame, path: Path = None, protocol: str = "c
         path: Where to write, `.svg` or `.png`; both when the name has no such ending. None: nowhere.
         protocol: Whose runs.
     """
-    rows = one_place(headline(frame, protocol))
+    rows = one_place(PROTOCOLS[protocol].accuracy(frame))
     if rows.empty:
         figure = message_figure("No accuracy has been measured yet.")
     else:
@@ -34,7 +35,7 @@ def own_against_joint(frame: pd.DataFrame, path: Path = None, protocol: str = "c
             f"{space} label space": [_height(rows, label=name, label_space=space) for name in methods]
             for space in spaces
         }
-        figure = _grouped(heights, methods, HEADLINES[protocol], note)
+        figure = _grouped(heights, methods, PROTOCOLS[protocol].headline, note)
     if path is not None:
         save(figure, path)
     return figure
@@ -51,7 +52,7 @@ def ablation_bars(
         path: Where to write, as `own_against_joint`.
         protocol: Whose runs.
     """
-    rows = one_place(headline(frame, protocol))
+    rows = one_place(PROTOCOLS[protocol].accuracy(frame))
     rows = rows[rows["method"].isin(names)]
     if rows.empty:
         figure = message_figure("None of these variants has been measured yet.")
@@ -63,7 +64,7 @@ def ablation_bars(
         heights = {
             title: [_height(rows, method=label, shots=count) for count in shots] for label, title in names.items()
         }
-        figure = _grouped(heights, groups, HEADLINES[protocol], "")
+        figure = _grouped(heights, groups, PROTOCOLS[protocol].headline, "")
     if path is not None:
         save(figure, path)
     return figure

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from lamm_cl.reports.figures.bars import one_place
-from lamm_cl.reports.figures.data import HEADLINES, error_bars, headline, labels, methods_of, point
+from lamm_cl.reports.figures.data import error_bars, labels, methods_of, point
 from lamm_cl.reports.figures.style import (
     keep_in_percent,
     legend_below,
@@ -20,7 +20,8 @@ from lamm_cl.reports.figures.style import (
     styled,
 )
 from lamm_cl.reports.names import space_rank
-from lamm_cl.reports.tables import cost as costs
+from lamm_cl.reports.tables import PROTOCOLS
+from lamm_cl.reports.tables.across import costs
 from lamm_cl.reports.tables.collect import tidy
 
 _PANELS = {
@@ -54,8 +55,8 @@ def accuracy_against_cost(
 
 
 def _draw(rows: pd.DataFrame, protocol: str, label_space: str | None) -> Figure:
-    spent = costs.observe(rows)
-    scored = headline(rows, protocol)
+    spent = costs(rows)
+    scored = PROTOCOLS[protocol].accuracy(rows)
     panels = [name for name in _PANELS if spent[name].notna().any()]
     if scored.empty or not panels:
         return message_figure("No cost has been measured yet.")
@@ -69,7 +70,7 @@ def _draw(rows: pd.DataFrame, protocol: str, label_space: str | None) -> Figure:
         axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
         for axis, name in zip(axes, panels, strict=True):
             _panel(axis, name, scored, spent, methods)
-        axes[0].set_ylabel(HEADLINES[protocol].replace(", ", ",\n") + f"\n{space} label space")
+        axes[0].set_ylabel(PROTOCOLS[protocol].headline.replace(", ", ",\n") + f"\n{space} label space")
         legend_below(figure, axes[0])
         if note:
             figure.suptitle(note)

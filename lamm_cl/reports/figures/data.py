@@ -1,7 +1,7 @@
 """The numbers that figures show: means and intervals over seeds."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,18 +9,10 @@ import pandas as pd
 
 from lamm_cl.evaluation.statistics import summarise
 from lamm_cl.reports.names import method_rank
-from lamm_cl.reports.tables import base_to_new, few_shot, multi_domain, transfer
-from lamm_cl.reports.tables.collect import accuracies, average_rows, numbered_sets, per_seed, pick, tidy
+from lamm_cl.reports.tables.collect import tidy
+from lamm_cl.reports.tables.protocols import STREAMS
 
 MOST_METHODS = 16
-HEADLINES = {
-    "class_incremental": "accuracy at the end, mean over sets [%]",
-    "base_to_new": "harmonic mean of base and new [%]",
-    "few_shot": "accuracy [%]",
-    "cross_dataset": "accuracy on the data sets not trained on [%]",
-    "domain_generalization": "accuracy on the variants not trained on [%]",
-    "multi_domain": "accuracy at the end, mean over data sets (Last) [%]",
-}
 
 
 @dataclass(frozen=True)
@@ -67,37 +59,6 @@ def methods_of(rows: pd.DataFrame, most: int = MOST_METHODS) -> tuple[list[str],
     return every[:most], note
 
 
-def headline(frame: pd.DataFrame, protocol: str) -> pd.DataFrame:
-    """Return one accuracy (a fraction) per settings and seed, the one number that a protocol is about.
-
-    Averages over data sets come with it, under the data set name "average".
-    """
-    rows = tidy(frame)
-    if protocol == "class_incremental":
-        out = per_seed(accuracies(rows, protocol), _at_the_end)
-        extra = average_rows(out, ["accuracy"]) if len(out) else out
-        return pd.concat([out, extra], ignore_index=True) if len(extra) else out
-    if protocol in ("cross_dataset", "domain_generalization"):
-        return transfer.observe(rows, protocol)[0].rename(columns={"average": "accuracy"})
-    if protocol == "base_to_new":
-        return base_to_new.observe(rows).rename(columns={"harmonic_mean": "accuracy"})
-    if protocol == "multi_domain":
-        return multi_domain.observe(rows).rename(columns={"last": "accuracy"})
-    return few_shot.observe(rows)
-
-
-def _at_the_end(table: pd.DataFrame) -> "Mapping[str, pd.Series[float]]":
-    names = numbered_sets(map(str, table.columns.get_level_values(1)))
-    if not names:
-        return {"accuracy": pd.Series(np.nan, index=table.index)}
-    # a[i, j, run]: accuracy on set j after stage i, from stage 0.
-    a = np.array([[pick(table, stage, name).to_numpy() for name in names] for stage in range(len(names) + 1)])
-    scored = ~np.isnan(a).all(axis=0)
-    lengths = (scored * np.arange(1, len(names) + 1)[:, None]).max(axis=0)
-    ends = [a[length, :length, run][scored[:length, run]] for run, length in enumerate(lengths)]
-    return {"accuracy": pd.Series([float(np.mean(end)) if len(end) else np.nan for end in ends], index=table.index)}
-
-
 def _places(rows: pd.DataFrame) -> "pd.Series[float]":
     """Return which experience (from 1) trained each row's set: `set3` the third, others as they come in a run."""
     pairs = rows[["run_id", "eval_set"]].drop_duplicates()
@@ -114,9 +75,7 @@ def over_stages(frame: pd.DataFrame) -> pd.DataFrame:
     Where runs left the metric `incremental_accuracy` it is taken; else the mean over the sets trained so far.
     """
     rows = tidy(frame)
-    rows = rows[
-        (rows["protocol"].isin(["class_incremental", "multi_domain"])) & rows["value"].notna() & (rows["stage"] > 0)
-    ]
+    rows = rows[rows["protocol"].isin(STREAMS) & rows["value"].notna() & (rows["stage"] > 0)]
     given = rows[rows["metric"] == "incremental_accuracy"]
     plain = rows[(rows["metric"] == "accuracy") & (rows["eval_set"] != "total")]
     plain = plain[~plain["run_id"].isin(set(given["run_id"]))]

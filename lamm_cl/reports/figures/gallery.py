@@ -9,16 +9,15 @@ from matplotlib.figure import Figure
 
 from lamm_cl.reports.figures.bars import ablation_bars, own_against_joint
 from lamm_cl.reports.figures.cost import accuracy_against_cost
-from lamm_cl.reports.figures.data import HEADLINES
 from lamm_cl.reports.figures.lines import accuracy_over_steps, few_shot_curves
 from lamm_cl.reports.figures.matrix import accuracy_matrix
 from lamm_cl.reports.figures.style import save
 from lamm_cl.reports.names import dataset_rank
 from lamm_cl.reports.results import Results
-from lamm_cl.reports.tables.cost import COSTS
+from lamm_cl.reports.tables import PROTOCOLS
+from lamm_cl.reports.tables.across import COSTS
 
 _MOST_PANELS = 150  # of all matrices together; more are too many to look at
-_STREAMS = ("class_incremental", "multi_domain")
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Picture:
 def pictures(results: Results) -> Iterator[Picture]:
     """Yield the figures that the results have numbers for."""
     frame = results.rows
-    for protocol in HEADLINES:
+    for protocol in PROTOCOLS:
         rows = frame[frame["protocol"] == protocol]
         rows.attrs["tidy"] = True
         scored = rows[(rows["metric"] == "accuracy") & rows["value"].notna()]
@@ -65,10 +64,10 @@ def pictures(results: Results) -> Iterator[Picture]:
 
 
 def _of_protocol(rows: pd.DataFrame, protocol: str, scored: pd.DataFrame) -> Iterator[Picture]:
-    if protocol == "few_shot":
+    if PROTOCOLS[protocol].figures == "shots":
         caption = "Whiskers: 95% intervals over seeds."
         yield Picture("few_shot", "Accuracy over images a class", caption, _late(few_shot_curves, rows))
-    if protocol not in _STREAMS:
+    if PROTOCOLS[protocol].figures != "stages":
         return
     caption = "Accuracy over everything met so far. Whiskers: 95% intervals over seeds."
     yield Picture(f"steps_{protocol}", f"Accuracy over steps ({protocol})", caption, _late(accuracy_over_steps, rows))

@@ -20,7 +20,7 @@ from lamm_cl.reports.figures.style import (
     styled,
 )
 from lamm_cl.reports.names import AVERAGE, dataset_rank, space_rank
-from lamm_cl.reports.tables import few_shot
+from lamm_cl.reports.tables import PROTOCOLS
 
 Path = str | os.PathLike[str] | None
 
@@ -34,7 +34,7 @@ def few_shot_curves(frame: pd.DataFrame, path: Path = None) -> Figure:
 
     Source: LAMM (AAAI 2024), Figure 3.
     """
-    rows = few_shot.observe(frame)
+    rows = PROTOCOLS["few_shot"].accuracy(frame)
     if rows.empty:
         figure = message_figure("No few-shot accuracy has been measured yet.")
     else:

@@ -8,28 +8,10 @@ import numpy as np
 import pandas as pd
 
 from lamm_cl.errors import UsageError
+from lamm_cl.records.record import COLUMNS
 from lamm_cl.reports.names import AVERAGE, dataset_rank, method_rank, shots_rank, space_rank
 from lamm_cl.reports.tables.model import Cell, Column, Row, Table, mark_best
 
-COLUMNS = (
-    "experiment",
-    "protocol",
-    "dataset",
-    "method",
-    "dialect",
-    "backbone",
-    "pretrained",
-    "shots",
-    "seed",
-    "stage",
-    "eval_set",
-    "label_space",
-    "metric",
-    "value",
-    "n",
-    "status",
-    "run_id",
-)
 # What tells one row of a table from another; the seed does not. `setting` is what a protocol's
 # options add ("5 steps"), `variant` what a method's options add ("kd off").
 SETTINGS = (
@@ -174,6 +156,14 @@ def stream_lengths(rows: pd.DataFrame) -> "pd.Series[float]":
     return highest.where(highest.notna(), counts)
 
 
+def with_steps(rows: pd.DataFrame, lengths: "pd.Series[float]") -> pd.DataFrame:
+    """Name each stream's number of sets in its setting, where streams (by run id) differ in it."""
+    if lengths.nunique() < 2:
+        return rows
+    steps = rows["run_id"].map(lengths).map(lambda count: f"{count:g} steps", na_action="ignore").fillna("")
+    return rows.assign(setting=(rows["setting"] + " " + steps).str.strip())
+
+
 def average_rows(table: pd.DataFrame, quantities: Sequence[str], name: str = AVERAGE) -> pd.DataFrame:
     """Return per-seed means over all data sets of `table`, under the data set name `name`.
 
@@ -201,16 +191,12 @@ def with_averages(observations: pd.DataFrame, columns: Sequence[Column]) -> pd.D
     return pd.concat([full, extra], ignore_index=True) if len(extra) else full
 
 
-Derive = Callable[[dict[str, Cell]], dict[str, Cell]]
-
-
 def build_table(
     name: str,
     title: str,
     observations: pd.DataFrame,
     columns: Sequence[Column],
     notes: Sequence[str] = (),
-    derive: Derive | None = None,
 ) -> Table:
     """Return a table of means over seeds, times 100 where a column's unit is percent.
 
@@ -223,7 +209,6 @@ def build_table(
         observations: What `per_seed` returns: one row per settings and seed.
         columns: The columns of numbers; a key is a column of `observations`.
         notes: Sentences below the table.
-        derive: Changes the cells of a row, for numbers made from means (a harmonic mean of averages).
     """
     shown, constant = _split_settings(observations)
     keys = [column.key for column in columns]
@@ -231,8 +216,7 @@ def build_table(
     for settings, cells in _cells(observations, columns):
         words = dict(zip(SETTINGS, settings, strict=True))
         section = "/".join(words[key] for key in shown if key not in _OF_A_METHOD)
-        final = derive(cells) if derive else cells
-        rows.append(Row((*(Cell(text=words[key]) for key in shown), *(final[key] for key in keys)), section))
+        rows.append(Row((*(Cell(text=words[key]) for key in shown), *(cells[key] for key in keys)), section))
     heads = [Column(key, _TITLES[key]) for key in shown]
     full = f"{title}: {constant}" if constant else title
     return mark_best(Table(name, full, (*heads, *columns), tuple(rows), tuple(notes)))

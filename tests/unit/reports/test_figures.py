@@ -18,11 +18,12 @@ from lamm_cl.reports.figures import (
     render,
     save,
 )
-from lamm_cl.reports.figures.data import headline, over_stages, point
+from lamm_cl.reports.figures.data import over_stages, point
 from lamm_cl.reports.figures.gallery import pictures, write_figures
 from lamm_cl.reports.figures.matrix import matrix
 from lamm_cl.reports.figures.style import COLOURS, series
 from lamm_cl.reports.results import read_results
+from lamm_cl.reports.tables import PROTOCOLS
 from lamm_cl.reports.tables.collect import tidy
 
 
@@ -92,10 +93,10 @@ def test_ablation_bars_are_named(shots):
 
 
 def test_the_headline_of_a_stream_is_the_mean_over_its_sets_at_the_end(frame, two_methods, run):
-    rows = headline(frame(two_methods), "class_incremental")
+    rows = PROTOCOLS["class_incremental"].accuracy(frame(two_methods))
     lamm = rows[(rows["method"] == "lamm") & (rows["label_space"] == "all")]
     assert lamm["accuracy"].tolist() == pytest.approx([0.6] * 3)
-    begun = headline(frame([run({(1, "set1", "own"): 0.9, (1, "set2", "own"): 0.9})]), "class_incremental")
+    begun = PROTOCOLS["class_incremental"].accuracy(frame([run({(1, "set1", "own"): 0.9, (1, "set2", "own"): 0.9})]))
     assert begun["accuracy"].isna().all()
 
 

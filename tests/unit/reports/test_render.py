@@ -20,9 +20,8 @@ from lamm_cl.reports.tables import (
     render_rich,
     render_text,
 )
-from lamm_cl.reports.tables.latex import latex_escape
 from lamm_cl.reports.tables.model import mark_best, number
-from lamm_cl.reports.tables.render import least_width
+from lamm_cl.reports.tables.render import latex_escape, least_width
 
 COLUMNS = (
     Column("method", "Method"),

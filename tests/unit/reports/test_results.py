@@ -12,7 +12,7 @@ from lamm_cl.reports.figures.gallery import write_figures
 from lamm_cl.reports.output import render
 from lamm_cl.reports.report import make_report
 from lamm_cl.reports.results import read_results
-from lamm_cl.reports.tables import class_incremental_table
+from lamm_cl.reports.tables import PROTOCOLS
 
 HEADER = (
     "experiment,protocol,dataset,method,dialect,backbone,pretrained,shots,seed,stage,eval_set,label_space,metric,"
@@ -29,7 +29,7 @@ def test_a_whole_directory_has_no_problem(write, two_methods):
     results = read_results(write(two_methods))
     assert results.problems == ()
     assert len(results.records) == 6
-    assert class_incremental_table(results.frame).column("degradation")[0].value == pytest.approx(-20)
+    assert PROTOCOLS["class_incremental"].table(results.frame).column("degradation")[0].value == pytest.approx(-20)
 
 
 def test_records_of_several_versions_are_named(write, two_methods):
@@ -68,7 +68,7 @@ def test_records_replace_a_lost_table(write, two_methods):
     (home / "runs.csv").unlink()
     again = read_results(home)
     assert "runs.csv is missing" in again.problems[0]
-    assert class_incremental_table(again.frame) == class_incremental_table(whole.frame)
+    assert PROTOCOLS["class_incremental"].table(again.frame) == PROTOCOLS["class_incremental"].table(whole.frame)
 
 
 def test_a_run_that_the_table_lacks_comes_from_its_record(write, two_methods):
@@ -77,7 +77,7 @@ def test_a_run_that_the_table_lacks_comes_from_its_record(write, two_methods):
     (home / "runs.csv").write_text("".join(line for line in table if "-lamm-" not in line or "-3\n" not in line))
     results = read_results(home)
     assert "lacks 1 run" in " ".join(results.problems)
-    assert class_incremental_table(results.frame).column("set2")[1].seeds == 3
+    assert PROTOCOLS["class_incremental"].table(results.frame).column("set2")[1].seeds == 3
 
 
 @pytest.mark.parametrize("cut", [1, 5, 12, 20, 40])
@@ -136,7 +136,7 @@ def test_a_broken_record_costs_only_itself(write, two_methods, content):
     place = next((home / "runs").iterdir())
     (place / "record.json").write_text(content)
     results = read_results(home)
-    assert class_incremental_table(results.frame).column("set2")[0].seeds == 3
+    assert PROTOCOLS["class_incremental"].table(results.frame).column("set2")[0].seeds == 3
     assert f"1 record(s) cannot be read: {place.name}" in " ".join(results.problems)
     assert place.name not in results.records
     for form in ("text", "html"):
@@ -154,7 +154,7 @@ def test_a_record_in_another_runs_place_is_not_counted(write, two_methods, table
     assert f"1 record(s) are another run's and are not used: {first.name}" in " ".join(results.problems)
     assert first.name not in results.records
     assert (first.name in set(results.frame["run_id"])) == table
-    assert class_incremental_table(results.frame).column("set2")[0].seeds == (3 if table else 2)
+    assert PROTOCOLS["class_incremental"].table(results.frame).column("set2")[0].seeds == (3 if table else 2)
 
 
 @pytest.mark.parametrize("damage", [{"rows": []}, {"status": "odd"}, {"format": 2}, {"rows": [[1, "set1"]]}])

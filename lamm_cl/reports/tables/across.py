@@ -1,0 +1,155 @@
+"""Tables beside those of the protocols: one method under several options, whole streams, costs."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from lamm_cl.reports.tables.collect import SETTINGS, build_table, stream_lengths, tidy, with_averages, with_steps
+from lamm_cl.reports.tables.model import Cell, Column, Row, Table
+from lamm_cl.reports.tables.protocols import STREAMS
+
+_STREAM = (
+    Column("average_incremental_accuracy", "Average incremental", unit="%", best="max"),
+    Column("incremental_accuracy", "Last incremental", unit="%", best="max"),
+    Column("forgetting", "Forgetting", unit="%", best="min"),
+    Column("backward_transfer", "Backward transfer", unit="%", best="max"),
+    Column("forward_transfer", "Forward transfer", unit="%", best="max"),
+)
+_STREAM_NOTE = "Formulas and sources: lamm_cl/evaluation/README.md. Forgetting counts what was lost as positive."
+
+
+def stream_table(frame: pd.DataFrame) -> Table:
+    """Return the metrics of whole streams, in every label space, from the runs' own rows after their last stage.
+
+    Args:
+        frame: Rows of `runs.csv`; only streams with several stages have such metrics.
+    """
+    rows = tidy(frame)
+    rows = rows[rows["protocol"].isin(STREAMS)]
+    lengths = stream_lengths(rows[rows["metric"] == "accuracy"])
+    ends = rows["run_id"].map(lengths)
+    names = [column.key for column in _STREAM]
+    rows = rows[rows["metric"].isin(names) & (rows["stage"] == ends) & rows["value"].notna()]
+    rows = with_steps(rows, lengths[lengths.index.isin(rows["run_id"])])
+    table = _wide(rows)
+    present = tuple(column for column in _STREAM if column.key in table.columns)
+    return build_table("stream", "Whole streams", with_averages(table, present), present, (_STREAM_NOTE,))
+
+
+def _wide(rows: pd.DataFrame) -> pd.DataFrame:
+    keys = [*SETTINGS, "seed", "run_id"]
+    if rows.empty:
+        return pd.DataFrame({name: pd.Series(dtype=object) for name in keys})
+    table = rows.groupby([*keys, "metric"], sort=False, dropna=False)["value"].first().unstack("metric").reset_index()
+    table["run_id"] = [(one,) for one in table["run_id"]]
+    return table
+
+
+_COSTS = (
+    Column("seconds", "Time", unit="s", digits=1, best="min"),
+    Column("trained_parameters", "Trained parameters", unit="1", digits=0, best="min"),
+    Column("peak_memory_mb", "Peak memory", unit="MB", digits=0, best="min"),
+)
+COSTS = tuple(column.key for column in _COSTS)
+
+
+def cost_table(frame: pd.DataFrame) -> Table:
+    """Return the time of all stages, the most parameters trained in one, and the peak memory, per method."""
+    observations = costs(frame)
+    present = tuple(column for column in _COSTS if observations[column.key].notna().any())
+    notes = ("Time and memory depend on the machine, and on what was cached before.",)
+    return build_table("cost", "Cost", observations, present, notes)
+
+
+def costs(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per settings and seed with the three costs, NaN where one was not measured."""
+    rows = tidy(frame)
+    rows = rows[rows["metric"].isin(COSTS) & rows["value"].notna()].assign(label_space="")
+    keys = [*SETTINGS, "seed", "run_id"]
+    if rows.empty:
+        return pd.DataFrame(
+            {name: pd.Series(dtype=object) for name in keys} | {c: pd.Series(dtype=float) for c in COSTS}
+        )
+    groups = rows.groupby([*keys, "metric"], sort=False, dropna=False)["value"]
+    # Stages add up in time; parameters and memory are what the dearest stage needs.
+    table = groups.max().unstack("metric").reindex(columns=list(COSTS))
+    table["seconds"] = groups.sum().unstack("metric").reindex(columns=["seconds"])["seconds"]
+    out = table.reset_index()
+    out["run_id"] = [(one,) for one in out["run_id"]]
+    return out
+
+
+Options = Mapping[str, Any]
+VARIES = "varies"
+
+
+def ablation_tables(
+    frame: pd.DataFrame, configs: Mapping[str, Options], build: Callable[[pd.DataFrame], Table]
+) -> Iterator[Table]:
+    """Yield a table for each method that ran under several labels, with a column per option that differs.
+
+    Args:
+        frame: Rows of `runs.csv` of one protocol.
+        configs: By run id, the config of its record: `method` is the registered name, `options` all options.
+        build: Makes the protocol's table.
+
+    Source: the shape of LAMM's Tables 4 and 5 (AAAI 2024).
+    """
+    rows = tidy(frame)
+    runs = rows[["method", "run_id"]].drop_duplicates()
+    families: dict[str, dict[str, list[Options]]] = {}
+    for label, run_id in zip(runs["method"], runs["run_id"], strict=True):
+        config = configs.get(run_id)
+        if config is not None and isinstance(config.get("options"), Mapping):
+            family = families.setdefault(str(config.get("method", label)), {})
+            family.setdefault(label, []).append(config["options"])
+    for method, labels in families.items():
+        if len(labels) > 1:
+            chosen = rows[rows["method"].isin(labels)]
+            chosen.attrs["tidy"] = True
+            table = _with_options(build(chosen), method, {label: _merged(options) for label, options in labels.items()})
+            if table is not None:
+                yield table
+
+
+def _merged(options: list[Options]) -> dict[str, str]:
+    names = dict.fromkeys(name for one in options for name in one)
+    values = {name: {word(one.get(name)) for one in options} for name in names}
+    return {name: found.pop() if len(found) == 1 else VARIES for name, found in values.items()}
+
+
+def word(value: Any) -> str:
+    """Return an option's value as tables print it.
+
+    >>> word(None), word(0.05), word(0.0), word(True), word("words")
+    ('default', '0.05', '0', 'yes', 'words')
+    """
+    if value is None:
+        return "default"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _with_options(table: Table, method: str, options: Mapping[str, Mapping[str, str]]) -> Table | None:
+    names = dict.fromkeys(name for one in options.values() for name in one)
+    differing = [name for name in names if len({one.get(name, "-") for one in options.values()}) > 1]
+    place = next(index for index, column in enumerate(table.columns) if column.key == "method") + 1
+    # The dialect has a column of its own.
+    differing = [name for name in differing if name not in {column.key for column in table.columns}]
+    if not differing:
+        return None
+    columns = [Column(name, name, group="Options") for name in differing]
+    rows = []
+    for row in table.rows:
+        own = options.get(row.cells[place - 1].text or "", {})
+        cells = [Cell(text=own.get(name, "-")) for name in differing]
+        rows.append(Row((*row.cells[:place], *cells, *row.cells[place:]), row.section))
+    return Table(
+        f"{table.name}_options_{method}",
+        f"Options of {method}. {table.title}",
+        (*table.columns[:place], *columns, *table.columns[place:]),
+        tuple(rows),
+        table.notes,
+    )
