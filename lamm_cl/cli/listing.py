@@ -12,6 +12,7 @@ KINDS = ("methods", "datasets", "protocols", "backbones", "published")
 def listing(
     kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}.", metavar="WHAT")],
     options: Annotated[bool, typer.Option("--options", help="Also show what can be set, with defaults.")] = False,
+    parts: Annotated[bool, typer.Option("--parts", help="Show what methods are made of, and what composes.")] = False,
     imported: Annotated[
         list[str] | None, typer.Option("--import", metavar="FILE.py", help="Import a file or module first.")
     ] = None,
@@ -25,6 +26,9 @@ def listing(
         from lamm_cl.experiments import imports
 
         imports.load([imports.find(one, Path()) for one in imported])
+    if parts and kind == "methods":
+        _parts()
+        return
     {
         "methods": _methods,
         "datasets": _datasets,
@@ -44,14 +48,14 @@ def _show(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 def _methods(options: bool) -> None:
     from lamm_cl.methods.parts import SLOTS
-    from lamm_cl.methods.registry import METHODS
+    from lamm_cl.methods.registry import METHODS, SUFFIXES
 
     _show(
         ("method", *SLOTS, "paper"),
         [(method.name, *method.row.values(), method.paper) for method in METHODS.values()],
     )
-    typer.echo("\nX+lamm is any method X but lamm with learned labels and the hierarchical loss, e.g. maple+lamm.")
-    typer.echo("X+prograd is any X with text that trains, without the steps against zero-shot CLIP, e.g. coop+prograd.")
+    typer.echo("\nOn top of a method X (`lamm-cl list methods --parts` says of which, and why of others not):")
+    _show(("", ""), [(f"X{suffix.name}", suffix.adds) for suffix in SUFFIXES.values()])
     if options:
         from lamm_cl.experiments.known import method_options
 
@@ -59,6 +63,26 @@ def _methods(options: bool) -> None:
             _options(f"methods.{name}", method_options(name))
     else:
         typer.echo("`lamm-cl list methods --options` shows what can be set.")
+
+
+def _parts() -> None:
+    """Show each part with the methods that have it, and each suffix with the methods that can have it."""
+    from lamm_cl.methods.parts import SLOTS
+    from lamm_cl.methods.registry import METHODS, SUFFIXES
+
+    users: dict[tuple[str, str], dict[str, None]] = {}
+    for method in METHODS.values():
+        for part in method.parts:
+            users.setdefault((part.slot, part.name), {})[method.name] = None
+    order = {slot: place for place, slot in enumerate(SLOTS)}
+    rows = [(*part, ", ".join(names)) for part, names in sorted(users.items(), key=lambda item: order[item[0][0]])]
+    _show(("slot", "part", "methods"), rows)
+    typer.echo()
+    _show(
+        ("method", *(f"X{name}" for name in SUFFIXES)),
+        [(name, *(suffix.unfit(method) or "yes" for suffix in SUFFIXES.values())) for name, method in METHODS.items()],
+    )
+    typer.echo("\nSuffixes may follow each other, as in coop+kg+lamm.")
 
 
 def _options(where: str, model: type) -> None:

@@ -35,7 +35,7 @@ _LATER = (
 
 
 def method_names() -> list[str]:
-    """Return the names of all methods; and of each with one thing on top, such as `+lamm`."""
+    """Return the names of all methods, with the forms that one suffix gives."""
     from lamm_cl.methods import registry
 
     return registry.method_names()
@@ -43,16 +43,15 @@ def method_names() -> list[str]:
 
 def method_problem(name: object) -> str | None:
     """Say what is wrong with a method's name, None when it is one."""
-    from lamm_cl.methods.registry import METHODS, get_method
+    from lamm_cl.methods.registry import METHODS, SUFFIXES, get_method
 
-    if name in method_names():
-        return None
-    if not isinstance(name, str) or name.split("+")[0] not in METHODS or name.endswith("+"):
+    base, *pluses = name.split("+") if isinstance(name, str) else ("",)
+    if base not in METHODS or any("+" + plus not in SUFFIXES for plus in pluses):
         return unknown_name("method", name, method_names())
     try:
-        get_method(name)  # several things on top
+        get_method("+".join([base, *pluses]))
     except UsageError as error:
-        return str(error)
+        return f"{error}."
     return None
 
 

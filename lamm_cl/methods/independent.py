@@ -62,7 +62,7 @@ VPT = Method(
     paper="Jia et al., ECCV 2022",
     options=VPTOptions,
     recipe=Recipe(lr=0.0025, epochs=5, batch_size=4),
-    parts=(parts.FIXED_TEMPLATE, parts.INDEPENDENT_PROMPTS.called("vision"), *parts.PLAIN),
+    parts=(parts.FIXED_TEMPLATE, parts.INDEPENDENT_PROMPTS.called("vision", learns=("image",)), *parts.PLAIN),
     compose=compose,
     vision=True,
 )
@@ -72,7 +72,7 @@ LANGUAGE_PROMPTING = Method(
     paper="Khattak et al., CVPR 2023",
     options=LanguagePromptingOptions,
     recipe=Recipe(lr=0.0025, epochs=5, batch_size=4),
-    parts=(parts.LEARNED_CONTEXT, parts.INDEPENDENT_PROMPTS.called("text"), *parts.PLAIN),
+    parts=(parts.LEARNED_CONTEXT, parts.INDEPENDENT_PROMPTS.called("text", learns=("text",)), *parts.PLAIN),
     compose=compose,
 )
 IVLP = Method(

@@ -1,14 +1,15 @@
 """LAMM: a trainable embedding for every class name, alone or on top of any other method (Gao et al., AAAI 2024)."""
 
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from pydantic import Field, create_model
+from pydantic import Field
 
 from lamm_cl.errors import UsageError
 from lamm_cl.methods import parts
 from lamm_cl.methods.method import Method, Options, Setting, Weight
 from lamm_cl.methods.recipe import Recipe
+from lamm_cl.methods.suffix import Suffix, composed
 
 SUFFIX = "+lamm"
 
@@ -46,9 +47,9 @@ def with_labels(setting: Setting, made: Any, options: Any) -> Any:
     drifts = official and context.n_ctx and not context.conditioned and not several
     lambda_wc = 1 / max(setting.shots, 1) if options.lambda_wc is None else options.lambda_wc
     loss = parts.HIERARCHICAL("current" if drifts else "original", options.dialect, options.kd_target)
-    terms = {**made.objective.terms, **loss.terms(lambda_wc, options.lambda_cos, options.lambda_kd)}
-    wants = {*made.objective.wants, *(["current_names"] if drifts else [])}
-    objective = made.objective.but(terms=terms, wants=wants, logits=None)  # those that score: the labels are in them
+    terms = loss.terms(lambda_wc, options.lambda_cos, options.lambda_kd)
+    objective = made.objective.plus(terms, ["current_names"] if drifts else [])
+    objective = objective.but(logits=None)  # those that score: the labels are in them
     return replace(made, labels=labels, objective=objective)
 
 
@@ -70,34 +71,23 @@ METHOD = Method(
 )
 
 
-def plus_lamm(method: Method) -> Method:
-    """Return `method` with learned labels and the hierarchical loss: "X+lamm".
-
-    Raises:
-        UsageError: it learns labels already, or has no text.
-    """
-    if parts.LEARNED_LABELS in method.parts:
-        raise UsageError(f"{method.name} learns the names already: leave {SUFFIX} out")
+def unfit(method: Method) -> str:
+    """Say why a method cannot have learned labels."""
     if not method.has_text_prompts:
-        raise UsageError(f"{method.name} has no text prompts, so that no names can be learned: leave {SUFFIX} out")
-    fields: dict[str, Any] = {name: (info.annotation, info) for name, info in LabelOptions.model_fields.items()}
-    options = create_model(f"{method.options.__name__}WithLabels", __base__=method.options, **fields)
+        return "has no text prompts, so that no names can be learned"
+    if parts.LEARNED_LABELS in method.parts:
+        return "learns its names already"
+    return ""
 
-    def compose_both(setting: Setting, chosen: Any) -> Any:
-        kept = {name: getattr(chosen, name) for name in method.options.model_fields}
-        return with_labels(setting, method.compose(setting, method.options(**kept)), chosen)
 
+def plus_lamm(method: Method) -> Method:
+    """Return `method` with learned labels and the hierarchical loss: "X+lamm"."""
     others = [part for part in method.parts if part.slot not in ("labels", "objective")]
     objective = [part for part in method.parts if part.slot == "objective"] or [parts.CROSS_ENTROPY]
+    both = (*others, parts.LEARNED_LABELS, *objective, parts.HIERARCHICAL)
     trained = method if method.trains else METHOD
-    return replace(
-        method,
-        name=method.name + SUFFIX,
-        title=f"{method.title}+LAMM",
-        paper=METHOD.paper,
-        options=cast(type[Options], options),
-        recipe=trained.recipe,
-        parts=(*others, parts.LEARNED_LABELS, *objective, parts.HIERARCHICAL),
-        compose=compose_both,
-        tiny=trained.tiny,
-    )
+    changes = {"paper": METHOD.paper, "recipe": trained.recipe, "tiny": trained.tiny}
+    return composed(method, SUFFIX, PLUS.title, LabelOptions, with_labels, both, **changes)
+
+
+PLUS = Suffix(SUFFIX, "+LAMM", "learned labels and the hierarchical loss", unfit, plus_lamm)

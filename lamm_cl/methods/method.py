@@ -96,6 +96,11 @@ class Method:
         return self.has_text_prompts and not others and all("lamm_cl.prompts." in head.home for head in heads)
 
     @property
+    def learns(self) -> frozenset[str]:
+        """The towers in which something is learned: "text", "image"."""
+        return frozenset(tower for part in self.parts for tower in part.learns)
+
+    @property
     def trains(self) -> bool:
         """Whether anything in it is trained by gradient."""
         return any(part.slot == "objective" for part in self.parts)

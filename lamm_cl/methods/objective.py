@@ -88,6 +88,10 @@ class Objective:
         self.terms = {name: pair for name, pair in (terms or {}).items() if pair[1]}
         self.wants = frozenset(wants if self.terms else ())
 
+    def plus(self, terms: Mapping[str, tuple[Term, float]], wants: Collection[str] = ()) -> "Objective":
+        """Return this objective with more terms, and with what they want."""
+        return self.but(terms={**self.terms, **terms}, wants={*self.wants, *wants})
+
     def __call__(
         self, output: Output, labels: Tensor, classes: Sequence[int] | Tensor | None = None
     ) -> dict[str, Tensor]:

@@ -28,11 +28,13 @@ class Part:
         slot: one of `SLOTS`.
         name: what the table of methods calls it.
         home: module and class, as "package.module:Class"; empty for a part that a method builds by itself.
+        learns: the towers in which it learns something: "text", "image".
     """
 
     slot: str
     name: str
     home: str = ""
+    learns: tuple[str, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Build the part."""
@@ -43,9 +45,9 @@ class Part:
         module, _, name = self.home.partition(":")
         return getattr(importlib.import_module(module), name)
 
-    def called(self, name: str) -> Self:
+    def called(self, name: str, **changes: Any) -> Self:
         """Return the same part under another name, where a method uses a special form of it."""
-        return replace(self, name=name)
+        return replace(self, name=name, **changes)
 
 
 def row(parts: tuple[Part, ...]) -> dict[str, str]:
@@ -61,19 +63,21 @@ def row(parts: tuple[Part, ...]) -> dict[str, str]:
 PARTS = Part("", "parts", "lamm_cl.methods.prompted_clip:Parts")
 WORDING = Part("", "wording", "lamm_cl.prompts.wording:Wording")
 PAIR_TEXTS = Part("", "sentences that tell classes apart", "lamm_cl.prompts.pair_texts:PairTexts")
+TEXT_BANK = Part("", "text bank", "lamm_cl.prompts.text_bank:TextBank")
+TEXT, BOTH = ("text",), ("text", "image")
 
 FIXED_TEMPLATE = Part("context", "fixed template", "lamm_cl.prompts.context:FixedContext")
-LEARNED_CONTEXT = Part("context", "learned", "lamm_cl.prompts.context:LearnedContext")
-CLASS_CONTEXT = Part("context", "learned per class", "lamm_cl.prompts.context:ClassSpecificContext")
-CONDITIONED_CONTEXT = Part("context", "learned, image-conditioned", "lamm_cl.prompts.context:ConditionedContext")
+LEARNED_CONTEXT = Part("context", "learned", "lamm_cl.prompts.context:LearnedContext", TEXT)
+CLASS_CONTEXT = Part("context", "learned per class", "lamm_cl.prompts.context:ClassSpecificContext", TEXT)
+CONDITIONED_CONTEXT = Part("context", "learned, image-conditioned", "lamm_cl.prompts.context:ConditionedContext", TEXT)
 
 NAMES = Part("labels", "fixed", "lamm_cl.prompts.labels:FixedLabels")
-LEARNED_LABELS = Part("labels", "learned", "lamm_cl.prompts.labels:LearnedLabels")
+LEARNED_LABELS = Part("labels", "learned", "lamm_cl.prompts.labels:LearnedLabels", TEXT)
 
-INDEPENDENT_PROMPTS = Part("deep prompts", "text and vision", "lamm_cl.prompts.deep:IndependentDeep")
-COUPLED_PROMPTS = Part("deep prompts", "text -> vision", "lamm_cl.prompts.deep:CoupledDeep")
+INDEPENDENT_PROMPTS = Part("deep prompts", "text and vision", "lamm_cl.prompts.deep:IndependentDeep", BOTH)
+COUPLED_PROMPTS = Part("deep prompts", "text -> vision", "lamm_cl.prompts.deep:CoupledDeep", BOTH)
 
-DELTAS = Part("delta", "low-rank", "lamm_cl.prompts.deltas:Deltas")
+DELTAS = Part("delta", "low-rank", "lamm_cl.prompts.deltas:Deltas", BOTH)
 
 COSINE = Part("head", "cosine to text", "lamm_cl.prompts.matching:Cosine")
 TRANSPORT = Part("head", "optimal transport", "lamm_cl.prompts.matching:Transport")
@@ -107,6 +111,7 @@ EXEMPLARS = Part("memory", "exemplars", "lamm_cl.methods.exemplars:Exemplars")
 
 CROSS_ENTROPY = Part("objective", "CE", "lamm_cl.methods.objective:Objective")
 GRADIENT_PROJECTION = Part("objective", "gradient projection", "lamm_cl.methods.projection:GradientProjection")
+REFERENCE = Part("objective", "distance to a reference", "lamm_cl.methods.reference:Reference")
 HIERARCHICAL = Part("objective", "hierarchical", "lamm_cl.methods.hierarchical:Hierarchical")
 CONTRAST = Part("objective", "contrast in the batch", "lamm_cl.methods.contrast:Contrast")
 DESCRIBED = Part("objective", "sentences and second views", "lamm_cl.methods.described:Described")

@@ -4,17 +4,15 @@ Zhu et al., ICCV 2023.
 """
 
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from pydantic import Field, create_model
+from pydantic import Field
 
-from lamm_cl.errors import UsageError
 from lamm_cl.methods import parts
 from lamm_cl.methods.method import Method, Options, Setting
 from lamm_cl.methods.recipe import Recipe
+from lamm_cl.methods.suffix import Suffix, composed
 from lamm_cl.methods.zero_shot import PLAIN
-
-SUFFIX = "+prograd"
 
 
 class ProjectionOptions(Options):
@@ -84,31 +82,25 @@ METHOD = Method(
 )
 
 
-def plus_prograd(method: Method) -> Method:
-    """Return `method` with projected gradients: "X+prograd".
-
-    Raises:
-        UsageError: it has them already, trains nothing, or has no text.
-    """
+def unfit(method: Method) -> str:
+    """Say why a method cannot have the projection."""
     if parts.GRADIENT_PROJECTION in method.parts:
-        raise UsageError(f"{method.name} projects its gradients already: leave {SUFFIX} out")
+        return "projects its gradients already"
     if not method.trains:
-        raise UsageError(f"{method.name} trains nothing by gradient, so that none can be projected: leave {SUFFIX} out")
+        return "trains nothing by gradient, so that none can be projected"
     if not method.has_text_prompts:
-        raise UsageError(f"{method.name} has no text to compare zero-shot CLIP with: leave {SUFFIX} out")
-    fields: dict[str, Any] = {name: (info.annotation, info) for name, info in ProjectionOptions.model_fields.items()}
-    options = create_model(f"{method.options.__name__}WithProjection", __base__=method.options, **fields)
+        return "has no text to compare zero-shot CLIP with"
+    return ""
 
-    def compose_both(setting: Setting, chosen: Any) -> Any:
-        kept = {name: getattr(chosen, name) for name in method.options.model_fields}
-        return with_projection(method.compose(setting, method.options(**kept)), chosen)
 
-    return replace(
-        method,
-        name=method.name + SUFFIX,
-        title=f"{method.title}+ProGrad",
-        paper=METHOD.paper,
-        options=cast(type[Options], options),
-        parts=(*method.parts, parts.GRADIENT_PROJECTION),
-        compose=compose_both,
-    )
+def plus_prograd(method: Method) -> Method:
+    """Return `method` with projected gradients: "X+prograd"."""
+    both = (*method.parts, parts.GRADIENT_PROJECTION)
+
+    def project(setting: Setting, made: Any, options: Any) -> Any:
+        return with_projection(made, options)
+
+    return composed(method, PLUS.name, PLUS.title, ProjectionOptions, project, both, paper=METHOD.paper)
+
+
+PLUS = Suffix("+prograd", "+ProGrad", "no steps against zero-shot CLIP", unfit, plus_prograd)

@@ -1,7 +1,8 @@
 """The prompted CLIP: a frozen backbone and one choice of each part of the algebra that scores images by text."""
 
+import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self, cast
 
@@ -21,6 +22,7 @@ from lamm_cl.methods.exemplars import Exemplars
 from lamm_cl.methods.head import Head, Text
 from lamm_cl.methods.objective import Objective, Output
 from lamm_cl.methods.optimizer import trainable
+from lamm_cl.methods.reference import PREVIOUS
 from lamm_cl.methods.rehearsal import Rehearsal
 from lamm_cl.methods.stage import Stage, StageData, Step
 from lamm_cl.prompts.context import Context
@@ -29,6 +31,7 @@ from lamm_cl.prompts.deltas import Deltas
 from lamm_cl.prompts.given_text import GivenText
 from lamm_cl.prompts.labels import FixedLabels
 from lamm_cl.prompts.matching import Cosine, Side, Transport, averaged
+from lamm_cl.prompts.text_bank import TextBank
 from lamm_cl.prompts.text_side import TextSide
 from lamm_cl.prompts.wording import Wording
 
@@ -91,38 +94,60 @@ class PromptedOutput(Output):
     scale: Tensor
     given: Tensor
     model: "PromptedCLIP"
-    _asked: dict[str, Tensor] = field(default_factory=dict)
+    _asked: dict[Any, Any] = field(default_factory=dict)
 
-    def zero_shot(self) -> Tensor:
-        """Return features (n, E) of the original names in the fixed template, without gradient."""
-        if "zero_shot" not in self._asked:
-            self._asked["zero_shot"] = self.model.text.original(self.columns)
-        return self._asked["zero_shot"]
+    def zero_shot(self, bank: TextBank | None = None) -> Tensor:
+        """Return features (n, E) of the original names in fixed templates, without gradient.
+
+        Args:
+            bank: the templates; None: the method's `teacher_wording`.
+        """
+        found: Tensor = self._once(("zero_shot", bank), lambda: self.model.text.original(self.columns, bank))
+        return found
 
     def zero_shot_image(self) -> Tensor:
-        """Return the frozen tower's features (batch, E) of the images, normalised, without gradient."""
-        if "zero_shot_image" not in self._asked:
-            model = self.model
-            with torch.no_grad():
-                if model.takes == "images":
-                    plain = model.backbone.encode_images(self.given).to(model.dtype)
-                else:
-                    features = model.features(self.given)
-                    if model.takes == "unprojected":
-                        features = projected(features, model.backbone)
-                    plain = F.normalize(features, dim=-1)
-            self._asked["zero_shot_image"] = plain[: len(self.logits)]
-        return self._asked["zero_shot_image"]
+        """Return features (batch, E) of the images in the plain image tower, normalised, without gradient."""
+        found: Tensor = self._once("zero_shot_image", lambda: self.model._plain_image(self.given)[: len(self.logits)])
+        return found
+
+    def zero_shot_logits(self, bank: TextBank | None = None) -> Tensor:
+        """Return the logits (batch, n) of zero-shot CLIP, without gradient."""
+        image, text = self.zero_shot_image(), self.zero_shot(bank)
+        found: Tensor = self._once(("logits", bank), lambda: self.model._cosines(image, text, self.scale))
+        return found
+
+    def previous(self) -> "PromptedOutput | None":
+        """Return what the learner gave for the same images before the stage; None in the first stage."""
+        before = self.model.previous
+        if before is None:
+            return None
+        with torch.no_grad():
+            found: PromptedOutput = self._once("previous", lambda: before.training_output(self.given, self.columns))
+        return found
+
+    def _once(self, name: Any, make: Callable[[], Any]) -> Any:
+        """Return what was asked for under a name; it is made the first time."""
+        if name not in self._asked:
+            self._asked[name] = make()
+        return self._asked[name]
 
     def current_names(self) -> Tensor:
         """Return features (n, E) of the original names in the context as it is now."""
         if "current_names" not in self._asked:
             self._asked["current_names"] = self.model.text.current(self.columns)
-        return self._asked["current_names"]
+        found: Tensor = self._asked["current_names"]
+        return found
 
     def found(self, name: str) -> Tensor:
-        """Return what the head left for the terms of the objective."""
-        return self._asked[name]
+        """Return what the head left for the terms of the objective.
+
+        Raises:
+            UsageError: no stage has begun, so that the head left nothing.
+        """
+        if name not in self._asked:
+            raise UsageError(f"{self.model.method} has seen no training images yet: use fit_stage or a strategy")
+        left: Tensor = self._asked[name]
+        return left
 
     def label_vectors(self) -> tuple[list[Tensor], list[Tensor]]:
         """Return the vectors (m, D) of the classes whose labels train, and what each is kept near."""
@@ -137,7 +162,7 @@ class PromptedOutput(Output):
     def emptied(self) -> Self:
         """Return this output for no image at all."""
         text = self.text[:0] if self.text.dim() == 4 else self.text
-        return replace(super().emptied(), image=self.image[:0], text=text)
+        return replace(super().emptied(), image=self.image[:0], text=text, given=self.given[:0], _asked={})
 
 
 class PromptedCLIP(ComposedLearner):
@@ -195,6 +220,7 @@ class PromptedCLIP(ComposedLearner):
             )
         else:
             self.text = GivenText(backbone, unit=not self._late)
+        self.previous: PromptedCLIP | None = None  # as it was before the stage, where the objective wants that
         self._append(class_names)
         if learn:
             self.learn_classes(range(len(self.class_names)))
@@ -247,7 +273,7 @@ class PromptedCLIP(ComposedLearner):
             given = self.adapted(features, training)
             image = self._image(given)
             shown = features if head is not None and head.in_front else given
-        asked: dict[str, Tensor] = {}
+        asked: dict[Any, Any] = {}
         if self.context.conditioned:
             assert isinstance(self.text, TextSide)
             text = self.text.encode_for_images(ids, self.context.for_images(image.features[:, 0]))
@@ -314,6 +340,8 @@ class PromptedCLIP(ComposedLearner):
 
     def begin_stage(self, stage: Stage, data: StageData | None = None) -> None:
         """Make the labels of the stage's classes trainable, all others frozen."""
+        if PREVIOUS in self.parts.objective.wants and stage.number > 1:
+            self.previous = self._as_it_is()
         super().begin_stage(stage, data)
         self.learn_classes(stage.classes)
 
@@ -325,13 +353,18 @@ class PromptedCLIP(ComposedLearner):
 
     def growth(self) -> dict[str, list[list[int]]]:
         """Return how the model grew; labels that were learned together are named together."""
-        return {**super().growth(), "groups": [list(group) for group in self.groups]}
+        before = {} if self.previous is None else {"previous": [list(group) for group in self.previous.groups]}
+        return {**super().growth(), "groups": [list(group) for group in self.groups], **before}
 
     def regrow(self, growth: dict[str, list[list[int]]]) -> None:
         """Grow as another model of the same classes did."""
+        for group in growth.get("previous", ()):
+            self.learn_classes(group)
+        previous = self._as_it_is() if "previous" in growth else None
         for group in growth["groups"]:
             self.learn_classes(group)
         super().regrow(growth)
+        self.previous = previous  # not what the stages made of it: they know every class by now
 
     def end_epoch(self, stage: Stage, epoch: int, data: StageData) -> None:
         """Let the parts look at the epoch; deltas drop nothing outside of training steps."""
@@ -368,14 +401,16 @@ class PromptedCLIP(ComposedLearner):
     def forget_features(self) -> None:
         """Drop remembered text features; needed after values were changed by hand."""
         self.text.forget()
+        if self.previous is not None:
+            self.previous.text.forget()
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """Load learned values and drop remembered text features."""
-        self.text.forget()
+        self.forget_features()
         return super().load_state_dict(state_dict, strict, assign)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        self.text.forget()
+        self.forget_features()
         return cast(Self, super()._apply(fn, recurse))  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
     def _append(self, names: Sequence[str]) -> None:
@@ -410,6 +445,34 @@ class PromptedCLIP(ComposedLearner):
                 UserWarning,
                 stacklevel=4,
             )
+
+    def _as_it_is(self) -> "PromptedCLIP":
+        """Return a copy that nothing trains: its values are part of the state."""
+        self.forget_features()
+        self.previous = None
+        found = copy.deepcopy(self)
+        found.requires_grad_(False)
+        found.text.forget()
+        if found.deltas is not None:
+            found.deltas.step = None
+        return found
+
+    @torch.no_grad()
+    def _plain_image(self, given: Tensor) -> Tensor:
+        """Return image features (batch, E) of the tower as it came, normalised."""
+        if self.takes != "images":
+            features = self.features(given)
+            return F.normalize(projected(features, self.backbone) if self.takes == "unprojected" else features, dim=-1)
+        if not len(given):
+            return given.new_zeros(0, self.backbone.embed_dim, dtype=self.dtype)
+        found = cast(Tensor, self.backbone.image(given.to(self.backbone.device, self.backbone.dtype)))
+        return F.normalize(found.to(self.dtype), dim=-1)
+
+    def _cosines(self, image: Tensor, text: Tensor, scale: Tensor) -> Tensor:
+        """Return the logits (batch, n) of single features, whatever compares the learned ones."""
+        with torch.autocast(image.device.type, enabled=False):
+            logits = scale * image @ text.to(image.dtype).t()
+            return logits if self.backbone.logit_bias is None else logits + self.backbone.logit_bias.to(self.dtype)
 
     @property
     def _late(self) -> bool:

@@ -1,7 +1,5 @@
 """All methods by name. Importing this imports no torch."""
 
-from collections.abc import Callable
-
 from lamm_cl.errors import UsageError, unknown
 from lamm_cl.methods import (
     acil,
@@ -13,6 +11,7 @@ from lamm_cl.methods import (
     coop,
     engine,
     independent,
+    kgcoop,
     lamm,
     maple,
     mg_clip,
@@ -27,6 +26,7 @@ from lamm_cl.methods import (
 )
 from lamm_cl.methods.method import Method
 from lamm_cl.methods.recipe import Recipe
+from lamm_cl.methods.suffix import Suffix
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -34,6 +34,7 @@ METHODS: dict[str, Method] = {
         zero_shot.METHOD,
         coop.METHOD,
         cocoop.METHOD,
+        kgcoop.METHOD,
         lamm.METHOD,
         independent.VPT,
         independent.LANGUAGE_PROMPTING,
@@ -57,15 +58,19 @@ METHODS: dict[str, Method] = {
     )
 }
 
-# What goes on top of a method, by the ending that its name gets; each refuses the methods on which it makes no sense.
-FORMS: dict[str, Callable[[Method], Method]] = {
-    lamm.SUFFIX: lamm.plus_lamm,
-    prograd.SUFFIX: prograd.plus_prograd,
+# What can be put on top of other methods: "X+lamm".
+SUFFIXES: dict[str, Suffix] = {
+    suffix.name: suffix
+    for suffix in (
+        lamm.PLUS,
+        kgcoop.PLUS,
+        prograd.PLUS,
+    )
 }
 
 
 def register(method: Method) -> Method:
-    """Add a method; its forms (`+lamm` and others) come with it.
+    """Add a method; its forms with a suffix come with it.
 
     Raises:
         UsageError: the name is taken.
@@ -77,32 +82,30 @@ def register(method: Method) -> Method:
 
 
 def get_method(name: str) -> Method:
-    """Return a method by name; "X+lamm" puts learned labels on method X, "X+lamm+prograd" projects gradients as well.
+    """Return a method by name; "X+lamm" puts learned labels on method X, and suffixes may follow each other.
 
     Raises:
-        UsageError: there is no such method, or it does not take what the name puts on top of it.
+        UsageError: there is no such method, or one of its suffixes does not fit.
     """
-    base, *endings = name.split("+")
-    if base not in METHODS or any(f"+{ending}" not in FORMS for ending in endings):
+    base, *pluses = name.split("+")
+    if base not in METHODS or any("+" + plus not in SUFFIXES for plus in pluses):
         raise unknown("method", name, method_names())
-    found = METHODS[base]
-    for ending in endings:
-        found = FORMS[f"+{ending}"](found)
-    return found
+    method = METHODS[base]
+    for plus in pluses:
+        suffix = SUFFIXES["+" + plus]
+        if reason := suffix.unfit(method):
+            raise UsageError(f"{method.name} {reason}: leave {suffix.name} out")
+        method = suffix.plus(method)
+    return method
 
 
 def method_names(plus: bool = True) -> list[str]:
-    """Return the names of all methods; `plus`: and of each with one thing on top."""
-    forms = [name + ending for ending in FORMS for name in METHODS if _takes(name, ending)] if plus else []
-    return [*METHODS, *forms]
-
-
-def _takes(name: str, ending: str) -> bool:
-    try:
-        get_method(name + ending)
-    except UsageError:
-        return False
-    return True
+    """Return the names of all methods, with the forms that one suffix gives."""
+    suffixes = SUFFIXES.values() if plus else ()
+    return [
+        *METHODS,
+        *(name + suffix.name for suffix in suffixes for name, method in METHODS.items() if not suffix.unfit(method)),
+    ]
 
 
 def recipe_for(method: str, backbone: str) -> Recipe:

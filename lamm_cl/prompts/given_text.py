@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lamm_cl.clip.feature_backbone import FeatureBackbone
 from lamm_cl.prompts.matching import Side
+from lamm_cl.prompts.text_bank import TextBank
 
 Ids = tuple[int, ...]
 
@@ -43,8 +44,8 @@ class GivenText:
         features = self._backbone.class_features(self.names)[list(columns)]
         return Side(self._joined(features)[:, None] if self._unit else features), None
 
-    def original(self, columns: Ids) -> Tensor:
-        """Return the classes' features (n, E), normalised."""
+    def original(self, columns: Ids, bank: TextBank | None = None) -> Tensor:
+        """Return the classes' features (n, E), normalised; they stand for every bank."""
         return self._joined(self._backbone.class_features(self.names)[list(columns)])
 
     def current(self, columns: Ids) -> Tensor:

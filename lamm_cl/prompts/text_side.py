@@ -20,6 +20,7 @@ from lamm_cl.prompts.deep import Deep
 from lamm_cl.prompts.deltas import Deltas
 from lamm_cl.prompts.labels import FixedLabels, stacked
 from lamm_cl.prompts.matching import Side, averaged
+from lamm_cl.prompts.text_bank import TextBank
 from lamm_cl.prompts.wording import Slots, Wording, body
 
 Ids = tuple[int, ...]
@@ -74,7 +75,7 @@ class TextSide:
         self._backbone = backbone
         self._layouts: dict[tuple[Ids, int, bool, bool], list[tuple[list[int], Layout]]] = {}
         self._constant: dict[int, Tensor] = {}
-        self._original: dict[int, Tensor] = {}
+        self._original: dict[TextBank | None, dict[int, Tensor]] = {}
         self._snapshot: tuple[Ids, list[Tensor], Side, Tensor | None] | None = None
         self._prompts: Prompts = {}
         self._computed_in: torch.dtype | None = None  # autocast's type when the features were computed
@@ -139,24 +140,37 @@ class TextSide:
             features = self._variant(columns, 0, contexts=contexts)[0]
         return Side(self._scaled(features)[:, :, None])
 
-    def original(self, columns: Ids) -> Tensor:
-        """Return zero-shot features (n, E) of the original names in the fixed template, without gradient.
+    def original(self, columns: Ids, bank: TextBank | None = None) -> Tensor:
+        """Return zero-shot features (n, E) of the original names in fixed templates, without gradient.
 
-        Of several templates, the mean of the normalised features, normalised.
+        Args:
+            columns: class ids.
+            bank: the templates; None: `templates`, whose features are normalised, averaged and normalised again.
         """
         self._follow_autocast()
-        missing = [c for c in range(len(self.names)) if c not in self._original]
+        known = self._original.setdefault(bank, {})
+        missing = [c for c in range(len(self.names)) if c not in known]
         if missing:
             with lasting(), torch.no_grad():
-                found = torch.stack([self._in_template(template, missing) for template in self.templates])
-                features = found[0] if len(found) == 1 else F.normalize(found.mean(0), dim=-1)
-            self._original.update(zip(missing, features, strict=True))
-        return torch.stack([self._original[c] for c in columns])
+                rows = [list(self.templates) if bank is None else bank.wordings(c) for c in missing]
+                found = [self._in_wordings([row[i] for row in rows], missing) for i in range(len(rows[0]))]
+                if bank is None or bank.unit:
+                    found = [F.normalize(features, dim=-1) for features in found]
+                features = torch.stack(found).mean(0) if len(found) > 1 else found[0]
+                done = len(found) == 1 and (bank is None or bank.unit)
+                known.update(zip(missing, features if done else F.normalize(features, dim=-1), strict=True))
+        return torch.stack([known[c] for c in columns])
 
-    def _in_template(self, template: Wording, class_ids: Sequence[int]) -> Tensor:
-        """Return features (n, E) of original names, normalised."""
-        bodies = [body(self.tower.words, template, self.names[c], Slots()) for c in class_ids]
-        return F.normalize(self.tower.encode(self.tower.layout(bodies)).to(self.dtype), dim=-1)
+    def _in_wordings(self, wordings: Sequence[Wording], class_ids: Sequence[int]) -> Tensor:
+        """Return features (n, E) of original names, each in its own words; not normalised."""
+        places: dict[str, list[int]] = {}
+        for place, wording in enumerate(wordings):
+            places.setdefault(wording.before, []).append(place)
+        found: dict[int, Tensor] = {}
+        for members in places.values():
+            bodies = [body(self.tower.words, wordings[i], self.names[class_ids[i]], Slots()) for i in members]
+            found.update(zip(members, self.tower.encode(self.tower.layout(bodies)).to(self.dtype), strict=True))
+        return torch.stack([found[i] for i in range(len(class_ids))])
 
     def current(self, columns: Ids) -> Tensor:
         """Return features (n, E) of the original names in the current context, without gradient."""

@@ -23,7 +23,7 @@ EXPECTED = {
     "bounds": "joint      Set1",
     "loggers": "eval_results.csv",
     "gaussian_replay": "among all classes: 0.",
-    "kgcoop": "Top1_Acc_Stream",
+    "confidence_penalty": "Top1_Acc_Stream",
     "what_trains": "| coop | frozen | seen |",
     "own_images": "classes: circle, cross, square, triangle",
 }

@@ -143,19 +143,19 @@ def test_a_small_experiment_from_config_to_report(lamm_cl, tmp_path: Path) -> No
 
 
 def test_a_method_of_ones_own_runs_from_a_config(lamm_cl, tmp_path: Path) -> None:
-    (tmp_path / "my_methods.py").write_text((ROOT / "benchmarks" / "examples" / "kgcoop.py").read_text())
+    (tmp_path / "my_methods.py").write_text((ROOT / "benchmarks" / "examples" / "confidence_penalty.py").read_text())
     (tmp_path / "own.yaml").write_text(
         "import: [my_methods.py]\nprotocol: class_incremental\ndatasets: [digits]\nshots: 1\nseeds: [1]\n"
-        "methods:\n  kgcoop: {epochs: 1}\n"
-        "  with-replay: {method: kgcoop, epochs: 1, plugins: {ReplayPlugin: {mem_size: 8}}}\n"
+        "methods:\n  confidence_penalty: {epochs: 1}\n"
+        "  with-replay: {method: confidence_penalty, epochs: 1, plugins: {ReplayPlugin: {mem_size: 8}}}\n"
     )
     said = lamm_cl("run", "own.yaml", "--jobs", "1", "--out", "out")
     assert said.returncode == 0, said
     rows = (tmp_path / "out" / "runs.csv").read_text().splitlines()
-    assert {line.split(",")[3] for line in rows[1:]} == {"kgcoop", "with-replay"}
+    assert {line.split(",")[3] for line in rows[1:]} == {"confidence_penalty", "with-replay"}
     report = lamm_cl("report", "out")
     assert report.returncode == 0, report
-    assert "kgcoop" in report.stdout
+    assert "confidence_penalty" in report.stdout
     with (tmp_path / "my_methods.py").open("a") as file:
         file.write("# edited\n")
     again = lamm_cl("run", "own.yaml", "--jobs", "1", "--out", "out")

@@ -40,12 +40,31 @@ def mg_clip(case: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return "mg_clip", {"lora_rank": cfg["lora_rank"], "prompt_template": cfg["prompt_template"], "encoder": encoder}
 
 
+def kgcoop(case: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    cfg = {key.split("__")[-1]: value for key, value in case["cfg"].items()}
+    words = {"ctx_init": "a photo of a"} if cfg["CTX_INIT"] else {"ctx_init": "", "n_ctx": cfg["N_CTX"]}
+    return "kgcoop", {**words, "w": cfg["W"], "class_templates": templates(case)}
+
+
+def templates(case: dict[str, Any]) -> list[str]:
+    """The template of each class's zero-shot prompt, read from the prompt itself."""
+    spoken = [name.replace("_", " ") for name in case["classnames"]]
+    pairs = list(zip(case["zero_shot_prompts"], spoken, strict=True))
+    return [
+        f"{{}}{prompt[len(name) :]}" if prompt.startswith(name) else prompt.replace(f" {name}", " {}", 1)
+        for prompt, name in pairs
+    ]
+
+
 # Our method and options for a case, by the repository whose code ran.
 METHODS: dict[str, Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]] = {
     "MaxZanella/CLIP-LoRA": clip_lora,
     "BeierZhu/Prompt-align": prograd,
     "linlany/MindtheGap": mg_clip,
+    "htyao89/KgCoOp": kgcoop,
 }
+# Our names of the terms that the reference holds apart.
+TERMS = {"ce": "ce", "one_minus_cos": "kg"}
 
 
 FOLDER = reference_folder() / "prompts2"
@@ -109,6 +128,7 @@ def test_equals_the_official_code(name: str, prompts2: Any) -> None:
     stage = stages(case)[-1] if "task" in case else None
     optimizers = sorted(key.split("/")[2] for key in values if key.startswith("f64/losses/"))
     assert {"plain", "dassl"} <= set(optimizers)
+    apart = {key.split("/")[3] for key in values if key.startswith("f64/terms/plain/")} & set(TERMS)
     for kind in optimizers:
         model = build(prompts2, name)
         with torch.no_grad():
@@ -116,6 +136,9 @@ def test_equals_the_official_code(name: str, prompts2: Any) -> None:
         optimizer, losses, distances = OPTIMIZERS[kind](model.parameters()), [], []
         for step in range(3):
             terms = model.losses(images[step], labels[step], classes=stage)
+            for term in apart if kind == "plain" else ():
+                expected = values[f"f64/terms/plain/{term}"][step]
+                np.testing.assert_allclose(terms[TERMS[term]].item(), expected, rtol=TOLERANCE)
             optimizer.zero_grad()
             model.backward(terms["total"], terms)
             losses.append(terms["total"].item())

@@ -133,7 +133,7 @@ def test_context_starts_at_zero_and_then_as_the_words(tiny: Any) -> None:
         ("ranpac+prograd", "trains nothing by gradient"),
         ("prograd+prograd", "projects its gradients already"),
         ("coop+prograd+prograd", "projects its gradients already"),
-        ("coop+lamm+lamm", "learns the names already"),
+        ("coop+lamm+lamm", "learns its names already"),
     ],
 )
 def test_refuses_what_makes_no_sense(name: str, message: str) -> None:

@@ -75,8 +75,9 @@ def test_bad_class_names(names: list[str], message: str, tiny: Any) -> None:
         ("coop", {"n_ctx": 3, "class_token_position": "middle", "ctx_init": "a photo of a"}, "needs every word"),
         ("coop", {"n_ctx": 9, "ctx_init": "a photo"}, "as many initial tokens"),
         ("coop", {"csc": True, "ctx_init": "a photo"}, "leave ctx_init empty"),
-        ("lamm+lamm", {}, "lamm learns the names already: leave .lamm out"),
-        ("coop+lam", {}, "Did you mean 'coop.lamm'"),
+        ("lamm+lamm", {}, r"lamm learns its names already: leave \+lamm out"),
+        ("zero_shot+kg", {}, r"zero_shot learns nothing that reaches its text features: leave \+kg out"),
+        ("coop+kgg", {}, r"unknown method .* Did you mean 'coop\+kg'"),
     ],
 )
 def test_bad_options(method: str, options: dict[str, Any], message: str, tiny: Any) -> None:
