@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lamm_cl.clip.feature_backbone import Backbone
 from lamm_cl.methods.adapters import Adapter
+from lamm_cl.methods.epoch_average import EpochAverage
 from lamm_cl.methods.head import Head, no_text
 from lamm_cl.methods.learner import Learner
 from lamm_cl.methods.learner_part import LearnerPart, PartData, Rates
@@ -24,6 +25,7 @@ class ComposedLearner(Learner):
         adapter: maps image features; None: as they are.
         head: makes the logits from what it keeps of the training set.
         rehearsal: remembers older classes.
+        average: averages over the epochs of a stage what trains in it.
         method: name for messages and records.
         repeated_names: whether a name may stand for several classes.
     """
@@ -35,11 +37,12 @@ class ComposedLearner(Learner):
         head: Head | None,
         rehearsal: Rehearsal | None,
         *,
+        average: EpochAverage | None = None,
         method: str,
         repeated_names: bool,
     ) -> None:
         super().__init__(backbone, (), method=method, repeated_names=repeated_names)
-        self.adapter, self.head, self.rehearsal = adapter, head, rehearsal
+        self.adapter, self.head, self.rehearsal, self.average = adapter, head, rehearsal, average
         self.takes = next((part.takes for part in (adapter, head) if part is not None), "unit")
 
     @property
@@ -77,6 +80,8 @@ class ComposedLearner(Learner):
     def begin_stage(self, stage: Stage, data: StageData | None = None) -> None:
         """Start a stage."""
         super().begin_stage(stage, data)
+        if self.average is not None:
+            self.average.begin()
         for part in self.learner_parts:
             part.begin_stage(stage, None if data is None else self._data(part, data))
 
@@ -98,11 +103,15 @@ class ComposedLearner(Learner):
         """Let the parts look at the epoch."""
         if self.head is not None:
             self.head.begin_step(None)
+        if self.average is not None:
+            self.average.add(self, epoch)
         for part in self.learner_parts:
             part.end_epoch(stage, epoch, self._data(part, data))
 
     def end_stage(self, stage: Stage, data: StageData) -> None:
-        """Let the parts take what they keep of the training set."""
+        """Put the average over epochs in place; let the parts take what they keep of the training set."""
+        if self.average is not None:
+            self.average.end(self)
         for part in self.learner_parts:
             part.end_stage(stage, self._data(part, data))
 

@@ -41,16 +41,24 @@ class IVLPOptions(Options):
     ctx_init: str = Field(WORDS, description="initial words; empty = random")
 
 
-def compose(setting: Setting, options: VPTOptions | LanguagePromptingOptions | IVLPOptions) -> Any:
-    """Put learned tokens into the towers for which the options name a number of tokens."""
+def compose(
+    setting: Setting, options: VPTOptions | LanguagePromptingOptions | IVLPOptions, default_depth: int = 12
+) -> Any:
+    """Put learned tokens into the towers for which the options name a number of tokens.
+
+    Args:
+        setting: where the method is composed.
+        options: those of one of the three methods.
+        default_depth: layers, of 12, that get tokens where the options do not say.
+    """
     text, image = setting.backbone.text, setting.backbone.image
     vision, language = (0, 0, 0), (0, 0, 0)
     context = parts.FIXED_TEMPLATE([[f"{WORDS} {{}}."]])
     if not isinstance(options, LanguagePromptingOptions):
-        depth = depth_for(options.prompt_depth_vision, 12, image.layers, "prompt_depth_vision")
+        depth = depth_for(options.prompt_depth_vision, default_depth, image.layers, "prompt_depth_vision")
         vision = (options.n_ctx_vision, image.width, depth)
     if not isinstance(options, VPTOptions):
-        depth = depth_for(options.prompt_depth_text, 12, text.layers, "prompt_depth_text")
+        depth = depth_for(options.prompt_depth_text, default_depth, text.layers, "prompt_depth_text")
         language = (options.n_ctx_text, text.width, depth)
         context = parts.LEARNED_CONTEXT(text, options.n_ctx_text, options.ctx_init, setting.initial)
     return parts.PARTS(context, deep=parts.INDEPENDENT_PROMPTS(vision, language, setting.initial))

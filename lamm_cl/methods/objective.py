@@ -116,7 +116,7 @@ class Objective:
             found[name] = term(batch)
             total = total + weight * found[name]
         if self.projection is not None:
-            found["kl"] = self.projection.distance(batch)
+            found["zero_shot_kl"] = self.projection.distance(batch)
         return {**found, "total": total}
 
     def but(self, **changes: Any) -> Self:
@@ -131,7 +131,7 @@ class Objective:
         if self.projection is None:
             torch.autograd.backward(loss, retain_graph=retain_graph)
         else:
-            self.projection.backward(loss, terms["kl"], parameters, retain_graph)
+            self.projection.backward(loss, terms["zero_shot_kl"], parameters, retain_graph)
 
 
 def _batch(output: Output, labels: Tensor, classes: Sequence[int] | Tensor | None) -> Batch:

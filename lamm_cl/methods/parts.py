@@ -119,5 +119,7 @@ NEIGHBOURS = Part("objective", "hinge on neighbours", "lamm_cl.methods.neighbour
 
 SINGULAR_FUSION = Part("consolidation", "fusion in the singular basis", "lamm_cl.methods.consolidation:SingularFusion")
 
+EPOCH_AVERAGE = Part("consolidation", "average over epochs", "lamm_cl.methods.epoch_average:EpochAverage")
+
 # A prompted CLIP that says nothing else has these.
 PLAIN = (NAMES, COSINE, CROSS_ENTROPY)

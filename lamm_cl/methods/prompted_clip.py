@@ -18,6 +18,7 @@ from lamm_cl.errors import UsageError
 from lamm_cl.methods import inputs
 from lamm_cl.methods.adapters import Adapter
 from lamm_cl.methods.composed import ComposedLearner
+from lamm_cl.methods.epoch_average import EpochAverage
 from lamm_cl.methods.exemplars import Exemplars
 from lamm_cl.methods.head import Head, Text
 from lamm_cl.methods.objective import Objective, Output
@@ -58,6 +59,7 @@ class Parts:
         rehearsal: remembers older classes; None: nothing does.
         exemplars: training images of older classes that come along; None: none.
         trains_on_first: whether the loss sees the first of a class's prompts alone, and the score their average.
+        average: averages over the epochs of a stage what trains in it; None: the last epoch counts alone.
     """
 
     context: Context | None = None
@@ -75,6 +77,7 @@ class Parts:
     rehearsal: Rehearsal | None = None
     exemplars: Exemplars | None = None
     trains_on_first: bool = False
+    average: EpochAverage | None = None
 
 
 @dataclass(frozen=True)
@@ -195,7 +198,13 @@ class PromptedCLIP(ComposedLearner):
         half: bool = False,
     ) -> None:
         super().__init__(
-            backbone, parts.adapter, parts.head, parts.rehearsal, method=method, repeated_names=repeated_names
+            backbone,
+            parts.adapter,
+            parts.head,
+            parts.rehearsal,
+            average=parts.average,
+            method=method,
+            repeated_names=repeated_names,
         )
         self.half_precision, self.exemplars = half, parts.exemplars
         self.parts, self.matching, self.text_adapter = parts, parts.matching, parts.text_adapter

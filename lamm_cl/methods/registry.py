@@ -16,6 +16,7 @@ from lamm_cl.methods import (
     maple,
     mg_clip,
     prograd,
+    promptsrc,
     proof,
     rail,
     ranpac,
@@ -42,6 +43,7 @@ METHODS: dict[str, Method] = {
         maple.METHOD,
         align.METHOD,
         prograd.METHOD,
+        promptsrc.METHOD,
         clip_lora.METHOD,
         mg_clip.METHOD,
         clip_adapter.METHOD,
@@ -65,6 +67,7 @@ SUFFIXES: dict[str, Suffix] = {
         lamm.PLUS,
         kgcoop.PLUS,
         prograd.PLUS,
+        promptsrc.PLUS,
     )
 }
 

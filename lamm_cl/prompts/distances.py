@@ -44,7 +44,7 @@ def kl(learned: Tensor, reference: Tensor) -> Tensor:
         reference: (batch, n) logits.
     """
     goal = at_least_float(reference).log_softmax(-1)
-    return (goal.exp() * (goal - at_least_float(learned).log_softmax(-1))).mean()
+    return (goal.exp() * (goal - at_least_float(learned).log_softmax(-1))).mean().to(learned.dtype)
 
 
 DISTANCES: Mapping[Distance, Callable[[Tensor, Tensor], Tensor]] = {"l1": l1, "l2": l2, "cosine": cosine, "kl": kl}

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 HEADER = ("paper", "table", "command", "run time", "score")
 OF_A_PAPER = (*HEADER, "copied", "unknown", "precision")
-PAPERS = [path for path in CONFIGS if path.parent.name in ("lamm", "maple", "align")]
+PAPERS = [path for path in CONFIGS if path.parent.name in ("lamm", "maple", "align", "promptsrc")]
 every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: str(path.relative_to(ROOT / "configs")))
 
 

@@ -58,7 +58,7 @@ def test_takes_the_component_against_zero_shot_away(method: str, share: float, e
         opposed += bool((first * second).sum() < 0)
         torch.testing.assert_close(parameter.grad, projected(first, second, share), rtol=1e-8, atol=1e-8)
     assert opposed
-    assert "kl" in terms
+    assert "zero_shot_kl" in terms
     weights = {"wc": 1 / 16, "cos": 1.0, "kd": 0.05}
     rest = terms["ce"] + sum(weight * terms[name] for name, weight in weights.items() if name in terms)
     torch.testing.assert_close(rest, terms["total"])
@@ -83,7 +83,7 @@ def test_strategy_takes_the_same_steps(precision: str, tiny: Any) -> None:
         start = strategy.model.context.ctx.detach().clone()
         strategy.train(benchmark.train_stream[0])
         seen.append(strategy.model.context.ctx.detach() - start)
-        assert ("kl" in strategy.loss_terms) == (method != "coop")
+        assert ("zero_shot_kl" in strategy.loss_terms) == (method != "coop")
     assert torch.isfinite(seen[0]).all()
     assert not torch.equal(seen[0], seen[1])
 
@@ -144,5 +144,5 @@ def test_refuses_what_makes_no_sense(name: str, message: str) -> None:
 def test_forms_go_on_top_of_each_other_in_any_order(tiny: Any) -> None:
     for name in ("coop+lamm+prograd", "coop+prograd+lamm"):
         model = build_model(name, tiny, NAMES, n_ctx=4)
-        assert {"wc", "cos", "kd", "kl"} <= model.losses(images(tiny), LABELS).keys()
+        assert {"wc", "cos", "kd", "zero_shot_kl"} <= model.losses(images(tiny), LABELS).keys()
         assert get_method(name).row["objective"].count("+") == 2
