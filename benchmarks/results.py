@@ -240,13 +240,13 @@ def filled(document: str, blocks: dict[str, Callable[[], str]]) -> str:
 
 def tables() -> None:
     """Write every table into its document, and the figures beside the numbers."""
-    from lamm_cl.reports.figures.matrix import accuracy_matrix
+    from lamm_cl.reports.figures import accuracy_matrix, save
 
     for name, blocks in BLOCKS.items():
         path = ROOT / name
         path.write_text(filled(path.read_text(), blocks))
         print(f"{name}: {', '.join(blocks)}")
-    accuracy_matrix(frame("quickstart"), ROOT / "results" / "quickstart" / "accuracy_matrix")
+    save(accuracy_matrix(frame("quickstart")), ROOT / "results" / "quickstart" / "accuracy_matrix")
 
 
 if __name__ == "__main__":

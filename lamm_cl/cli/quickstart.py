@@ -32,7 +32,7 @@ def quickstart(
 
 def show_results(out: Path) -> None:
     """Print the table of the paper's form, and draw the accuracy matrix beside `runs.csv`."""
-    from lamm_cl.reports.figures.matrix import accuracy_matrix
+    from lamm_cl.reports.figures import accuracy_matrix, save
     from lamm_cl.reports.results import read_results
     from lamm_cl.reports.tables import PROTOCOLS, render_text
 
@@ -41,6 +41,6 @@ def show_results(out: Path) -> None:
     if rows["value"].notna().any():
         typer.echo()
         typer.echo(render_text(PROTOCOLS["class_incremental"].table(rows)))
-        accuracy_matrix(rows, out / "accuracy_matrix")
+        save(accuracy_matrix(rows), out / "accuracy_matrix")
         typer.echo(f"Figure of the accuracy matrix: {out / 'accuracy_matrix.png'} (and .svg)")
     typer.echo(f"More: lamm-cl report {out}")

@@ -1,8 +1,12 @@
 """Figures from rows of `runs.csv`, as matplotlib figures and as SVG and PNG files."""
 
-from lamm_cl.reports.figures.bars import ablation_bars, own_against_joint
-from lamm_cl.reports.figures.cost import accuracy_against_cost
-from lamm_cl.reports.figures.lines import accuracy_over_steps, few_shot_curves
+from lamm_cl.reports.figures.charts import (
+    ablation_bars,
+    accuracy_against_cost,
+    accuracy_over_steps,
+    few_shot_curves,
+    own_against_joint,
+)
 from lamm_cl.reports.figures.matrix import accuracy_matrix
 from lamm_cl.reports.figures.style import render, save
 

@@ -7,9 +7,13 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lamm_cl.reports.figures.bars import ablation_bars, own_against_joint
-from lamm_cl.reports.figures.cost import accuracy_against_cost
-from lamm_cl.reports.figures.lines import accuracy_over_steps, few_shot_curves
+from lamm_cl.reports.figures.charts import (
+    ablation_bars,
+    accuracy_against_cost,
+    accuracy_over_steps,
+    few_shot_curves,
+    own_against_joint,
+)
 from lamm_cl.reports.figures.matrix import accuracy_matrix
 from lamm_cl.reports.figures.style import save
 from lamm_cl.reports.names import dataset_rank
@@ -54,7 +58,7 @@ def pictures(results: Results) -> Iterator[Picture]:
                 "Bars: means over seeds; whiskers: 95% intervals.",
                 _late(ablation_bars, rows, names=names, protocol=protocol),
             )
-        if rows["metric"].isin(COSTS).any():
+        if rows["metric"].isin([column.key for column in COSTS]).any():
             yield Picture(
                 f"cost_{protocol}",
                 f"Accuracy against cost ({protocol})",

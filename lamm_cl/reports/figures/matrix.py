@@ -1,6 +1,5 @@
 """Heat maps of the accuracy matrix: what is known of each set after each experience."""
 
-import os
 from collections.abc import Sequence
 from itertools import product, zip_longest
 from typing import NamedTuple
@@ -11,8 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lamm_cl.reports.figures.data import labels, methods_of
-from lamm_cl.reports.figures.style import HEAT, message_figure, new_figure, save, styled
+from lamm_cl.reports.figures.charts import labels, methods_of
+from lamm_cl.reports.figures.style import HEAT, message_figure, new_figure, styled
 from lamm_cl.reports.names import space_rank
 from lamm_cl.reports.tables.collect import numbered_sets, tidy
 
@@ -29,9 +28,7 @@ class _Look(NamedTuple):
     digits: int
 
 
-def accuracy_matrix(
-    frame: pd.DataFrame, path: str | os.PathLike[str] | None = None, dataset: str | None = None
-) -> Figure:
+def accuracy_matrix(frame: pd.DataFrame, dataset: str | None = None) -> Figure:
     """Draw a[i, j], the accuracy on set j after experience i: a row per label space, a column per method.
 
     Means over seeds, in percent. What was not measured is hatched, never 0; so are, in the label space of the seen
@@ -39,17 +36,13 @@ def accuracy_matrix(
 
     Args:
         frame: Rows of `runs.csv` of one protocol.
-        path: Where to write, `.svg` or `.png`; both when the name has no such ending. None: nowhere.
         dataset: Draw this data set alone; default: the mean over all of them.
     """
     rows = tidy(frame)
     rows = rows[(rows["metric"] == "accuracy") & rows["value"].notna() & (rows["eval_set"] != "total")]
     if dataset is not None:
         rows = rows[rows["dataset"] == dataset]
-    figure = _draw(rows) if len(rows) else message_figure("No accuracy has been measured yet.")
-    if path is not None:
-        save(figure, path)
-    return figure
+    return _draw(rows) if len(rows) else message_figure("No accuracy has been measured yet.")
 
 
 def matrix(rows: pd.DataFrame, stages: Sequence[float], sets: Sequence[str]) -> np.ndarray:

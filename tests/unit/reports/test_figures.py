@@ -18,7 +18,7 @@ from lamm_cl.reports.figures import (
     render,
     save,
 )
-from lamm_cl.reports.figures.data import over_stages, point
+from lamm_cl.reports.figures.charts import over_stages, point
 from lamm_cl.reports.figures.gallery import pictures, write_figures
 from lamm_cl.reports.figures.matrix import matrix
 from lamm_cl.reports.figures.style import COLOURS, series
