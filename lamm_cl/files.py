@@ -152,3 +152,16 @@ def disk_error(error: BaseException, directory: Path) -> OSError | None:
         dealt_with = dealt_with or seen.__cause__ is None
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def size_in_words(size: float) -> str:
+    """Write a number of bytes for people.
+
+    >>> size_in_words(512), size_in_words(3.2e6), size_in_words(5e13)
+    ('512 B', '3.2 MB', '50000.0 GB')
+    """
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

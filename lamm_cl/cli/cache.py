@@ -9,6 +9,7 @@ import typer
 
 from lamm_cl.clip.cache_folder import Scope, clear, default_folder, limit, status
 from lamm_cl.errors import UsageError
+from lamm_cl.files import size_in_words
 
 app = typer.Typer(help="Cached image features: what is there, and clear it.", no_args_is_help=True)
 
@@ -44,9 +45,11 @@ def show(
         entry = _entry(scope)
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(scope.used)) if scope.used else "-"
         shown = [entry["backbone"], entry["pretrained"], entry["device"], scope.images, scope.views]
-        table.add_row(*(str(value) for value in shown), _size(scope.bytes), used)
+        table.add_row(*(str(value) for value in shown), size_in_words(scope.bytes), used)
     Console().print(table)
-    typer.echo(f"{where}: {_size(total)} of at most {_size(limit())}; what was used longest ago goes first.")
+    typer.echo(
+        f"{where}: {size_in_words(total)} of at most {size_in_words(limit())}; what was used longest ago goes first."
+    )
 
 
 @app.command("clear")
@@ -61,7 +64,7 @@ def delete(
         raise UsageError(f"--older-than {older_than}: it must be a number of days, 0 or more, such as 30.")
     where = folder or default_folder()
     images, freed = clear(where, older_than)
-    typer.echo(f"{where}: deleted {images} features, {_size(freed)}.")
+    typer.echo(f"{where}: deleted {images} features, {size_in_words(freed)}.")
 
 
 def _entry(scope: Scope) -> dict[str, str | int | float]:
@@ -77,13 +80,3 @@ def _entry(scope: Scope) -> dict[str, str | int | float]:
         "bytes": scope.bytes,
         "used": scope.used,
     }
-
-
-def _size(count: int) -> str:
-    """Write a number of bytes for people."""
-    value = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} GiB"

@@ -8,6 +8,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from lamm_cl.files import size_in_words
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -52,7 +54,7 @@ def status_command(
         images = f"{row.images:,} / {row.expected:,}" if row.expected else "-"
         name = row.name + (" (synthetic)" if row.entry and row.entry.synthetic else "")
         classes = " / ".join([str(row.classes or "-"), *([str(row.entry.classes)] if row.entry else [])])
-        size = [_bytes(row.size) if row.size else "-"] if sizes else []
+        size = [size_in_words(row.size) if row.size else "-"] if sizes else []
         table.add_row(escape(name), row.state, row.split or "-", classes, images, *size)
     console = _console()
     console.print(table)
@@ -235,11 +237,3 @@ def _console(stderr: bool = False) -> Console:
     # Piped output keeps whole lines: a path that is broken in two cannot be copied.
     console = Console(stderr=stderr, soft_wrap=True)
     return console if console.is_terminal else Console(stderr=stderr, soft_wrap=True, width=160)
-
-
-def _bytes(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return ""

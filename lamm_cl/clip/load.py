@@ -1,6 +1,7 @@
 """Load a backbone by name, with weights from a tag, from a local file, or none."""
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -81,21 +82,27 @@ def load_clip(
     return backbone
 
 
-def check_device(device: str | torch.device) -> torch.device:
+def check_device(device: str | torch.device, kinds: Collection[str] = DEVICES) -> torch.device:
     """Return the device if this machine has it.
+
+    Args:
+        device: such as "cpu" or "cuda:1".
+        kinds: those that the caller can use.
 
     Raises:
         UsageError: an unknown kind of device, or one that isn't there.
     """
     kind, _, number = str(device).partition(":")
-    if kind not in DEVICES or (number and not number.isdecimal()):
-        raise unknown("device", device, DEVICES)
+    if kind not in kinds or (number and not number.isdecimal()):
+        raise UsageError(f"{unknown('device', device, kinds)} Others are not supported.")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device 'cuda': this machine has no CUDA device that torch can use; use device='cpu'.")
+        raise UsageError(f"device {str(device)!r} is not there: torch finds no CUDA device; use device='cpu'.")
     if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
-        raise UsageError(f"device {str(device)!r}: this machine has {torch.cuda.device_count()} CUDA devices.")
+        raise UsageError(
+            f"device {str(device)!r} is not there: this machine has {torch.cuda.device_count()} CUDA devices."
+        )
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("device 'mps': torch finds none on this machine; use device='cpu'.")
+        raise UsageError("device 'mps' is not there: torch finds none on this machine; use device='cpu'.")
     return torch.device(str(device))
 
 

@@ -11,8 +11,8 @@ from avalanche.evaluation.metric_results import MetricValue
 from lamm_cl.errors import UsageError, unknown
 from lamm_cl.evaluation.classes import classes_in, classes_of
 from lamm_cl.evaluation.matrix import Matrix
-from lamm_cl.evaluation.rows import Row
-from lamm_cl.evaluation.scores import LABEL_SPACES, Score, Tally
+from lamm_cl.evaluation.rows import LABEL_SPACES, Row
+from lamm_cl.evaluation.scores import Score, Tally
 from lamm_cl.evaluation.summary import TOTAL, Sets, stages_of, summarise_stage
 
 LOGGED = ("degradation", "forgetting", "backward_transfer", "incremental_accuracy", "harmonic_mean")

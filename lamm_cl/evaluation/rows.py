@@ -1,6 +1,10 @@
 """One measured number, as it goes into the records."""
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
+
+from lamm_cl.methods.training import LabelSpace
+
+LABEL_SPACES: tuple[str, ...] = get_args(LabelSpace)
 
 
 class Row(NamedTuple):

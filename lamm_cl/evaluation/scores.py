@@ -12,7 +12,6 @@ from torch import Tensor
 from lamm_cl.evaluation.classification import CALIBRATION_BINS, calibration_bins, calibration_error
 from lamm_cl.evaluation.matrix import Matrix
 
-LABEL_SPACES = ("own", "seen", "all")
 NOTHING = -1  # predicted column where every logit is -inf
 
 

@@ -11,6 +11,7 @@ from lamm_cl.experiments.plan import Plan, local_workers
 from lamm_cl.experiments.progress import duration, say
 from lamm_cl.experiments.spec import RunSpec
 from lamm_cl.experiments.work import Work
+from lamm_cl.files import size_in_words
 from lamm_cl.records import DONE
 
 
@@ -50,10 +51,6 @@ def _estimate(plan: Plan, console: Console, make_work: Callable[[], Work]) -> No
     say(
         console,
         f"Estimate with {jobs} worker{'s' * (jobs != 1)} on {plan.device}, from a few timed steps: "
-        f"time {duration(sum_.seconds)}, memory {sum_.memory_mb / 1000:.1f} GB, "
-        f"disk {_size(sum_.disk_mb)} (records and cached features).",
+        f"time {duration(sum_.seconds)}, memory {size_in_words(1e6 * sum_.memory_mb)}, "
+        f"disk {size_in_words(1e6 * sum_.disk_mb)} (records and cached features).",
     )
-
-
-def _size(megabytes: float) -> str:
-    return f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{megabytes:.0f} MB"

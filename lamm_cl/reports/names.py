@@ -1,69 +1,37 @@
 """The order in which methods and data sets are shown, and how their names read."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-METHODS = {
-    "zero_shot": "zero-shot CLIP",
-    "coop": "CoOp",
-    "cocoop": "CoCoOp",
-    "kgcoop": "KgCoOp",
-    "vpt": "VPT",
-    "language_prompting": "deep language",
-    "ivlp": "IVLP",
-    "maple": "MaPLe",
-    "align": "ALIGN",
-    "prograd": "ProGrad",
-    "clip_lora": "CLIP-LoRA",
-    "mg_clip": "MG-CLIP",
-    "lamm": "LAMM",
-}
-DATASETS = (
-    "imagenet",
-    "caltech101",
-    "oxford_pets",
-    "stanford_cars",
-    "oxford_flowers",
-    "food101",
-    "fgvc_aircraft",
-    "sun397",
-    "dtd",
-    "eurosat",
-    "ucf101",
-    "imagenetv2",
-    "imagenet_sketch",
-    "imagenet_a",
-    "imagenet_r",
-    "digits",
-    "glyphs",
-)
+from lamm_cl.data.catalogue import CATALOGUE
+from lamm_cl.evaluation.rows import LABEL_SPACES
+from lamm_cl.methods.registry import METHODS
+
 # What the papers call "11 data sets".
-ELEVEN = frozenset(DATASETS[:11])
-LABEL_SPACES = ("own", "seen", "all")
+ELEVEN = frozenset(list(CATALOGUE)[:11])
 AVERAGE = "average"
 
 
 def method_rank(name: str) -> tuple[int, int, str]:
-    """Return a sort key: single methods in the order of the papers, then each `X+lamm`; variants `X_...` behind X.
+    """Return a sort key: methods in the order of the registry, then LAMM, then each `X+lamm`; variants `X_...` with X.
 
-    >>> sorted(["maple+lamm", "lamm_text", "lamm", "coop", "mine"], key=method_rank)
-    ['coop', 'mine', 'lamm', 'lamm_text', 'maple+lamm']
+    >>> sorted(["maple+lamm", "lamm_text", "lamm", "rail", "coop_16", "coop", "mine"], key=method_rank)
+    ['coop', 'coop_16', 'rail', 'mine', 'lamm', 'lamm_text', 'maple+lamm']
     """
-    order = list(METHODS)
-    base = name.partition(" ")[0]
-    head, plus, _ = base.partition("+")
-    if head not in order:  # a variant: X_text
-        head = next((known for known in order if head.startswith(f"{known}_")), head)
-    place = order.index(head) if head in order else len(order)
-    group = 1 if plus or head == "lamm" else 0
-    return (group, -1 if head == "lamm" else place, name)
+    head, plus, _ = name.partition(" ")[0].partition("+")
+    known = [one for one in METHODS if head == one or head.startswith(f"{one}_")]
+    base = max(known, key=len, default="")
+    group = 1 if plus or base == "lamm" else 0
+    return (group, -1 if base == "lamm" else _place(base, METHODS), name)
 
 
 def dataset_rank(name: str) -> tuple[int, str]:
-    """Return a sort key: the papers' order, then other names by the alphabet, averages last."""
-    if name == AVERAGE:
-        return (len(DATASETS) + 1, name)
-    return (DATASETS.index(name) if name in DATASETS else len(DATASETS), name)
+    """Return a sort key: the catalogue's order, which is the papers', then other names, averages last."""
+    return (_place(name, CATALOGUE) + (name == AVERAGE), name)
+
+
+def _place(name: str, order: Collection[str]) -> int:
+    return list(order).index(name) if name in order else len(order)
 
 
 def shots_rank(shots: str) -> int:
@@ -73,7 +41,7 @@ def shots_rank(shots: str) -> int:
 
 def space_rank(name: str) -> tuple[int, str]:
     """Return a sort key for label spaces: own, seen, all."""
-    return (LABEL_SPACES.index(name) if name in LABEL_SPACES else len(LABEL_SPACES), name)
+    return (_place(name, LABEL_SPACES), name)
 
 
 def spelled_out(value: Any) -> Any:

@@ -1,14 +1,10 @@
 """Which classes an image competes with while something trains."""
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-LabelSpace = Literal["own", "seen", "all"]
-LABEL_SPACES: tuple[str, ...] = get_args(LabelSpace)
 
 
 def columns_of(space: str, own: Iterable[int], seen: Iterable[int], n_columns: int) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ import torch
 from avalanche.training.plugins.evaluation import default_evaluator
 from torch import Tensor
 
+from lamm_cl.clip.load import check_device
 from lamm_cl.errors import UsageError
 from lamm_cl.evaluation.classes import classes_in
 from lamm_cl.methods.learner import Learner
@@ -22,7 +23,6 @@ from lamm_cl.methods.stage import Stage, Step
 from lamm_cl.seeds import seed_for
 from lamm_cl.strategies import checkpoint
 from lamm_cl.strategies.batches import StageBatches
-from lamm_cl.strategies.device import usable_device
 from lamm_cl.strategies.exemplars import ExemplarMemory
 from lamm_cl.strategies.generators import preserved_generators, seed_generators
 from lamm_cl.strategies.guard import PENALTY, LossGuard
@@ -96,7 +96,7 @@ class LearnerStrategy(StageBatches):
         if model.exemplars is not None:
             listed.append(ExemplarMemory(model.exemplars))
         check_plugins(listed)
-        place = usable_device(device)
+        place = check_device(device, ("cpu", "cuda"))
         optimizer = choose_optimizer(optimizer, schedulers(listed)) or recipe_optimizer(recipe, place)
         super().__init__(
             model=model,
