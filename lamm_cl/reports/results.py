@@ -113,19 +113,24 @@ def _together(found: list[Results]) -> Results:
         parts.append(replace(one, frame=frame, settings=settings))
     settings = {name: value for part in parts for name, value in part.settings.items()}
     problems = [f"{part.directory}: {problem}" for part in parts for problem in part.problems]
-    differing = list(_differences(settings))
+    differing = dict(_differences(settings))
     frame = pd.concat([part.frame for part in parts], ignore_index=True)
     frame.attrs["tidy"] = True
     records = {run_id: record for part in reversed(parts) for run_id, record in part.records.items()}
+    # Those of several protocols meet in no table but that of the costs.
+    said = [
+        text for names, text in differing.items() if frame[frame["experiment"].isin(names)]["protocol"].nunique() == 1
+    ]
     apart = bool(differing) or not all(settings.values())
-    return Results(found[0].directory, frame, records, (*problems, *differing), settings, apart)
+    return Results(found[0].directory, frame, records, (*problems, *said), settings, apart)
 
 
-def _differences(settings: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def _differences(settings: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield the names of experiments whose settings differ, and what to say of it."""
     for (first, old), (second, new) in combinations(settings.items(), 2):
-        texts = [f"{name} is {old!r} in {first} and {new!r} in {second}" for name, old, new in changes(old, new)]
+        texts = [f"{name} is {there!r} in {first} and {here!r} in {second}" for name, there, here in changes(old, new)]
         if texts:
-            yield f"The experiments stand apart, since their settings differ: {listed(texts, '; ')}."
+            yield (first, second), f"The experiments stand apart, since their settings differ: {listed(texts, '; ')}."
 
 
 # -- runs.csv --------------------------------------------------------------------------------------------------------

@@ -23,7 +23,17 @@ BELOW["experiments"] = {"strategies", "streams", "evaluation", "records", "metho
 BELOW["reports"] = {"records", "evaluation", "streams", "methods", "data"}
 BELOW["cli"] = set(BELOW) - {"cli"}
 # Rooms in which no file imports, over others, itself.
-WITHOUT_CIRCLES = ("prompts", "methods", "records", "strategies", "experiments")
+WITHOUT_CIRCLES = (
+    "prompts",
+    "methods",
+    "records",
+    "strategies",
+    "experiments",
+    "reports",
+    "cli",
+    "evaluation",
+    "streams",
+)
 BOTTOM = {"avalanche_home", "errors", "files", "locks", "seeds", "tensor_file", "__init__"}
 
 # Where each third-party library that shapes a room may be imported.

@@ -336,3 +336,16 @@ def test_experiments_of_one_name_are_told_by_their_directories(experiments, tmp_
     report = make_report(read_results(first, second))
     assert [cell.text for cell in report.tables[0].column("experiment")] == [f"a ({second})", f"a ({first})"]
     assert f"{second}: runs.csv is missing." in report.problems
+
+
+def test_experiments_of_several_protocols_have_their_own_tables_and_costs(write, run, steps, tmp_path):
+    homes = []
+    for name, values in (("class_incremental", steps((0.5, 0.5, 0.5))), ("few_shot", {(1, "test", "own"): 0.5})):
+        home = write([run(values, {"seconds": float(len(name))}, experiment=name[:3], protocol=name)])
+        settings = {"protocol": {"name": name}}
+        (home / "experiment.json").write_text(json.dumps({"experiment": name[:3], "settings": settings}))
+        homes.append(home.rename(tmp_path / name))
+    report = make_report(read_results(*homes))
+    assert report.problems == ()
+    assert [table.name for table in report.tables] == ["class_incremental", "few_shot", "cost"]
+    assert [cell.value for cell in report.tables[2].column("seconds")] == [17, 8]
