@@ -15,17 +15,14 @@ from lamm_cl.reports.names import AVERAGE, ELEVEN, dataset_rank, method_rank, sh
 from lamm_cl.reports.published import PublishedNumber
 from lamm_cl.reports.results import Record, Results
 from lamm_cl.reports.tables import PROTOCOLS
-from lamm_cl.reports.tables.collect import SETTINGS
+from lamm_cl.reports.tables.collect import SETTINGS, TITLES
 from lamm_cl.reports.tables.model import Cell, Column, Row, Table
 from lamm_cl.reports.tables.protocols import ClassIncremental
 
 _QUANTITIES = {one.key: f"{one.group} {one.title}".strip() for one in ClassIncremental.TWO}
 _QUANTITIES |= {"harmonic_mean": "H", "accuracy": "Accuracy", "average_with_source": "average with source"}
 _COLUMNS = (
-    Column("dataset", "Data set"),
-    Column("method", "Method"),
-    Column("dialect", "Dialect"),
-    Column("shots", "Shots"),
+    *(Column(key, TITLES[key]) for key in ("dataset", "method", "dialect", "shots")),
     Column("quantity", "Number"),
     Column("measured", "Measured", unit="%"),
     Column("population_std", "Population std", unit="%"),

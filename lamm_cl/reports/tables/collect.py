@@ -29,7 +29,7 @@ SETTINGS = (
 _OF_A_METHOD = ("method", "variant", "dialect", "experiment")
 _ADDED = ("setting", "variant")
 _NUMBERS = ("seed", "stage", "value", "n")
-_TITLES = {
+TITLES = {
     "experiment": "Experiment",
     "dataset": "Data set",
     "label_space": "Label space",
@@ -40,6 +40,10 @@ _TITLES = {
     "backbone": "Backbone",
     "pretrained": "Weights",
     "shots": "Shots",
+    "protocol": "Protocol",
+    "run_id": "Run",
+    "seed": "Seed",
+    "status": "Status",
 }
 _RANKS: dict[str, Callable[[str], Any]] = {
     "method": method_rank,
@@ -217,7 +221,7 @@ def build_table(
         words = dict(zip(SETTINGS, settings, strict=True))
         section = "/".join(words[key] for key in shown if key not in _OF_A_METHOD)
         rows.append(Row((*(Cell(text=words[key]) for key in shown), *(cells[key] for key in keys)), section))
-    heads = [Column(key, _TITLES[key]) for key in shown]
+    heads = [Column(key, TITLES[key]) for key in shown]
     full = f"{title}: {constant}" if constant else title
     return mark_best(Table(name, full, (*heads, *columns), tuple(rows), tuple(notes)))
 
