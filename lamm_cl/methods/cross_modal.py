@@ -142,6 +142,7 @@ class CrossModal(Head):
         assert isinstance(text, Text)
         seen = self.prototypes.known.nonzero()[:, 0].tolist()
         if not seen:
+            text.found[TO_TEXT] = text.found[TO_PROTOTYPES] = text(columns)
             return text(columns)
         image, words = self._adapter[0](features), text.features(seen)
         means = F.normalize(self._adapter[0](self.prototypes.mean[seen].to(features)), dim=-1)

@@ -295,13 +295,7 @@ class PromptedCLIP(ComposedLearner):
         logits = self._compare(image, text, scale)
         if head is not None:
             with torch.autocast(given.device.type, enabled=False):
-                texts = Text(
-                    lambda c: logits if tuple(c) == ids else self.text_logits(given, c),
-                    lambda c: self.text_features(c, training),
-                    asked,
-                    training,
-                )
-                logits = head(shown, ids, texts)
+                logits = head(shown, ids, self._text_for_head(logits, text, given, ids, asked, training))
         return PromptedOutput(logits, ids, image.features, text.features, scale, x, self, asked)
 
     def objective(
@@ -324,6 +318,24 @@ class PromptedCLIP(ComposedLearner):
         ids = tuple(columns)
         text = self._adapted_text(self.text.encode(ids)[0], ids, training and self.parts.trains_on_first)
         return text.features[:, 0]
+
+    def _text_for_head(
+        self, logits: Tensor, text: Side, given: Tensor, ids: tuple[int, ...], asked: dict[str, Tensor], training: bool
+    ) -> Text:
+        """Return the text as a head asks for it; only of classes that are not scored anyway it is encoded once more."""
+        places = {class_id: place for place, class_id in enumerate(ids)}
+
+        def its_logits(columns: Sequence[int]) -> Tensor:
+            if tuple(columns) == ids:
+                return logits
+            known = [places.get(c, -1) for c in columns]
+            return logits[:, known] if min(known, default=0) >= 0 else self.text_logits(given, columns)
+
+        def its_features(columns: Sequence[int]) -> Tensor:
+            known = [places.get(c, -1) for c in columns]
+            return text.features[known, 0] if min(known, default=0) >= 0 else self.text_features(columns, training)
+
+        return Text(its_logits, its_features, asked, training)
 
     def backward(self, loss: Tensor, terms: Mapping[str, Tensor], retain_graph: bool = False) -> None:
         """Set the gradients of one step as the objective says."""

@@ -1,6 +1,8 @@
 """What the table of methods says is what each method is composed of."""
 
+import re
 from collections.abc import Iterator
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 from torch import nn
 
 from lamm_cl import build_model
+from lamm_cl.errors import UsageError
 from lamm_cl.methods import parts
 from lamm_cl.methods.registry import get_method, method_names
 
@@ -59,6 +62,26 @@ def test_every_part_is_of_some_method(part: parts.Part) -> None:
     used = {(one.slot, one.home or one.name) for name in method_names() for one in get_method(name).parts}
     assert part.slot in parts.SLOTS
     assert (part.slot, part.home or part.name) in used
+
+
+def refusal(name: str) -> str | None:
+    try:
+        get_method(name)
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("method", method_names(plus=False))
+def test_any_two_forms_meet_or_say_why_not(method: str, tiny: Any) -> None:
+    endings = sorted({name.partition("+")[2] for name in method_names()} - {""})
+    options = VARIANTS.get(method, [{}])[0]
+    for first, second in permutations(endings, 2):
+        name = f"{method}+{first}+{second}"
+        if reason := refusal(name):
+            assert re.search(r": leave \+[a-z]+ out$", reason)
+            continue
+        assert build_model(name, tiny, NAMES, **options).method == name
 
 
 def test_rows_say_what_a_reader_needs() -> None:

@@ -71,3 +71,14 @@ def test_dropout_acts_in_training_steps_alone(tiny: Any) -> None:
     model.head.begin_step(Step(stage, 0, 0))
     with torch.no_grad():
         assert torch.equal(model.training_output(x, [2, 3]).logits, scores(None))
+
+
+def test_text_is_encoded_once_a_pass(tiny: Any, monkeypatch: Any) -> None:
+    model, x = taught(tiny), images(tiny)
+    encode, calls = model.text.encode, []
+    monkeypatch.setattr(model.text, "encode", lambda columns: calls.append(columns) or encode(columns))
+    model(x)
+    model.training_output(x, [0, 1, 2, 3])
+    assert calls == [(0, 1, 2, 3)] * 2
+    model.output(x, [1])  # the attention sees all classes, whichever score
+    assert calls[2:] == [(1,), (0, 1, 2, 3)]

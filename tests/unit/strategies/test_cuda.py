@@ -21,7 +21,7 @@ def backbone() -> Any:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-@pytest.mark.parametrize("method", ["lamm", "coop", "maple"])
+@pytest.mark.parametrize("method", ["lamm", "coop", "maple", "coop+prograd", "mg_clip"])
 def test_trains_as_on_the_cpu(method: str, precision: str, backbone: Any, digits: Any, tiny: Any) -> None:
     options: dict[str, Any] = {"epochs": 2, "batch_size": 4, "warmup_lr": 1e-3}
     there = lamm_cl.build_strategy(method, backbone, digits, device="cuda", precision=precision, **options)
@@ -34,7 +34,7 @@ def test_trains_as_on_the_cpu(method: str, precision: str, backbone: Any, digits
 
 
 @pytest.mark.parametrize(
-    "method", ["simplecil", "ranpac", "rail", "clip_adapter", "tip_adapter_f", "tip_adapter_f+lamm"]
+    "method", ["simplecil", "ranpac", "rail", "clip_adapter", "tip_adapter_f", "tip_adapter_f+lamm", "proof"]
 )
 def test_heads_and_adapters_score_as_on_the_cpu(method: str, backbone: Any, digits: Any, tiny: Any) -> None:
     options: dict[str, Any] = {"epochs": 2, "batch_size": 4, "warmup_lr": 1e-3}
