@@ -177,5 +177,5 @@ class MixedPrototypes(Head):
         found = found.to(features.device)
         for classes, head in zip(self._classes, self.heads, strict=True):
             best = torch.tensor(classes, device=features.device)[head(z).argmax(1)]
-            found[torch.arange(len(z)), best] = True
+            found[torch.arange(len(z), device=z.device), best] = True
         return found[:, list(seen)]
