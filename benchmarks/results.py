@@ -32,6 +32,9 @@ RESULTS = {
     "glyphs_label_spaces_10": "lamm-cl run configs/glyphs/label_spaces_10.yaml",
     "glyphs_label_spaces_20": "lamm-cl run configs/glyphs/label_spaces_20.yaml",
     "glyphs_multi_domain": "lamm-cl run configs/glyphs/multi_domain.yaml",
+    "cil_setting_b_glyphs": "lamm-cl run configs/cil/setting_b.yaml --set backbone=tiny --set 'datasets=[glyphs]' "
+    "--set 'protocol.order={numpy: seed}' --set 'seeds=[1993, 1, 2]'",
+    "cil_quirks": "lamm-cl run configs/cil/quirks.yaml",
     "caltech101_mini": "lamm-cl run configs/caltech101_mini/label_spaces.yaml --set root=DIR",
 }
 
@@ -144,6 +147,25 @@ def change_of_old_sets(rows: pd.DataFrame, steps: int, space: str) -> pd.Series:
     return pd.concat(each, axis=1).mean(axis=1)
 
 
+def incremental(name: str) -> str:
+    """Return average incremental and last accuracy among the classes seen, for each data set of an experiment."""
+    rows = frame(name)
+    rows = rows[(rows["label_space"] == "seen") & (rows["eval_set"] == "total")]
+    rows = rows[rows["stage"] == rows["stage"].max()]
+    datasets = list(dict.fromkeys(rows["dataset"]))
+    heads = [f"{dataset}: {what}" for dataset in datasets for what in ("average", "last")]
+    lines = [f"| method | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
+    for method in dict.fromkeys(rows["method"]):
+        mine = rows[rows["method"] == method]
+        cells = [
+            percent(mine[(mine["dataset"] == dataset) & (mine["metric"] == metric)]["value"])
+            for dataset in datasets
+            for metric in ("average_incremental_accuracy", "incremental_accuracy")
+        ]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", made_by(name), ""])
+
+
 def shots_table() -> str:
     """Return every method's joint accuracy over the number of shots."""
     rows = frame("digits_methods")
@@ -212,7 +234,12 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
         "quickstart": lambda: paper_table("quickstart", made_by("quickstart")),
     },
-    "lamm_cl/methods/README.md": {"dialects": dialects, "shots": shots_table},
+    "lamm_cl/methods/README.md": {
+        "dialects": dialects,
+        "shots": shots_table,
+        "setting_b": lambda: incremental("cil_setting_b_glyphs"),
+        "quirks": lambda: incremental("cil_quirks"),
+    },
     "lamm_cl/evaluation/README.md": {
         "digits": lambda: label_spaces("digits", (2, 5, 10)),
         "glyphs": lambda: label_spaces("glyphs", (5, 10, 20)),
