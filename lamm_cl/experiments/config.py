@@ -18,6 +18,7 @@ from lamm_cl.experiments.problems import Problem, from_pydantic, raise_all
 from lamm_cl.experiments.yaml_file import Document
 from lamm_cl.methods import text_bank
 from lamm_cl.methods.values import DEVICE, NAME, Key, Values
+from lamm_cl.strategies.settings import PrecisionName
 
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=80)]
 Positive = Annotated[int, Field(ge=1)]
@@ -32,7 +33,7 @@ class Backbone(Part):
 
     name: str = "tiny"
     pretrained: str | None = None
-    precision: Literal["fp32", "bf16", "fp16", "pure_fp16"] = "fp32"
+    precision: PrecisionName = "fp32"
 
 
 class Protocol(Part):

@@ -23,7 +23,7 @@ from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.experiments.surroundings import cache_folder
 from lamm_cl.strategies.build import build_strategy
 from lamm_cl.strategies.plugin_memory import CannotSaveError
-from lamm_cl.strategies.precision import PURE
+from lamm_cl.strategies.settings import PURE
 from lamm_cl.streams.build import build_stream
 
 LOG = logging.getLogger("lamm_cl")

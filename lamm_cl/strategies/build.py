@@ -13,7 +13,7 @@ from lamm_cl.methods.build import build_model
 from lamm_cl.methods.registry import get_method
 from lamm_cl.strategies.choices import sort_options
 from lamm_cl.strategies.plugin_config import make_plugins
-from lamm_cl.strategies.precision import PURE
+from lamm_cl.strategies.settings import PURE
 from lamm_cl.strategies.strategy import LearnerStrategy
 from lamm_cl.streams.layout import require_words
 

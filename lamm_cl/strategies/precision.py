@@ -7,14 +7,9 @@ import torch
 from torch import Tensor
 
 from lamm_cl.errors import UsageError
+from lamm_cl.strategies.settings import PURE
 
-PURE = "pure_fp16"
-PRECISIONS: dict[str, torch.dtype | None] = {  # with the type of autocast
-    "fp32": None,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-    PURE: None,
-}
+_AUTOCAST: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Precision:
@@ -29,7 +24,7 @@ class Precision:
     def __init__(self, name: str, device: torch.device) -> None:
         self.name = name
         self._device = device.type
-        self._dtype = PRECISIONS[name]
+        self._dtype = _AUTOCAST.get(name)
         # torch starts at 2**16, which overflows in the first steps of a run that may have few: they would be skipped.
         self.scaler: Any = torch.amp.GradScaler(self._device, init_scale=2.0**12, enabled=name == "fp16")
 

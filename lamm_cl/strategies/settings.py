@@ -7,6 +7,9 @@ from pydantic import Field
 
 from lamm_cl.methods.training import Stages
 
+PrecisionName = Literal["fp32", "bf16", "fp16", "pure_fp16"]
+PURE: PrecisionName = "pure_fp16"
+
 
 class Settings(Stages):
     """The choices of a `LearnerStrategy`.
@@ -30,7 +33,7 @@ class Settings(Stages):
     """
 
     seed: int = 0
-    precision: Literal["fp32", "bf16", "fp16", "pure_fp16"] = "fp32"
+    precision: PrecisionName = "fp32"
     eval_mb_size: int = Field(256, ge=1)
     features: Any = "memory"
     source: Any = None
