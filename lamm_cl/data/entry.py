@@ -60,8 +60,3 @@ class Entry:
     def embedded(self) -> bool:
         """Whether it needs no file of the user's."""
         return self.reader == "embedded"
-
-    @property
-    def test_only(self) -> bool:
-        """Whether it has no training images (the ImageNet variants)."""
-        return self.sizes[0] == 0

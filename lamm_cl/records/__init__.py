@@ -2,7 +2,7 @@
 
 from lamm_cl.records.directory import ExperimentDirectory
 from lamm_cl.records.progress import Progress
-from lamm_cl.records.record import COLUMNS, DAMAGED, DONE, FAILED, MEASURED, RUN_COLUMNS, Record, read_records
+from lamm_cl.records.record import COLUMNS, DAMAGED, DONE, FAILED, MEASURED, RUN_COLUMNS, Record
 from lamm_cl.records.table import Entry
 
 __all__ = [
@@ -16,5 +16,4 @@ __all__ = [
     "ExperimentDirectory",
     "Progress",
     "Record",
-    "read_records",
 ]

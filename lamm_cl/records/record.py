@@ -1,6 +1,6 @@
 """What one run left: its configuration, where and how it ran, its numbers or its error."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,11 +89,3 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record's JSON with the digest of all the rest of it."""
     rest = {key: value for key, value in content.items() if key != "digest"}
     return {**rest, "digest": digest(rest)}
-
-
-def read_records(directory: Path | str) -> Iterable[Record]:
-    """Yield every record of an experiment directory, in no particular order; damaged ones are passed over."""
-    for path in sorted(Path(directory).glob("runs/*/record.json")):
-        record = Record.read(path)
-        if record is not None and record.run_id == path.parent.name:
-            yield record

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from lamm_cl.errors import unknown
-
 
 @dataclass(frozen=True)
 class EvalSet:
@@ -52,14 +50,3 @@ class EvaluationPlan:
     def seen(self, stage: int) -> tuple[int, ...]:
         """Return the columns met after `stage` training experiences (0: none), ascending."""
         return tuple(sorted({column for columns in self.train_columns[:stage] for column in columns}))
-
-    def set_named(self, name: str) -> EvalSet:
-        """Return the test set called `name`.
-
-        Raises:
-            UsageError: names the test sets there are.
-        """
-        for one in self.sets:
-            if one.name == name:
-                return one
-        raise unknown("evaluation set", name, [one.name for one in self.sets])

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from lamm_cl.experiments.plan import Request
 from lamm_cl.experiments.run import run_experiment
 from lamm_cl.experiments.signals import Signals
 from lamm_cl.experiments.surroundings import check_loggers
-from lamm_cl.records import ExperimentDirectory, read_records
+from lamm_cl.records import ExperimentDirectory
 
 pytestmark = pytest.mark.usefixtures("fake_path")
 
@@ -43,6 +44,10 @@ def run(tmp_path: Path, write_config: Callable[..., Path]) -> Callable[..., Any]
         return SimpleNamespace(code=code, text=text.getvalue(), diary=diary.read_text(), out=tmp_path / out)
 
     return go
+
+
+def records(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(out.glob("runs/*/record.json"))]
 
 
 def values(out: Path) -> list[str]:
@@ -73,7 +78,7 @@ def test_a_failed_run_does_not_stop_the_others_and_is_tried_again(run: Callable[
     assert "failed: lamm on digits, tiny, 16 shots, seed 1: ValueError: the loss became NaN in step 3" in first.text
     assert "Try the failed ones again with: lamm-cl run 'try it.yaml'" in first.text
     assert (first.out / "runs.csv").read_text().count(",failed,") == 2
-    error = next(record for record in read_records(first.out) if record.status == "failed").details["error"]
+    error = next(record for record in records(first.out) if record["status"] == "failed")["error"]
     assert error["message"] == "the loss became NaN in step 3 (term kd)\nmore about it"
     assert "lamm_cl_fake_work.py" in error["traceback"]
     second = run(work={"tricks": {"lamm": "fail once"}})
@@ -215,9 +220,9 @@ def test_a_resumed_run_is_the_uninterrupted_one(run: Callable[..., Any], tmp_pat
     whole = run(out="whole")
     other = run(out="other", seeds=[1])
     home = ExperimentDirectory(other.out)
-    for record in read_records(other.out):
-        (home.run(record.run_id) / "record.json").unlink()
-        assert not (home.run(record.run_id) / "checkpoint.safetensors").exists()
+    for record in records(other.out):
+        (home.run(record["run_id"]) / "record.json").unlink()
+        assert not (home.run(record["run_id"]) / "checkpoint.safetensors").exists()
     assert values(run(out="other").out) == values(whole.out)
 
 
