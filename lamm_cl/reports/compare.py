@@ -322,7 +322,7 @@ def _with_records(
     if quantity == "harmonic_mean":
         mean = metrics.harmonic_mean(known["base"].mean(), known["new"].mean())
     return Measured(
-        label=" ".join(part for part in (words["method"], words["variant"]) if part),
+        label=" ".join(words[key] for key in ("method", "variant", "experiment") if words[key]),
         method=methods[0] if len(methods) == 1 else words["method"],
         mean=float(mean),
         values=tuple(known[quantity]),

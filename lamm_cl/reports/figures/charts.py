@@ -55,8 +55,10 @@ def error_bars(points: Sequence[Point]) -> np.ndarray:
 
 
 def labels(rows: pd.DataFrame) -> "pd.Series[str]":
-    """Return what legends call each row: the method, with dialect where one label has two."""
+    """Return what legends call each row: the method, with experiment or dialect where one label has several."""
     name = (rows["method"] + " " + rows["variant"]).str.strip()
+    if rows["experiment"].nunique() > 1:
+        name += " (" + rows["experiment"] + ")"
     dialects = rows.groupby(name)["dialect"].nunique()
     several = set(dialects[dialects > 1].index)
     return name.where(~name.isin(several), name + " (" + rows["dialect"] + ")")

@@ -97,7 +97,9 @@ def _late(draw: Callable[..., Figure], rows: pd.DataFrame, **options: object) ->
 
 
 def variants(results: Results, protocol: str) -> dict[str, Mapping[str, str]]:
-    """Return, for each method that ran under several labels, those labels."""
+    """Return, for each method that ran under several labels, those labels; none where experiments stand apart."""
+    if results.apart:
+        return {}
     runs = results.runs
     found: dict[str, dict[str, str]] = {}
     for label, run_id in zip(runs["method"], runs["run_id"], strict=True):

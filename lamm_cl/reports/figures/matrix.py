@@ -60,7 +60,7 @@ def eval_sets(rows: pd.DataFrame) -> list[str]:
 
 
 def _draw(rows: pd.DataFrame) -> Figure:
-    keys = ["method", "variant", "dialect", "label_space", "stage", "eval_set"]
+    keys = ["experiment", "method", "variant", "dialect", "label_space", "stage", "eval_set"]
     rows = rows.groupby(keys, sort=False, dropna=False)["value"].mean().reset_index()
     rows = rows.assign(label=labels(rows))
     methods, note = methods_of(rows, most=_MOST_METHODS)
