@@ -15,6 +15,7 @@ from torch import Tensor
 from lamm_cl.clip.low_rank import NOWHERE, LowRank
 from lamm_cl.methods.prompted_clip import PromptedCLIP
 from lamm_cl.prompts.matching import Side, Transport
+from lamm_cl.prompts.text_side import TextSide
 
 
 def plain_sinkhorn(kernel: Tensor, rows: Tensor, columns: Tensor, max_iter: int, thresh: float) -> Tensor:
@@ -137,7 +138,10 @@ def as_published(model: PromptedCLIP) -> Iterator[None]:
 def published_step(model: PromptedCLIP, images: Tensor, labels: Tensor) -> Tensor:
     """One loss and its gradients, everything computed again."""
     with as_published(model):
+        assert isinstance(model.text, TextSide)
+        once = {bank: known for bank, known in model.text._original.items() if bank is not None}
         model.text.forget()
+        model.text._original.update(once)  # PromptSRC's and TCP's codes encode their teachers once a run
         loss = model.losses(images, labels)["total"]
         loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach()

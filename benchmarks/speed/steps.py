@@ -13,14 +13,17 @@ from lamm_cl import ClipBackbone, build_model
 from lamm_cl.methods.learner import Learner
 from lamm_cl.prompts.matching import Transport
 
-BATCH = {"cocoop": 1, "maple": 4, "maple+lamm": 4, "align": 4, "vpt": 4, "ivlp": 4}
+BATCH = {"cocoop": 1, "maple": 4, "maple+lamm": 4, "align": 4, "vpt": 4, "ivlp": 4, "promptsrc": 4}
 OPTIONS: dict[str, dict[str, Any]] = {
     "coop": {"ctx_init": "a photo of a"},
     "coop+lamm": {"ctx_init": "a photo of a"},
     "align": {"n_prompts": 2},  # with four, as for most data sets, the image tower's share doubles
     "clip_lora (text)": {"encoder": "text"},
 }
-METHODS = ("lamm", "coop", "coop+lamm", "cocoop", "maple", "maple+lamm", "align", "clip_lora", "clip_lora (text)")
+METHODS = (
+    *("lamm", "coop", "coop+lamm", "cocoop", "maple", "maple+lamm", "align", "clip_lora", "clip_lora (text)"),
+    *("promptsrc", "tcp"),
+)
 # The numbers of classes are those of EuroSAT, DTD and Flowers102; so are the first two lists of names. The third is
 # nouns with an adjective or two, as long as flowers' names are.
 EUROSAT = (

@@ -82,14 +82,33 @@ class Layout:
     @cached_property
     def apart(self) -> "Layout":
         """The same prompts, each with a beginning of its own: nothing is shared."""
-        rests = torch.split(self.suffix, self.lengths.tolist())
-        return replace(
-            self,
-            prefix=self.prefix[:0],
-            suffix=torch.cat([codes for rest in rests for codes in (self.prefix, rest)]),
-            lengths=self.lengths + self.shared,
-            beginning=(),
-        )
+        return self.opened(0)[0]
+
+    def opened(self, keep: int) -> tuple["Layout", Tensor]:
+        """Return the same prompts sharing no more than their first `keep` positions (kept for the next call).
+
+        Returns:
+            The layout, and for each of its packed rows the row (T',) of this layout's prefix and suffix, one after the
+            other.
+        """
+        if keep not in self._opened:
+            every = torch.cat([self.prefix, self.suffix])
+            own = torch.arange(keep, self.shared, device=every.device)
+            rests = torch.split(torch.arange(self.shared, len(every), device=every.device), self.lengths.tolist())
+            rows = torch.cat([part for rest in rests for part in (own, rest)])
+            layout = replace(
+                self,
+                prefix=self.prefix[:keep],
+                suffix=every[rows],
+                lengths=self.lengths + len(own),
+                beginning=self.beginning[:keep],
+            )
+            self._opened[keep] = layout, rows
+        return self._opened[keep]
+
+    @cached_property
+    def _opened(self) -> dict[int, tuple["Layout", Tensor]]:
+        return {}
 
     def parts(self, size: int) -> list["Layout"]:
         """Return the layouts of consecutive groups of at most `size` prompts (kept for the next call)."""
@@ -116,6 +135,11 @@ class Layout:
     def widest(self) -> int:
         """Length M of the longest suffix."""
         return int(self.lengths.max())
+
+    @cached_property
+    def shortest(self) -> int:
+        """Length of the shortest suffix."""
+        return int(self.lengths.min())
 
     @cached_property
     def starts(self) -> Tensor:

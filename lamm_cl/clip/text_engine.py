@@ -24,6 +24,36 @@ KeyValue = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
+class Injection:
+    """Vectors that replace the same positions of every prompt before one layer, each prompt's its own.
+
+    Attributes:
+        layer: counted from 0; a tower with fewer layers never meets them.
+        tokens: (n, m, D); they replace positions start..start+m-1.
+    """
+
+    layer: int
+    tokens: Tensor
+
+    def of(self, layout: Layout) -> "Injection":
+        """Return those of the prompts of a layout, which may be some of more."""
+        return replace(self, tokens=self.tokens[layout.first : layout.first + layout.n])
+
+    def into(self, x: Tensor, layout: Layout, start: int) -> tuple[Tensor, Layout]:
+        """Put the vectors into rows (P + T, D); from here on prompts share no more than what stands before them.
+
+        Returns:
+            Rows of the layout that the following layers have, and that layout.
+        """
+        keep = min(start, layout.shared)
+        opened, rows = layout.opened(keep)
+        x = torch.cat([x[:keep], x.index_select(0, rows)])
+        along = torch.arange(start, start + self.tokens.shape[1], device=x.device)  # keep + starts + (position - keep)
+        places = (opened.starts[:, None] + along[None]).flatten()
+        return x.index_copy(0, places, self.tokens.flatten(0, 1).to(x.dtype)), opened
+
+
+@dataclass(frozen=True)
 class PackedText:
     """A batch of prompts as the engine takes it, without positional embeddings.
 
@@ -32,7 +62,10 @@ class PackedText:
             group an image, everything else has G = 1).
         suffix: (T, D) the packed rest, the same in every group.
         deep: vectors (m, D) that replace positions start..start+m-1 before layer 1, 2, ...
-        start: first position that `deep` replaces.
+        start: first position that `deep` and `injection` replace.
+        injection: vectors of each prompt for a layer in between; then G = 1 and there is no `deep`. Before that layer
+            the beginning is shared as ever. From it on, what stands behind the start token depends on the class: each
+            prompt has keys and values of its own there, and only the start token's are shared.
         constant: names the beginning when nothing learned is in it, so that it is computed once and for all.
         deltas: low-rank deltas of the layers; what they drop is dropped anew in every row, so that then nothing may be
             shared (P = 0).
@@ -44,6 +77,7 @@ class PackedText:
     start: int = 1
     constant: tuple[int, ...] | None = None
     deltas: Deltas = field(default_factory=dict)
+    injection: Injection | None = None
 
     def delta(self, layer: int, layout: Layout) -> Delta:
         """Return the deltas of a layer for the prompts of a layout."""
@@ -92,7 +126,7 @@ class TextEngine:
         if chunk is None or chunk >= layout.n:
             return self._run(text, layout, None if text.constant is None else self._remembered(text))[0]
         beginning = None
-        if layout.shared:
+        if layout.shared and text.injection is None:
             beginning = self._beginning(text) if text.constant is None else self._remembered(text)
         rest = replace(text, deep=())  # the deep prompts are in the beginning
         pieces = [recomputed(self._run, *piece, beginning)[0] for piece in _pieces(rest, layout, chunk)]
@@ -175,8 +209,10 @@ class TextEngine:
         x = x if beginning is not None else torch.cat([self._lead(text), x])
         places = _Places(layout, groups)
         for index, block in enumerate(self.blocks[:-1]):
+            x, layout, places = self._injected(x, text, layout, places, index)
             x, seen = _replaced(x, text, index), None if beginning is None else beginning.seen[index]
             x = self._layer(block, x, places, seen, text.delta(index, layout))
+        x, layout, places = self._injected(x, text, layout, places, len(self.blocks) - 1)
         x = _replaced(x, text, len(self.blocks) - 1)
         delta = text.delta(len(self.blocks) - 1, layout)
         rows: Tensor | None = None
@@ -191,6 +227,16 @@ class TextEngine:
         x, y = x[lead:], y[lead:]
         attended = block.gather(y[places.last], places.padded_form(y), shared, places.last_mask, delta)
         return block.finish(x[places.last], attended, delta).view(groups, layout.n, -1), rows
+
+    @staticmethod
+    def _injected(
+        x: Tensor, text: PackedText, layout: Layout, places: "_Places", layer: int
+    ) -> tuple[Tensor, Layout, "_Places"]:
+        """Put in what is injected before a layer, where it is that layer."""
+        if text.injection is None or text.injection.layer != layer:
+            return x, layout, places
+        x, layout = text.injection.into(x, layout, text.start)
+        return x, layout, _Places(layout, places.groups)
 
     def _layer(self, block: FrozenBlock, x: Tensor, places: "_Places", seen: KeyValue | None, delta: Delta) -> Tensor:
         """Compute a layer at every row; the first rows are the shared beginning where nothing is `seen` of it."""
@@ -214,7 +260,8 @@ def _pieces(text: PackedText, layout: Layout, chunk: int) -> Iterator[tuple[Pack
     row = 0
     for part in layout.parts(chunk):
         rows = len(part.suffix)
-        yield replace(text, suffix=text.suffix[row : row + rows]), part
+        injection = None if text.injection is None else text.injection.of(part)
+        yield replace(text, suffix=text.suffix[row : row + rows], injection=injection), part
         row += rows
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from lamm_cl.clip.blocks import FrozenBlock
 from lamm_cl.clip.low_rank import NOWHERE, Deltas, at
 from lamm_cl.clip.prompts_layout import Layout
+from lamm_cl.clip.text_engine import Injection
 
 
 def run_window(
@@ -23,6 +24,7 @@ def run_window(
     start: int,
     blocks: Sequence[FrozenBlock] = (),
     deltas: Deltas = NOWHERE,
+    injection: Injection | None = None,
 ) -> Tensor:
     """Run embedded prompts through all layers of an open_clip text tower.
 
@@ -34,6 +36,7 @@ def run_window(
         start: first position that `deep` replaces.
         blocks: the layers once more, for those that have low-rank deltas.
         deltas: low-rank deltas of the layers.
+        injection: vectors (N, m, D) that replace positions start..start+m-1 before one layer.
 
     Returns:
         (N, window, D), before the final normalisation.
@@ -46,6 +49,9 @@ def run_window(
             prompt = deep[index - 1].to(x.dtype)
             stop = start + prompt.shape[-2]
             x = torch.cat([x[:, :start], prompt.expand(len(x), -1, -1), x[:, stop:]], 1)
+        if injection is not None and index == injection.layer:
+            tokens = injection.tokens.to(x.dtype)
+            x = torch.cat([x[:, :start], tokens, x[:, start + tokens.shape[1] :]], 1)
         if index in deltas:
             x = blocks[index].full(x, delta=at(deltas[index], layout.first), mask=mask)
         else:

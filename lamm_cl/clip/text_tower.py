@@ -1,6 +1,7 @@
 """The frozen text tower: from token sequences with learned vectors in them to text features."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from lamm_cl.clip.blocks import FrozenBlock, matrix_shapes
 from lamm_cl.clip.low_rank import NOWHERE, Deltas, Shapes, drops
 from lamm_cl.clip.prompts_layout import Layout
-from lamm_cl.clip.text_engine import PackedText, TextEngine, recomputed
+from lamm_cl.clip.text_engine import Injection, PackedText, TextEngine, recomputed
 from lamm_cl.clip.text_plain import run_window
 from lamm_cl.clip.words import Words
 
@@ -93,6 +94,7 @@ class TextTower:
         groups: Tensor | None = None,
         plain: bool = False,
         deltas: Deltas = NOWHERE,
+        injection: Injection | None = None,
     ) -> Tensor:
         """Encode prompts to text features.
 
@@ -105,19 +107,22 @@ class TextTower:
             plain: take the plain path even where the exact engine applies.
             deltas: low-rank deltas of the layers. Where they drop parts of their input, each prompt has draws of its
                 own, so that nothing is shared: a beginning is computed with every prompt.
+            injection: vectors of each prompt that replace the first tokens after the start token before one layer.
 
         Returns:
             (n, E), or (G, n, E) with `groups`; not normalised.
         """
-        layout, plain = self._path(layout, deep, groups, plain, deltas)
+        layout, plain = self._path(layout, deep, groups, plain, deltas, injection)
         if self._engine is None or plain:
-            parts = self._plain_parts(layout, learned, deep, groups, deltas)
+            parts = self._plain_parts(layout, learned, deep, groups, deltas, injection)
             features = torch.cat([part for part, _ in parts], 1)
         else:
             # One prompt alone is all beginning: remembering it would remember every class that ever was alone.
-            fixed = groups is None and not deep and not deltas and layout.n > 1 and layout.shared
+            alone = groups is None and not deep and not deltas and injection is None
+            fixed = alone and layout.n > 1 and layout.shared
             constant = layout.beginning if fixed and all(code >= 0 for code in layout.beginning) else None
-            text = PackedText(*self._vectors(layout, learned, groups), deep, self.words.start, constant, deltas)
+            vectors = self._vectors(layout, learned, groups)
+            text = PackedText(*vectors, deep, self.words.start, constant, deltas, injection)
             chunk = self._chunk(layout, layout.widest * len(text.prefix))
             features = self._read(self._engine.last_tokens(text, layout, chunk))
         return features if groups is not None else features[0]
@@ -155,13 +160,23 @@ class TextTower:
         return 0 if plain else run.shared
 
     def _path(
-        self, layout: Layout, deep: Sequence[Tensor], groups: Tensor | None, plain: bool, deltas: Deltas
+        self,
+        layout: Layout,
+        deep: Sequence[Tensor],
+        groups: Tensor | None,
+        plain: bool,
+        deltas: Deltas,
+        injection: Injection | None = None,
     ) -> tuple[Layout, bool]:
         """Return the layout to run, and whether on the plain path.
 
         Deep prompts and those of an image must lie in what all prompts share; where something is dropped, nothing is.
+        What is injected must lie before the token that is read, and meets neither.
         """
         fits = not deep or layout.shared >= self.words.start + max(prompt.shape[-2] for prompt in deep)
+        if injection is not None:
+            stop = self.words.start + injection.tokens.shape[1]
+            fits = not deep and groups is None and layout.shared + layout.shortest > stop
         if plain or self._engine is None or not fits:
             return layout, True
         if not drops(deltas):
@@ -191,7 +206,13 @@ class TextTower:
         return base.index_copy(0, rows, learned[index].to(base.dtype))[None]
 
     def _plain(
-        self, layout: Layout, learned: Tensor | None, deep: Sequence[Tensor], groups: Tensor | None, deltas: Deltas
+        self,
+        layout: Layout,
+        learned: Tensor | None,
+        deep: Sequence[Tensor],
+        groups: Tensor | None,
+        deltas: Deltas,
+        injection: Injection | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Run the whole window: features (G, n, E), and tokens (G * n, window, D) before normalisation."""
         prefix, suffix = self._vectors(layout, learned, groups)
@@ -203,7 +224,10 @@ class TextTower:
         embedded = embedded.expand(count, -1, -1, -1)[:, :, layout.shared :]
         beginning = prefix[:, None].expand(-1, layout.n, -1, -1)
         whole = torch.cat([beginning, embedded], 2).flatten(0, 1)
-        tokens = run_window(self.module, whole, layout, deep, self.words.start, self._blocks, deltas)
+        if injection is not None:
+            injection = injection.of(layout)
+            injection = replace(injection, tokens=injection.tokens.repeat(count, 1, 1))
+        tokens = run_window(self.module, whole, layout, deep, self.words.start, self._blocks, deltas, injection)
         read = torch.full_like(layout.read, layout.window - 1) if self.pool == "last" else layout.read
         read = torch.zeros_like(read) if self.pool == "first" else read
         features = self._read(tokens[torch.arange(len(tokens), device=self.device), read.repeat(count)])
@@ -218,13 +242,19 @@ class TextTower:
         return torch.as_tensor(projection(x) if isinstance(projection, nn.Linear) else x @ projection)
 
     def _plain_parts(
-        self, layout: Layout, learned: Tensor | None, deep: Sequence[Tensor], groups: Tensor | None, deltas: Deltas
+        self,
+        layout: Layout,
+        learned: Tensor | None,
+        deep: Sequence[Tensor],
+        groups: Tensor | None,
+        deltas: Deltas,
+        injection: Injection | None = None,
     ) -> list[tuple[Tensor, Tensor]]:
         """Run the whole window, some prompts at a time where there are many: what `_plain` gives, of each part."""
         size = self._chunk(layout, layout.window * (1 if groups is None else len(groups)))
         if size is None or size >= layout.n:
-            return [self._plain(layout, learned, deep, groups, deltas)]
-        return [recomputed(self._plain, part, learned, deep, groups, deltas) for part in layout.parts(size)]
+            return [self._plain(layout, learned, deep, groups, deltas, injection)]
+        return [recomputed(self._plain, part, learned, deep, groups, deltas, injection) for part in layout.parts(size)]
 
     def _chunk(self, layout: Layout, rows: int) -> int | None:
         """Choose how many prompts to keep in memory at once, of which each has so many rows; None: all."""

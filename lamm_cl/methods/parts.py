@@ -70,6 +70,7 @@ FIXED_TEMPLATE = Part("context", "fixed template", "lamm_cl.prompts.context:Fixe
 LEARNED_CONTEXT = Part("context", "learned", "lamm_cl.prompts.context:LearnedContext", TEXT)
 CLASS_CONTEXT = Part("context", "learned per class", "lamm_cl.prompts.context:ClassSpecificContext", TEXT)
 CONDITIONED_CONTEXT = Part("context", "learned, image-conditioned", "lamm_cl.prompts.context:ConditionedContext", TEXT)
+CLASS_AWARE_CONTEXT = Part("context", "learned, class-aware tokens", "lamm_cl.prompts.context:ClassAwareContext", TEXT)
 
 NAMES = Part("labels", "fixed", "lamm_cl.prompts.labels:FixedLabels")
 LEARNED_LABELS = Part("labels", "learned", "lamm_cl.prompts.labels:LearnedLabels", TEXT)

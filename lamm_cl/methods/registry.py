@@ -22,6 +22,7 @@ from lamm_cl.methods import (
     ranpac,
     rapf,
     simplecil,
+    tcp,
     tip_adapter,
     zero_shot,
 )
@@ -36,6 +37,7 @@ METHODS: dict[str, Method] = {
         coop.METHOD,
         cocoop.METHOD,
         kgcoop.METHOD,
+        tcp.METHOD,
         lamm.METHOD,
         independent.VPT,
         independent.LANGUAGE_PROMPTING,

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lamm_cl.errors import UsageError
+from lamm_cl.prompts.text_bank import TextBank
 from lamm_cl.prompts.vectors import ClassVectors, Initial
 from lamm_cl.prompts.wording import Position, Wording
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from lamm_cl.clip.text_tower import TextTower
 
 PLACEHOLDER = "X"  # the word that stands where a random vector goes, as in the papers' codes
+QUICK_GELU = 1.702
 
 
 class Context(nn.Module):
@@ -28,6 +30,8 @@ class Context(nn.Module):
         conditioned: whether the learned vectors depend on the image.
         class_specific: whether each class has its own learned vectors.
         whole: whether some prompts are sentences without a place for the name.
+        bank: words of the zero-shot features from which `class_tokens` makes vectors; None: it makes none.
+        layer: the text tower's layer, from 0, before which those replace the first tokens after the start token.
     """
 
     variants: int = 1
@@ -36,6 +40,8 @@ class Context(nn.Module):
     conditioned: bool = False
     class_specific: bool = False
     whole: bool = False
+    bank: TextBank | None = None
+    layer: int = 0
 
     def wording(self, class_id: int, variant: int) -> Wording:
         """Return the words around the name of a class in its prompt number `variant`."""
@@ -52,6 +58,10 @@ class Context(nn.Module):
     def counts(self, class_ids: Sequence[int]) -> list[int] | None:
         """Return how many of the variants are each class's own; None: all of every class."""
         return None
+
+    def class_tokens(self, zero_shot: Tensor) -> Tensor:
+        """Return the vectors (n, m, D) of classes with normalised zero-shot features (n, E); see `bank`."""
+        raise NotImplementedError
 
     @property
     def trains(self) -> bool:
@@ -231,3 +241,57 @@ class ConditionedContext(LearnedContext):
         hidden = F.relu(F.linear(image_features, net.linear1.weight, net.linear1.bias))  # type: ignore[union-attr, arg-type]
         bias = F.linear(hidden, net.linear2.weight, net.linear2.bias)  # type: ignore[union-attr, arg-type]
         return self.ctx[None] + bias[:, None]
+
+
+class ClassAwareContext(LearnedContext):
+    """Learned vectors, and in one layer tokens made from each class's zero-shot feature (TCP, Yao et al. 2024, eq. 5).
+
+    Args:
+        tower: text tower.
+        features: width E of a feature.
+        n_ctx: number of learned vectors.
+        ctx_init: initial words; empty = random.
+        initial: source of random values.
+        templates: the words of each class's prompt, or one for all; their first n_ctx tokens before the name are the
+            learned vectors, whatever they say, and there are as many where they are fewer.
+        bank: words of the zero-shot features.
+        layer: the layer, from 0, before which the tokens replace the first ones after the start token.
+        tokens: number of tokens.
+    """
+
+    def __init__(
+        self,
+        tower: "TextTower",
+        features: int,
+        n_ctx: int,
+        ctx_init: str,
+        initial: Initial,
+        templates: Sequence[str],
+        bank: TextBank,
+        layer: int,
+        tokens: int = 4,
+    ) -> None:
+        super().__init__(tower, n_ctx, ctx_init, initial)
+        self.bank, self.layer, self._tokens = bank, layer, tokens
+        self._of_class = [self._padded(tower, Wording.of(template)) for template in templates]
+        self.meta_net = nn.Module()
+        self.meta_net.linear1 = initial.linear("meta_net/1", features, features // 4)
+        self.meta_net.linear2 = initial.linear("meta_net/2", features // 4, tokens * tower.width)
+
+    def wording(self, class_id: int, variant: int) -> Wording:
+        """Return the class's words, whose first n_ctx tokens are learned."""
+        return self._of_class[class_id if len(self._of_class) > 1 else 0]
+
+    def class_tokens(self, zero_shot: Tensor) -> Tensor:
+        """Return the tokens (n, m, D) of classes with normalised zero-shot features (n, E)."""
+        first, second = self.meta_net.linear1, self.meta_net.linear2
+        hidden = F.linear(zero_shot, first.weight, first.bias)  # type: ignore[union-attr, arg-type]
+        hidden = hidden * torch.sigmoid(QUICK_GELU * hidden)
+        made = F.linear(hidden, second.weight, second.bias)  # type: ignore[union-attr, arg-type]
+        return made.view(len(zero_shot), self._tokens, -1)
+
+    def _padded(self, tower: "TextTower", wording: Wording) -> Wording:
+        """Return words with at least n_ctx tokens before the name."""
+        before = tower.words.ids(wording.before) if wording.before else []
+        missing = [PLACEHOLDER] * (self.n_ctx - len(before))
+        return Wording(" ".join([*([wording.before] if wording.before else []), *missing]), wording.after)

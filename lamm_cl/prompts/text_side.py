@@ -12,6 +12,7 @@ from lamm_cl.clip import low_rank
 from lamm_cl.clip.backbone import ClipBackbone
 from lamm_cl.clip.lasting import lasting, number_type
 from lamm_cl.clip.prompts_layout import Layout, slot
+from lamm_cl.clip.text_engine import Injection
 from lamm_cl.clip.text_tower import TextTower
 from lamm_cl.clip.words import Prompts, spoken
 from lamm_cl.errors import UsageError
@@ -296,7 +297,8 @@ class TextSide:
         pieces: list[tuple[list[int], Tensor, Tensor | None]] = []
         for members, layout in self._layout(columns, variant, original, teacher):
             ids = tuple(columns[i] for i in members)
-            found = self.tower.encode(layout, self._learned(ids, variant), deep, groups=contexts, deltas=deltas)
+            learned, injection = self._learned(ids, variant), self._injected(ids, 2 if teacher else 1)
+            found = self.tower.encode(layout, learned, deep, groups=contexts, deltas=deltas, injection=injection)
             found, n = found.to(self.dtype), len(members)
             pieces.append((members, found[..., :n, :], found[..., n:, :] if teacher else None))
         if len(pieces) == 1:
@@ -304,6 +306,14 @@ class TextSide:
         place = torch.tensor([i for members, _, _ in pieces for i in members], device=self.tower.device).argsort()
         features = torch.cat([piece[1] for piece in pieces], -2)[..., place, :]
         return features, None
+
+    def _injected(self, columns: Ids, times: int) -> Injection | None:
+        """Return what the context makes of the classes' zero-shot features, for each class `times` prompts."""
+        bank = self.context.bank
+        if bank is None:
+            return None
+        tokens = self.context.class_tokens(self.original(columns, bank))
+        return Injection(self.context.layer, tokens.repeat(times, 1, 1))
 
     def _learned(self, columns: Ids, variant: int) -> Tensor:
         """Return the vectors (K, D) for the slots of a layout: first the context's, then the labels'."""

@@ -11,7 +11,7 @@ from tests.golden.test_official_codes import method_of
 # Where each method is compared. One that is registered and not here fails the suite.
 COMPARED = {
     "test_official_codes.py": ["coop", "cocoop", "lamm", "vpt", "ivlp", "maple", "align"],
-    "test_prompts2.py": ["clip_lora", "prograd", "mg_clip", "kgcoop", "promptsrc"],
+    "test_prompts2.py": ["clip_lora", "prograd", "mg_clip", "kgcoop", "promptsrc", "tcp"],
     "test_features.py": ["clip_adapter", "tip_adapter", "tip_adapter_f", "simplecil", "ranpac", "acil", "rail"],
     "test_cil.py": ["rapf", "engine", "bofa", "proof"],
     "test_zero_shot.py": ["zero_shot"],

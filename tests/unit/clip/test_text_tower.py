@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lamm_cl.clip.prompts_layout import Layout, slot
+from lamm_cl.clip.text_engine import Injection
 from lamm_cl.clip.text_tower import TextTower
 from lamm_cl.errors import UsageError
 
@@ -91,6 +92,35 @@ def test_prompts_of_like_lengths_attend_together(chunk: int | None, monkeypatch:
     every, plain_every = (found.encode_tokens(layout, learned(7), [learned(2, 1)], plain=p)[1] for p in (False, True))
     for i, stop in enumerate(layout.read.tolist()):
         assert close(every[i, : stop + 1], plain_every[i, : stop + 1])
+
+
+@pytest.mark.parametrize("same", ["", "pug "])  # what all names begin with lies behind the vectors that come in
+@pytest.mark.parametrize("count", [2, 4, 5])
+@pytest.mark.parametrize("layer", [0, 1, 2, 3])
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_vectors_of_each_class_come_in_between(same: str, count: int, layer: int, chunk: int | None) -> None:
+    _, _, found = tower()
+    found.chunk = chunk
+    bodies = [[slot(0), slot(1), *found.words.ids(f"of a {same}{name}.")] for name in NAMES]
+    layout, results = found.layout(bodies), []
+    assert layout.shared == 5 + bool(same)
+    for plain in (False, True):
+        vectors = learned(2)
+        tokens = learned(len(NAMES) * count, 1).view(len(NAMES), count, 32).detach().requires_grad_()
+        features = found.encode(layout, vectors, plain=plain, injection=Injection(layer, tokens))
+        (features * torch.linspace(-1, 1, features.numel(), dtype=torch.float64).view_as(features)).sum().backward()
+        results.append([features.detach(), *(v.grad for v in (vectors, tokens) if v.grad is not None)])
+    assert len(results[0]) == len(results[1]) == (3 if layer < 3 else 2)  # a tower of three layers has no fourth
+    # Without gradient where all that was learned is replaced before the first layer: then it is zero, not missing.
+    assert all(bool((a - b).abs().max() <= 1e-10 * b.abs().max()) for a, b in zip(*results, strict=True))
+
+
+def test_vectors_that_reach_the_end_take_the_plain_path() -> None:
+    _, _, found = tower()
+    layout = found.layout([[*found.words.ids(f"a {name}")] for name in NAMES])
+    tokens = learned(len(NAMES) * 3, 1).view(len(NAMES), 3, 32)
+    assert found._path(layout, (), None, False, {}, Injection(1, tokens))[1]  # the end of "a pug" is at position 3
+    assert not found._path(layout, (), None, False, {}, Injection(1, tokens[:, :2]))[1]
 
 
 def test_chunks_hold_few_prompts_at_once() -> None:
