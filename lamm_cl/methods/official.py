@@ -92,6 +92,8 @@ def _by_official_name(model: PromptedCLIP) -> dict[str, Tensor | list[Tensor]]:
     single: dict[str, Tensor] = {}
     classes: dict[str, dict[int, Tensor]] = {}
     for name, parameter in model.named_parameters():
+        if name.startswith("previous."):  # what was learned before the stage
+            continue
         per_class = PER_CLASS.fullmatch(name)
         if per_class:
             classes.setdefault(official_name(name, model.method), {})[int(per_class[2])] = parameter

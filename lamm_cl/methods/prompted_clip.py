@@ -483,6 +483,8 @@ class PromptedCLIP(ComposedLearner):
         """Return image features (batch, E) of the tower as it came, normalised."""
         if self.takes != "images":
             features = self.features(given)
+            if self.takes == "unit":
+                return features
             return F.normalize(projected(features, self.backbone) if self.takes == "unprojected" else features, dim=-1)
         if not len(given):
             return given.new_zeros(0, self.backbone.embed_dim, dtype=self.dtype)

@@ -41,7 +41,7 @@ class PromptSRCOptions(SrcOptions):
 
     n_ctx_vision: int = Field(4, ge=1, description="number of tokens in the image tower")
     n_ctx_text: int = Field(4, ge=1, description="number of tokens in the text tower")
-    prompt_depth_vision: int | None = Field(None, ge=1, description="default: 9 of 12 layers")
+    prompt_depth_vision: int | None = Field(None, ge=0, description="default: 9 of 12 layers; 0 = no image tokens")
     prompt_depth_text: int | None = Field(None, ge=1, description="default: 9 of 12 layers")
     ctx_init: str = Field(independent.WORDS, description="initial words; empty = random")
 
@@ -75,7 +75,7 @@ def with_src(epochs: int | None, made: Any, setting: Setting, options: SrcOption
 def compose(setting: Setting, options: PromptSRCOptions) -> Any:
     """Put learned tokens into both towers, near zero-shot CLIP."""
     own = {name: getattr(options, name) for name in independent.IVLPOptions.model_fields}
-    made = independent.compose(setting, independent.IVLPOptions(**own), DEPTH)
+    made = independent.compose(setting, independent.IVLPOptions.model_construct(**own), DEPTH)
     return with_src(RECIPE.epochs, made, setting, options)
 
 

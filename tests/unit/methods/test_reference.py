@@ -109,3 +109,21 @@ def test_every_pair_is_built_or_says_why_not(name: str, first: str, second: str,
             model.losses(picture(tiny), LABELS)
         train(model, tiny, [0, 1, 2, 3], epochs=1)
     assert torch.isfinite(model.losses(picture(tiny), LABELS)["total"])
+
+
+@pytest.mark.parametrize("what", ["vision", "text"])
+def test_promptsrc_holds_only_what_learns(what: str, tiny: Any) -> None:
+    model = build_model("promptsrc", tiny, NAMES, **({"prompt_depth_vision": 0} if what == "text" else {}))
+    found = model.losses(picture(tiny), LABELS)
+    assert model.needs_images == (what == "vision")
+    assert (found["image_l1"] > 0) == (what == "vision")
+    weights = {"ce": 1, "text_l1": 25, "image_l1": 10, "kl": 1}
+    assert torch.allclose(found["total"], sum((w * found[name] for name, w in weights.items()), torch.zeros(())))
+
+
+def test_tcp_pads_short_beginnings_and_keeps_long_ones(tiny: Any) -> None:
+    templates = ["{} texture.", "a photo of {}, a food.", "a photo of a person doing {}.", "a photo of a {}."]
+    model = build_model("tcp", tiny, NAMES, class_templates=templates)
+    wordings = [model.context.wording(c, 0) for c in range(4)]
+    assert [w.before for w in wordings] == ["X X X X", "a photo of X", "a photo of a person doing", "a photo of a"]
+    assert [w.after for w in wordings] == [" texture.", ", a food.", ".", "."]
