@@ -115,6 +115,14 @@ def test_is_deterministic_and_resumes_to_the_bit(method: str, build: Any, digits
     assert sum(v.numel() * v.element_size() for v in kept) <= 4 * copies * values + 2 * held  # and no backbone
 
 
+@pytest.mark.parametrize("method", ["coop+kg", "lamm+kg", "maple+src"])
+def test_resumes_to_the_bit_near_the_stage_before(method: str, build: Any, digits: Any) -> None:
+    def near(method: str, **options: Any) -> Any:
+        return build(method, reference="previous_stage", **options)
+
+    test_is_deterministic_and_resumes_to_the_bit(method, near, digits)
+
+
 @pytest.mark.parametrize("method", EVERY)
 def test_goes_on_to_the_bit_from_between_stages(method: str, build: Any, digits: Any) -> None:
     whole, resumed = build(method), build(method)
