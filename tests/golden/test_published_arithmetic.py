@@ -116,9 +116,11 @@ def _base_to_new() -> Iterator[Recomputed]:
             yield Recomputed(
                 "maple-siblings", f"{method} {metric} average", averages[method, options[method], metric], mean
             )
-    for method, chosen in dict.fromkeys(key[:2] for key in averages):
+    runs = list(dict.fromkeys(key[:2] for key in averages))
+    for method, chosen in runs:
         mean = metrics.harmonic_mean(averages[method, chosen, "base"], averages[method, chosen, "new"])
-        what = f"{method} {chosen} harmonic mean".replace("  ", " ")
+        shown = chosen if [name for name, _ in runs].count(method) > 1 else ""  # options tell two runs apart
+        what = f"{method} {shown} harmonic mean".replace("  ", " ")
         yield Recomputed("base-to-new-average", what, averages[method, chosen, "harmonic_mean"], mean)
 
 
