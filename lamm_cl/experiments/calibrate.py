@@ -14,6 +14,7 @@ from lamm_cl.experiments.costs import Cost
 from lamm_cl.experiments.run_one import backbone_of
 from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.methods.build import build_model
+from lamm_cl.methods.fit import TensorData
 from lamm_cl.methods.recipe import Recipe
 from lamm_cl.strategies.build import may_repeat
 from lamm_cl.strategies.choices import sort_options
@@ -123,15 +124,16 @@ class Calibration:
         repeated = may_repeat(names, layout.datasets)
         model = build_model(spec.method, backbone, names, learn=False, repeated_names=repeated, **chosen.method)
         own = list(layout.train[0].columns)
-        model.begin_stage(model.next_stage(own))
         model.to(self._device)
         batch = min(chosen.recipe.batch_size, max(1, len(layout.train[0].samples)))
         x = _like_input(backbone, model.takes, batch)
         labels = torch.tensor([own[i % len(own)] for i in range(batch)], device=backbone.device)
+        some = (lambda epoch: x, labels)
+        model.begin_stage(model.next_stage(own), TensorData({"train": some, "val": some, "test": some}))
         parameters = [p for p in model.parameters() if p.requires_grad]
 
         def step() -> None:
-            terms = model.objective(model.output(x, tuple(own)), labels, tuple(own))
+            terms = model.objective(model.training_output(x, tuple(own)), labels, tuple(own))
             if parameters:
                 model.backward(terms["total"], terms)
 

@@ -65,7 +65,7 @@ def fit_stage(
     if train_label_space not in spaces:
         raise unknown("label space", train_label_space, spaces)
     columns = spaces["seen" if learner.rehearses and train_label_space == "own" else train_label_space]
-    data = _TensorData({"train": (views, labels), "val": _still(val), "test": _still(test)})
+    data = TensorData({"train": (views, labels), "val": _still(val), "test": _still(test)})
     for split in sorted(learner.looks_at):
         data.images(split)
     learner.begin_stage(stage, data)
@@ -77,7 +77,7 @@ def fit_stage(
 def _train(
     learner: Learner,
     stage: Stage,
-    data: "_TensorData",
+    data: "TensorData",
     recipe: Recipe,
     columns: tuple[int, ...],
     seed: int,
@@ -113,7 +113,7 @@ def mixed(n: int, seed: int, stage: Stage, epoch: int) -> Tensor:
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed_for("order", seed, stage.number, epoch)))
 
 
-class _TensorData:
+class TensorData:
     """The images of a stage, held in memory, in the order in which they were given."""
 
     def __init__(self, splits: dict[Split, tuple[Views, Tensor] | None]) -> None:
