@@ -47,7 +47,7 @@ def test_numbers_without_sense(write_config: Write, assignment: str, message: st
     ("method", "options", "message"),
     [
         ("acil", {"gamma": 0.5}, "line 6, methods.acil.gamma: has no effect on acil, which takes no training steps"),
-        ("zero_shot", {"epochs": 3}, "its own options are: templates."),
+        ("zero_shot", {"epochs": 3}, "its own options are: templates, text."),
         ("rail", {"steps_per_shot": 3}, "methods.rail.steps_per_shot: has no effect on rail"),
         ("tip_adapter", {"lr": 0.1, "batch_size": 2}, "methods.tip_adapter.batch_size: has no effect"),
     ],
