@@ -1,12 +1,17 @@
 """Ctrl-C and SIGTERM, heard where nothing is half done."""
 
+import _thread
 import contextlib
 import signal
+import sys
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 # Asks a worker to save and end because its time is nearly up; batch systems send it before they kill a job.
 TIME_IS_UP: signal.Signals | None = getattr(signal, "SIGUSR1", None)
+# A signal whose exception was lost comes again after this many seconds.
+AGAIN_AFTER = 0.01
 
 
 class Interrupted(KeyboardInterrupt):
@@ -16,7 +21,8 @@ class Interrupted(KeyboardInterrupt):
 class Signals:
     """Ctrl-C and SIGTERM: raised at once, or held until somebody looks.
 
-    Who asks three times without an answer is heard at once.
+    Who asks three times without an answer is heard at once. An exception raised where Python can only drop it (a
+    finalizer, a weak reference's callback) is raised again a moment later.
 
     Args:
         more: Further signals to take.
@@ -31,6 +37,7 @@ class Signals:
         self._noted: list[int] = []
         self._holding = False
         self._before: dict[int, Any] = {}
+        self._tell_before = sys.unraisablehook
 
     def __enter__(self) -> Self:
         for number in self._numbers:
@@ -38,11 +45,22 @@ class Signals:
                 continue
             with contextlib.suppress(ValueError):  # not the main thread: whoever runs us there decides about signals
                 self._before[number] = signal.signal(number, self._note)
+        self._tell_before, sys.unraisablehook = sys.unraisablehook, self._lost
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = self._tell_before
+
+    def _lost(self, what: "sys.UnraisableHookArgs") -> None:
+        number = signal.SIGTERM if what.exc_type is Interrupted else signal.SIGINT
+        if issubclass(what.exc_type, KeyboardInterrupt) and number in self._before:
+            again = threading.Timer(AGAIN_AFTER, _send_again, [number])
+            again.daemon = True
+            again.start()
+        else:
+            self._tell_before(what)
 
     def _note(self, number: int, frame: object) -> None:
         self.first = self.first or number
@@ -70,3 +88,10 @@ class Signals:
             first = self._noted[0]
             self._noted.clear()
             raise Interrupted if first == signal.SIGTERM else KeyboardInterrupt
+
+
+def _send_again(number: signal.Signals) -> None:
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, number)  # wakes the main thread where it waits
+    else:
+        _thread.interrupt_main(number)

@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM are heard where nothing is half done."""
 
 import signal
+import time
 
 import pytest
 
@@ -38,3 +39,20 @@ def test_a_signal_that_is_not_held_back_is_raised_at_once(number: signal.Signals
     with pytest.raises(kind), Signals():
         signal.raise_signal(number)
     assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Interrupted)])
+def test_a_signal_in_a_finalizer_is_not_lost(
+    number: signal.Signals, kind: type[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Late:
+        def __del__(self) -> None:
+            signal.raise_signal(number)
+
+    with Signals() as signals:
+        made = [Late()]
+        made.clear()
+        with pytest.raises(kind):
+            time.sleep(60)
+        assert signals.first == number
+    assert capsys.readouterr() == ("", "")
