@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from lamm_cl import __version__
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments import imports
 from lamm_cl.experiments.spec import Environment, RunSpec
@@ -46,6 +47,7 @@ class Grid:
     def write(self, home: ExperimentDirectory) -> None:
         """Make this the grid that workers of the directory join."""
         content = {
+            "version": __version__,
             "runs": [{"run_id": spec.run_id, **vars(spec)} for spec in self.specs],
             "environment": vars(self.environment),
             "again": self.again,
@@ -60,7 +62,7 @@ class Grid:
         """Return the grid that the last `lamm-cl run` left in a directory.
 
         Raises:
-            UsageError: There is none, or it is damaged.
+            UsageError: There is none, it is damaged, or another version of lamm_cl made it.
         """
         path = home.path / "grid.json"
         data = read_bytes(path)
@@ -72,6 +74,11 @@ class Grid:
         content = parse_json(data) or {}
         if "digest" not in content or content != sealed(content):
             raise UsageError(f"{path} is damaged: repeat the `lamm-cl run` that made it.")
+        if content["version"] != __version__:
+            raise UsageError(
+                f"{home.path} was made by lamm_cl {content['version']}, this is {__version__}: their results must not "
+                f"stand in one table. Install lamm_cl {content['version']} to take part."
+            )
         specs = []
         for entry in content["runs"]:
             run_id = entry.pop("run_id")

@@ -15,6 +15,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "experiments"))
 def main() -> int:
     from functools import partial
 
+    import lamm_cl
+
+    lamm_cl.__version__ = os.environ.get("FAKE_VERSION", lamm_cl.__version__)  # before anybody has read it
+
     from lamm_cl_fake_work import FakeWork
     from rich.console import Console
 
@@ -27,7 +31,11 @@ def main() -> int:
 
     if sys.argv[1] == "work":
         diary, tricks, directory, *_ = sys.argv[2:]
-        return join(Path(directory), None, Console(), partial(FakeWork, Path(diary), **json.loads(tricks)))
+        try:
+            return join(Path(directory), None, Console(), partial(FakeWork, Path(diary), **json.loads(tricks)))
+        except UsageError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
     config, out, diary, jobs, seconds, *sets = sys.argv[1:]
     options = {"seconds": float(seconds), "steps": 4, **json.loads(os.environ.get("FAKE_WORK", "{}"))}
     work = partial(FakeWork, Path(diary), **options)

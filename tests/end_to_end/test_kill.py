@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lamm_cl import __version__
 from lamm_cl.reports.results import read_results
 
 COMMAND = Path(__file__).with_name("fake_command.py")
@@ -37,18 +38,26 @@ class Bench:
         self.diary = folder / "diary"
         self.diary.touch()
 
-    def start(
-        self, out: Path | str, *sets: str, jobs: int = 2, seconds: float = 0.1, **options: Any
-    ) -> "subprocess.Popen[str]":
-        words = [str(word) for word in (self.config, out, self.diary, jobs, seconds, *sets)]
+    def command(self, words: Sequence[object], **environment: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [sys.executable, str(COMMAND), *words],
+            [sys.executable, str(COMMAND), *map(str, words)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            env={**os.environ, "FAKE_WORK": json.dumps(options)},
+            env={**os.environ, **environment},
         )
+
+    def run_words(self, out: Path | str, *sets: str, jobs: int = 2, seconds: float = 0.1) -> list[object]:
+        return [self.config, out, self.diary, jobs, seconds, *sets]
+
+    def join_words(self, out: Path | str, seconds: float = 0.1) -> list[object]:
+        return ["work", self.diary, json.dumps({"seconds": seconds, "steps": 4}), out]
+
+    def start(
+        self, out: Path | str, *sets: str, jobs: int = 2, seconds: float = 0.1, **options: Any
+    ) -> "subprocess.Popen[str]":
+        return self.command(self.run_words(out, *sets, jobs=jobs, seconds=seconds), FAKE_WORK=json.dumps(options))
 
     def finish(self, out: Path | str, *sets: str, jobs: int = 2, seconds: float = 0.1) -> tuple[int, str]:
         process = self.start(out, *sets, jobs=jobs, seconds=seconds)
@@ -60,14 +69,7 @@ class Bench:
         return process.returncode, said
 
     def join(self, out: Path | str, seconds: float = 0.1) -> "subprocess.Popen[str]":
-        words = ["work", str(self.diary), json.dumps({"seconds": seconds, "steps": 4}), str(out)]
-        return subprocess.Popen(
-            [sys.executable, str(COMMAND), *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        return self.command(self.join_words(out, seconds))
 
     def noted(self) -> list[str]:
         return self.diary.read_text().splitlines()
@@ -300,6 +302,29 @@ def test_a_worker_joins_from_anywhere(bench: Bench, expected: str) -> None:
     assert len({process for _, process in started}) == 2, "both worked"
     assert "by another command" in said
     assert values(out) == expected
+
+
+def test_two_versions_do_not_share_a_table(bench: Bench, expected: str) -> None:
+    """Another version may come to a directory at any moment: before, beside and after the one that began it."""
+    out = bench.folder / "out"
+    first = bench.start(out, seconds=1.0)
+    bench.await_note("start", count=6 + 1)
+    others = [
+        bench.command(bench.run_words(out), FAKE_VERSION="9.9"),
+        bench.command(bench.join_words(out), FAKE_VERSION="9.9"),
+    ]
+    for other in others:
+        said, _ = other.communicate(timeout=60)
+        assert other.returncode == 2, said
+        assert f"error: {out} was made by lamm_cl {__version__}, this is 9.9: their results must not" in said
+    said, _ = first.communicate(timeout=120)
+    assert first.returncode == 0, said
+    assert values(out) == expected
+    fresh = bench.folder / "fresh"
+    both = [bench.command(bench.run_words(fresh), FAKE_VERSION=version) for version in ("0.1", "0.2")]
+    ended = [(process.communicate(timeout=120)[0], process.returncode) for process in both]
+    assert sorted(code for _, code in ended) == [0, 2], ended
+    assert len(values(fresh).splitlines()) == len(expected.splitlines())
 
 
 def test_a_worker_alone_finishes_the_grid_of_a_command_that_was_killed(bench: Bench, expected: str) -> None:
