@@ -9,7 +9,7 @@ from lamm_cl.methods import independent, parts
 from lamm_cl.methods.method import Method, Options, Setting
 from lamm_cl.methods.recipe import Recipe
 from lamm_cl.methods.suffix import Suffix, composed
-from lamm_cl.prompts.imagenet_templates import SIXTY
+from lamm_cl.prompts.ensembles import ENSEMBLES
 
 RECIPE = Recipe(lr=0.0025, epochs=20, batch_size=4)
 DEPTH = 9  # of 12 layers
@@ -56,7 +56,7 @@ def with_src(epochs: int | None, made: Any, setting: Setting, options: SrcOption
         options: PromptSRC's.
     """
     given = options.teacher_templates
-    rows = SIXTY if given is None else (given,) if isinstance(given, str) else tuple(given)
+    rows = ENSEMBLES["imagenet60"] if given is None else (given,) if isinstance(given, str) else tuple(given)
     bank = parts.TEXT_BANK.load().of([rows], unit=False)  # as released: their mean is normalised, they are not
     kinds = (("text", "text_l1", "l1"), ("image", "image_l1", "l1"), ("logits", "kl", "kl"))
     terms = {name: parts.REFERENCE(what, distance, bank, options.reference).term for what, name, distance in kinds}

@@ -10,44 +10,11 @@ from pydantic import ConfigDict, Field, model_validator
 
 from lamm_cl.errors import UsageError
 from lamm_cl.methods.values import Values
+from lamm_cl.prompts.ensembles import ENSEMBLES
 
 Descriptions = dict[str, list[str]] | str
 Pairs = dict[str, dict[str, list[str]]] | str
 STAMP = "#sha256="  # between a file and the digest of what it held when a run was planned
-
-# Those of the CLIP repository (MIT licence), github.com/openai/CLIP: the seven of notebooks/
-# Prompt_Engineering_for_ImageNet.ipynb, and those of CIFAR-10 and CIFAR-100 in data/prompts.md.
-ENSEMBLES: dict[str, tuple[str, ...]] = {
-    "imagenet7": (
-        "itap of a {}.",
-        "a bad photo of the {}.",
-        "a origami {}.",
-        "a photo of the large {}.",
-        "a {} in a video game.",
-        "art of the {}.",
-        "a photo of the small {}.",
-    ),
-    "cifar18": (
-        "a photo of a {}.",
-        "a blurry photo of a {}.",
-        "a black and white photo of a {}.",
-        "a low contrast photo of a {}.",
-        "a high contrast photo of a {}.",
-        "a bad photo of a {}.",
-        "a good photo of a {}.",
-        "a photo of a small {}.",
-        "a photo of a big {}.",
-        "a photo of the {}.",
-        "a blurry photo of the {}.",
-        "a black and white photo of the {}.",
-        "a low contrast photo of the {}.",
-        "a high contrast photo of the {}.",
-        "a bad photo of the {}.",
-        "a good photo of the {}.",
-        "a photo of the small {}.",
-        "a photo of the big {}.",
-    ),
-}
 
 
 class Text(Values):
@@ -55,8 +22,8 @@ class Text(Values):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    ensemble: Literal["imagenet7", "cifar18"] | None = Field(
-        None, description="templates whose features are averaged: CLIP's seven of ImageNet, or its 18 of CIFAR"
+    ensemble: Literal["imagenet7", "cifar18", "imagenet60"] | None = Field(
+        None, description="templates whose features are averaged: CLIP's seven or 60 of ImageNet, or its 18 of CIFAR"
     )
     descriptions: Descriptions | None = Field(
         None, description="{class: [sentences]}, or a JSON file of them; {} in a sentence stands for the name"

@@ -14,6 +14,7 @@ from lamm_cl.errors import UsageError
 from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import environment, grid
 from lamm_cl.methods import text_bank
+from lamm_cl.prompts.ensembles import ENSEMBLES
 
 NAMES = ["zero", "one", "two"]
 SENTENCES = {"zero": ["a round digit", "a {}."], "one": ["a stroke"], "two": ["a swan", "a {}, written", "a curve"]}
@@ -37,10 +38,14 @@ def test_sentences_stand_for_their_class(method: str, tiny: Any) -> None:
 
 
 def test_an_ensemble_is_the_mean_of_its_templates(tiny: Any) -> None:
-    assert {name: len(some) for name, some in text_bank.ENSEMBLES.items()} == {"imagenet7": 7, "cifar18": 18}
+    assert {name: len(set(some)) for name, some in ENSEMBLES.items()} == {
+        "imagenet7": 7,
+        "cifar18": 18,
+        "imagenet60": 60,
+    }
     x = F.normalize(torch.ones(1, tiny.embed_dim), dim=-1)
     model: Any = build_model("zero_shot", tiny, NAMES, text={"ensemble": "cifar18"}, templates="a {}.")
-    texts = text_bank.ENSEMBLES["cifar18"]
+    texts = ENSEMBLES["cifar18"]
     found = torch.stack([features(tiny, [t.replace("{}", n) for t in texts]) for n in NAMES])
     torch.testing.assert_close(model.output(x).text[:, 0], found, atol=1e-4, rtol=1e-4)
     same: Any = build_model("zero_shot", tiny, NAMES, templates=list(texts))
@@ -60,7 +65,7 @@ def test_learned_names_need_their_place(tiny: Any) -> None:
     [
         ({}, "takes ensemble or descriptions, one of the two"),
         ({"ensemble": "cifar18", "descriptions": SENTENCES}, "one of the two"),
-        ({"ensemble": "imagenet8"}, "'imagenet7' or 'cifar18'"),
+        ({"ensemble": "imagenet8"}, "'imagenet7', 'cifar18' or 'imagenet60'"),
         ({"descriptions": {"zero": ["a"], "one": ["a"]}}, "has nothing on 'two'"),
         ({"descriptions": {**SENTENCES, "three": ["a"], "four": ["a"]}}, "has what is no class, 'three' and 1 more"),
         ({"descriptions": {**SENTENCES, "two": []}}, "each class with at least one"),
