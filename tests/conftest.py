@@ -10,6 +10,19 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+# A method with a suffix is tested in the fast tier on one method of each kind (words, both towers, deltas, a head of
+# its own), and on every other in the slow tier.
+KINDS = {"coop", "maple", "clip_lora", "rapf"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        method = getattr(item, "callspec", None) and item.callspec.params.get("method")  # type: ignore[attr-defined]
+        base, _, suffix = str(method).partition("+")
+        if suffix and base not in KINDS and "conformance" in item.path.parts:
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

@@ -167,7 +167,10 @@ def test_all_means_the_catalogue(tmp_path: Path) -> None:
 
 
 def test_what_lies_elsewhere_is_named_and_put_in_place_on_request(tmp_path: Path) -> None:
-    (eurosat(tmp_path) / "eurosat").rename(tmp_path / "EuroSAT_RGB")
+    rows = [[f"{name}/{i}.jpg", label, name] for label, name in enumerate(("Forest", "River")) for i in range(10)]
+    split = {"train": rows[::2], "val": rows[1::4], "test": rows[3::4]}
+    (eurosat(tmp_path) / "eurosat" / "split_zhou_EuroSAT.json").write_text(json.dumps(split))  # nothing to fetch
+    (tmp_path / "eurosat").rename(tmp_path / "EuroSAT_RGB")
     done = run("status", "eurosat", "--root", str(tmp_path), cwd=tmp_path)
     command = f"data prepare eurosat --root {tmp_path} --fix"
     assert f"`lamm-cl {command}` puts it there" in done.stdout

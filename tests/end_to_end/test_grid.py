@@ -77,6 +77,30 @@ def test_one_after_the_other_is_the_same(folder: Path, together: list[str]) -> N
     assert values(folder, "single") == together
 
 
+def test_a_cache_that_is_cleared_all_the_time_changes_nothing(folder: Path, together: list[str]) -> None:
+    """Two commands on one directory read and fill a cache of their own table, whose files somebody keeps deleting."""
+    cache = folder / "cache-cleared"
+    finish(folder, "filled", "--jobs", "2", LAMM_CL_CACHE=str(cache))
+    assert list(cache.rglob("*.safetensors"))
+    both = [start(folder, "cleared", "--jobs", "1", LAMM_CL_CACHE=str(cache)) for _ in range(2)]
+    freed = 0
+    while any(process.poll() is None for process in both):
+        said = subprocess.run(
+            [sys.executable, "-m", "lamm_cl.cli.main", "cache", "clear", "--dir", str(cache)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert said.returncode == 0, said.stderr
+        freed += "deleted 0 features" not in said.stdout
+    for process in both:
+        told, _ = process.communicate()
+        assert process.returncode == 0, told
+        assert "warning" not in told
+    assert freed > 1, "files were there to delete, more than once"
+    assert values(folder, "cleared") == together
+
+
 def test_killed_and_resumed_is_the_same(folder: Path, together: list[str]) -> None:
     dice = random.Random(3)
     for _ in range(4):
