@@ -50,7 +50,8 @@ class ClipBackbone:
         image_mean: mean of each channel that the transform subtracts.
         image_std: standard deviation of each channel that it divides by.
         interpolation: `bicubic` or `bilinear`.
-        source: arguments with which `load_clip` gives this backbone again, or None.
+        source: a function that can be pickled, such as `load_clip`, and the arguments with which it gives this backbone
+            again, or None.
 
     Raises:
         UsageError: the model is no open_clip CLIP, or of a family that takes no prompts (G, H).
@@ -74,7 +75,7 @@ class ClipBackbone:
         settings: ImageSettings = image_settings(model, self.preprocess)
         self.image_mean, self.image_std = settings.mean, settings.std
         self.interpolation = settings.interpolation
-        self.source: dict[str, Any] | None = None
+        self.source: tuple[Callable[..., ClipBackbone], dict[str, Any]] | None = None
         self._read_weights()
 
     def _read_weights(self) -> None:
@@ -185,7 +186,7 @@ class ClipBackbone:
         self.model.to(device=device)
         self._read_weights()
         if self.source is not None:
-            self.source["device"] = str(self.device)
+            self.source[1]["device"] = str(self.device)
         if dtype is not None:
             self.source = None  # rounding may have lost what loading again would give
         return self
@@ -213,20 +214,19 @@ class ClipBackbone:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        key = self.fingerprint if self.source is None else json.dumps(self.source, sort_keys=True)
+        key = self.fingerprint if self.source is None else json.dumps(self.source[1], sort_keys=True)
         _LIVE[key] = self
         return _find, (key, self.source, repr(self))
 
 
-def _find(key: str, source: dict[str, Any] | None, shown: str) -> "ClipBackbone":
+def _find(key: str, source: tuple[Callable[..., "ClipBackbone"], dict[str, Any]] | None, shown: str) -> "ClipBackbone":
     """Return the living backbone of this key, or load it again from its name."""
     if key in _LIVE:
         return _LIVE[key]
     if source is None:
         _lost(shown)
-    from lamm_cl.clip.load import load_clip
-
-    backbone = load_clip(**source)
+    load, arguments = source
+    backbone = load(**arguments)
     _LIVE[key] = backbone
     return backbone
 

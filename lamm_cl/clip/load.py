@@ -65,7 +65,7 @@ def load_clip(
     listed = name != EMBEDDED and not name.startswith(FOREIGN)
     shown = pretrained or (RANDOM if listed else "")
     backbone = ClipBackbone(model, tokenizer, preprocess, name=name, pretrained=shown)
-    backbone.source = {
+    arguments = {
         "name": name,
         "pretrained": pretrained,
         "device": str(place),
@@ -73,6 +73,7 @@ def load_clip(
         "cache_dir": network.cache,
         "quick_gelu": quick_gelu,
     }
+    backbone.source = (load_clip, arguments)
     if not backbone.text.exact:
         LOG.warning(
             "backbone %r: each text is encoded over the whole window: %s. The numbers are right, a step takes longer.",

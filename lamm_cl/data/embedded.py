@@ -1,4 +1,4 @@
-"""Data sets that need no file of the user's: pictures made from a library's arrays or drawn by code."""
+"""Pictures that need no file of the user's: made from a library's arrays, or drawn by code."""
 
 import hashlib
 from functools import cache, lru_cache
@@ -6,7 +6,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lamm_cl.data.items import PARTS, Item
 from lamm_cl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-DIGITS_TEST_FROM, DIGITS_VAL_FROM = 898, 718
 
 
 def class_names(name: str) -> tuple[str, ...]:
@@ -23,34 +21,6 @@ def class_names(name: str) -> tuple[str, ...]:
     from lamm_cl.data.glyphs import CLASS_NAMES
 
     return {"digits": DIGIT_NAMES, "glyphs": CLASS_NAMES}[name]
-
-
-def items(name: str) -> dict[str, tuple[Item, ...]]:
-    """Return the train, val and test items of an embedded data set."""
-    return {"digits": _digits_items, "glyphs": _glyphs_items}[name]()
-
-
-def _digits_items() -> dict[str, tuple[Item, ...]]:
-    """Return train (718), val (180) and test (899) items of scikit-learn's 1,797 handwritten digits.
-
-    The order is numpy's permutation of seed 0: the first 718 train, the next 180 val, the rest test, which
-    leaves every class at least 65 training and 13 validation images. Within a part, items stand by label,
-    then by index.
-    """
-    import numpy as np
-
-    _, target = _digits()
-    order = np.random.default_rng(0).permutation(len(target))
-    cuts = {
-        "train": order[:DIGITS_VAL_FROM],
-        "val": order[DIGITS_VAL_FROM:DIGITS_TEST_FROM],
-        "test": order[DIGITS_TEST_FROM:],
-    }
-    parts = {}
-    for part, indices in cuts.items():
-        pairs = sorted((int(target[i]), int(i)) for i in indices)
-        parts[part] = tuple(Item(f"digits/{i:04d}", label, DIGIT_NAMES[label]) for label, i in pairs)
-    return parts
 
 
 def open_picture(path: str) -> "Image.Image":
@@ -76,25 +46,12 @@ def content_key(path: str) -> str:
     return digest.hexdigest()
 
 
-def _glyphs_items() -> dict[str, tuple[Item, ...]]:
-    from lamm_cl.data.glyphs import CLASS_NAMES, SIZES
-
-    return {
-        part: tuple(
-            Item(f"glyphs/{part}/{label:02d}/{i:03d}", label, name)
-            for label, name in enumerate(CLASS_NAMES)
-            for i in range(count)
-        )
-        for part, count in SIZES.items()
-    }
-
-
 def _glyph(path: str, rest: str) -> "Image.Image":
-    from lamm_cl.data.glyphs import draw
+    from lamm_cl.data.glyphs import SIZES, draw
 
     part, _, numbers = rest.partition("/")
     label, _, index = numbers.partition("/")
-    for known in PARTS:
+    for known in SIZES:
         if part == known and label.isdecimal() and index.isdecimal():
             return draw(known, int(label), int(index))
     raise UsageError(f"no embedded picture {path!r}: glyphs are called like 'glyphs/train/07/003'.")
@@ -103,7 +60,7 @@ def _glyph(path: str, rest: str) -> "Image.Image":
 def _digit(index: str) -> "Image.Image":
     from PIL import Image
 
-    images, _ = _digits()
+    images, _ = digits()
     if not index.isdecimal() or int(index) >= len(images):
         raise UsageError(f"no embedded picture 'digits/{index}': the last one is 'digits/{len(images) - 1:04d}'.")
     # The scans hold 17 grey levels, 0 to 16.
@@ -112,7 +69,7 @@ def _digit(index: str) -> "Image.Image":
 
 
 @cache
-def _digits() -> "tuple[NDArray[np.float64], NDArray[np.int64]]":
+def digits() -> "tuple[NDArray[np.float64], NDArray[np.int64]]":
     """Return scikit-learn's images (1797, 8, 8) and labels, from its file where it lies: importing it takes seconds."""
     import numpy as np
 

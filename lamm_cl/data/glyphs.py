@@ -26,7 +26,7 @@ CLASS_NAMES: tuple[str, ...] = (
     *(f"printed {digit}" for digit in DIGITS),
     *SHAPES,
 )
-SIZES: dict[str, int] = {"train": 40, "val": 10, "test": 40}  # pictures per class
+SIZES: dict[Split, int] = {"train": 40, "val": 10, "test": 40}  # pictures per class
 IMAGE_SIZE = 48
 TEMPLATE = "a photo of a {}."
 EFFECTS = ("flat", "shadow", "outline", "halo", "speckled")

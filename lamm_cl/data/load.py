@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lamm_cl.data import embedded
+from lamm_cl.data import embedded, embedded_items
 from lamm_cl.data.aircraft import read_aircraft
 from lamm_cl.data.catalogue import CATALOGUE, Entry, find
 from lamm_cl.data.folders import stray_note
@@ -127,7 +127,7 @@ def _cure(dataset: Dataset) -> str:
 
 def _load(entry: Entry, root: Path) -> Dataset:
     if entry.embedded:
-        parts = embedded.items(entry.name)
+        parts = embedded_items.items(entry.name)
         return _dataset(entry, parts, "", embedded.class_names(entry.name))
     folder = root / entry.folder
     if not folder.is_dir():

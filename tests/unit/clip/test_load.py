@@ -192,7 +192,8 @@ def test_a_folder_with_its_own_configuration(small, tmp_path):
 def test_loading_again_from_what_it_remembers(listed, small, tmp_path):
     file = saved(small(seed=2), tmp_path / "weights.pt", "bare")
     backbone = load_clip(listed, file, precision="fp64", quick_gelu=False)
-    assert load_clip(**backbone.source).fingerprint == backbone.fingerprint
+    load, arguments = backbone.source
+    assert load(**arguments).fingerprint == backbone.fingerprint
 
 
 def test_hub_functions_are_the_injected_ones():

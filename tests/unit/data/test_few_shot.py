@@ -31,7 +31,7 @@ def test_digits_are_scikit_learns() -> None:
     import numpy as np
     from sklearn.datasets import load_digits
 
-    images, labels = embedded._digits()
+    images, labels = embedded.digits()
     assert np.array_equal(images, load_digits().images)
     assert np.array_equal(labels, load_digits().target)
 
