@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -45,6 +45,7 @@ class FeatureStore:
         max_bytes: what the folder may hold; beyond it, what was used longest ago is deleted. In memory the same.
             None: $LAMM_CL_CACHE_GIB, or 10 GiB.
         batch_size: images encoded at once (features for other sizes differ in the last bits, so it is in the key).
+        kinds: what each pass of the tower keeps beside the kind that is asked for: "raw", "unprojected".
 
     Attributes:
         encoded: number of images that this store has really encoded.
@@ -57,6 +58,7 @@ class FeatureStore:
         directory: str | Path | None,
         max_bytes: int | None = None,
         batch_size: int = BATCH_SIZE,
+        kinds: Sequence["FeatureKind"] = (),
     ) -> None:
         max_bytes = limit() if max_bytes is None else max_bytes
         if batch_size < 1 or max_bytes < 0:
@@ -67,6 +69,7 @@ class FeatureStore:
         self.directory = None if directory is None else Path(directory).expanduser()
         self.max_bytes = max_bytes
         self.batch_size = batch_size
+        self.kinds = tuple(kinds)
         self.encoded = 0
         self.writable = self.directory is not None
         self._about: dict[str, Any] | None = None
@@ -113,19 +116,21 @@ class FeatureStore:
             position: dict[str, int] = {}
             for i, key in enumerate(keys):
                 position.setdefault(key, i)
-            found = self._view(f"{view}/{kind}", kind)
+            views = {one: self._view(f"{view}/{one}", one) for one in (*set(self.kinds).difference([kind]), kind)}
+            found = views[kind]
             found.refresh()
             grown = False
             if self.writable and found.missing(position):
                 try:
-                    grown = self._complete(found, position, load, kind)
+                    grown = self._complete({kind: found, **views}, position, load)
                 except _UnusableError as error:
                     self._give_up(error)
             if missing := found.missing(position):
-                found.keep(missing, self._encode(missing, position, load, kind))
-            rows = found.gather(keys)
+                for one, rows in self._encode(missing, position, load, views).items():
+                    views[one].keep(missing, rows)
+            features = found.gather(keys)
             self._keep_house(found, grown)
-            return rows
+            return features
 
     def _view(self, name: str, kind: "FeatureKind") -> View:
         """Return a view, whose files need not exist yet."""
@@ -144,8 +149,15 @@ class FeatureStore:
         self._views.move_to_end(name)
         return self._views[name]
 
-    def _complete(self, view: View, position: dict[str, int], load: Load, kind: "FeatureKind") -> bool:
-        """Bring what is missing into the view's files, unless another process does; whether this one wrote any."""
+    def _complete(self, views: dict["FeatureKind", View], position: dict[str, int], load: Load) -> bool:
+        """Bring what is missing into the files of the first view, unless another process does.
+
+        The other views take what a pass gives of their kinds, unless another process writes there.
+
+        Returns:
+            Whether anything was written.
+        """
+        view, *others = views.values()
         assert view.folder is not None
         with _disk():
             write_about(view.folder.parent, self.about)
@@ -153,22 +165,42 @@ class FeatureStore:
         try:
             if not self._take(view, position):
                 return False
+            held = [view]
+            for other in others:
+                with _disk():
+                    if other.acquire(0):
+                        held.append(other)
+                        other.refresh(keep_deleted=True)
             while missing := view.missing(position)[: self.batch_size * ROUND]:
-                rows = self._encode(missing, position, load, kind)
-                try:
-                    with _disk():
-                        view.write(missing, rows)
-                except _UnusableError:
-                    view.keep(missing, rows)  # this work is not lost
-                    raise
+                found = self._encode(missing, position, load, views)
+                for kind, one in views.items():
+                    if one in held:
+                        self._write(one, missing, found[kind])
                 wrote = True
-                view.refresh(keep_deleted=True)
             if wrote:
                 with _disk():
-                    view.merge()
+                    for one in held:
+                        one.merge()
         finally:
-            view.release()
+            for one in views.values():
+                one.release()
         return wrote
+
+    @staticmethod
+    def _write(view: View, keys: Sequence[str], rows: Tensor) -> None:
+        """Write what a view lacks of these rows."""
+        lacking = set(view.missing(keys))
+        if not lacking:
+            return
+        kept = [row for row, key in enumerate(keys) if key in lacking]
+        names, rows = [keys[row] for row in kept], rows[kept]
+        try:
+            with _disk():
+                view.write(names, rows)
+        except _UnusableError:
+            view.keep(names, rows)  # this work is not lost
+            raise
+        view.refresh(keep_deleted=True)
 
     @staticmethod
     def _take(view: View, position: dict[str, int]) -> bool:
@@ -185,10 +217,12 @@ class FeatureStore:
             elif time.monotonic() > patience:
                 raise _UnusableError(f"another process keeps {view.folder}/lock locked")
 
-    def _encode(self, keys: Sequence[str], position: dict[str, int], load: Load, kind: "FeatureKind") -> Tensor:
-        rows = encode_rows(self.backbone, load, [position[key] for key in keys], self.batch_size, kind)
+    def _encode(
+        self, keys: Sequence[str], position: dict[str, int], load: Load, kinds: Iterable["FeatureKind"]
+    ) -> dict["FeatureKind", Tensor]:
+        found = encode_rows(self.backbone, load, [position[key] for key in keys], self.batch_size, tuple(kinds))
         self.encoded += len(keys)
-        return rows
+        return found
 
     def _keep_house(self, view: View, grown: bool) -> None:
         """Note what was used, and hold the bounds: on disk after each growth, and once for what earlier runs left."""
@@ -215,7 +249,7 @@ class FeatureStore:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return FeatureStore, (self.backbone, self.directory, self.max_bytes, self.batch_size)
+        return FeatureStore, (self.backbone, self.directory, self.max_bytes, self.batch_size, self.kinds)
 
     def _give_up(self, error: Exception) -> None:
         self.writable = False

@@ -23,26 +23,34 @@ LOADERS = 16
 
 
 def encode_rows(
-    backbone: "ClipBackbone", load: Load, indices: Sequence[int], batch_size: int, kind: "FeatureKind" = "unit"
-) -> Tensor:
-    """Encode the images `load(i)` for i in `indices`.
+    backbone: "ClipBackbone", load: Load, indices: Sequence[int], batch_size: int, kinds: Sequence["FeatureKind"]
+) -> dict["FeatureKind", Tensor]:
+    """Encode the images `load(i)` for i in `indices`, each once.
 
     Args:
         backbone: encodes, in its own number type whatever autocast region this is called in.
         load: gives image i, preprocessed: (3, H, W).
         indices: which images.
         batch_size: images encoded at once; results for one size are comparable bit by bit.
-        kind: see `ClipBackbone.encode_images`.
+        kinds: what is wanted of each image; see `ClipBackbone.encode_images`.
 
     Returns:
-        (len(indices), width) on the CPU.
+        For each kind (len(indices), width) on the CPU.
     """
     groups = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
     if not groups:
-        return torch.zeros(0, backbone.width(kind), dtype=backbone.logit_scale.dtype)
+        return {kind: torch.zeros(0, backbone.width(kind), dtype=backbone.logit_scale.dtype) for kind in kinds}
     with torch.autocast(backbone.device.type, enabled=False):
         run = _on_cpu if backbone.device.type == "cpu" else _on_device
-        return torch.cat(run(partial(backbone.encode_images, kind=kind), backbone.device, load, groups, batch_size))
+        parts = run(partial(_joined, backbone, kinds), backbone.device, load, groups, batch_size)
+        rows = torch.split(torch.cat(parts), [backbone.width(kind) for kind in kinds], dim=1)
+        return {kind: part.contiguous() for kind, part in zip(kinds, rows, strict=True)}
+
+
+def _joined(backbone: "ClipBackbone", kinds: Sequence["FeatureKind"], images: Tensor) -> Tensor:
+    """Return all kinds of features of a batch side by side."""
+    found = backbone.encode_kinds(images, kinds)
+    return torch.cat([found[kind] for kind in kinds], dim=1)
 
 
 def _stack(images: Sequence[Tensor], size: int) -> Tensor:

@@ -115,6 +115,7 @@ def environment(config: ExperimentConfig) -> Environment:
         loggers={str(name): options for name, options in config.loggers.items()},
         checkpoint_minutes=config.checkpoint_minutes,
         imports=tuple(config.imports),
+        unprojected=any(known.takes_unprojected(method.name) for method in config.methods),
     )
 
 

@@ -68,6 +68,13 @@ def applicable(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key in own or key not in RECIPE or takes_steps(name)}
 
 
+def takes_unprojected(name: str) -> bool:
+    """Whether a method takes image features before CLIP's projection."""
+    from lamm_cl.methods.registry import get_method
+
+    return get_method(name).unprojected
+
+
 def has_prompts_only(name: str) -> bool:
     """Whether a method has prompts and nothing else, so that it computes in pure half precision."""
     from lamm_cl.methods.registry import get_method

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from lamm_cl.clip.backbone import ClipBackbone
+from lamm_cl.clip.backbone import ClipBackbone, FeatureKind
 from lamm_cl.clip.feature_cache import FeatureStore
 from lamm_cl.clip.load import load_clip
 from lamm_cl.errors import UsageError
@@ -47,7 +47,8 @@ def backbone_of(
 
 def feature_store(backbone: ClipBackbone, environment: Environment) -> FeatureStore:
     """Return the store of a backbone's image features: on disk unless the config says `cache: false`."""
-    return FeatureStore(backbone, cache_folder(environment))
+    kinds: Sequence[FeatureKind] = ["raw", "unprojected"] if environment.unprojected else []
+    return FeatureStore(backbone, cache_folder(environment), kinds=kinds)
 
 
 class UnusableCheckpoint(Exception):  # noqa: N818 - it is no error: the run begins anew

@@ -107,6 +107,8 @@ class Environment:
         loggers: Avalanche loggers by name, with their options.
         checkpoint_minutes: How often a run saves its state inside an experience.
         imports: Where each imported file is, or the name of the module.
+        unprojected: Whether some run takes image features before CLIP's projection, so that each pass of the tower
+            keeps them too.
         version: Of lamm_cl.
     """
 
@@ -116,6 +118,7 @@ class Environment:
     loggers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     checkpoint_minutes: float = 5.0
     imports: tuple[str, ...] = ()
+    unprojected: bool = False
     version: str = __version__
 
     def found(self, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -101,6 +101,11 @@ class Method:
         return frozenset(tower for part in self.parts for tower in part.learns)
 
     @property
+    def unprojected(self) -> bool:
+        """Whether it takes image features before CLIP's projection, unless something acts inside the tower."""
+        return any(part.unprojected for part in self.parts)
+
+    @property
     def trains(self) -> bool:
         """Whether anything in it is trained by gradient."""
         return any(part.slot == "objective" for part in self.parts)

@@ -29,12 +29,14 @@ class Part:
         name: what the table of methods calls it.
         home: module and class, as "package.module:Class"; empty for a part that a method builds by itself.
         learns: the towers in which it learns something: "text", "image".
+        unprojected: whether it takes image features before CLIP's projection.
     """
 
     slot: str
     name: str
     home: str = ""
     learns: tuple[str, ...] = ()
+    unprojected: bool = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Build the part."""
@@ -88,7 +90,10 @@ RANDOM_LAYER = Part("adapter", "random ReLU layer", "lamm_cl.methods.ridge:Rando
 RIDGE = Part("head", "ridge", "lamm_cl.methods.ridge:Ridge")
 KERNEL_RIDGE = Part("head", "kernel ridge", "lamm_cl.methods.kernel_ridge:KernelRidge")
 GAUSSIAN_DISCRIMINANT = Part(
-    "head", "Gaussian discriminant", "lamm_cl.methods.gaussian_discriminant:GaussianDiscriminant"
+    "head",
+    "Gaussian discriminant",
+    "lamm_cl.methods.gaussian_discriminant:GaussianDiscriminant",
+    unprojected=True,
 )
 MIXED_PROTOTYPES = Part("head", "mixed prototypes", "lamm_cl.methods.mixed_prototypes:MixedPrototypes")
 CACHE = Part("head", "cache", "lamm_cl.methods.cache:Cache")
@@ -99,7 +104,7 @@ RERANK = Part("fusion", "rerank", "lamm_cl.methods.rerank:Rerank")
 GATE = Part("fusion", "gate by the text", "lamm_cl.methods.gate:Gate")
 
 BOTTLENECK = Part("adapter", "bottleneck MLP", "lamm_cl.methods.adapters:Bottleneck")
-BRIDGE = Part("adapter", "bridge layer", "lamm_cl.methods.bridge:Bridge")
+BRIDGE = Part("adapter", "bridge layer", "lamm_cl.methods.bridge:Bridge", unprojected=True)
 STAGE_SUM = Part("adapter", "sum of linear maps, both sides", "lamm_cl.methods.adapters:StageSum")
 LINEAR = Part("adapter", "linear", "lamm_cl.methods.adapters:Linear")
 

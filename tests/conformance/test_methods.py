@@ -226,6 +226,11 @@ def test_what_looks_at_validation_images_says_so(tiny: Any) -> None:
     lamm_cl.fit_stage(make("tip_adapter", tiny, selection="none"), images, labels)
 
 
+@pytest.mark.parametrize("method", [m for m in EVERY if "+" not in m])
+def test_says_before_it_is_built_which_features_it_takes(method: str, tiny: Any) -> None:
+    assert get_method(method).unprojected == (make(method, tiny).takes == "unprojected")
+
+
 def test_no_text_no_learned_names() -> None:
     for method in ("simplecil", "ranpac", "acil"):
         with pytest.raises(UsageError, match="no text prompts"):

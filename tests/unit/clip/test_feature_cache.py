@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lamm_cl.clip import feature_files
+from lamm_cl.clip.backbone import FEATURE_KINDS
 from lamm_cl.clip.feature_cache import FeatureStore
 from lamm_cl.errors import UsageError
 from tests.unit.clip.cached import Pictures, files, get, key, picture
@@ -186,3 +187,34 @@ def test_features_before_the_projection_give_the_others(tiny, tmp_path) -> None:
     again = FeatureStore(tiny, tmp_path)
     assert torch.equal(again.features(pictures.keys, pictures, "eval", "unprojected"), unprojected)
     assert again.encoded == 0
+
+
+@pytest.mark.parametrize("n", [1, 5, 40])
+@pytest.mark.parametrize("first", ["raw", "unprojected", "unit"])
+def test_one_pass_fills_all_kinds_that_are_wanted_with_the_bits_of_each_alone(n, first, tiny, tmp_path) -> None:
+    pictures = Pictures(range(n))
+    alone = FeatureStore(tiny, None)
+    expected = {kind: alone.features(pictures.keys, pictures, "eval", kind) for kind in FEATURE_KINDS}
+    both = FeatureStore(tiny, tmp_path / "cache", kinds=("raw", "unprojected"))
+    for kind in (first, *FEATURE_KINDS):
+        assert torch.equal(both.features(pictures.keys, pictures, "eval", kind), expected[kind])
+    assert both.encoded == n
+    other = FeatureStore(tiny, tmp_path / "cache")
+    assert torch.equal(other.features(pictures.keys, pictures, "eval", "raw"), expected["raw"])
+    assert torch.equal(other.features(pictures.keys, pictures, "eval", "unprojected"), expected["unprojected"])
+    assert other.encoded == 0
+
+
+def test_a_kind_that_another_process_writes_is_left_to_it(tiny, tmp_path) -> None:
+    pictures = Pictures(range(5))
+    store = FeatureStore(tiny, tmp_path / "cache", kinds=("raw", "unprojected"))
+    beside = FeatureStore(tiny, tmp_path / "cache")._view("eval/unprojected", "unprojected")
+    assert beside.acquire(0)
+    raw = store.features(pictures.keys, pictures, "eval", "raw")
+    beside.refresh()
+    assert beside.missing(pictures.keys) == pictures.keys
+    beside.release()
+    memory = FeatureStore(tiny, None, kinds=("raw", "unprojected"))
+    assert torch.equal(memory.features(pictures.keys, pictures, "eval", "raw"), raw)
+    memory.features(pictures.keys, pictures, "eval", "unprojected")
+    assert memory.encoded == 5
