@@ -31,10 +31,13 @@ class StageCost(PluginMetric[list[dict[str, float]]]):
         super().__init__()
         self._stages: list[dict[str, float]] = []
         self._start: float | None = None  # None between stages
+        self._earlier = 0  # stages that a loaded learner had behind it
         self._before = 0.0  # seconds that an interrupted process had spent on this stage
 
     def before_training_exp(self, strategy: Any) -> None:
         """Start the clock."""
+        if not self._stages:
+            self._earlier = max(0, len(getattr(strategy, "trained", ())) - 1)
         _reset_peak(strategy.device)
         self._start = time.perf_counter()
 
@@ -71,17 +74,19 @@ class StageCost(PluginMetric[list[dict[str, float]]]):
         """Return everything as rows for the records."""
         return [
             Row(stage, "", "", metric, costs[metric])
-            for stage, costs in enumerate(self._stages, 1)
+            for stage, costs in enumerate(self._stages, self._earlier + 1)
             for metric in METRICS
         ]
 
     def state(self) -> dict[str, Any]:
         """Return all that was found, and the seconds of a stage that is not over, for JSON."""
-        return {"stages": [dict(costs) for costs in self._stages], "inside": self._seconds()}
+        stages = [dict(costs) for costs in self._stages]
+        return {"stages": stages, "earlier": self._earlier, "inside": self._seconds()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up a state that `state` gave; an interrupted stage goes on at its next `before_training_exp`."""
         self._stages = [dict(costs) for costs in state["stages"]]
+        self._earlier = int(state["earlier"])
         self._start, self._before = None, float(state["inside"])
 
 

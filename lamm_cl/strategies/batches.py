@@ -27,7 +27,7 @@ class StageBatches(SupervisedTemplate):
     recipe: Recipe
     pictures: Pictures
     dataloader: Any
-    trained: list[tuple[int, ...]]
+    _trained: list[tuple[int, ...]]
     _kept: list[Any]
     _earlier: list[int]
     _batches: EpochBatches
@@ -44,8 +44,13 @@ class StageBatches(SupervisedTemplate):
         super().__init__(**kwargs)
 
     @property
+    def trained(self) -> list[tuple[int, ...]]:
+        """Class ids of each stage, those of a loaded learner included."""
+        return self._trained or list(self.model.stages)
+
+    @property
     def stage(self) -> int:
-        """Number of the current or last training experience, from 1; 0 before the first."""
+        """Number of the current or last stage, from 1; 0 before the first."""
         return len(self.trained)
 
     @property

@@ -96,7 +96,7 @@ def put(strategy: StageBatches, tensors: dict[str, Tensor], state: dict[str, Any
     _check_complete(strategy, tensors, state)
     unpacker = Unpacker(_under("plugins", tensors), copy.deepcopy(strategy.model), strategy.samples, strategy.device)
     strategy._earlier = list(state["kept"])
-    strategy.trained.extend(tuple(own) for own in state["trained"])
+    strategy._trained = [tuple(own) for own in state["trained"]]
     strategy.model.regrow(state["growth"])
     learned = _under("model", tensors)
     odd = strategy.model.misfits(learned)

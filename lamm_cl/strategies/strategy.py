@@ -52,9 +52,9 @@ class LearnerStrategy(StageBatches):
     recipe, unless an `LRSchedulerPlugin` or an own `optimizer` is given.
 
     Attributes:
-        stage: Number of the current or last training experience, from 1; 0 before the first.
+        stage: Number of the current or last stage, from 1; 0 before the first.
         current: That stage, as the learner sees it.
-        trained: One tuple of class ids per stage: those that trained in it.
+        trained: Class ids of each stage, those of a loaded learner included.
         columns: Label space of the current stage.
         loss_terms: Terms of the last mini-batch's loss by name, detached scalars.
     """
@@ -110,7 +110,7 @@ class LearnerStrategy(StageBatches):
             evaluator=evaluator,
             **periodic,
         )
-        self.trained = []
+        self._trained = []
         self.current = Stage(0, ())
         self.columns: tuple[int, ...] = tuple(range(self.n_columns))
         self.loss_terms: dict[str, Tensor] = {}
@@ -143,6 +143,7 @@ class LearnerStrategy(StageBatches):
         """
         check_plugins(self.plugins)
         adapt(self.plugins)
+        self._check_continued()
         if self.settings.regime == "joint":
             self._kept = list(experiences) if isinstance(experiences, Iterable) else [experiences]
             if self.stage and self._pending is None:
@@ -151,6 +152,24 @@ class LearnerStrategy(StageBatches):
         source = source_of(experiences) or self.settings.source
         with preserved_generators(), self.pictures.shown(source, 0):
             return super().train(experiences, eval_streams, **kwargs)  # type: ignore[no-any-return]
+
+    def _check_continued(self) -> None:
+        """Refuse to go on with a loaded learner where what it needs of earlier stages is not in its file.
+
+        Raises:
+            UsageError: For cumulative training, and for a learner that sees exemplars again.
+        """
+        if not self.stage or self._pending is not None:
+            return
+        text = (
+            f"the learner has learned {self.stage} stages elsewhere, and {{}} are not in its file: restore() a "
+            "checkpoint of the strategy that trained it, or train on the whole stream."
+        )
+        if self.settings.regime == "cumulative" and len(self._kept) + len(self._earlier) < self.stage:
+            raise UsageError(text.format("the images of those stages, which cumulative training needs,"))
+        memory = next((plugin for plugin in self.plugins if isinstance(plugin, ExemplarMemory)), None)
+        if memory is not None and memory.lacks(self):
+            raise UsageError(text.format("the images of old classes that it wants to see again"))
 
     def resume_training(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> dict[str, Any]:
         """Go on with a stage whose checkpoint was restored after some of its epochs.
@@ -175,7 +194,7 @@ class LearnerStrategy(StageBatches):
         """Grow: the classes of the adapted data set become trainable, and a fresh optimizer takes them."""
         own = self._classes("the training data")
         if self._pending is None:
-            self.trained.append(own)
+            self._trained = [*self.trained, own]
         else:
             self._pending.check(own)
         self._grow(own)
@@ -208,7 +227,8 @@ class LearnerStrategy(StageBatches):
             super()._before_training(**kwargs)
 
     def _before_training_exp(self, **kwargs: Any) -> None:
-        seed_generators(seed_for("plugins", self.settings.seed, self.clock.train_exp_counter))
+        earlier = self.stage - (self._pending is not None)
+        seed_generators(seed_for("plugins", self.settings.seed, earlier))
         StreamData(self).check(self.model.looks_at)
         super()._before_training_exp(**kwargs)
         # A plugin may have put other parameters in (FromScratchTraining) or another loader (Replay).
