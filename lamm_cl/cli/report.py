@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 FORMATS = ("text", "markdown", "latex", "csv", "html")
+WIDTHS = ("column", "page")
 
 
 def report(
@@ -21,7 +22,10 @@ def report(
         str | None, typer.Option(metavar="NAME", help="Published table beside it; see `lamm-cl list published`.")
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="PATH", help="Write to this file [standard output].")] = None,
-    figures: Annotated[Path | None, typer.Option(metavar="DIR", help="Also draw the figures, SVG and PNG.")] = None,
+    figures: Annotated[Path | None, typer.Option(metavar="DIR", help="Also draw the figures: SVG, PNG, PDF.")] = None,
+    width: Annotated[
+        str | None, typer.Option(help="Draw them for a paper: column (3.3 inches) or page (6.9). [as wide as each is]")
+    ] = None,
 ) -> int:
     """Print tables in the shape of the papers'; says what is missing and shows the rest.
 
@@ -35,6 +39,8 @@ def report(
 
     if form not in FORMATS:
         raise unknown("format", form, FORMATS)
+    if width not in (None, *WIDTHS):
+        raise unknown("width", width or "", WIDTHS)
     if compare is not None:
         published.numbers(compare)
     for directory in directories:
@@ -44,11 +50,18 @@ def report(
             check_place(figures, directory, wants_directory=True)
 
     with _no_collector():
-        _write(directories, form, compare, out, figures)
+        _write(directories, form, compare, out, figures, width)
     return 0
 
 
-def _write(directories: list[Path], form: str, compare: str | None, out: Path | None, figures: Path | None) -> None:
+def _write(
+    directories: list[Path],
+    form: str,
+    compare: str | None,
+    out: Path | None,
+    figures: Path | None,
+    width: str | None,
+) -> None:
     from lamm_cl.errors import UsageError
     from lamm_cl.reports.names import spelled_out
     from lamm_cl.reports.output import render, show
@@ -63,7 +76,7 @@ def _write(directories: list[Path], form: str, compare: str | None, out: Path | 
         if figures is not None:
             from lamm_cl.reports.figures.gallery import write_figures
 
-            for path in write_figures(made.results, figures):
+            for path in write_figures(made.results, figures, width):
                 typer.echo(path, err=True)
         if out is not None:
             write_out(out, render(made, form).encode())

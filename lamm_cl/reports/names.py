@@ -1,11 +1,13 @@
 """The order in which methods and data sets are shown, and how their names read."""
 
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any
 
 from lamm_cl.data.catalogue import CATALOGUE
+from lamm_cl.errors import UsageError
 from lamm_cl.evaluation.rows import LABEL_SPACES
-from lamm_cl.methods.registry import METHODS
+from lamm_cl.methods.registry import METHODS, get_method
 
 # What the papers call "11 data sets".
 ELEVEN = frozenset(list(CATALOGUE)[:11])
@@ -25,6 +27,19 @@ def method_rank(name: str) -> tuple[int, int, str]:
     return (group, -1 if base == "lamm" else _place(base, METHODS), name)
 
 
+@cache
+def method_title(label: str) -> str:
+    """Return what papers call a method: its title where `label` is a registered name, else the label itself.
+
+    >>> method_title("coop+lamm"), method_title("lamm_text")
+    ('CoOp+LAMM', 'lamm_text')
+    """
+    try:
+        return get_method(label).title
+    except UsageError:
+        return label
+
+
 def dataset_rank(name: str) -> tuple[int, str]:
     """Return a sort key: the catalogue's order, which is the papers', then other names, averages last."""
     return (_place(name, CATALOGUE) + (name == AVERAGE), name)
@@ -37,6 +52,15 @@ def _place(name: str, order: Collection[str]) -> int:
 def shots_rank(shots: str) -> int:
     """Return a sort key for shots as words: none named, then numbers, then "full"."""
     return int(shots) if shots.isdigit() else 10**9 if shots else -1
+
+
+def shots_in_words(shots: str) -> str:
+    """Return a number of shots with its noun.
+
+    >>> shots_in_words("1"), shots_in_words("16"), shots_in_words("full")
+    ('1 shot', '16 shots', 'all images')
+    """
+    return "all images" if shots == "full" else f"{shots} shot{'s' * (shots != '1')}"
 
 
 def space_rank(name: str) -> tuple[int, str]:

@@ -115,10 +115,11 @@ def test_what_is_missing_is_said_and_the_rest_shown(home: Path) -> None:
 
 
 def test_figures(home: Path, tmp_path: Path) -> None:
-    done = report(home, "--figures", tmp_path / "figures")
+    done = report(home, "--figures", tmp_path / "figures", "--width", "column")
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert done.returncode == 0
-    assert {"matrix_class_incremental_digits.svg", "matrix_class_incremental_digits.png"} <= names
+    assert {f"matrix_class_incremental_digits.{kind}" for kind in ("svg", "png", "pdf")} <= names
+    assert 'width="237.6pt"' in (tmp_path / "figures" / "matrix_class_incremental_digits.svg").read_text()
 
 
 def test_the_readmes_python_runs(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +138,7 @@ def test_the_readmes_python_runs(home: Path, tmp_path: Path, monkeypatch: pytest
         (["absent"], "absent does not exist"),
         (["{home}/runs.csv"], "is a file"),
         (["{home}", "--format", "htm"], "Did you mean 'html'"),
+        (["{home}", "--width", "colum"], "Did you mean 'column'"),
         (["{home}", "--compare", "lamm2"], "Did you mean 'lamm-table2'"),
         (["{home}", "--out", "{home}"], "is a directory"),
         (["{home}", "--out", "{home}/runs.csv/x"], "cannot write"),

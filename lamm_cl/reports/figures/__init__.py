@@ -1,7 +1,7 @@
-"""Figures from rows of `runs.csv`, as matplotlib figures and as SVG and PNG files."""
+"""Figures from rows of `runs.csv`, as matplotlib figures and as SVG, PNG and PDF files."""
 
 from lamm_cl.reports.figures.charts import (
-    ablation_bars,
+    ablation_dots,
     accuracy_against_cost,
     accuracy_over_steps,
     few_shot_curves,
@@ -11,7 +11,7 @@ from lamm_cl.reports.figures.matrix import accuracy_matrix
 from lamm_cl.reports.figures.style import render, save
 
 __all__ = [
-    "ablation_bars",
+    "ablation_dots",
     "accuracy_against_cost",
     "accuracy_matrix",
     "accuracy_over_steps",

@@ -1,4 +1,8 @@
-"""Charts of means over seeds with their intervals: lines over shots and stages, bars, accuracy against cost."""
+"""Charts of means over seeds with their intervals: lines over shots and stages, dots, accuracy against cost.
+
+A chart is of one setting: whatever its rows differ in and no axis, panel or label shows is averaged, and its title
+names it. Up to eight methods share a panel; more get a panel or a line each.
+"""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,19 +14,45 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from lamm_cl.evaluation.statistics import summarise
-from lamm_cl.reports.figures.style import keep_in_percent, legend_below, message_figure, new_figure, series, styled
-from lamm_cl.reports.names import AVERAGE, dataset_rank, method_rank, shots_rank, space_rank
+from lamm_cl.reports.figures.style import (
+    Series,
+    keep_in_percent,
+    legend_below,
+    message_figure,
+    new_figure,
+    panels,
+    series,
+    styled,
+)
+from lamm_cl.reports.names import (
+    AVERAGE,
+    dataset_rank,
+    method_rank,
+    method_title,
+    shots_in_words,
+    shots_rank,
+    space_rank,
+)
 from lamm_cl.reports.tables import PROTOCOLS
 from lamm_cl.reports.tables.across import COSTS, costs
-from lamm_cl.reports.tables.collect import tidy
+from lamm_cl.reports.tables.collect import numbered_sets, tidy
 from lamm_cl.reports.tables.model import Column
 from lamm_cl.reports.tables.protocols import STREAMS
 from lamm_cl.reports.tables.render import heading
 
-MOST_METHODS = 16
+TOGETHER = 8  # methods in one panel: more lines than that nobody tells apart
+_GREY = Series("#7F7F7F", "", ":")
+_SETTINGS = {
+    "dataset": "data sets",
+    "backbone": "backbones",
+    "pretrained": "weights",
+    "shots": "numbers of shots",
+    "setting": "settings",
+    "seed": "seeds",
+}
 
 
 @dataclass(frozen=True)
@@ -55,8 +85,8 @@ def error_bars(points: Sequence[Point]) -> np.ndarray:
 
 
 def labels(rows: pd.DataFrame) -> "pd.Series[str]":
-    """Return what legends call each row: the method, with experiment or dialect where one label has several."""
-    name = (rows["method"] + " " + rows["variant"]).str.strip()
+    """Return what figures call each row: the method, with experiment or dialect where one label has several."""
+    name = (rows["method"].map(method_title) + " " + rows["variant"]).str.strip()
     if rows["experiment"].nunique() > 1:
         name += " (" + rows["experiment"] + ")"
     dialects = rows.groupby(name)["dialect"].nunique()
@@ -64,14 +94,44 @@ def labels(rows: pd.DataFrame) -> "pd.Series[str]":
     return name.where(~name.isin(several), name + " (" + rows["dialect"] + ")")
 
 
-def methods_of(rows: pd.DataFrame, most: int = MOST_METHODS) -> tuple[list[str], str]:
-    """Return the first methods in the order of the tables, and a note where there are more than a figure can show."""
-    every = sorted(set(rows["label"]), key=method_rank)
-    note = f"the first {most} of {len(every)} methods" if len(every) > most else ""
-    return every[:most], note
+def methods_of(rows: pd.DataFrame) -> list[str]:
+    """Return the labels of all methods, in the order of the tables."""
+    ranks = {label: method_rank(method) for label, method in zip(rows["label"], rows["method"], strict=True)}
+    return sorted(ranks, key=lambda label: (ranks[label][:2], label))
 
 
-def _places(rows: pd.DataFrame) -> "pd.Series[float]":
+def broken(label: str) -> str:
+    """Return a label in lines that fit above a small panel."""
+    return label.replace("+", "\n+", 1) if len(label) > 18 else label
+
+
+def described(rows: pd.DataFrame, shown: Sequence[str] = ()) -> str:
+    """Say what a figure's numbers were measured on, and over what they are means.
+
+    Args:
+        rows: What it is made of.
+        shown: The settings that its axes or panels show.
+    """
+    constant, means = [], []
+    for key, noun in _SETTINGS.items():
+        if key in shown or key not in rows:
+            continue
+        values = sorted(set(rows[key]) - {""} - ({AVERAGE} if key == "dataset" else set()), key=_rank_of(key))
+        words = [f"{value:g}" if isinstance(value, float) else str(value) for value in values if value == value]
+        if len(words) == 1:
+            constant.append({"shots": shots_in_words(words[0]), "seed": f"seed {words[0]}"}.get(key, words[0]))
+        elif words:
+            more = f" and {len(words) - 5} more" if len(words) > 5 else ""
+            means.append(f"{len(words)} {noun} ({', '.join(words[:5])}{more})")
+    over = f"mean over {' and '.join(means)}" if means else ""
+    return "; ".join(part for part in (", ".join(constant), over) if part)
+
+
+def _rank_of(key: str) -> Any:
+    return {"dataset": dataset_rank, "shots": shots_rank}.get(key)
+
+
+def places(rows: pd.DataFrame) -> "pd.Series[float]":
     """Return which experience (from 1) trained each row's set: `set3` the third, others as they come in a run."""
     pairs = rows[["run_id", "eval_set"]].drop_duplicates()
     numbers = pairs["eval_set"].str.extract(r"^set(\d+)$")[0].astype(float)
@@ -91,17 +151,33 @@ def over_stages(frame: pd.DataFrame) -> pd.DataFrame:
     given = rows[rows["metric"] == "incremental_accuracy"]
     plain = rows[(rows["metric"] == "accuracy") & (rows["eval_set"] != "total")]
     plain = plain[~plain["run_id"].isin(set(given["run_id"]))]
-    met = plain[_places(plain) <= plain["stage"]]
+    met = plain[places(plain) <= plain["stage"]]
     keys = [name for name in rows.columns if name not in ("eval_set", "metric", "value", "n")]
     means = met.groupby(keys, sort=False, dropna=False)["value"].mean().reset_index()
     return pd.concat([given[[*keys, "value"]], means[[*keys, "value"]]], ignore_index=True)
 
 
-def few_shot_curves(frame: pd.DataFrame) -> Figure:
+def stage_names(frame: pd.DataFrame) -> dict[float, str]:
+    """Return what each stage trained, by its number, where that is a data set with a name; else nothing."""
+    rows = tidy(frame)
+    rows = rows[(rows["metric"] == "accuracy") & ~rows["eval_set"].isin(["", "total"])]
+    pairs = rows[["run_id", "eval_set"]].drop_duplicates()
+    orders = {tuple(names) for _, names in pairs.groupby("run_id", sort=False)["eval_set"]}
+    names = orders.pop() if len(orders) == 1 else ()
+    return {} if numbered_sets(names) else {float(k): name for k, name in enumerate(names, 1)}
+
+
+# -- lines -------------------------------------------------------------------------------------------------------------
+
+
+def few_shot_curves(frame: pd.DataFrame, dataset: str | None = None) -> Figure:
     """Draw accuracy over shots, a panel per data set and one for their average, with 95% intervals over seeds.
+
+    With more than eight methods each has a panel of its own, and all are of one data set or of the average.
 
     Args:
         frame: Rows of `runs.csv`.
+        dataset: Draw this one alone.
 
     Source: LAMM (AAAI 2024), Figure 3.
     """
@@ -110,14 +186,19 @@ def few_shot_curves(frame: pd.DataFrame) -> Figure:
         return message_figure("No few-shot accuracy has been measured yet.")
     rows = rows.assign(x=pd.to_numeric(rows["shots"], errors="coerce"), value=rows["accuracy"], label=labels(rows))
     rows = rows[rows["x"] > 0]  # "full" has no place on an axis of shots
-    panels = sorted(set(rows["dataset"]), key=lambda name: (name != AVERAGE, dataset_rank(name)))
-    return _grid(rows, "dataset", panels, "images a class", log=True)
+    names = sorted(set(rows["dataset"]), key=lambda name: (name != AVERAGE, dataset_rank(name)))
+    many = rows["label"].nunique() > TOGETHER
+    chosen = [dataset] if dataset is not None else names[:1] if many else names
+    title = described(
+        rows if AVERAGE in chosen else rows[rows["dataset"].isin(chosen)], ["shots", *["dataset"] * (not many)]
+    )
+    return _lines(rows[rows["dataset"].isin(chosen)], "dataset", chosen, title, "images a class", log=True)
 
 
 def accuracy_over_steps(frame: pd.DataFrame) -> Figure:
-    """Draw the accuracy over everything met so far after each step, a panel per label space, with 95% intervals.
+    """Draw the accuracy over everything met so far after each step, with 95% intervals over seeds.
 
-    Several data sets are drawn as one mean.
+    A panel per label space, or per method where there are more than eight. Several data sets are drawn as one mean.
 
     Args:
         frame: Rows of `runs.csv`.
@@ -128,41 +209,49 @@ def accuracy_over_steps(frame: pd.DataFrame) -> Figure:
     rows = rows.assign(x=rows["stage"], label=labels(rows), panel=rows["label_space"] + " label space")
     spaces = [f"{name} label space" for name in sorted(set(rows["label_space"]), key=space_rank)]
     # Over several data sets: the mean of each seed first, so that the interval is one over seeds.
-    keys = ["label", "panel", "x", "seed"]
-    return _grid(rows.groupby(keys)["value"].mean().reset_index(), "panel", spaces, "experiences trained")
+    means = rows.groupby(["label", "method", "panel", "x", "seed"], sort=False)["value"].mean().reset_index()
+    names = stage_names(frame)
+    return _lines(means, "panel", spaces, described(rows), "" if names else "experiences trained", names=names)
 
 
-def _grid(rows: pd.DataFrame, by: str, panels: Sequence[str], x_title: str, log: bool = False) -> Figure:
-    every, note = methods_of(rows)
-    across = min(len(panels), 4)
-    down = math.ceil(len(panels) / across)
+def _lines(
+    rows: pd.DataFrame,
+    by: str,
+    groups: Sequence[str],
+    title: str,
+    x_title: str,
+    log: bool = False,
+    names: Mapping[float, str] | None = None,
+) -> Figure:
+    """Draw a panel per group with a line per method; with many methods a panel per method, a line per group."""
+    methods = methods_of(rows)
+    many = len(methods) > TOGETHER
+    split, lines, heads, keys = (by, "label", groups, methods) if not many else ("label", by, methods, groups)
     with styled():
-        figure = new_figure(max(2.6 * across, 4.2), 2.3 * down + 0.8)
-        axes = figure.subplots(down, across, squeeze=False, sharey=by == "panel")
-        for place, name in enumerate(panels):
-            axis = axes[place // across][place % across]
-            _panel(axis, rows[rows[by] == name], every, log)
-            axis.set_title(name, fontweight="bold" if name == AVERAGE else "normal")
-            axis.set_xlabel(x_title if place >= len(panels) - across else "")
+        figure, axes, across = panels(
+            len(heads), 2.1 if many else 2.6, 1.7 if many else 2.3, sharey=many or by == "panel"
+        )
+        for place, (axis, name) in enumerate(zip(axes, heads, strict=True)):
+            _panel(axis, rows[rows[split] == name], lines, keys, log, names or {})
+            axis.set_title(broken(name), fontweight="bold" if name == AVERAGE else "normal")
+            axis.set_xlabel(x_title if place >= len(heads) - across else "")
             axis.set_ylabel("accuracy [%]" if place % across == 0 else "")
-        for place in range(len(panels), down * across):
-            axes[place // across][place % across].set_visible(False)
-        for axis in axes.flat:
+        for axis in axes:  # once all are drawn: they may share the axis
             keep_in_percent(axis)
-        legend_below(figure, axes[0][0])
-        if note:
-            figure.suptitle(note)
+        if len(keys) > 1:
+            legend_below(figure, axes[0])
+        figure.suptitle(title, fontsize="small", wrap=True)
     return figure
 
 
-def _panel(axis: Axes, rows: pd.DataFrame, methods: Sequence[str], log: bool) -> None:
+def _panel(axis: Axes, rows: pd.DataFrame, by: str, keys: Sequence[str], log: bool, names: Mapping[float, str]) -> None:
     ticks = sorted(set(rows["x"]))
-    for index, name in enumerate(methods):
-        own = rows[rows["label"] == name]
+    for index, name in enumerate(keys):
+        own = rows[rows[by] == name]
         found = [(x, one) for x in sorted(set(own["x"])) if (one := point(own.loc[own["x"] == x, "value"])) is not None]
         look = series(index)
         # Side by side, so that no whisker hides another.
-        aside = (index - (len(methods) - 1) / 2) * 0.05
+        aside = (index - (len(keys) - 1) / 2) * 0.05
         xs = [x * 2**aside if log else x + aside * _step(ticks) for x, _ in found]
         points = [one for _, one in found]
         axis.errorbar(
@@ -175,10 +264,17 @@ def _panel(axis: Axes, rows: pd.DataFrame, methods: Sequence[str], log: bool) ->
             linestyle=look.line,
             capsize=2.5,
             elinewidth=0.8,
+            markersize=5.5 if len(ticks) <= 10 else 3.5,
         )
     if log and ticks:
         axis.set_xscale("log", base=2)
-    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    if log or len(ticks) <= 6:
+        axis.set_xticks(ticks, [names.get(tick, f"{tick:g}") for tick in ticks])
+    else:
+        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: names.get(x, f"{x:g}")))
+    if names:
+        axis.tick_params(axis="x", labelrotation=30)
     axis.minorticks_off()
 
 
@@ -186,43 +282,51 @@ def _step(ticks: Sequence[float]) -> float:
     return min((after - before for before, after in pairwise(ticks)), default=1.0)
 
 
+# -- dots --------------------------------------------------------------------------------------------------------------
+
+
 def own_against_joint(frame: pd.DataFrame, protocol: str = "class_incremental") -> Figure:
-    """Draw, for each method, the final accuracy in each label space side by side, with 95% intervals over seeds.
+    """Draw, for each method, the final accuracy in the own and in the joint label space, with 95% intervals over seeds.
+
+    At the end of a stream every class has been seen: `seen` is `all` by definition and is drawn where that is absent.
 
     Args:
         frame: Rows of `runs.csv`.
         protocol: Whose runs.
     """
-    rows = one_place(PROTOCOLS[protocol].accuracy(frame))
+    scored = PROTOCOLS[protocol].accuracy(frame)
+    rows = one_place(scored)
     if rows.empty:
         return message_figure("No accuracy has been measured yet.")
     rows = rows.assign(label=labels(rows))
-    methods, note = methods_of(rows)
+    methods = methods_of(rows)
     spaces = sorted(set(rows["label_space"]), key=space_rank)
-    heights = {
+    if "all" in spaces:
+        spaces = [name for name in spaces if name != "seen"]
+    found = {
         f"{space} label space": [_height(rows, label=name, label_space=space) for name in methods] for space in spaces
     }
-    return _grouped(heights, methods, PROTOCOLS[protocol].headline, note)
+    return _dots(found, methods, PROTOCOLS[protocol].headline, described(scored))
 
 
-def ablation_bars(frame: pd.DataFrame, names: Mapping[str, str], protocol: str = "few_shot") -> Figure:
-    """Draw one bar per variant of a method, a group per number of shots, with 95% intervals over seeds.
+def ablation_dots(frame: pd.DataFrame, names: Mapping[str, str], protocol: str = "few_shot") -> Figure:
+    """Draw one line per variant of a method, a dot per number of shots, with 95% intervals over seeds.
 
     Args:
         frame: Rows of `runs.csv`.
         names: The variants: label in `runs.csv` to what the figure calls it.
         protocol: Whose runs.
     """
-    rows = one_place(PROTOCOLS[protocol].accuracy(frame))
+    scored = PROTOCOLS[protocol].accuracy(frame)
+    rows = one_place(scored)
     rows = rows[rows["method"].isin(names)]
     if rows.empty:
         return message_figure("None of these variants has been measured yet.")
     space = sorted(set(rows["label_space"]), key=space_rank)[0]
     rows = rows[rows["label_space"] == space]
     shots = sorted(set(rows["shots"]), key=shots_rank)
-    groups = ["all images" if count == "full" else f"{count} shot{'s' * (count != '1')}" for count in shots]
-    heights = {title: [_height(rows, method=label, shots=count) for count in shots] for label, title in names.items()}
-    return _grouped(heights, groups, PROTOCOLS[protocol].headline, "")
+    found = {shots_in_words(count): [_height(rows, method=label, shots=count) for label in names] for count in shots}
+    return _dots(found, list(names.values()), PROTOCOLS[protocol].headline, described(scored, ["shots"]))
 
 
 def one_place(rows: pd.DataFrame) -> pd.DataFrame:
@@ -238,58 +342,42 @@ def _height(rows: pd.DataFrame, **where: str) -> Point | None:
     return point(rows["accuracy"])
 
 
-def _grouped(heights: Mapping[str, Sequence[Point | None]], groups: Sequence[str], title: str, note: str) -> Figure:
-    wide = 0.8 / len(heights)
+def _dots(found: Mapping[str, Sequence[Point | None]], lines: Sequence[str], x_title: str, title: str) -> Figure:
     with styled():
-        figure = new_figure(max(4.2, 0.3 * len(groups) * (len(heights) + 1) + 1.6), 3.4)
+        figure = new_figure(5.4, 0.24 * len(lines) + 1.6)
         axis = figure.subplots()
-        for index, (name, points) in enumerate(heights.items()):
-            look = series(index)
+        for line in range(len(lines)):
+            means = [one.mean for points in found.values() if (one := points[line]) is not None]
+            if means:
+                axis.plot([min(means), max(means)], [line, line], color="#bbbbbb", linewidth=1.2, zorder=1)
+        for index, (name, points) in enumerate(found.items()):
             there = [(place, one) for place, one in enumerate(points) if one is not None]
-            xs = [place + (index - (len(heights) - 1) / 2) * wide for place, _ in there]
-            tops = [one for _, one in there]
-            style: dict[str, Any] = {"color": look.colour, "hatch": look.hatch, "edgecolor": "white", "linewidth": 0.5}
-            axis.bar(xs, [one.mean for one in tops], wide, label=name, **style)
-            axis.errorbar(
-                xs,
-                [one.mean for one in tops],
-                yerr=error_bars(tops),
-                fmt="none",
-                color="black",
-                capsize=2,
-                elinewidth=0.9,
-            )
-            for x, one in zip(xs, tops, strict=True):
-                axis.annotate(
-                    f"{one.mean:.1f}", (x, 3), ha="center", va="bottom", size=6.5, rotation=90, color="black", bbox=_BOX
-                )
-        axis.set_xticks(
-            range(len(groups)),
-            groups,
-            rotation=20 if len(groups) > 4 else 0,
-            ha="right" if len(groups) > 4 else "center",
-        )
-        axis.grid(axis="x", visible=False)
-        axis.set_ylim(0, min(100, np.ceil(_highest(heights) / 10) * 10 + 5))
-        axis.set_ylabel(title)
+            ys = [place + (index - (len(found) - 1) / 2) * 0.12 for place, _ in there]
+            _whiskers(axis, [one for _, one in there], ys, series(index), name)
+        axis.set_yticks(range(len(lines)), lines)
+        axis.set_ylim(len(lines) - 0.4, -0.6)
+        axis.set_xlim(max(axis.get_xlim()[0], -1.5), min(axis.get_xlim()[1], 101.5))
+        axis.set_xlabel(x_title.replace(", ", ",\n"))
         legend_below(figure, axis)
-        if note:
-            figure.suptitle(note)
+        figure.suptitle(title, fontsize="small", wrap=True)
     return figure
 
 
-_BOX = {"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
+def _whiskers(axis: Axes, points: Sequence[Point], ys: Sequence[float], look: Series, name: str) -> None:
+    style: dict[str, Any] = {"color": look.colour, "marker": look.marker, "linestyle": "none", "capsize": 2}
+    axis.errorbar([one.mean for one in points], ys, xerr=error_bars(points), label=name, elinewidth=0.8, **style)
 
 
-def _highest(heights: Mapping[str, Sequence[Point | None]]) -> float:
-    tops = [one.mean if one.high is None else one.high for points in heights.values() for one in points if one]
-    return max(tops, default=100.0)
+# -- cost --------------------------------------------------------------------------------------------------------------
 
 
 def accuracy_against_cost(frame: pd.DataFrame, protocol: str = "class_incremental") -> Figure:
     """Draw accuracy (mean and 95% interval) over time, trained parameters and memory (means), a point per method.
 
-    The accuracy is that in the widest label space that was scored.
+    The accuracy is that in the widest label space that was scored. Zero-shot CLIP, which costs next to nothing, is a
+    line across, so that the axes are those of the methods that learn. Memory is that above the run which took least:
+    the rest is the process and the frozen model. More than eight methods stand one below the other, each cost beside
+    the accuracy.
 
     Args:
         frame: Rows of `runs.csv`.
@@ -298,50 +386,86 @@ def accuracy_against_cost(frame: pd.DataFrame, protocol: str = "class_incrementa
     rows = tidy(frame)
     rows = rows[rows["protocol"] == protocol]
     rows.attrs["tidy"] = True
-    spent = costs(rows)
-    scored = PROTOCOLS[protocol].accuracy(rows)
-    panels = [column for column in COSTS if spent[column.key].notna().any()]
-    if scored.empty or not panels:
+    spent, scored = costs(rows), PROTOCOLS[protocol].accuracy(rows)
+    shown = [column for column in COSTS if spent[column.key].notna().any()]
+    if scored.empty or not shown:
         return message_figure("No cost has been measured yet.")
     space = sorted(set(scored["label_space"]), key=space_rank)[-1]
+    title = described(scored)
     scored = one_place(scored[scored["label_space"] == space])
     scored, spent = scored.assign(label=labels(scored)), spent.assign(label=labels(spent))
-    methods, note = methods_of(scored)
+    base = spent["peak_memory_mb"].min()
+    spent = spent.assign(peak_memory_mb=spent["peak_memory_mb"] - base)
+    free = scored.loc[scored["method"] == "zero_shot", "accuracy"]
+    learned = scored[scored["method"] != "zero_shot"]
+    methods = methods_of(learned if len(learned) else scored)
+    scores = [point(scored.loc[scored["label"] == name, "accuracy"]) for name in methods]
+    means = spent.groupby("label")[[column.key for column in shown]].mean().reindex(methods)
+    heads = [heading(one).replace(" ", "\n", 1) for one in shown]
+    heads = [head.replace("[", f"above {base:,.0f} [") if "memory" in head else head for head in heads]
+    what = PROTOCOLS[protocol].headline.replace(", ", ",\n") + f"\n{space} label space"
+    reference = point(free) if len(learned) else None
+    many = len(methods) > TOGETHER
     with styled():
-        figure = new_figure(2.9 * len(panels) + 0.6, 3.2)
-        axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-        for axis, column in zip(axes, panels, strict=True):
-            _cost_panel(axis, column, scored, spent, methods)
-        axes[0].set_ylabel(PROTOCOLS[protocol].headline.replace(", ", ",\n") + f"\n{space} label space")
+        size = (2.3, 0.24 * len(methods) + 0.3) if many else (2.9, 2.6)
+        figure, axes, _ = panels(len(shown) + many, *size, sharey=True)
+        if many:
+            there = [(place, one) for place, one in enumerate(scores) if one is not None]
+            _whiskers(axes[0], [one for _, one in there], [place for place, _ in there], series(0), "")
+            axes[0].set_yticks(range(len(methods)), methods)
+            axes[0].set_ylim(len(methods) - 0.4, -0.6)
+            axes[0].set_xlabel(what)
+            _reference(axes[0].axvline, reference)
+        else:
+            axes[0].set_ylabel(what)
+        for axis, column, head in zip(axes[many:], shown, heads, strict=True):
+            for place, (one, x) in enumerate(zip(scores, means[column.key], strict=True)):
+                if many:
+                    axis.plot([x], [place], "o", color=series(0).colour)
+                elif one is not None and x == x:
+                    _cost_point(axis, x, one, series(place), methods[place])
+            if not many:
+                _reference(axis.axhline, reference)
+            axis.margins(x=0.15)
+            _cost_axis(axis, column, means[column.key].dropna(), head)
+        if not many:
+            keep_in_percent(axes[0])
         legend_below(figure, axes[0])
-        if note:
-            figure.suptitle(note)
+        figure.suptitle(title, fontsize="small", wrap=True)
     return figure
 
 
-def _cost_panel(axis: Axes, column: Column, scored: pd.DataFrame, spent: pd.DataFrame, methods: list[str]) -> None:
-    xs = []
-    for index, method in enumerate(methods):
-        one = point(scored.loc[scored["label"] == method, "accuracy"])
-        x = spent.loc[spent["label"] == method, column.key].mean()
-        if one is None or x != x:
-            continue
-        look = series(index)
-        style: dict[str, Any] = {
-            "color": look.colour,
-            "marker": look.marker,
-            "markersize": 8,
-            "linestyle": "none",
-            "capsize": 2.5,
-        }
-        axis.errorbar([x], [one.mean], yerr=error_bars([one]), label=method, elinewidth=0.8, **style)
-        xs.append(x)
-    if xs and min(xs) > 0 and max(xs) / min(xs) > 20:
-        axis.set_xscale("log")
-    elif xs and max(xs) > 20 * max(min(xs), 1):
-        axis.set_xscale("symlog")
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.tick_params(axis="x", labelrotation=30)
-    axis.set_xlabel(heading(column))
-    keep_in_percent(axis)
+def _reference(line: Any, reference: Point | None) -> None:
+    if reference is not None:
+        line(reference.mean, color=_GREY.colour, linestyle=_GREY.line, label=method_title("zero_shot"))
+
+
+def _cost_point(axis: Axes, x: float, one: Point, look: Series, name: str) -> None:
+    style: dict[str, Any] = {"color": look.colour, "marker": look.marker, "markersize": 8, "linestyle": "none"}
+    axis.errorbar([x], [one.mean], yerr=error_bars([one]), label=name, elinewidth=0.8, capsize=2.5, **style)
+
+
+def _cost_axis(axis: Axes, column: Column, xs: "pd.Series[float]", head: str) -> None:
+    positive = xs[xs > 0]
+    # Memory is a difference: a logarithm would make much of what is next to nothing.
+    if len(positive) and positive.max() > 20 * positive.min() and column.key != "peak_memory_mb":
+        least = float(positive.min())
+        if len(positive) < len(xs):  # some methods train nothing
+            axis.set_xscale("symlog", linthresh=least)
+        else:
+            axis.set_xscale("log")
+            few = positive.max() > 30 * least
+            axis.xaxis.set_major_locator(LogLocator(subs=(1.0,) if few else (1.0, 3.0), numticks=6))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+    axis.xaxis.set_major_formatter(FuncFormatter(_short_number))
+    axis.set_xlabel(head)
+
+
+def _short_number(value: float, _: int) -> str:
+    """Write a tick in few characters: 120000 as 120k."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= max(size, 1e4):
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"

@@ -1,22 +1,23 @@
 """All figures of a report, each with a title and what it shows."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from lamm_cl.reports.figures.charts import (
-    ablation_bars,
+    TOGETHER,
+    ablation_dots,
     accuracy_against_cost,
     accuracy_over_steps,
     few_shot_curves,
     own_against_joint,
 )
 from lamm_cl.reports.figures.matrix import accuracy_matrix
-from lamm_cl.reports.figures.style import save
-from lamm_cl.reports.names import dataset_rank
+from lamm_cl.reports.figures.style import fitted, save
+from lamm_cl.reports.names import dataset_rank, shots_in_words, shots_rank
 from lamm_cl.reports.results import Results
 from lamm_cl.reports.tables import PROTOCOLS
 from lamm_cl.reports.tables.across import COSTS
@@ -42,48 +43,96 @@ class Picture:
 
 
 def pictures(results: Results) -> Iterator[Picture]:
-    """Yield the figures that the results have numbers for."""
+    """Yield the figures that the results have numbers for: each of one setting, over data sets and seeds."""
     frame = results.rows
     for protocol in PROTOCOLS:
-        rows = frame[frame["protocol"] == protocol]
-        rows.attrs["tidy"] = True
+        rows = frame[(frame["protocol"] == protocol)]
         scored = rows[(rows["metric"] == "accuracy") & rows["value"].notna()]
-        if scored.empty:
-            continue
-        yield from _of_protocol(rows, protocol, scored)
-        for method, names in variants(results, protocol).items():
-            yield Picture(
-                f"options_{protocol}_{method}",
-                f"Options of {method}",
-                "Bars: means over seeds; whiskers: 95% intervals.",
-                _late(ablation_bars, rows, names=names, protocol=protocol),
-            )
-        if rows["metric"].isin([column.key for column in COSTS]).any():
-            yield Picture(
-                f"cost_{protocol}",
-                f"Accuracy against cost ({protocol})",
-                "Whiskers: 95% intervals over seeds. Up and to the left is better.",
-                _late(accuracy_against_cost, rows, protocol=protocol),
-            )
+        groups = list(_settings(rows, scored, protocol))
+        panels = _MOST_PANELS / max(len(groups), 1)
+        for name, title, part in groups:
+            for picture in _of_setting(results, protocol, part, panels):
+                more = f", {title}" if title else ""
+                yield replace(picture, name=picture.name + name, title=picture.title + more)
 
 
-def _of_protocol(rows: pd.DataFrame, protocol: str, scored: pd.DataFrame) -> Iterator[Picture]:
+def _settings(rows: pd.DataFrame, scored: pd.DataFrame, protocol: str) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Yield the rows of each setting with what names it: figures never average over anything but data and seeds."""
+    if scored.empty:
+        return
+    keys = ["backbone", "pretrained", "setting", *(["shots"] if PROTOCOLS[protocol].figures != "shots" else [])]
+    if PROTOCOLS[protocol].figures == "stages":
+        pairs = scored.loc[scored["eval_set"] != "total", ["run_id", "eval_set"]].drop_duplicates()
+        streams = pairs.groupby("run_id", sort=False)["eval_set"].agg(_stream)
+        rows = rows.assign(setting=(rows["setting"] + " " + rows["run_id"].map(streams).fillna("")).str.strip())
+    differing = [key for key in keys if rows[key].nunique() > 1]
+    if PROTOCOLS[protocol].figures == "stages" and "setting" not in differing:
+        rows = rows.assign(setting="")
+    groups = rows.groupby(differing, sort=False) if differing else [((), rows)]
+    found = sorted(groups, key=lambda item: tuple(shots_rank(one) if one.isdigit() else -1 for one in item[0]))
+    for values, part in found:
+        named = zip(differing, map(str, values), strict=True)
+        words = [shots_in_words(one) if key == "shots" else one for key, one in named]
+        part = part.copy()
+        part.attrs["tidy"] = True
+        yield (
+            "".join(f"_{word.replace(' ', '_')}" for word in words if word),
+            ", ".join(word for word in words if word),
+            part,
+        )
+
+
+def _stream(names: "pd.Series[str]") -> str:
+    """Return what sets one stream apart from another: the number of its sets, or the order of its data sets."""
+    numbered = names.str.fullmatch(r"set\d+").all()
+    return f"{len(names)} stages" if numbered else " > ".join(names)
+
+
+def _of_setting(results: Results, protocol: str, rows: pd.DataFrame, panels: float) -> Iterator[Picture]:
+    scored = rows[(rows["metric"] == "accuracy") & rows["value"].notna()]
+    if scored.empty:
+        return
+    yield from _of_protocol(rows, protocol, scored, panels)
+    for method, names in variants(results, protocol).items():
+        yield Picture(
+            f"options_{protocol}_{method}",
+            f"Options of {method}",
+            "Dots: means over seeds; whiskers: 95% intervals.",
+            _late(ablation_dots, rows, names=names, protocol=protocol),
+        )
+    if rows["metric"].isin([column.key for column in COSTS]).any():
+        yield Picture(
+            f"cost_{protocol}",
+            f"Accuracy against cost ({protocol})",
+            "Whiskers: 95% intervals over seeds. Memory: above the run that took least.",
+            _late(accuracy_against_cost, rows, protocol=protocol),
+        )
+
+
+def _of_protocol(rows: pd.DataFrame, protocol: str, scored: pd.DataFrame, panels: float) -> Iterator[Picture]:
+    datasets = sorted(set(scored["dataset"]), key=dataset_rank)
     if PROTOCOLS[protocol].figures == "shots":
         caption = "Whiskers: 95% intervals over seeds."
         yield Picture("few_shot", "Accuracy over images a class", caption, _late(few_shot_curves, rows))
+        if len(datasets) > 1 and scored["method"].nunique() > TOGETHER:
+            for name in datasets:
+                draw = _late(few_shot_curves, rows, dataset=name)
+                yield Picture(f"few_shot_{name}", f"Accuracy over images a class, {name}", caption, draw)
     if PROTOCOLS[protocol].figures != "stages":
         return
     caption = "Accuracy over everything met so far. Whiskers: 95% intervals over seeds."
     yield Picture(f"steps_{protocol}", f"Accuracy over steps ({protocol})", caption, _late(accuracy_over_steps, rows))
-    caption = "Own: an image competes among the classes of its set; seen: all met so far; all: all of the stream."
+    caption = (
+        "Own: an image competes among the classes of its set; all: among all of the stream, which at its end are those "
+        "seen. Whiskers: 95% intervals over seeds."
+    )
     draw = _late(own_against_joint, rows, protocol=protocol)
     yield Picture(f"label_spaces_{protocol}", f"Own against joint label space ({protocol})", caption, draw)
     caption = (
         "Row: after which experience; column: on which set. Means over seeds. Hatched: not measured, or still to come "
-        "where only seen classes compete."
+        "where only seen classes compete. Colours run over the accuracies that occur."
     )
-    datasets = sorted(set(scored["dataset"]), key=dataset_rank)
-    if len(datasets) * scored["method"].nunique() * scored["label_space"].nunique() > _MOST_PANELS:
+    if len(datasets) > 1 and len(datasets) * scored["method"].nunique() * scored["label_space"].nunique() > panels:
         title = f"Accuracy matrix, mean over {len(datasets)} data sets"
         yield Picture(f"matrix_{protocol}", title, caption, _late(accuracy_matrix, rows))
         return
@@ -109,9 +158,16 @@ def variants(results: Results, protocol: str) -> dict[str, Mapping[str, str]]:
     return {method: labels for method, labels in found.items() if len(labels) > 1}
 
 
-def write_figures(results: Results, directory: Path) -> Iterator[Path]:
-    """Write every figure as SVG and PNG into `directory`, which is made where absent; yields the files."""
+def write_figures(results: Results, directory: Path, width: str | None = None) -> Iterator[Path]:
+    """Write every figure as SVG, PNG and PDF into `directory`, which is made where absent; yields the files.
+
+    Args:
+        results: What to draw.
+        directory: Where.
+        width: "column" or "page" of a paper; None: as wide as each needs to be.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     for picture in pictures(results):
         safe = "".join(one if one.isalnum() or one in "-_." else "_" for one in picture.name)
-        yield from save(picture.draw(), directory / safe.replace(".", "_"))
+        with fitted(width):
+            yield from save(picture.draw(), directory / safe.replace(".", "_"))

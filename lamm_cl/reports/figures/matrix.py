@@ -1,6 +1,6 @@
 """Heat maps of the accuracy matrix: what is known of each set after each experience."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product, zip_longest
 from typing import NamedTuple
 
@@ -10,16 +10,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lamm_cl.reports.figures.charts import labels, methods_of
-from lamm_cl.reports.figures.style import HEAT, message_figure, new_figure, styled
+from lamm_cl.reports.figures.charts import broken, described, labels, methods_of, stage_names
+from lamm_cl.reports.figures.style import HEAT, fit, message_figure, new_figure, styled
 from lamm_cl.reports.names import space_rank
 from lamm_cl.reports.tables.collect import numbered_sets, tidy
 
-_MOST_METHODS = 12
-
 
 class _Look(NamedTuple):
-    """Width and height of a cell in inches, methods side by side, and size and digits of the numbers."""
+    """Width and height of a cell in inches, methods side by side, and size (0: none) and digits of the numbers."""
 
     width: float
     height: float
@@ -42,7 +40,9 @@ def accuracy_matrix(frame: pd.DataFrame, dataset: str | None = None) -> Figure:
     rows = rows[(rows["metric"] == "accuracy") & rows["value"].notna() & (rows["eval_set"] != "total")]
     if dataset is not None:
         rows = rows[rows["dataset"] == dataset]
-    return _draw(rows) if len(rows) else message_figure("No accuracy has been measured yet.")
+    if rows.empty:
+        return message_figure("No accuracy has been measured yet.")
+    return _draw(rows, stage_names(rows), described(rows))
 
 
 def matrix(rows: pd.DataFrame, stages: Sequence[float], sets: Sequence[str]) -> np.ndarray:
@@ -59,78 +59,101 @@ def eval_sets(rows: pd.DataFrame) -> list[str]:
     return numbered + [name for name in there if name not in numbered]
 
 
-def _draw(rows: pd.DataFrame) -> Figure:
+def _draw(rows: pd.DataFrame, names: Mapping[float, str], title: str) -> Figure:
     keys = ["experiment", "method", "variant", "dialect", "label_space", "stage", "eval_set"]
     rows = rows.groupby(keys, sort=False, dropna=False)["value"].mean().reset_index()
     rows = rows.assign(label=labels(rows))
-    methods, note = methods_of(rows, most=_MOST_METHODS)
+    methods = methods_of(rows)
     spaces = sorted(set(rows["label_space"]), key=space_rank)
     stages, sets = sorted(set(rows["stage"])), eval_sets(rows)
-    look = _look(len(sets))
-    across = min(len(methods), look.across)
-    blocks = [methods[place : place + across] for place in range(0, len(methods), across)]
+    look = _look(len(sets), len(methods))
     wide, tall = max(1.7, look.width * len(sets) + 0.6), max(1.3, look.height * len(stages) + 0.6)
+    across = min(len(methods), look.across, fit(0.75 * wide, 1.1))
+    blocks = [methods[place : place + across] for place in range(0, len(methods), across)]
+    values = {
+        (space, method): _without_the_unmet(
+            matrix(rows[(rows["label_space"] == space) & (rows["label"] == method)], stages, sets),
+            space,
+            stages,
+            in_order=bool(names) or sets == numbered_sets(sets),
+        )
+        for space, method in product(spaces, methods)
+    }
+    colours = _colours(list(values.values()))
+    ticks = [names.get(stage, f"{stage:g}" if stage or not names else "before") for stage in stages]
     with styled():
-        figure = new_figure(wide * across + 1.3, tall * len(spaces) * len(blocks) + 0.8)
+        figure = new_figure(wide * across + 1.3, tall * len(spaces) * len(blocks) + 1)
         axes = figure.subplots(len(spaces) * len(blocks), across, squeeze=False)
         for place, (block, space) in enumerate(product(blocks, spaces)):
             for axis, method in zip_longest(axes[place], block):
                 if method is None:
                     axis.set_visible(False)
                     continue
-                mine = rows[(rows["label_space"] == space) & (rows["label"] == method)]
-                _heat(axis, _without_the_unmet(matrix(mine, stages, sets), space, stages, sets), stages, sets, look)
-                axis.set_title(method if space == spaces[0] else "")
+                _heat(axis, values[space, method], ticks, sets, look, colours)
+                axis.set_title(broken(method) if space == spaces[0] else "")
                 axis.set_xlabel("evaluated on" if space == spaces[-1] else "")
-            axes[place][0].set_ylabel(f"{space} label space\nafter experience")
-        _colour_bar(figure, list(axes.flat), len(blocks))
-        if note:
-            figure.suptitle(note)
+            axes[place][0].set_ylabel(f"{space} label space\nafter " + ("" if names else "experience"))
+        bar = figure.colorbar(colours, ax=list(axes.flat), shrink=0.8 / len(blocks), pad=0.02, anchor=(0.0, 1.0))
+        bar.set_label("accuracy [%]")
+        bar.outline.set_visible(False)
+        if bar.solids is not None:
+            bar.solids.set(rasterized=False, edgecolor="face")
+        figure.suptitle(title, fontsize="small", wrap=True)
     return figure
 
 
-def _look(sets: int) -> _Look:
+def _look(sets: int, methods: int) -> _Look:
+    if sets > 6 and fit(0.2 * sets, 1.1) == 1:  # a column of a paper has no room for numbers
+        return _Look(0.1, 0.1, 4, 0, 0)
     if sets <= 3:
         return _Look(0.5, 0.34, 6, 8, 1)
-    return _Look(0.42, 0.34, 5, 8, 1) if sets <= 6 else _Look(0.25, 0.22, 4, 5.5, 0)
+    if sets <= 6:
+        return _Look(0.42, 0.34, 5, 8, 1)
+    return _Look(0.25, 0.22, 4, 5.5, 0) if methods <= 4 else _Look(0.1, 0.1, 4, 0, 0)
 
 
-def _without_the_unmet(values: np.ndarray, space: str, stages: Sequence[float], sets: Sequence[str]) -> np.ndarray:
+def _colours(values: Sequence[np.ndarray]) -> matplotlib.cm.ScalarMappable:
+    """Return the colours, stretched over the accuracies that occur, to full fives."""
+    every = np.concatenate([one.ravel() for one in values])
+    every = every[~np.isnan(every)]
+    low, high = (5 * np.floor(every.min() / 5), 5 * np.ceil(every.max() / 5)) if len(every) else (0, 100)
+    return matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(low, max(high, low + 5)), HEAT)
+
+
+def _without_the_unmet(values: np.ndarray, space: str, stages: Sequence[float], in_order: bool) -> np.ndarray:
     """Leave out sets that are still to come where images compete among the seen classes: the right one is not there."""
-    if space != "seen" or list(sets) != numbered_sets(sets):
+    if space != "seen" or not in_order:
         return values
-    to_come = np.arange(1, len(sets) + 1)[None, :] > np.array(stages)[:, None]
+    to_come = np.arange(1, values.shape[1] + 1)[None, :] > np.array(stages)[:, None]
     return np.where(to_come, np.nan, values)
 
 
-def _colour_bar(figure: Figure, axes: list[Axes], blocks: int) -> None:
-    scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, 100), HEAT)
-    bar = figure.colorbar(scale, ax=axes, shrink=0.8 / blocks, pad=0.02, anchor=(0.0, 1.0))
-    bar.set_label("accuracy [%]")
-    bar.outline.set_visible(False)
-    if bar.solids is not None:
-        bar.solids.set(rasterized=False, edgecolor="face")
-
-
-def _heat(axes: Axes, values: np.ndarray, stages: Sequence[float], sets: Sequence[str], look: _Look) -> None:
-    colours = matplotlib.colormaps[HEAT]
+def _heat(
+    axes: Axes,
+    values: np.ndarray,
+    stages: Sequence[str],
+    sets: Sequence[str],
+    look: _Look,
+    colours: matplotlib.cm.ScalarMappable,
+) -> None:
     rows, columns = values.shape
     edges = np.arange(columns + 1) - 0.5, np.arange(rows + 1) - 0.5
-    axes.pcolormesh(*edges, np.ma.masked_invalid(values), cmap=colours, vmin=0, vmax=100)
+    axes.pcolormesh(*edges, np.ma.masked_invalid(values), cmap=colours.cmap, clim=colours.get_clim())
     axes.invert_yaxis()
     short = len(sets) > 6 and list(sets) == numbered_sets(sets)
     names = [name.removeprefix("set") for name in sets] if short else sets
-    axes.set_xticks(range(len(sets)), names, rotation=90 if len(sets) > 3 and not short else 0)
-    axes.set_yticks(range(len(stages)), [f"{stage:g}" for stage in stages])
+    every = 1 if look.size or not short else 5
+    axes.set_xticks(range(0, len(sets), every), names[::every], rotation=90 if len(sets) > 3 and not short else 0)
+    axes.set_yticks(range(0, len(stages), every), stages[::every])
     axes.grid(visible=False)
-    axes.tick_params(length=0)
+    axes.tick_params(length=0, labelsize="small" if short else None)
     for (i, j), value in np.ndenumerate(values):
         if np.isnan(value):
             axes.add_patch(_missing(j, i))
-            continue
-        red, green, blue, _ = colours(value / 100)
-        ink = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
-        axes.text(j, i, f"{value:.{look.digits}f}", ha="center", va="center", size=look.size, color=ink)
+        elif look.size:
+            red, green, blue, _ = colours.to_rgba(value)
+            ink = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
+            axes.text(j, i, f"{value:.{look.digits}f}", ha="center", va="center", size=look.size, color=ink)
 
 
 def _missing(column: int, row: int) -> "matplotlib.patches.Rectangle":

@@ -1,18 +1,21 @@
 """How every figure looks and how it reaches the disk.
 
 Series differ in colour (Okabe and Ito's palette, safe for colour-blind readers), in marker and in line style, so that
-they stay apart when printed in grey.
+they stay apart when printed in grey. No look comes twice in a figure: charts give more series a panel each.
 """
 
 import io
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lamm_cl.reports.place import write_out
@@ -42,13 +45,14 @@ LINES = (
     (0, (6, 3)),
     "-",
 )
-HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo", "--", "**", "||")
 HEAT = "cividis"
+# Width in inches and font size in points: a column and a page of the usual two-column styles.
+SIZES: dict[str, tuple[float | None, float]] = {"column": (3.3, 7.0), "page": (6.9, 8.0)}
+_FREE: tuple[float | None, float] = (None, 9.0)
+_size: ContextVar[tuple[float | None, float]] = ContextVar("size", default=_FREE)
 _RC = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica", "sans-serif"],
-    "font.size": 9.0,
-    "axes.titlesize": 10.0,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -66,6 +70,7 @@ _RC = {
     "svg.fonttype": "none",
     "svg.hashsalt": "lamm_cl",
     "hatch.linewidth": 0.7,
+    "pdf.fonttype": 42,
 }
 
 
@@ -76,34 +81,73 @@ class Series:
     colour: str
     marker: str
     line: Any
-    hatch: str
 
 
 def series(index: int) -> Series:
-    """Return the look of series number `index`; after ten the colours come again with another marker."""
-    turn, place = divmod(index, len(COLOURS))
-    return Series(
-        COLOURS[place],
-        MARKERS[(place + 3 * turn) % len(MARKERS)],
-        LINES[(place + turn) % len(LINES)],
-        HATCHES[(place + turn) % len(HATCHES)],
-    )
+    """Return the look of series number `index`, below ten."""
+    return Series(COLOURS[index], MARKERS[index], LINES[index])
+
+
+class Panels(NamedTuple):
+    """A figure, its panels in reading order, and how many of them stand side by side."""
+
+    figure: Figure
+    axes: list[Axes]
+    across: int
+
+
+@contextmanager
+def fitted(width: str | None) -> Iterator[None]:
+    """Draw figures as wide as a paper's "column" or "page", with its font size; None: as wide as they need to be."""
+    before = _size.set(SIZES[width] if width else _FREE)
+    try:
+        yield
+    finally:
+        _size.reset(before)
 
 
 @contextmanager
 def styled() -> Iterator[None]:
     """Draw with the project's settings and leave the caller's alone."""
-    with matplotlib.rc_context(_RC):
+    font = _size.get()[1]
+    with matplotlib.rc_context({**_RC, "font.size": font, "axes.titlesize": font + 1}):
         yield
 
 
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure, in inches, that no window system knows about."""
-    return Figure(figsize=(width, height), layout="constrained")
+    limit = _size.get()[0]
+    return Figure(figsize=(width if limit is None else limit, height), layout="constrained")
+
+
+def fit(width: float, spare: float = 0.0) -> int:
+    """Return how many panels of this width in inches stand side by side, when `spare` inches are left to the rest."""
+    limit = _size.get()[0]
+    return 99 if limit is None else max(1, int((limit - spare) / width))
+
+
+def panels(count: int, width: float, height: float, most: int = 4, spare: float = 1.0, **shared: Any) -> Panels:
+    """Return a figure with `count` panels of about this size in inches, and these in reading order.
+
+    Args:
+        count: How many.
+        width: Of one, in inches.
+        height: Of one, in inches.
+        most: Side by side, less where the figure must fit a paper.
+        spare: Height for title and legend, in inches.
+        shared: What `subplots` takes.
+    """
+    across = min(count, most, fit(0.65 * width))
+    down = math.ceil(count / across)
+    figure = new_figure(max(width * across + 0.4, 4.2), height * down + spare)
+    axes = list(figure.subplots(down, across, squeeze=False, **shared).flat)
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    return Panels(figure, axes[:count], across)
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """Write `figure` to `path`: SVG or PNG by its ending, both where it has none of these endings.
+    """Write `figure` to `path`: SVG, PNG or PDF by its ending, all three where it has none of these endings.
 
     Each file appears whole or not at all. Returns the paths written.
     """
@@ -111,7 +155,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> tuple[Path, ...]:
     if target.suffix.lower() in (".svg", ".png", ".pdf"):
         targets: tuple[Path, ...] = (target,)
     else:
-        targets = (target.with_name(target.name + ".svg"), target.with_name(target.name + ".png"))
+        targets = tuple(target.with_name(target.name + ending) for ending in (".svg", ".png", ".pdf"))
     for one in targets:
         write_out(one, render(figure, one.suffix[1:].lower()))
     return targets
@@ -132,7 +176,7 @@ def legend_below(figure: Figure, axis: Any) -> None:
     if not names:
         return
     longest = max(map(len, names))
-    across = max(1, int(figure.get_figwidth() / (0.075 * longest + 0.65)))
+    across = max(1, int(figure.get_figwidth() / (0.0083 * _size.get()[1] * longest + 0.65)))
     figure.legend(handles, names, loc="outside lower center", ncols=min(across, len(names)), handlelength=3.2)
 
 

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from lamm_cl.methods.registry import METHODS
 from lamm_cl.reports.figures import (
-    ablation_bars,
+    ablation_dots,
     accuracy_against_cost,
     accuracy_matrix,
     accuracy_over_steps,
@@ -18,10 +19,10 @@ from lamm_cl.reports.figures import (
     render,
     save,
 )
-from lamm_cl.reports.figures.charts import over_stages, point
+from lamm_cl.reports.figures.charts import TOGETHER, described, over_stages, point
 from lamm_cl.reports.figures.gallery import pictures, write_figures
 from lamm_cl.reports.figures.matrix import matrix
-from lamm_cl.reports.figures.style import COLOURS, series
+from lamm_cl.reports.figures.style import COLOURS, fitted, series
 from lamm_cl.reports.results import read_results
 from lamm_cl.reports.tables import PROTOCOLS
 from lamm_cl.reports.tables.collect import tidy
@@ -50,7 +51,7 @@ def texts(figure):
 def test_few_shot_has_a_panel_per_data_set_and_one_for_the_average(shots):
     figure = few_shot_curves(shots)
     assert [axes.get_title() for axes in figure.axes] == ["average", "dtd", "digits"]
-    assert {line.get_label() for line in figure.axes[0].containers} == {"coop", "lamm", "mine_$x^2_$"}
+    assert {line.get_label() for line in figure.axes[0].containers} == {"CoOp", "LAMM", "mine_$x^2_$"}
     found = texts(figure)
     assert "accuracy [%]" in found
     assert "mine_$x^2_$" in found  # a dollar sign in a name is no mathematics
@@ -80,15 +81,100 @@ def test_steps_prefer_what_the_run_itself_counted(frame, two_methods):
     assert found[found["run_id"] == own["run_id"].iloc[0]]["value"].tolist() == [0.123]
 
 
+def many(run, steps, count=16, shots=(16,)):
+    names = [*list(METHODS)[:8], *(f"mine{k}" for k in range(count - 8))]
+    values = [steps((0.9, 0.8 - 0.01 * k, 0.8), (0.9, 0.4, 0.75)) for k in range(count)]
+    costs = [{"seconds": 1.0 + k, "trained_parameters": 10.0**k, "peak_memory_mb": 900.0 + k} for k in range(count)]
+    return [
+        run(values[k], costs[k], method=name, shots=n, seed=seed)
+        for k, name in enumerate(names)
+        for n in shots
+        for seed in (1, 2)
+    ]
+
+
+def test_one_figure_a_setting_and_its_title_names_what_was_averaged(write, run, steps):
+    runs = [
+        run(steps((0.9, 0.8, 0.8)), dataset=name, shots=n, seed=seed)
+        for name in ("digits", "glyphs")
+        for n in (1, 16)
+        for seed in (1, 2)
+    ]
+    shown = {picture.name: picture for picture in pictures(read_results(write(runs)))}
+    assert {"steps_class_incremental_1_shot", "steps_class_incremental_16_shots"} <= set(shown)
+    title = "tiny, embedded, 16 shots; mean over 2 data sets (digits, glyphs) and 2 seeds (1, 2)"
+    for name in ("steps", "label_spaces"):
+        assert shown[f"{name}_class_incremental_16_shots"].draw().get_suptitle() == title
+    assert shown["steps_class_incremental_1_shot"].title == "Accuracy over steps (class_incremental), 1 shot"
+
+
+def test_rows_of_several_settings_are_named_as_a_mean(frame, run, steps):
+    rows = frame([run(steps((0.9, 0.8, 0.8)), shots=n) for n in (1, 16)])
+    assert "mean over 2 numbers of shots (1, 16)" in accuracy_over_steps(rows).get_suptitle()
+    assert described(tidy(rows), ["shots"]) == "digits, tiny, embedded, seed 1"
+
+
+def test_many_methods_get_a_panel_or_a_line_each(frame, run, steps):
+    rows = frame(many(run, steps))
+    figure = accuracy_over_steps(rows)
+    assert len(figure.axes) == 16
+    assert {line.get_label() for line in figure.axes[0].containers} == {"own label space", "all label space"}
+    for draw in (own_against_joint, accuracy_against_cost, accuracy_matrix):
+        assert {"mine7", "CoOp"} <= set(texts(draw(rows)))
+
+
+def test_label_spaces_that_are_equal_by_definition_are_drawn_once(frame, run):
+    values = {(2, name, space): 0.5 for name in ("set1", "set2") for space in ("own", "seen", "all")}
+    found = texts(own_against_joint(frame([run(values)])))
+    assert {"own label space", "all label space"} <= set(found)
+    assert "seen label space" not in found
+
+
+def test_costs_leave_out_zero_shot_and_the_process(frame, run, steps):
+    runs = [
+        run(steps((0.9, 0.9, 0.9)), {"seconds": 1e-4, "peak_memory_mb": 900.0}, method="zero_shot"),
+        run(steps((0.9, 0.9, 0.9)), {"seconds": 50.0, "peak_memory_mb": 950.0}, method="coop"),
+        run(steps((0.9, 0.9, 0.9)), {"seconds": 60.0, "peak_memory_mb": 980.0}),
+    ]
+    seconds, memory = accuracy_against_cost(frame(runs)).axes
+    assert seconds.get_xlim()[0] > 40
+    assert memory.get_xlim()[1] < 100
+    assert memory.get_xlabel() == "Peak\nmemory above 900 [MB]"
+
+
+def test_stages_are_named_by_their_data_set(frame, run):
+    names = ("digits", "glyphs")
+    values = {(k, name, "all"): 0.5 + 0.1 * k for k in (1, 2) for name in names}
+    rows = frame([run(values, protocol="multi_domain", dataset="digits+glyphs")])
+    ticks = [
+        [tick.get_text() for tick in draw(rows).axes[0].get_xticklabels()]
+        for draw in (accuracy_over_steps, accuracy_matrix)
+    ]
+    assert ticks == [list(names), list(names)]
+    assert [tick.get_text() for tick in accuracy_matrix(rows).axes[0].get_yticklabels()] == list(names)
+
+
+def test_matrix_colours_run_over_what_occurs(frame, two_methods):
+    bar = accuracy_matrix(frame(two_methods)).axes[-1]
+    assert bar.get_ylim() == pytest.approx((40, 95))
+
+
+@pytest.mark.parametrize(("width", "inches"), [("column", 3.3), ("page", 6.9)])
+def test_figures_fit_a_column_or_a_page(frame, run, steps, width, inches):
+    with fitted(width):
+        for draw in (accuracy_over_steps, own_against_joint, accuracy_against_cost, accuracy_matrix):
+            assert draw(frame(many(run, steps))).get_figwidth() == inches
+
+
 def test_own_against_joint_and_steps_and_cost_draw_every_method(frame, two_methods):
     rows = frame(two_methods)
     for figure in (own_against_joint(rows), accuracy_over_steps(rows), accuracy_against_cost(rows)):
-        assert {"coop", "lamm"} <= set(texts(figure))
+        assert {"CoOp", "LAMM"} <= set(texts(figure))
     assert {"own label space", "all label space"} <= set(texts(own_against_joint(rows)))
 
 
-def test_ablation_bars_are_named(shots):
-    figure = ablation_bars(shots, {"lamm": "all terms", "coop": "none"})
+def test_ablation_dots_are_named(shots):
+    figure = ablation_dots(shots, {"lamm": "all terms", "coop": "none"})
     assert {"all terms", "none", "1 shot", "16 shots"} <= set(texts(figure))
 
 
@@ -112,10 +198,9 @@ def test_nothing_to_draw_is_said(draw, frame, two_methods):
 
 
 def test_series_differ_without_colour():
-    looks = [(series(k).marker, str(series(k).line)) for k in range(2 * len(COLOURS))]
-    assert len(set(looks)) == len(looks)
     first = [series(k) for k in range(len(COLOURS))]
-    assert len({look.marker for look in first}) == len({look.hatch for look in first}) == len(COLOURS)
+    assert len({look.marker for look in first}) == len({look.colour for look in first}) == len(COLOURS)
+    assert len(COLOURS) >= TOGETHER
 
 
 def test_neighbouring_colours_differ_in_grey():
@@ -125,13 +210,19 @@ def test_neighbouring_colours_differ_in_grey():
 
 def test_files_come_as_svg_and_png_and_repeat_to_the_byte(tmp_path, shots):
     paths = save(few_shot_curves(shots), tmp_path / "new" / "curves")
-    assert sorted(path.name for path in paths) == ["curves.png", "curves.svg"]
+    assert sorted(path.name for path in paths) == ["curves.pdf", "curves.png", "curves.svg"]
+    assert paths[2].read_bytes().startswith(b"%PDF")
     ET.fromstring(paths[0].read_bytes())
     with Image.open(paths[1]) as image:
         assert image.size[0] > 400
     again = save(few_shot_curves(shots), tmp_path / "again.svg")
     assert again[0].read_bytes() == paths[0].read_bytes()
-    assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["again.svg", "curves.png", "curves.svg"]
+    assert sorted(path.name for path in tmp_path.rglob("*.*")) == [
+        "again.svg",
+        "curves.pdf",
+        "curves.png",
+        "curves.svg",
+    ]
 
 
 def test_the_gallery_has_what_the_results_have(write, two_methods, tmp_path):
@@ -144,4 +235,4 @@ def test_the_gallery_has_what_the_results_have(write, two_methods, tmp_path):
         "cost_class_incremental",
     ]
     files = [path.name for path in write_figures(results, tmp_path / "figures")]
-    assert len(files) == 2 * len(names)
+    assert len(files) == 3 * len(names)

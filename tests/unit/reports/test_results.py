@@ -329,7 +329,7 @@ def test_experiments_with_other_settings_stand_apart_in_one_table(experiments):
     for form in ("text", "markdown", "latex", "csv"):
         assert render(report, form)
     page = render(report, "html")
-    assert page.count(">coop (a)</text>") == page.count(">coop (b)</text>") == page.count(">lamm (c)</text>") >= 2
+    assert page.count(">CoOp (a)</text>") == page.count(">CoOp (b)</text>") == page.count(">LAMM (c)</text>") >= 2
 
 
 def test_experiments_of_one_name_are_told_by_their_directories(experiments, tmp_path):
