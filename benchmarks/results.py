@@ -81,7 +81,7 @@ def about(command: str, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def frame(name: str) -> pd.DataFrame:
     """Return the rows of an experiment in `results/`."""
-    return pd.read_csv(ROOT / "results" / name / "runs.csv", dtype={"run_id": str})
+    return pd.read_csv(ROOT / "results" / name / "runs.csv", dtype={"run_id": str, "dialect": str})
 
 
 def paper_table(name: str, caption: str) -> str:
@@ -273,7 +273,8 @@ def tables() -> None:
         path = ROOT / name
         path.write_text(filled(path.read_text(), blocks))
         print(f"{name}: {', '.join(blocks)}")
-    save(accuracy_matrix(frame("quickstart")), ROOT / "results" / "quickstart" / "accuracy_matrix")
+    for ending in ("png", "svg"):
+        save(accuracy_matrix(frame("quickstart")), ROOT / "results" / "quickstart" / f"accuracy_matrix.{ending}")
 
 
 if __name__ == "__main__":
