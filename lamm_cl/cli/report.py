@@ -5,11 +5,14 @@ import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-FORMATS = ("text", "markdown", "latex", "csv", "html")
+if TYPE_CHECKING:
+    from lamm_cl.reports.report import Report
+
+FORMATS = ("text", "markdown", "latex", "csv", "json", "html")
 WIDTHS = ("column", "page")
 
 
@@ -21,7 +24,15 @@ def report(
     compare: Annotated[
         str | None, typer.Option(metavar="NAME", help="Published table beside it; see `lamm-cl list published`.")
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Paired differences to this method or experiment on the same seeds."),
+    ] = None,
+    methods: Annotated[str, typer.Option(metavar="A,B", help="Only these methods.")] = "",
+    seeds: Annotated[str, typer.Option(metavar="1,2", help="Only these seeds.")] = "",
+    datasets: Annotated[str, typer.Option(metavar="A,B", help="Only these data sets.")] = "",
     out: Annotated[Path | None, typer.Option(metavar="PATH", help="Write to this file [standard output].")] = None,
+    tables: Annotated[Path | None, typer.Option(metavar="DIR", help="Also write each table as a CSV file.")] = None,
     figures: Annotated[Path | None, typer.Option(metavar="DIR", help="Also draw the figures: SVG, PNG, PDF.")] = None,
     width: Annotated[
         str | None, typer.Option(help="Draw them for a paper: column (3.3 inches) or page (6.9). [as wide as each is]")
@@ -36,6 +47,8 @@ def report(
     from lamm_cl.errors import unknown
     from lamm_cl.reports import published
     from lamm_cl.reports.place import check_place
+    from lamm_cl.reports.report import make_report
+    from lamm_cl.reports.results import read_results
 
     if form not in FORMATS:
         raise unknown("format", form, FORMATS)
@@ -46,33 +59,33 @@ def report(
     for directory in directories:
         if out is not None:
             check_place(out, directory)
-        if figures is not None:
-            check_place(figures, directory, wants_directory=True)
+        for folder in (figures, tables):
+            if folder is not None:
+                check_place(folder, directory, wants_directory=True)
 
     with _no_collector():
-        _write(directories, form, compare, out, figures, width)
+        results = read_results(*directories).only(*map(_names, (methods, seeds, datasets)))
+        _write(make_report(results, compare, against), form, out, tables, figures, width)
     return 0
 
 
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def _write(
-    directories: list[Path],
-    form: str,
-    compare: str | None,
-    out: Path | None,
-    figures: Path | None,
-    width: str | None,
+    made: "Report", form: str, out: Path | None, tables: Path | None, figures: Path | None, width: str | None
 ) -> None:
     from lamm_cl.errors import UsageError
     from lamm_cl.reports.names import spelled_out
-    from lamm_cl.reports.output import render, show
+    from lamm_cl.reports.output import render, show, write_tables
     from lamm_cl.reports.place import write_out
-    from lamm_cl.reports.report import make_report
-    from lamm_cl.reports.results import read_results
 
-    made = make_report(read_results(*directories), compare)
     if out is None and form == "html" and sys.stdout.isatty():
-        out = directories[0] / "report.html"
+        out = made.results.directory / "report.html"
     try:
+        for path in write_tables(made, tables) if tables is not None else ():
+            typer.echo(path, err=True)
         if figures is not None:
             from lamm_cl.reports.figures.gallery import write_figures
 

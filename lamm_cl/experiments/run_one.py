@@ -242,7 +242,7 @@ def _result(
     chosen = spec.evaluation
     rows = matrix.rows(per_class=bool(chosen.get("per_class")), calibration=bool(chosen.get("calibration")))
     costs = cost.rows()
-    details = {
+    details: dict[str, Any] = {
         "notes": course.notes,
         "seconds": course.total(),
         "peak_memory_mb": max((row.value or 0.0 for row in costs if row.metric == "peak_memory_mb"), default=None),
@@ -263,6 +263,8 @@ def _result(
         },
         "matrices": {space: values.tolist() for space, values in matrix.matrices(before=True).items()},
     }
+    if chosen.get("per_class"):
+        details["stream"]["class_names"] = list(benchmark.class_names)
     if chosen.get("confusion"):
         details["confusion"] = {"classes": list(benchmark.class_names), "sets": _confusions(benchmark, matrix)}
     return Result([*rows, *costs], details)

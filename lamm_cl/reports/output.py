@@ -1,24 +1,35 @@
-"""A whole report as text, Markdown, LaTeX, CSV or HTML."""
+"""A whole report as text, Markdown, LaTeX, CSV, JSON or HTML."""
 
 import csv
 import io
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
+from lamm_cl.reports.place import write_out
 from lamm_cl.reports.report import Report
 from lamm_cl.reports.tables import latex_document, render_csv, render_markdown, render_rich, render_text
-from lamm_cl.reports.tables.render import least_width, markdown_escape
+from lamm_cl.reports.tables.model import Cell
+from lamm_cl.reports.tables.render import least_width, markdown_escape, notes
 
 _MOST_RICH_ROWS = 400  # laying out more takes a console longer than a reader waits
 
 
 def render(report: Report, form: str) -> str:
-    """Return the report in one of the formats text, markdown, latex, csv, html."""
+    """Return the report in one of the formats text, markdown, latex, csv, json, html."""
     if form == "html":
         from lamm_cl.reports.html import render_html
 
         return render_html(report)
-    writers: dict[str, Callable[[Report], str]] = {"text": _text, "markdown": _markdown, "latex": _latex, "csv": _csv}
+    writers: dict[str, Callable[[Report], str]] = {
+        "text": _text,
+        "markdown": _markdown,
+        "latex": _latex,
+        "csv": _csv,
+        "json": _json,
+    }
     return writers[form](report)
 
 
@@ -85,3 +96,40 @@ def _csv(report: Report) -> str:
         notes = "; ".join(table.data_notes)
         writer.writerows({"table": table.name, **row, "data_notes": notes} for row in rows)
     return stream.getvalue()
+
+
+def write_tables(report: Report, directory: Path) -> Iterator[Path]:
+    """Write each table as a CSV file of its own into `directory`, which is made where absent; yields the files."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for table in report.tables:
+        path = directory / ("".join(one if one.isalnum() or one in "-_" else "_" for one in table.name) + ".csv")
+        write_out(path, render_csv(table).encode())
+        yield path
+
+
+def _json(report: Report) -> str:
+    """Return everything that the tables hold, unrounded; what was not measured is null."""
+    tables = [
+        {
+            "name": table.name,
+            "title": table.title,
+            "columns": [
+                {"key": one.key, "title": one.title, "group": one.group, "unit": one.unit} for one in table.columns
+            ],
+            "rows": [
+                {column.key: _json_cell(cell) for column, cell in zip(table.columns, row.cells, strict=True)}
+                for row in table.rows
+            ],
+            "notes": notes(table),
+        }
+        for table in report.tables
+    ]
+    content = {"title": report.title, "summary": report.summary, "problems": report.problems, "tables": tables}
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def _json_cell(cell: Cell) -> Any:
+    if cell.text is not None or cell.value is None:
+        return cell.text
+    found = {"mean": cell.value, "std": cell.std, "seeds": cell.seeds or None, "mark": cell.mark}
+    return {**{key: value for key, value in found.items() if value not in (None, "")}, "runs": cell.run_ids}

@@ -4,10 +4,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lamm_cl.reports.names import spelled_out
+from lamm_cl.errors import unknown
+from lamm_cl.reports.names import method_rank, spelled_out
 from lamm_cl.reports.results import Results
 from lamm_cl.reports.tables import PROTOCOLS, Table
 from lamm_cl.reports.tables.across import ablation_tables, cost_table, stream_table
+from lamm_cl.reports.tables.classes import class_tables
+from lamm_cl.reports.tables.paired import paired_table
 
 _PLACE = ("dataset", "backbone", "pretrained", "shots")
 _SHOWN = 5
@@ -32,13 +35,24 @@ class Report:
     results: Results
 
 
-def make_report(results: Results, compare: str | None = None) -> Report:
-    """Put together the tables of every protocol that was measured, and the comparison if one is asked for.
+def make_report(results: Results, compare: str | None = None, against: str | None = None) -> Report:
+    """Put together the tables of every protocol that was measured, and the comparisons that are asked for.
+
+    Args:
+        results: What was measured.
+        compare: A published table.
+        against: The method or experiment that the others are compared with on the same seeds; of several experiments
+            the first one, or its first method where they stand in the same tables as one.
 
     Raises:
-        UsageError: There is no published table of that name.
+        UsageError: There is no published table, method or experiment of that name.
     """
-    tables = [_with_data_notes(table, protocol, results) for protocol, table in _tables(results)]
+    if against is not None and against not in (
+        names := {str(one) for key in ("method", "experiment") for one in results.frame[key].unique() if one}
+    ):
+        raise unknown("method or experiment", against, names)
+    against = against or _first(results)
+    tables = [_with_data_notes(table, protocol, results) for protocol, table in _tables(results, against)]
     if compare is not None:
         from lamm_cl.reports.compare import compare_table
 
@@ -56,7 +70,19 @@ def _with_data_notes(table: Table, protocol: str, results: Results) -> Table:
     return replace(table, data_notes=tuple(dict.fromkeys(found)))
 
 
-def _tables(results: Results) -> Iterator[tuple[str, Table]]:
+def _first(results: Results) -> str | None:
+    experiments = [name for name in results.frame["experiment"].unique() if name]
+    if len(experiments) < 2:
+        return None
+    if results.apart:
+        return str(experiments[0])
+    methods = results.frame.loc[results.frame["experiment"] == experiments[0], "method"].unique()
+    return min(
+        (name for name in methods if name), key=lambda name: (name == "zero_shot", method_rank(name)), default=None
+    )
+
+
+def _tables(results: Results, against: str | None) -> Iterator[tuple[str, Table]]:
     """Yield the tables, each with its protocol; "" where it is over all of them."""
     frame = results.rows
     configs = _configs(results)
@@ -69,7 +95,19 @@ def _tables(results: Results) -> Iterator[tuple[str, Table]]:
         if table.rows:
             yield protocol, table
             yield from ((protocol, more) for more in ablation_tables(rows, configs, one.table))
+            if against is not None and (differences := paired_table(rows, protocol, against)).rows:
+                yield protocol, differences
+    yield from (("", table) for table in class_tables(frame, _class_names(results)))
     yield from (("", table) for table in (stream_table(frame), cost_table(frame)) if table.rows)
+
+
+def _class_names(results: Results) -> Mapping[str, list[str]]:
+    found = {}
+    for run_id, record in results.records.items():
+        for key, name in (("stream", "class_names"), ("confusion", "classes")):
+            if isinstance(part := record.get(key), Mapping) and isinstance(part.get(name), list):
+                found[run_id] = [str(one) for one in part[name]]
+    return found
 
 
 def _configs(results: Results) -> Mapping[str, Mapping[str, Any]]:

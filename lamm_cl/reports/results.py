@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lamm_cl.errors import UsageError
+from lamm_cl.errors import UsageError, unknown
 from lamm_cl.records.directory import changes
 from lamm_cl.records.record import COLUMNS, FAILED, ROW_COLUMNS, RUN_COLUMNS
 from lamm_cl.records.record import Record as StoredRecord
@@ -54,14 +54,53 @@ class Results:
         Its settings are called `BACKBONE: methods.LABEL`.
         """
         keys = [key for name, settings in self.settings.items() if experiment in ("", name) for key in settings]
-        found = (re.search(r": methods\.(.+)$", key) for key in keys)
-        return tuple(dict.fromkeys(spelled_out(match[1]) for match in found if match))
+        return tuple(dict.fromkeys(label for key in keys if (label := _method_of(key))))
+
+    def only(self, methods: Sequence[str] = (), seeds: Sequence[str] = (), datasets: Sequence[str] = ()) -> "Results":
+        """Return the results of these methods, seeds and data sets alone; an empty choice takes all.
+
+        Raises:
+            UsageError: There is nothing of that name.
+        """
+        frame = self.frame
+        for column, noun, names in (
+            ("method", "method", methods),
+            ("seed", "seed", seeds),
+            ("dataset", "data set", datasets),
+        ):
+            if names:
+                words = frame[column].map(_word)
+                for name in names:
+                    if name not in set(words):
+                        raise unknown(noun, name, set(self.frame[column].map(_word)) - {""})
+                frame = frame[words.isin(names)]
+        if frame is self.frame:
+            return self
+        frame = frame.reset_index(drop=True)
+        frame.attrs["tidy"] = True
+        kept = set(frame["run_id"])
+        settings = {
+            name: {key: value for key, value in one.items() if not methods or _method_of(key) in ("", *methods)}
+            for name, one in self.settings.items()
+        }
+        records = {run_id: record for run_id, record in self.records.items() if run_id in kept}
+        return replace(self, frame=frame, records=records, settings=settings)
 
     @property
     def runs(self) -> pd.DataFrame:
         """One row per run: its settings, status and id."""
         columns = [*RUN_COLUMNS, "status", "run_id"]
         return self.frame[columns].drop_duplicates("run_id").reset_index(drop=True)
+
+
+def _word(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _method_of(key: str) -> str:
+    """Return the label of the method that a setting is of, "" where it is of none."""
+    match = re.search(r": methods\.(.+)$", key)
+    return spelled_out(match[1]) if match else ""
 
 
 def read_results(*directories: Path | str) -> Results:

@@ -67,6 +67,7 @@ def test_files_in_every_format(home: Path, tmp_path: Path) -> None:
         "latex": r"\toprule",
         "csv": "table,method",
         "html": "<!DOCTYPE html>",
+        "json": '"class_incremental"',
     }
     for form, mark in marks.items():
         path = tmp_path / "new" / f"report.{form}"
@@ -122,6 +123,19 @@ def test_figures(home: Path, tmp_path: Path) -> None:
     assert 'width="237.6pt"' in (tmp_path / "figures" / "matrix_class_incremental_digits.svg").read_text()
 
 
+def test_paired_differences_filters_and_tables_as_files(home: Path, tmp_path: Path) -> None:
+    done = report(
+        home, "--against", "coop", "--seeds", "1,2", "--methods", "coop,lamm", "--tables", tmp_path / "tables"
+    )
+    assert done.returncode == 0
+    assert "Paired differences to coop" in done.stdout
+    assert "One seed" not in done.stdout
+    names = sorted(path.name for path in (tmp_path / "tables").iterdir())
+    assert names == ["class_incremental.csv", "paired_class_incremental.csv"]
+    rows = list(csv.DictReader((tmp_path / "tables" / "paired_class_incremental.csv").read_text().splitlines()))
+    assert [(row["method"], row["difference_seeds"]) for row in rows] == [("lamm", "2")]
+
+
 def test_the_readmes_python_runs(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "runs").mkdir()
     home.rename(tmp_path / "runs" / "my_experiment")
@@ -139,6 +153,9 @@ def test_the_readmes_python_runs(home: Path, tmp_path: Path, monkeypatch: pytest
         (["{home}/runs.csv"], "is a file"),
         (["{home}", "--format", "htm"], "Did you mean 'html'"),
         (["{home}", "--width", "colum"], "Did you mean 'column'"),
+        (["{home}", "--methods", "lam"], "Did you mean 'lamm'"),
+        (["{home}", "--against", "cop"], "Did you mean 'coop'"),
+        (["{home}", "--tables", "{home}/runs"], "belongs to the results"),
         (["{home}", "--compare", "lamm2"], "Did you mean 'lamm-table2'"),
         (["{home}", "--out", "{home}"], "is a directory"),
         (["{home}", "--out", "{home}/runs.csv/x"], "cannot write"),

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,9 +14,13 @@ from lamm_cl.reports.figures.charts import (
     ablation_dots,
     accuracy_against_cost,
     accuracy_over_steps,
+    described,
     few_shot_curves,
+    labels,
+    methods_of,
     own_against_joint,
 )
+from lamm_cl.reports.figures.confusion import confusion_figure
 from lamm_cl.reports.figures.matrix import accuracy_matrix
 from lamm_cl.reports.figures.style import fitted, save
 from lamm_cl.reports.names import dataset_rank, shots_in_words, shots_rank
@@ -100,6 +106,7 @@ def _of_setting(results: Results, protocol: str, rows: pd.DataFrame, panels: flo
             "Dots: means over seeds; whiskers: 95% intervals.",
             _late(ablation_dots, rows, names=names, protocol=protocol),
         )
+    yield from _confusions(results, protocol, rows)
     if rows["metric"].isin([column.key for column in COSTS]).any():
         yield Picture(
             f"cost_{protocol}",
@@ -139,6 +146,20 @@ def _of_protocol(rows: pd.DataFrame, protocol: str, scored: pd.DataFrame, panels
     for dataset in datasets:
         draw = _late(accuracy_matrix, rows, dataset=dataset)
         yield Picture(f"matrix_{protocol}_{dataset}", f"Accuracy matrix, {dataset}", caption, draw)
+
+
+def _confusions(results: Results, protocol: str, rows: pd.DataFrame) -> Iterator[Picture]:
+    runs = rows.drop_duplicates("run_id").assign(label=lambda part: labels(part))
+    for dataset, part in runs.groupby("dataset", sort=False):
+        found: dict[str, list[Mapping[str, Any]]] = {}
+        for label in methods_of(part):
+            records = [results.records.get(one, {}) for one in part.loc[part["label"] == label, "run_id"]]
+            found[label] = [one for record in records if isinstance(one := record.get("confusion"), Mapping)]
+        found = {label: ones for label, ones in found.items() if ones}
+        if found:
+            draw = partial(confusion_figure, found, described(part))
+            caption = "Row: the class; column: what it was taken for, after the last stage, among all classes."
+            yield Picture(f"confusion_{protocol}_{dataset}", f"Confusion, {dataset}", caption, draw)
 
 
 def _late(draw: Callable[..., Figure], rows: pd.DataFrame, **options: object) -> Callable[[], Figure]:

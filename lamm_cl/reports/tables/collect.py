@@ -241,7 +241,7 @@ def _cells(observations: pd.DataFrame, columns: Sequence[Column]) -> list[tuple[
         line = zip(means[place], stds[place], counts.to_numpy()[place], strict=True)
         cells = [_cell(*numbers, ids.iloc[place]) for numbers in line]
         found.append((settings, dict(zip(keys, cells, strict=True))))
-    return sorted(found, key=lambda item: _order(item[0]))
+    return sorted(found, key=lambda item: order(item[0]))
 
 
 def _cell(mean: float, std: float, count: int, ids: tuple[str, ...]) -> Cell:
@@ -250,7 +250,8 @@ def _cell(mean: float, std: float, count: int, ids: tuple[str, ...]) -> Cell:
     return Cell(float(mean), None if np.isnan(std) else float(std), int(count), run_ids=ids)
 
 
-def _order(settings: tuple[str, ...]) -> tuple[Any, ...]:
+def order(settings: tuple[str, ...]) -> tuple[Any, ...]:
+    """Return a sort key for the values of `SETTINGS`."""
     return tuple(_RANKS.get(key, str)(value) for key, value in zip(SETTINGS, settings, strict=True))
 
 

@@ -99,6 +99,7 @@ def test_what_is_recorded(run: Callable[..., Any]) -> None:
     assert details["data"]["split"] == "embedded"
     assert len(details["data"]["fingerprint"]) >= 32
     assert len(details["backbone"]["fingerprint"]) >= 32
+    assert details["stream"].pop("class_names")[:2] == ["zero", "one"]
     assert details["stream"] == {"train": ["set1", "set2"], "eval": ["set1", "set2"], "classes": 10}
     assert {space: (len(rows), len(rows[0])) for space, rows in details["matrices"].items()} == {
         "own": (3, 2),
