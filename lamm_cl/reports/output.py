@@ -78,7 +78,7 @@ def _markdown(report: Report) -> str:
 def _latex(report: Report) -> str:
     lines = [report.title, *report.summary, *(f"Missing: {problem}" for problem in report.problems)]
     comments = "".join(f"% {' '.join(line.split())}\n" for line in lines)
-    return comments + latex_document(list(report.tables))
+    return comments + latex_document(list(report.tables), report.title)
 
 
 def _csv(report: Report) -> str:

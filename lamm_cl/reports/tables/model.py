@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 from typing import Literal
@@ -131,13 +131,19 @@ def number(value: float, column: Column) -> str:
 
 
 def mark_best(table: Table) -> Table:
-    """Mark in each section the cells that print as its best; a section of one row has no best."""
+    """Mark in each section the cells that print as its best; a section of one row has no best.
+
+    What learned nothing is the best alone or not at all: that zero-shot CLIP forgets as little as the best is no merit.
+    """
     rows: list[Row] = []
+    method = next((index for index, column in enumerate(table.columns) if column.key == "method"), None)
     for section in table.sections():
+        learned = tuple(row for row in section if method is None or row.cells[method].text != "zero_shot")
         best = [_best_text(section, index, column) for index, column in enumerate(table.columns)]
+        tied = [_has(learned, index, column, best[index]) for index, column in enumerate(table.columns)]
         for row in section:
             cells = tuple(
-                _marked(cell, column, best[index])
+                replace(cell, best=_is(cell, column, best[index]) and (row in learned or not tied[index]))
                 for index, (cell, column) in enumerate(zip(row.cells, table.columns, strict=True))
             )
             rows.append(Row(cells, row.section))
@@ -154,7 +160,9 @@ def _best_text(rows: tuple[Row, ...], index: int, column: Column) -> str | None:
     return number(max(finite) if column.best == "max" else min(finite), column)
 
 
-def _marked(cell: Cell, column: Column, best: str | None) -> Cell:
-    if best is None or cell.value is None or number(cell.value, column) != best:
-        return cell
-    return Cell(cell.value, cell.std, cell.seeds, cell.text, cell.run_ids, True, cell.mark)
+def _has(rows: tuple[Row, ...], index: int, column: Column, best: str | None) -> bool:
+    return any(_is(row.cells[index], column, best) for row in rows)
+
+
+def _is(cell: Cell, column: Column, best: str | None) -> bool:
+    return best is not None and cell.value is not None and number(cell.value, column) == best

@@ -2,11 +2,14 @@
 
 import csv
 import io
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from lamm_cl.reports.names import method_title
 from lamm_cl.reports.tables.model import MISSING, Cell, Column, Row, Table, number
 
 if TYPE_CHECKING:
@@ -221,18 +224,24 @@ def _accented(character: str) -> str:
     return "?"
 
 
-def render_latex(table: Table) -> str:
-    """Return a `table` environment in booktabs style, the best in bold.
+def render_latex(table: Table, experiment: str = "") -> str:
+    """Return a `table` environment in booktabs style, the best in bold, methods under the names that papers give them.
 
     A table of many columns is shrunk to the line, which needs graphicx as well.
+
+    Args:
+        table: What to print.
+        experiment: Stands in the label, so that tables of several experiments fit into one paper.
     """
+    table = replace(table, rows=tuple(replace(row, cells=_titled(table, row)) for row in table.rows))
+    label = ":".join(one for one in ("tab", _label(experiment), _label(table.name)) if one)
     align = "".join("r" if column.numeric else _latex_words(table, column) for column in table.columns)
     wide = len(table.columns) > _WIDE
     lines = [
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{latex_escape(table.title)}}}",
-        rf"\label{{tab:{table.name}}}",
+        rf"\label{{{label}}}",
         *([r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"] if wide else []),
         rf"\begin{{tabular}}{{{align}}}",
         r"\toprule",
@@ -246,6 +255,19 @@ def render_latex(table: Table) -> str:
     lines += [r"\bottomrule", r"\end{tabular}" + ("}" if wide else "")]
     lines += [r"\par\smallskip\footnotesize " + latex_escape(note) for note in notes(table)]
     return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def _label(text: str) -> str:
+    """Return `text` with what LaTeX takes in a label."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-")
+
+
+def _titled(table: Table, row: Row) -> tuple[Cell, ...]:
+    cells = zip(row.cells, table.columns, strict=True)
+    return tuple(
+        replace(cell, text=method_title(cell.text)) if column.key == "method" and cell.text else cell
+        for cell, column in cells
+    )
 
 
 def _latex_words(table: Table, column: Column) -> str:
@@ -282,7 +304,7 @@ def _latex_cell(cell: Cell, column: Column, usual_seeds: int) -> str:
     return f"${text}$" + latex_escape(seeds_behind(cell, usual_seeds) + cell.mark)
 
 
-def latex_document(tables: Sequence[Table]) -> str:
+def latex_document(tables: Sequence[Table], experiment: str = "") -> str:
     """Return a whole LaTeX file that compiles by itself and prints `tables`, those longer than a page in parts."""
     head = (
         "% Needs booktabs and graphicx; to use one table elsewhere, take its table environment.\n"
@@ -290,7 +312,7 @@ def latex_document(tables: Sequence[Table]) -> str:
         "\\usepackage{booktabs}\n\\usepackage{graphicx}\n\\begin{document}\n"
     )
     parts = [part for table in tables for part in _pages(table)]
-    body = "\n\\clearpage\n".join(map(render_latex, parts)) or "There are no results yet.\n"
+    body = "\n\\clearpage\n".join(render_latex(part, experiment) for part in parts) or "There are no results yet.\n"
     return head + body + "\\end{document}\n"
 
 

@@ -91,6 +91,27 @@ def test_latex_is_booktabs_with_the_best_in_bold():
     assert r"100\% \& \textless{}b\textgreater{}\$x\$\textless{}/b\textgreater{} & - & -" in text
 
 
+def test_latex_prints_methods_as_papers_do_and_labels_them_by_experiment():
+    columns = (Column("method", "Method"), *COLUMNS[1:])
+    rows = tuple(
+        Row((Cell(text=name), Cell(value, None, 1), Cell(1.0, None, 1)), "a")
+        for name, value in (("zero_shot", 5.0), ("coop", 5.0), ("coop+lamm", 4.0), ("lamm_text", 3.0))
+    )
+    table = mark_best(Table("demo", "Demo", columns, rows))
+    text = render_latex(table, "Ours, first")
+    assert r"\label{tab:Ours-first:demo}" in text
+    assert [line.partition(" &")[0] for line in text.splitlines() if line.endswith(r"\\")][2:] == [
+        "CLIP (zero-shot)",
+        "CoOp",
+        "CoOp+LAMM",
+        r"lamm\_text",
+    ]
+    # Zero-shot CLIP learned nothing: it does not share the first place, but may hold it alone.
+    assert [cell.best for cell in table.column("accuracy")] == [False, True, False, False]
+    alone = mark_best(Table("demo", "Demo", columns, (rows[0], *rows[2:])))
+    assert [cell.best for cell in alone.column("accuracy")] == [True, False, False]
+
+
 def test_latex_is_ascii_whatever_the_names():
     text = latex_escape("naïve Ünï 漢字 ± \\ ~^{}#\n")
     assert text.isascii()
@@ -104,7 +125,7 @@ def test_latex_compiles(tmp_path):
     odd = Row((Cell(text='é ß 漢 "q" #~^\\{}_'), Cell(1.0, mark="*"), Cell(2.0)), "c")
     long = Row((Cell(text="word " * 30), Cell(1.0), Cell(2.0)), "d")
     table = Table("odd", "Title_with % & # {", COLUMNS, (*TABLE.rows, odd, long), ("Note: 5% < 6 > 4 | ± →",))
-    (tmp_path / "t.tex").write_text(latex_document([TABLE, table]))
+    (tmp_path / "t.tex").write_text(latex_document([TABLE, table], "Ours, 50% & first"))
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
