@@ -18,6 +18,8 @@ import lamm_cl
 from benchmarks.speed.backbone import random_backbone
 from benchmarks.speed.floor import peak_flops
 from benchmarks.speed.growth import grow
+from benchmarks.speed.launches import METHODS as COUNTED
+from benchmarks.speed.launches import launches
 from benchmarks.speed.plot import plot_growth
 from benchmarks.speed.steps import METHODS, Step, measure_step, measure_transport
 from benchmarks.speed.whole_run import image_seconds, whole_runs
@@ -25,7 +27,7 @@ from benchmarks.speed.whole_run import image_seconds, whole_runs
 CONSOLE = Console()
 CLASSES = (10, 47, 102)
 UNSEEN = ("batch", "ratio_low", "ratio_high", "reference_system_seconds", "before_mb")  # in the file, not on the screen
-TABLES = ("steps", "transport", "growth")
+TABLES = ("steps", "transport", "growth", "launches")
 
 
 def machine() -> dict[str, Any]:
@@ -81,6 +83,11 @@ def main() -> None:
     torch.set_num_threads(1)
     arguments.out = arguments.out or Path("runs/speed" if arguments.quick else "results/speed")
     arguments.out.mkdir(parents=True, exist_ok=True)
+    if "launches" in arguments.only and not (arguments.quick or arguments.methods):
+        counted = [launches(method, classes) for method, counts in COUNTED.items() for classes in counts]
+        write(counted, arguments.out / "launches.csv", {"torch": torch.__version__, "lamm_cl": lamm_cl.__version__})
+        if arguments.only == ["launches"]:
+            return
     backbone, about = random_backbone(arguments.backbone), machine()
     if arguments.quick:
         rows = [_told(measure_step(backbone, method, 10, 1)) for method in ("lamm", "coop", "maple")]

@@ -1,0 +1,91 @@
+"""Every learner trains and scores on a pretended GPU as on the processor; what it would launch there is known exactly.
+
+The counts are in launches.csv beside this file. One that rises makes the step slower on every GPU; one that falls is
+good news. Both want `LAMM_CL_COUNT_LAUNCHES=1 pytest tests/unit/cuda`, which writes the table anew.
+"""
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.speed.launches import GPU, Counted, course, small_backbone
+from benchmarks.speed.pretended_gpu import pretended_gpu
+from lamm_cl import ClipBackbone, build_model
+from lamm_cl.methods.registry import method_names
+
+TABLE = Path(__file__).with_name("launches.csv")
+COLUMNS = ("step", "step_waits", "step_copies", "evaluation", "evaluation_waits", "evaluation_copies")
+NAMES = ["annual crop land", "forest", "river"]  # of two lengths at least
+SMALL: dict[str, dict[str, Any]] = {
+    "align": {"max_iter": 5},
+    "acil": {"buffer_size": 16},
+    "ranpac": {"M": 16},
+    "rail": {"hidden": 16},
+    "tip_adapter": {"search_step": [2, 2]},
+    "tip_adapter_f": {"search_step": [2, 2]},
+}
+# Every method, and of the forms, which are made of the methods' parts and one more, one for each of these.
+FORMS = ("coop+lamm", "maple+lamm", "coop+kg", "coop+prograd")
+LEARNERS = [name for name in method_names() if "+" not in name or name in FORMS]
+CASES = [*((name, "fp32") for name in LEARNERS), ("lamm", "fp16"), ("maple", "fp16")]
+# These look at their values in a step.
+LOOK = ("bofa", "proof", "tip_adapter_f")
+UPDATE = bool(os.environ.get("LAMM_CL_COUNT_LAUNCHES"))
+
+
+@pytest.fixture(scope="module")
+def backbones() -> tuple[ClipBackbone, ClipBackbone]:
+    with pretended_gpu():
+        on_gpu = small_backbone(2).to(GPU)
+    return small_backbone(2), on_gpu
+
+
+@pytest.fixture(scope="module")
+def known() -> Any:
+    """Known counts by method and precision; counted anew where asked."""
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        rows = {(row["method"], row["precision"]): row for row in csv.DictReader(file)}
+    yield rows
+    if UPDATE:
+        with TABLE.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, ["method", "precision", *COLUMNS, "torch"], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows[case] for case in CASES if case in rows)
+
+
+def run(method: str, precision: str, backbone: ClipBackbone, device: torch.device, seen: Any = None) -> Counted:
+    options = SMALL.get(method.partition("+")[0], {})
+    return course(build_model(method, backbone, NAMES, shots=4, **options), device, len(NAMES), precision, seen)
+
+
+@pytest.mark.parametrize(("method", "precision"), CASES)
+def test_step_and_evaluation(method: str, precision: str, backbones: Any, known: Any) -> None:
+    with pretended_gpu() as seen:
+        there = run(method, precision, backbones[1], GPU, seen)
+    here = run(method, precision, backbones[0], torch.device("cpu"))
+    assert there.loss == pytest.approx(here.loss, abs=1e-5)
+    assert torch.allclose(there.logits, here.logits, atol=1e-3 if precision == "fp32" else 2e-2)
+    step, evaluation = there.step, there.evaluation
+    found = (
+        *(step.launches, step.waits.total(), step.copies.total()),
+        *(evaluation.launches, evaluation.waits.total(), evaluation.copies.total()),
+    )
+    if method.partition("+")[0] not in LOOK:
+        assert not step.waits
+        assert not step.copies
+    row = {name: str(count) for name, count in zip(COLUMNS, found, strict=True)}
+    if UPDATE:
+        known[method, precision] = {"method": method, "precision": precision, **row, "torch": torch.__version__}
+        return
+    assert (method, precision) in known, f"{TABLE.name} has no row of {method}: see the top of this file"
+    before = known[method, precision]
+    if before["torch"] == torch.__version__:
+        assert {name: before[name] for name in COLUMNS} == row
+
+
+def test_the_table_holds_no_method_that_is_gone(known: Any) -> None:
+    assert set(known) <= set(CASES)
