@@ -22,7 +22,11 @@ _HOME = {
     "load_dataset": "lamm_cl.data.load",
     "few_shot": "lamm_cl.data.few_shot",
     "base_to_novel": "lamm_cl.streams.build",
+    "build_stream": "lamm_cl.streams.build",
+    "Benchmark": "lamm_cl.streams.benchmark",
     "build_strategy": "lamm_cl.strategies.build",
+    "LearnerStrategy": "lamm_cl.strategies.strategy",
+    "AccuracyMatrix": "lamm_cl.evaluation.accuracy_matrix",
     "UsageError": "lamm_cl.errors",
     **dict.fromkeys(
         (

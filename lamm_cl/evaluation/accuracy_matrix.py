@@ -80,22 +80,15 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
             UsageError: A test set does not know its labels, or the model has no output for one of them.
         """
         self._check_test_sets(strategy)
-        self._take_up(strategy, begun=1)
+        self._meet(getattr(strategy, "trained", [])[:-1])
         self._training = True
         # The adapted data set knows better than the experience: joint training sees the classes of all.
         met = set(classes_in(strategy.adapted_dataset, "the training data"))
         self._meeting = sorted(met | set(map(int, getattr(strategy.experience, "columns", ()))))
 
-    def _take_up(self, strategy: Any, begun: int = 0) -> None:
-        """Count the stages that were over before this began: those of a learner that was saved and loaded.
-
-        Args:
-            strategy: Avalanche's; only a `LearnerStrategy` knows of such stages.
-            begun: Stages among them that are not over.
-        """
-        if not self._met:
-            trained = list(getattr(strategy, "trained", ()))
-            self._met = [list(classes) for classes in trained[: len(trained) - begun]]
+    def _meet(self, trained: Sequence[Iterable[int]]) -> None:
+        """Count the stages that a model brings along from elsewhere; their rows stay missing."""
+        self._met += [sorted(columns) for columns in trained[len(self._met) :]]
 
     def _check_test_sets(self, strategy: Any) -> None:
         """Look at the test sets that are known: of the benchmark, else those that training itself evaluates."""
@@ -121,7 +114,7 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
         """Find out which test set this is, and its label spaces."""
         self._tally = None
         if not self._training:
-            self._take_up(strategy)
+            self._meet(getattr(strategy, "trained", []))
         if strategy.experience.origin_stream.name == self._stream:
             self._place = int(strategy.experience.current_experience)
             self._own = self._columns_of(strategy.experience)

@@ -45,12 +45,12 @@ class StageBatches(SupervisedTemplate):
 
     @property
     def trained(self) -> list[tuple[int, ...]]:
-        """Class ids of each stage, those of a loaded learner included."""
+        """Class ids of each stage that trained here; before the first, those that the model brings along."""
         return self._trained or list(self.model.stages)
 
     @property
     def stage(self) -> int:
-        """Number of the current or last stage, from 1; 0 before the first."""
+        """Number of the current or last training experience, from 1; 0 before the first."""
         return len(self.trained)
 
     @property

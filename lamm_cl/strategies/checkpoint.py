@@ -5,8 +5,10 @@ uninterrupted run ends.
 """
 
 import copy
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,14 @@ import torch
 from torch import Tensor
 
 from lamm_cl.errors import UsageError
+from lamm_cl.files import write_atomic
 from lamm_cl.methods.optimizer import trainable
 from lamm_cl.strategies.batches import StageBatches
 from lamm_cl.strategies.generators import generator_state, set_generator_state
 from lamm_cl.strategies.optimizer import momentum_of, options_of, set_momentum, set_options
 from lamm_cl.strategies.plugin_memory import Unpacker
 from lamm_cl.strategies.plugin_state import plugin_states, set_plugin_states
+from lamm_cl.tensor_file import pack, unpack
 
 FORMAT = 4  # raise it whenever `take` returns something else than before
 
@@ -96,8 +100,8 @@ def put(strategy: StageBatches, tensors: dict[str, Tensor], state: dict[str, Any
     _check_complete(strategy, tensors, state)
     unpacker = Unpacker(_under("plugins", tensors), copy.deepcopy(strategy.model), strategy.samples, strategy.device)
     strategy._earlier = list(state["kept"])
-    strategy._trained = [tuple(own) for own in state["trained"]]
     strategy.model.regrow(state["growth"])
+    strategy._trained = [tuple(own) for own in state["trained"]]
     learned = _under("model", tensors)
     odd = strategy.model.misfits(learned)
     if odd:
@@ -112,6 +116,27 @@ def put(strategy: StageBatches, tensors: dict[str, Tensor], state: dict[str, Any
     _set_progress(strategy, state, unpacker, inside=False)
     if state["epoch"] is not None:
         strategy._pending = Pending(dict(tensors), dict(state), unpacker)
+
+
+def write(strategy: StageBatches, path: str | Path) -> None:
+    """Write what `take` returns to one file; see `LearnerStrategy.save`."""
+    tensors, state = take(strategy)
+    try:
+        write_atomic(Path(path), pack({"strategy": json.dumps(state)}, tensors))
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def read_into(strategy: StageBatches, path: str | Path) -> None:
+    """Set what `write` wrote; see `LearnerStrategy.load`."""
+    try:
+        header, tensors = unpack(Path(path).read_bytes())
+        state = json.loads(header["strategy"])
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
+    except (ValueError, KeyError):
+        raise UsageError(f"{path} is damaged, or no file of strategy.save()") from None
+    put(strategy, tensors, state)
 
 
 def _identity(strategy: StageBatches) -> dict[str, Any]:

@@ -72,11 +72,6 @@ class ExemplarMemory(SupervisedPlugin):
         if policy.max_size:
             policy.post_adapt(strategy, strategy.experience)
 
-    def lacks(self, strategy: StageBatches) -> bool:
-        """Whether stages are behind the learner, and none of the images that it wants to see of them is here."""
-        wanted = strategy.settings.regime == "naive" and self._wanted.of_each(max(1, len(strategy.seen_classes)))
-        return bool(strategy.stage and wanted and not self._restored and not self.storage_policy.buffer_groups)
-
     def state_dict(self) -> dict[str, Any]:
         """Return the positions in the source of what is kept, by class."""
         groups = self.storage_policy.buffer_groups

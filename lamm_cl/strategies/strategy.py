@@ -6,7 +6,8 @@ the loss knows the label space; and the frozen backbone is out of reach of whate
 model. README.md beside this file explains why.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,6 +37,7 @@ from lamm_cl.strategies.plugins import (
     no_first_evaluation,
     read_all_columns,
     remembered,
+    remembering,
     schedulers,
 )
 from lamm_cl.strategies.precision import Precision
@@ -52,9 +54,8 @@ class LearnerStrategy(StageBatches):
     recipe, unless an `LRSchedulerPlugin` or an own `optimizer` is given.
 
     Attributes:
-        stage: Number of the current or last stage, from 1; 0 before the first.
+        stage: Number of the current or last training experience, from 1; 0 before the first.
         current: That stage, as the learner sees it.
-        trained: Class ids of each stage, those of a loaded learner included.
         columns: Label space of the current stage.
         loss_terms: Terms of the last mini-batch's loss by name, detached scalars.
     """
@@ -143,33 +144,34 @@ class LearnerStrategy(StageBatches):
         """
         check_plugins(self.plugins)
         adapt(self.plugins)
-        self._check_continued()
         if self.settings.regime == "joint":
             self._kept = list(experiences) if isinstance(experiences, Iterable) else [experiences]
             if self.stage and self._pending is None:
                 raise UsageError("joint training happens once: call train(stream) with the whole stream.")
             experiences, eval_streams = self._kept[:1], eval_streams or [self._kept]
+        self._take_up_stages()
         source = source_of(experiences) or self.settings.source
         with preserved_generators(), self.pictures.shown(source, 0):
             return super().train(experiences, eval_streams, **kwargs)  # type: ignore[no-any-return]
 
-    def _check_continued(self) -> None:
-        """Refuse to go on with a loaded learner where what it needs of earlier stages is not in its file.
+    def _take_up_stages(self) -> None:
+        """Count the stages of a model that was loaded or fitted elsewhere, before the first training here.
 
         Raises:
-            UsageError: For cumulative training, and for a learner that sees exemplars again.
+            UsageError: Its next stage depends on more than the model: images or plugins' memory of earlier stages.
         """
-        if not self.stage or self._pending is not None:
+        if self._trained or not self.model.stages:
             return
-        text = (
-            f"the learner has learned {self.stage} stages elsewhere, and {{}} are not in its file: restore() a "
-            "checkpoint of the strategy that trained it, or train on the whole stream."
-        )
-        if self.settings.regime == "cumulative" and len(self._kept) + len(self._earlier) < self.stage:
-            raise UsageError(text.format("the images of those stages, which cumulative training needs,"))
-        memory = next((plugin for plugin in self.plugins if isinstance(plugin, ExemplarMemory)), None)
-        if memory is not None and memory.lacks(self):
-            raise UsageError(text.format("the images of old classes that it wants to see again"))
+        lacking = remembering(self.plugins)
+        if self.settings.regime == "cumulative":
+            lacking = "cumulative training"
+        if lacking:
+            raise UsageError(
+                f"{lacking} needs what earlier stages left beside the model, and this model comes with "
+                f"{len(self.model.stages)} of them. Save with strategy.save(path), and go on with strategy.load(path) "
+                "in a strategy that was built in the same way."
+            )
+        self.clock.train_exp_counter = len(self.model.stages)
 
     def resume_training(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> dict[str, Any]:
         """Go on with a stage whose checkpoint was restored after some of its epochs.
@@ -197,7 +199,15 @@ class LearnerStrategy(StageBatches):
             self._trained = [*self.trained, own]
         else:
             self._pending.check(own)
-        self._grow(own)
+        # Counted here, since a plugin (GDumb) may train a fresh model in every stage.
+        old = tuple(sorted({c for earlier in self.trained[:-1] for c in earlier}))
+        self.current = Stage(self.stage, own, old, self.settings.regime == "cumulative")
+        if self._pending is None:
+            self.model.begin_stage(self.current, StreamData(self))
+        after = self.settings.freeze_context_after
+        if after is not None and self.stage > after:
+            self.model.freeze_shared()
+        self.model.to(self.device)
         # One object serves all stages, so that a scheduler made for it stays attached.
         self.optimizer = choose_optimizer(self._given_optimizer, schedulers(self.plugins)) or self.optimizer
         restart(self.optimizer, self.model, self._follows_recipe)
@@ -210,25 +220,13 @@ class LearnerStrategy(StageBatches):
             )
         return own
 
-    def _grow(self, own: Sequence[int]) -> None:
-        """Let the learner begin a stage, unless a restored checkpoint was taken inside it."""
-        old = {c for earlier in self.trained[:-1] for c in earlier}
-        self.current = Stage(self.stage, tuple(own), tuple(sorted(old)), self.settings.regime == "cumulative")
-        if self._pending is None:
-            self.model.begin_stage(self.current, StreamData(self))
-        after = self.settings.freeze_context_after
-        if after is not None and self.stage > after:
-            self.model.freeze_shared()
-        self.model.to(self.device)
-
     def _before_training(self, **kwargs: Any) -> None:
         # An interrupted stage has had its evaluation of the model as it was before.
         with no_first_evaluation(self.plugins if self._pending else ()):
             super()._before_training(**kwargs)
 
     def _before_training_exp(self, **kwargs: Any) -> None:
-        earlier = self.stage - (self._pending is not None)
-        seed_generators(seed_for("plugins", self.settings.seed, earlier))
+        seed_generators(seed_for("plugins", self.settings.seed, self.clock.train_exp_counter))
         StreamData(self).check(self.model.looks_at)
         super()._before_training_exp(**kwargs)
         # A plugin may have put other parameters in (FromScratchTraining) or another loader (Replay).
@@ -384,3 +382,19 @@ class LearnerStrategy(StageBatches):
             UsageError: When the strategy has trained already, or was built in another way.
         """
         checkpoint.put(self, tensors, state)
+
+    def save(self, path: str | Path) -> None:
+        """Write `checkpoint()` to a file: model, metrics and the memory of plugins; the backbone is not part of it.
+
+        Raises:
+            UsageError: The file cannot be written, or a plugin holds a state that is not known how to save.
+        """
+        checkpoint.write(self, path)
+
+    def load(self, path: str | Path) -> None:
+        """Take up what `save` wrote, in a strategy that was just built in the same way; see `restore`.
+
+        Raises:
+            UsageError: The file is missing, damaged or of another strategy.
+        """
+        checkpoint.read_into(self, path)
