@@ -22,7 +22,6 @@ COMMANDS = {
     "work": "work",
     "validate": "validate",
     "report": "report",
-    "predict": "predict",
     "data": "data",
     "cache": "cache",
     "list": "listing",

@@ -141,7 +141,6 @@ class ExperimentConfig(Part):
         evaluation: What is measured.
         overrides: Options for some runs only, the last one that matches wins.
         checkpoint_minutes: A run saves its state at the first epoch end after so many minutes.
-        save: "prompts" keeps what each run has learned, beside its record.
         max_runs: A larger grid asks for `--yes`; the papers' largest table has 1980 runs.
         slurm: For `--executor slurm`.
     """
@@ -163,7 +162,6 @@ class ExperimentConfig(Part):
     evaluation: Evaluation = Evaluation()
     overrides: list[Override] = []
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
-    save: Literal["prompts"] | None = None
     max_runs: Positive = 1500
     slurm: Slurm = Slurm()
     _folder: Path | None = PrivateAttr(None)

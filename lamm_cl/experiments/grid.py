@@ -114,7 +114,6 @@ def environment(config: ExperimentConfig) -> Environment:
         cache=config.cache,
         loggers={str(name): options for name, options in config.loggers.items()},
         checkpoint_minutes=config.checkpoint_minutes,
-        save=config.save is not None,
         imports=tuple(config.imports),
         unprojected=any(known.takes_unprojected(method.name) for method in config.methods),
     )

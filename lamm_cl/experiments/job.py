@@ -8,7 +8,6 @@ from typing import Any
 from lamm_cl.experiments.spec import Environment, RunSpec
 
 CHECKPOINT = "checkpoint.safetensors"
-LEARNED = "learned.safetensors"
 
 
 class Stopped(Exception):  # noqa: N818 - it is no error

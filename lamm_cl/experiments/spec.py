@@ -106,7 +106,6 @@ class Environment:
         cache: Directory of cached image features; None for the default place, False for none.
         loggers: Avalanche loggers by name, with their options.
         checkpoint_minutes: How often a run saves its state inside an experience.
-        save: Whether what a run has learned is kept beside its record.
         imports: Where each imported file is, or the name of the module.
         unprojected: Whether some run takes image features before CLIP's projection, so that each pass of the tower
             keeps them too.
@@ -118,7 +117,6 @@ class Environment:
     cache: str | bool | None = None
     loggers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     checkpoint_minutes: float = 5.0
-    save: bool = False
     imports: tuple[str, ...] = ()
     unprojected: bool = False
     version: str = __version__

@@ -90,11 +90,4 @@ def build_model(
             backbone, class_names, made, method=name, learn=learn, repeated_names=repeated_names, half=half
         )
     learner.method, learner.options = name, chosen.model_dump()
-    learner.setting = {
-        "shots": shots,
-        "seed": seed,
-        "class_templates": None if class_templates is None else list(class_templates),
-        "repeated_names": repeated_names,
-        "half": half,
-    }
     return learner.to(backbone.device)

@@ -42,7 +42,6 @@ class Learner(nn.Module):
             CLIP's projection), or "images" where something learned acts inside the image tower.
         exemplars: training images of older classes that it wants to see in every stage.
         options: the method's options.
-        setting: the other arguments of `build_model`: shots, seed, class templates, ...
         stages: class ids of each stage begun.
     """
 
@@ -55,7 +54,6 @@ class Learner(nn.Module):
         super().__init__()
         self.backbone, self.method, self.repeated_names = backbone, method, repeated_names
         self.options: dict[str, Any] = {}
-        self.setting: dict[str, Any] = {}
         self.stages: list[tuple[int, ...]] = []
         self.class_names: tuple[str, ...] = ()
         self._append(class_names)

@@ -4,11 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lamm_cl.clip.feature_backbone import Backbone
-from lamm_cl.clip.load import load_clip
 from lamm_cl.errors import UsageError
 from lamm_cl.files import write_atomic
-from lamm_cl.methods.build import build_model
 from lamm_cl.methods.learner import Learner
 from lamm_cl.tensor_file import pack, unpack
 
@@ -22,49 +19,12 @@ def save_learner(model: Learner, path: str | Path) -> None:
         model: the learner; its backbone is named, not saved.
         path: file to write; it appears whole or not at all.
     """
+    path = Path(path)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     try:
-        write_learner(model, Path(path))
+        write_atomic(path, pack({"format": FORMAT, "about": json.dumps(describe(model))}, tensors))
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
-
-
-def write_learner(model: Learner, path: Path) -> None:
-    """Do what `save_learner` does, for callers that know what to do about a full disk.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    write_atomic(path, pack({"format": FORMAT, "about": json.dumps(describe(model))}, tensors))
-
-
-def load_model(path: str | Path, backbone: Backbone | None = None, device: str = "cpu") -> Learner:
-    """Build the learner of a file from the file alone, and give it what it had learned.
-
-    Args:
-        path: a file of `save_learner`, or of a run with `save: prompts`.
-        backbone: the CLIP that it was trained on; None: it is loaded again by the name and weights in the file.
-        device: where to load it.
-
-    Returns:
-        The learner as it was saved, ready to predict, to grow (`add_classes`) and to learn on (`fit_stage`).
-
-    Raises:
-        UsageError: the file is missing or damaged; it names no backbone that can be loaded, or one whose weights are
-            others; its method is not registered here.
-    """
-    about, _ = read(path)
-    if backbone is None:
-        source = about.get("source")
-        if source is None:
-            raise UsageError(
-                f"{path} was trained on the backbone {about['backbone_name']!r}, which no name or file gives again: "
-                "load_model(path, backbone=...) takes it."
-            )
-        backbone = load_clip(**source, device=device)
-    setting = {"learn": False, **about["setting"]}
-    model = build_model(about["method"], backbone, about["class_names"], **setting, **about["options"])
-    return load_learner(model, path)
 
 
 def load_learner(model: Learner, path: str | Path) -> Learner:
@@ -105,8 +65,6 @@ def describe(model: Learner) -> dict[str, Any]:
         "options": json.loads(json.dumps(model.options)),
         "backbone": model.backbone.fingerprint,
         "backbone_name": model.backbone.name,
-        "source": _source(model.backbone),
-        "setting": model.setting,
         "class_names": list(model.class_names),
         "growth": model.growth(),
         "trainable": [name for name, parameter in model.named_parameters() if parameter.requires_grad],
@@ -130,12 +88,6 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if header.get("format") != FORMAT:
         raise UsageError(f"{path} is not a file of a saved learner")
     return json.loads(header["about"]), tensors
-
-
-def _source(backbone: Backbone) -> dict[str, Any] | None:
-    """Return the arguments with which `load_clip` gives a backbone again, but for the device and the folder."""
-    source = getattr(backbone, "source", None)
-    return None if source is None else {k: v for k, v in source[1].items() if k not in ("device", "cache_dir")}
 
 
 def _short(value: Any) -> str:
