@@ -18,6 +18,8 @@ _HOME = {
     "PromptedCLIP": "lamm_cl.methods.prompted_clip",
     "save_learner": "lamm_cl.methods.storage",
     "load_learner": "lamm_cl.methods.storage",
+    "load_model": "lamm_cl.methods.storage",
+    "predict": "lamm_cl.methods.predict",
     "load_dataset": "lamm_cl.data.load",
     "few_shot": "lamm_cl.data.few_shot",
     "base_to_novel": "lamm_cl.streams.build",

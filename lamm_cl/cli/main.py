@@ -22,6 +22,7 @@ COMMANDS = {
     "work": "work",
     "validate": "validate",
     "report": "report",
+    "predict": "predict",
     "data": "data",
     "cache": "cache",
     "list": "listing",

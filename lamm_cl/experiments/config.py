@@ -139,6 +139,7 @@ class ExperimentConfig(Part):
         jobs: Worker processes; None for one a core.
         loggers: Avalanche loggers by name, with their options.
         evaluation: What is measured.
+        save: `prompts` keeps what each run has learned beside its record, for `lamm_cl.load_model`; None keeps nothing.
         overrides: Options for some runs only, the last one that matches wins.
         checkpoint_minutes: A run saves its state at the first epoch end after so many minutes.
         max_runs: A larger grid asks for `--yes`; the papers' largest table has 1980 runs.
@@ -160,6 +161,7 @@ class ExperimentConfig(Part):
     jobs: Positive | None = None
     loggers: dict[Literal["tensorboard", "wandb", "csv", "text"], dict[str, Any]] = {}
     evaluation: Evaluation = Evaluation()
+    save: Literal["prompts"] | None = None
     overrides: list[Override] = []
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
     max_runs: Positive = 1500

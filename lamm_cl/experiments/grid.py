@@ -116,6 +116,7 @@ def environment(config: ExperimentConfig) -> Environment:
         checkpoint_minutes=config.checkpoint_minutes,
         imports=tuple(config.imports),
         unprojected=any(known.takes_unprojected(method.name) for method in config.methods),
+        save=config.save is not None,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from lamm_cl.experiments.spec import Environment, RunSpec
 
 CHECKPOINT = "checkpoint.safetensors"
+MODEL = "model.safetensors"
 
 
 class Stopped(Exception):  # noqa: N818 - it is no error

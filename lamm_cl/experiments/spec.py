@@ -109,6 +109,7 @@ class Environment:
         imports: Where each imported file is, or the name of the module.
         unprojected: Whether some run takes image features before CLIP's projection, so that each pass of the tower
             keeps them too.
+        save: Whether a run leaves what it has learned beside its record.
         version: Of lamm_cl.
     """
 
@@ -119,6 +120,7 @@ class Environment:
     checkpoint_minutes: float = 5.0
     imports: tuple[str, ...] = ()
     unprojected: bool = False
+    save: bool = False
     version: str = __version__
 
     def found(self, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from lamm_cl.methods.prompted_clip import PromptedCLIP
 from lamm_cl.methods.registry import get_method
 from lamm_cl.prompts.vectors import Initial
 
+_SOURCE = ("name", "pretrained", "precision", "quick_gelu")  # of a backbone: what gives its weights anywhere
+
 
 def build_model(
     name: str,
@@ -59,7 +61,7 @@ def build_model(
             f"{name} puts prompts into the image tower, which the backbone {backbone.name} does not take: use one with "
             "open_clip's own VisionTransformer, or a text-side method such as coop or lamm"
         )
-    chosen = method.options.read(name, options)
+    chosen, source = method.options.read(name, options), getattr(backbone, "source", None)
     if half:
         if not isinstance(backbone, ClipBackbone) or not method.prompts_only:
             raise UsageError(
@@ -90,4 +92,13 @@ def build_model(
             backbone, class_names, made, method=name, learn=learn, repeated_names=repeated_names, half=half
         )
     learner.method, learner.options = name, chosen.model_dump()
+    learner.built = {
+        "classes": len(class_names),
+        "shots": shots,
+        "seed": seed,
+        "class_templates": None if class_templates is None else list(class_templates),
+        "repeated_names": repeated_names,
+        "half": half,
+        "source": None if source is None else {key: source[key] for key in _SOURCE},
+    }
     return learner.to(backbone.device)

@@ -1,7 +1,7 @@
 """One stage without Avalanche: begin, steps, end, on tensors."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,14 +16,17 @@ from lamm_cl.methods.stage import Split, Stage, Step
 from lamm_cl.methods.training import Changes
 from lamm_cl.seeds import seed_for
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 Views = Callable[[int | None], Tensor]
 ROWS = 256
 
 
 def fit_stage(
     learner: Learner,
-    x: Tensor | Views,
-    labels: Tensor,
+    x: "Tensor | Views | Sequence[Image.Image | Tensor]",
+    labels: Tensor | Sequence[str],
     classes: Sequence[int] | None = None,
     *,
     val: tuple[Tensor, Tensor] | None = None,
@@ -37,9 +40,9 @@ def fit_stage(
 
     Args:
         learner: what `lamm_cl.build_model` returns.
-        x: (n, 3, H, W) preprocessed images, or (n, width) features as `learner.takes` says; or a function that gives
-            them for an epoch (from 0) and, for None, in the evaluation view.
-        labels: (n,) class ids.
+        x: (n, 3, H, W) preprocessed images, or (n, width) features as `learner.takes` says; or a list of pictures; or a
+            function that gives images or features for an epoch (from 0) and, for None, in the evaluation view.
+        labels: (n,) class ids, or n class names.
         classes: class ids of the stage; default: those of `labels`.
         val: validation images or features, and labels, of the classes so far, for learners that select by them.
         test: the same of test images, for learners that are asked to select by them.
@@ -55,8 +58,12 @@ def fit_stage(
     Raises:
         UsageError: inputs that do not fit, an unknown setting, or a class that the learner does not have.
     """
+    if not isinstance(model := learner, Learner):
+        raise UsageError(f"fit_stage takes a model first, such as lamm_cl.build_model(...), not {model!r}")
     chosen = _recipe(learner, recipe)
-    views: Views = (lambda epoch: x) if isinstance(x, Tensor) else x
+    given = x if callable(x) and not isinstance(x, Tensor) else inputs.preprocessed(learner.backbone, x)
+    views: Views = (lambda epoch: given) if isinstance(given, Tensor) else given
+    labels = inputs.ids_of(labels, learner.class_names)
     inputs.check_values(learner.expected, views(None))
     stage = learner.next_stage(sorted(set(labels.tolist())) if classes is None else classes)
     inputs.label_space(stage.classes, len(learner.class_names))

@@ -9,12 +9,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite
 from operator import index
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from lamm_cl.clip.backbone import ClipBackbone
+from lamm_cl.clip.feature_backbone import Backbone
 from lamm_cl.clip.lasting import lasting
-from lamm_cl.errors import UsageError
+from lamm_cl.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 LENGTH_TOLERANCE = 1e-2  # rounding to float16 or bfloat16 changes a length by less
 SHOWN = 5
@@ -68,6 +74,42 @@ def class_ids(classes: Sequence[int] | Tensor) -> tuple[int, ...]:
         return tuple(_class_id(class_id) for class_id in ids)
     except TypeError as error:
         raise UsageError(f"class ids must be integers, not names or a mask; got {list(ids[:SHOWN])}") from error
+
+
+def ids_of(labels: Tensor | Sequence[str], class_names: Sequence[str]) -> Tensor:
+    """Return class ids (n,) of labels that may be class names.
+
+    Raises:
+        UsageError: a name that the model does not have.
+    """
+    if isinstance(labels, Tensor):
+        return labels
+    ids = {name: class_id for class_id, name in enumerate(class_names)}
+    for name in labels:
+        if name not in ids:
+            raise UsageError(
+                f"{unknown('class', name, class_names)} A model learns a new one after add_classes([...])."
+            )
+    return torch.tensor([ids[name] for name in labels], dtype=torch.long)
+
+
+def preprocessed(backbone: Backbone, images: "Tensor | Sequence[Image.Image | Tensor]") -> Tensor:
+    """Return images (n, 3, H, W) of pictures in the evaluation transform; tensors stay as they are.
+
+    Raises:
+        UsageError: neither pictures nor tensors, or a backbone without an image tower.
+    """
+    if isinstance(images, Tensor):
+        return images
+    if not isinstance(backbone, ClipBackbone):
+        raise UsageError("this model has given features and no image tower: give features as one tensor (n, width)")
+    found = []
+    for one in images:
+        picture: Any = one
+        if not isinstance(picture, Tensor) and not hasattr(picture, "convert"):
+            raise UsageError(f"images are pictures, as PIL.Image.open(path) gives them, or tensors, not {picture!r}")
+        found.append(picture if isinstance(picture, Tensor) else backbone.preprocess(picture.convert("RGB")))
+    return torch.stack(found)
 
 
 @lru_cache(maxsize=64)

@@ -42,6 +42,7 @@ class Learner(nn.Module):
             CLIP's projection), or "images" where something learned acts inside the image tower.
         exemplars: training images of older classes that it wants to see in every stage.
         options: the method's options.
+        built: what else `lamm_cl.build_model` was given, as JSON can hold it.
         stages: class ids of each stage begun.
     """
 
@@ -54,6 +55,7 @@ class Learner(nn.Module):
         super().__init__()
         self.backbone, self.method, self.repeated_names = backbone, method, repeated_names
         self.options: dict[str, Any] = {}
+        self.built: dict[str, Any] = {}
         self.stages: list[tuple[int, ...]] = []
         self.class_names: tuple[str, ...] = ()
         self._append(class_names)

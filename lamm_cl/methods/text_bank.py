@@ -91,6 +91,15 @@ def placed(options: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return _with_files(options, lambda name: str(folder / Path(name).expanduser()))
 
 
+def embedded(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a method's options with what is in files of sentences in the place of their names.
+
+    Raises:
+        UsageError: a file that cannot be read.
+    """
+    return _with_files(options, _read)
+
+
 def names_classes(options: Mapping[str, Any]) -> bool:
     """Return whether a method's options hold sentences of classes by name."""
     text = options.get("text")

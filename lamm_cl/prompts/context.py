@@ -95,13 +95,20 @@ class FixedContext(Context):
         self.whole = any(wording.whole for wording in read.values())
 
     def wording(self, class_id: int, variant: int) -> Wording:
-        """Return the class's template."""
-        row = self._wordings[class_id if len(self._wordings) > 1 else 0]
+        """Return the class's template; a class that was added later has that of the last one.
+
+        Raises:
+            UsageError: an added class, where each has sentences of its own.
+        """
+        if class_id >= len(self._wordings) > 1 and self.whole:
+            raise UsageError("a class is added, and there are sentences for the first ones only: build a new model")
+        row = self._wordings[min(class_id, len(self._wordings) - 1)]
         return row[min(variant, len(row) - 1)]
 
     def counts(self, class_ids: Sequence[int]) -> list[int] | None:
         """Return how many texts each class has; None: equally many."""
-        return None if self._counts is None else [self._counts[class_id] for class_id in class_ids]
+        last = 0 if self._counts is None else len(self._counts) - 1
+        return None if self._counts is None else [self._counts[min(class_id, last)] for class_id in class_ids]
 
     def vectors(self, variant: int, class_ids: Sequence[int]) -> Tensor | None:
         """Return nothing: every word is fixed."""
@@ -280,7 +287,7 @@ class ClassAwareContext(LearnedContext):
 
     def wording(self, class_id: int, variant: int) -> Wording:
         """Return the class's words, whose first n_ctx tokens are learned."""
-        return self._of_class[class_id if len(self._of_class) > 1 else 0]
+        return self._of_class[min(class_id, len(self._of_class) - 1)]
 
     def class_tokens(self, zero_shot: Tensor) -> Tensor:
         """Return the tokens (n, m, D) of classes with normalised zero-shot features (n, E)."""

@@ -27,5 +27,5 @@ class TextBank:
 
     def wordings(self, class_id: int) -> list[Wording]:
         """Return the words around the name of a class, once a template."""
-        row = self.templates[class_id if len(self.templates) > 1 else 0]
+        row = self.templates[min(class_id, len(self.templates) - 1)]  # an added class has that of the last one
         return [Wording.of(template) for template in row]

@@ -50,6 +50,15 @@ def test_python_blocks_run(document: str, tmp_path: Path, monkeypatch: pytest.Mo
         exec(compile(block, document, "exec"), {})
 
 
+def test_twelve_lines_take_a_model_from_training_to_use() -> None:
+    block = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+    _, *lines = [line for line in block.splitlines() if line]
+    assert len(lines) == 12
+    steps = ("train(", "eval(", "save_learner(", "load_model(", "add_classes(", "fit_stage(", "predict(")
+    places = [next(k for k, line in enumerate(lines) if step in line) for step in steps]
+    assert places == sorted(places)
+
+
 def test_links_and_pictures_exist() -> None:
     for document in (ROOT / "README.md", *ROOT.glob("lamm_cl/*/README.md"), ROOT / "benchmarks" / "README.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
