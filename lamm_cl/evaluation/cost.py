@@ -1,7 +1,6 @@
 """What each stage cost: seconds, peak memory, trained parameters."""
 
 import contextlib
-import resource
 import sys
 import time
 from pathlib import Path
@@ -116,5 +115,17 @@ def _peak(device: torch.device) -> float:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
     except (OSError, StopIteration):
-        unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / _MB
+        return _peak_of_life()
+
+
+def _peak_of_life() -> float:
+    """Return the most memory in MB that this process ever held."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        memory = psutil.Process().memory_info()
+        return float(getattr(memory, "peak_wset", memory.rss)) / _MB
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / _MB

@@ -22,14 +22,14 @@ BELOW["strategies"] = {"evaluation", "streams", "methods", "prompts", "clip", "d
 BELOW["experiments"] = {"strategies", "streams", "evaluation", "records", "methods", "prompts", "clip", "data"}
 BELOW["reports"] = {"records", "evaluation", "streams", "methods", "data"}
 BELOW["cli"] = set(BELOW) - {"cli"}
-BOTTOM = {"avalanche_home", "errors", "files", "locks", "seeds", "tensor_file", "__init__"}
+BOTTOM = {"__main__", "avalanche_home", "errors", "files", "locks", "seeds", "tensor_file", "__init__"}
 
 # Where each third-party library that shapes a room may be imported.
 OWNERS = {
     "open_clip": {"clip"},
     "avalanche": {"strategies", "streams", "evaluation", "experiments"},
     "filelock": set(),
-    "psutil": {"experiments"},
+    "psutil": {"experiments", "evaluation"},
     "typer": {"cli"},
     "matplotlib": {"reports"},
     "pandas": {"reports", "evaluation"},

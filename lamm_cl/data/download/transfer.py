@@ -1,7 +1,6 @@
 """One file from the network to the disk: resumed, checked, and in place only when whole."""
 
 import errno
-import fcntl
 import hashlib
 import os
 import shutil
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from lamm_cl.data.download.network import DownloadError, Fetch
+from lamm_cl.locks import Lock
 
 Report = Callable[[str, int, int | None], None]  # file name, bytes so far, bytes in all
 TRIES = 5  # attempts in a row that bring no byte
@@ -40,9 +40,11 @@ def download(
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     resumed = part.exists() and part.stat().st_size > 0
+    lock = Lock(part.with_name(part.name + ".lock"))
     try:
+        if not lock.acquire():
+            raise DownloadError(f"{part}: another process is fetching this file")
         with part.open("ab") as file:
-            _lock(file, part)
             _fill(url, file, part, fetch, report, pause)
             found = md5_of(part) if md5 else ""
             if found != md5 and resumed:
@@ -50,16 +52,18 @@ def download(
                 file.truncate(0)
                 _fill(url, file, part, fetch, report, pause)
                 found = md5_of(part)
-            if found != md5:
-                part.unlink()
-                raise DownloadError(
-                    f"{url}: wrong checksum: expected md5 {md5}, got {found}. The file was removed; it has changed at "
-                    "its source or was damaged on the way."
-                )
             os.fsync(file.fileno())
-            part.replace(target)
+        if found != md5:  # closed by now: Windows removes and renames no open file
+            part.unlink()
+            raise DownloadError(
+                f"{url}: wrong checksum: expected md5 {md5}, got {found}. The file was removed; it has changed at "
+                "its source or was damaged on the way."
+            )
+        part.replace(target)
     except OSError as error:
         raise _disk(error, part) from None
+    finally:
+        lock.release()
     return target
 
 
@@ -114,13 +118,6 @@ def _disk(error: OSError, part: Path) -> DownloadError:
             f"{part.parent}: the disk is full. Free some space and run the command again: it continues."
         )
     return DownloadError(f"{part}: cannot be written: {error.strerror or error}")
-
-
-def _lock(file: IO[bytes], part: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DownloadError(f"{part}: another process is fetching this file") from None
 
 
 def md5_of(path: Path) -> str:

@@ -18,6 +18,7 @@ from lamm_cl.data.download import network, transfer
 from lamm_cl.data.download.archive import unpack
 from lamm_cl.data.download.network import DownloadError, Response, fetch
 from lamm_cl.data.download.transfer import download
+from lamm_cl.locks import Lock
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
 MD5 = hashlib.md5(BODY).hexdigest()
@@ -176,12 +177,8 @@ def test_too_little_space_is_told_before_anything_is_written(tmp_path: Path) -> 
 
 
 def test_two_at_once_do_not_mix(server: Server, tmp_path: Path) -> None:
-    import fcntl
-
-    with (tmp_path / "x.part").open("ab") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(DownloadError, match="another process"):
-            download(url(server), tmp_path / "x", fetch)
+    with Lock(tmp_path / "x.part.lock"), pytest.raises(DownloadError, match="another process"):
+        download(url(server), tmp_path / "x", fetch)
 
 
 class DriveHandler(Handler):
