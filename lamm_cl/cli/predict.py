@@ -14,6 +14,9 @@ def predict(
     top: Annotated[int, typer.Option(help="Classes an image.")] = 1,
     form: Annotated[str, typer.Option("--format", help=f"One of {', '.join(FORMATS)}.")] = "text",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N or mps.")] = None,
+    imported: Annotated[
+        list[str] | None, typer.Option("--import", metavar="FILE.py", help="Import a file or module first.")
+    ] = None,
 ) -> None:
     """Print the class of each picture and its probability; the model comes from the file alone."""
     from lamm_cl.errors import UsageError, unknown
@@ -23,6 +26,10 @@ def predict(
     if top < 1:
         raise UsageError(f"--top {top}: at least 1 class an image.")
     paths = _pictures(images)
+    if imported:
+        from lamm_cl.experiments import imports
+
+        imports.load([imports.find(one, Path()) for one in imported])
 
     from lamm_cl.data.images import open_rgb
     from lamm_cl.methods.predict import BATCH
@@ -65,6 +72,12 @@ def _shown(rows: list[tuple[str, list[tuple[str, float]]]], form: str) -> str:
     import io
     import json
 
+    from lamm_cl.data.own_names import is_formula
+
+    def as_cell(text: str) -> str:
+        """Return what no spreadsheet runs."""
+        return f"'{text}" if is_formula(text) else text
+
     if form == "json":
         listed = [
             {"image": image, "classes": [{"class": name, "probability": value} for name, value in guesses]}
@@ -76,7 +89,8 @@ def _shown(rows: list[tuple[str, list[tuple[str, float]]]], form: str) -> str:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("image", "rank", "class", "probability"))
         for image, guesses in rows:
-            writer.writerows((image, rank, name, value) for rank, (name, value) in enumerate(guesses, 1))
+            rows_of = enumerate(guesses, 1)
+            writer.writerows((as_cell(image), rank, as_cell(name), value) for rank, (name, value) in rows_of)
         return text.getvalue()
     width = max(len(image) for image, _ in rows)
     lines = [

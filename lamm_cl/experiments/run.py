@@ -10,6 +10,7 @@ from lamm_cl.experiments import dry_run
 from lamm_cl.experiments.config import ExperimentConfig
 from lamm_cl.experiments.datasets import notes
 from lamm_cl.experiments.follow import Follower, Workers
+from lamm_cl.experiments.job import MODEL
 from lamm_cl.experiments.plan import Plan, Request, local_workers, make_plan
 from lamm_cl.experiments.progress import make_display, say
 from lamm_cl.experiments.signals import Signals
@@ -44,6 +45,12 @@ def run_experiment(
             if request.dry_run:
                 dry_run.show(plan, console, make_work)
                 return 0
+            if lacking := _without_model(plan):
+                say(
+                    console,
+                    f"note: {lacking} runs that are done have no {MODEL}, since `save` came later; a new --out has all "
+                    "of them.",
+                )
             summary = _work(plan, console, make_work, signals)
             for line in summary.lines(plan.home.path, _continue_with(config, request)):
                 say(console, line)
@@ -76,6 +83,12 @@ def _work(plan: Plan, console: Console, make_work: Callable[[], Work], signals: 
     finally:
         display.close()
         local.close()
+
+
+def _without_model(plan: Plan) -> int:
+    """Count the runs that were done before their config had `save`."""
+    runs = [spec.run_id for spec in plan.grid.specs] if plan.config.save else []
+    return sum(plan.home.is_done(run) and not (plan.home.run(run) / MODEL).exists() for run in runs)
 
 
 def _continue_with(config: ExperimentConfig, request: Request) -> list[str]:

@@ -21,7 +21,7 @@ from lamm_cl.experiments.job import CHECKPOINT, MODEL, Job, Result, Stopped
 from lamm_cl.experiments.loggers import make_loggers, watched
 from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.experiments.surroundings import cache_folder
-from lamm_cl.methods.storage import save_learner
+from lamm_cl.methods.storage import write_learner
 from lamm_cl.strategies.build import build_strategy
 from lamm_cl.strategies.plugin_memory import CannotSaveError
 from lamm_cl.strategies.settings import PURE
@@ -190,7 +190,7 @@ def execute(job: Job, loaded: Backbones) -> Result:
             inside = False
         _follow(strategy, benchmark, course, inside, before=bool(spec.evaluation.get("before_training", True)))
     if job.environment.save:
-        save_learner(strategy.model, job.directory / MODEL)
+        write_learner(strategy.model, job.directory / MODEL)
     return _result(spec, strategy, benchmark, backbone, matrix, cost, course)
 
 

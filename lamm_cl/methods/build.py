@@ -99,6 +99,6 @@ def build_model(
         "class_templates": None if class_templates is None else list(class_templates),
         "repeated_names": repeated_names,
         "half": half,
-        "source": None if source is None else {key: source[key] for key in _SOURCE},
+        "source": None if source is None else {key: source[1][key] for key in _SOURCE},
     }
     return learner.to(backbone.device)

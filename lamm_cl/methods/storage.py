@@ -33,12 +33,20 @@ def save_learner(model: Learner, path: str | Path) -> None:
     given: object = model
     if not isinstance(given, Learner):
         raise UsageError(f"save_learner takes a model first, such as strategy.model, not {given!r}")
-    path = Path(path)
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     try:
-        write_atomic(path, pack({"format": FORMAT, "about": json.dumps(describe(model))}, tensors))
+        write_learner(model, Path(path))
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def write_learner(model: Learner, path: Path) -> None:
+    """Do what `save_learner` does, for callers that know what to do about a full disk.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    write_atomic(path, pack({"format": FORMAT, "about": json.dumps(describe(model))}, tensors))
 
 
 def load_learner(model: Learner, path: str | Path) -> Learner:

@@ -133,7 +133,9 @@ def test_a_small_experiment_from_config_to_report(lamm_cl, tmp_path: Path) -> No
     first = lamm_cl("run", config, "--jobs", "1")
     assert first.returncode == 0, first.stderr
     assert "2 runs: 2 done now. Results: runs/small/runs.csv" in first.stdout
-    assert "2 runs: 0 done now, 2 done before." in lamm_cl("run", config).stdout
+    again = lamm_cl("run", config, "--set", "save=prompts").stdout
+    assert "2 runs: 0 done now, 2 done before." in again
+    assert "note: 2 runs that are done have no model.safetensors, since `save` came later" in again
     other = lamm_cl("run", config, "--set", "methods.lamm.lr=0.5")
     assert other.returncode == 2
     assert "methods.lamm.lr was" in other.stderr
