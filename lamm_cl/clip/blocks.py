@@ -17,6 +17,7 @@ from lamm_cl.clip.low_rank import MATRICES, NONE, Delta, Shapes, at, plus, raise
 from lamm_cl.errors import UsageError, unknown
 
 QUICK_GELU = 1.702
+FEW_ROWS = 2048  # up to which a GPU spends less time on computing rows than on starting operations
 
 
 class FrozenBlock:
@@ -155,6 +156,8 @@ class FrozenBlock:
         Returns:
             (N, D) gathered values, heads joined.
         """
+        if tokens.is_cuda and tokens.shape[0] * tokens.shape[1] <= FEW_ROWS:
+            return self._gather_directly(reader, tokens, shared, mask, delta)
         count, width = reader.shape
         weight, bias = self.block.attn.in_proj_weight[width:], self.block.attn.in_proj_bias
         query = self.query(reader, delta).view(count, self.heads, -1).transpose(0, 1)
@@ -180,6 +183,18 @@ class FrozenBlock:
         value = mean.transpose(0, 1) @ to_value.transpose(1, 2)  # (h, N, D / h)
         joined: Tensor = value.transpose(0, 1).flatten(1)
         return joined if bias is None else joined + bias[2 * width :]
+
+    def _gather_directly(
+        self, reader: Tensor, tokens: Tensor, shared: Tensor | None, mask: Tensor | None, delta: Delta
+    ) -> Tensor:
+        """Return what `gather` does, with a key and a value of every token: more arithmetic in fewer operations."""
+        key, value = self.key_value(tokens, delta)
+        if shared is not None:
+            before = [_each(one, len(tokens)) for one in self.key_value(shared, delta)]
+            key, value = torch.cat([before[0], key], 1), torch.cat([before[1], value], 1)
+        query, key, value = self.split(self.query(reader, delta)[:, None]), self.split(key), self.split(value)
+        attended = F.scaled_dot_product_attention(query, key, value, None if mask is None else mask[:, None])
+        return attended.flatten(1)
 
     def shape(self, matrix: str) -> tuple[int, int]:
         """Return the shape (out, in) of one of the layer's matrices, by its name in `MATRICES`."""
@@ -252,6 +267,11 @@ def repeated(x: Tensor, like: Tensor) -> Tensor:
     """Repeat each sequence of `x` (N, ...) v times where `like` has N * v of them."""
     times = len(like) // len(x)
     return x.repeat_interleave(times, 0) if times > 1 else x
+
+
+def _each(shared: Tensor, total: int) -> Tensor:
+    """Give each of `total` sequences what its group shares (G, P, D)."""
+    return shared.expand(total, -1, -1) if len(shared) == 1 else shared.repeat_interleave(total // len(shared), 0)
 
 
 def _layer_norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:

@@ -1,14 +1,16 @@
 """Where each token of many prompts sits once what they share is stored once and the rest is packed without padding."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lamm_cl.clip.buckets import buckets
+from lamm_cl.clip.lasting import lasting
 from lamm_cl.errors import UsageError
 
 
@@ -32,6 +34,7 @@ class Layout:
         window: number of positions of the text tower.
         beginning: the prefix's codes once more, as plain numbers (on any device, without waiting for it).
         first: number of the first prompt, where these are some of more.
+        ends: (n,) row of the code that is read in each suffix, where more codes stand behind it; None: it is the last.
     """
 
     prefix: Tensor
@@ -41,6 +44,7 @@ class Layout:
     window: int
     beginning: tuple[int, ...]
     first: int = 0
+    ends: Tensor | None = None
 
     @classmethod
     def of(cls, sequences: Sequence[Sequence[int]], window: int, tail: int = 0) -> "Layout":
@@ -71,13 +75,30 @@ class Layout:
         if self.prefix.device == device:
             return self
         moved = {name: getattr(self, name).to(device) for name in ("prefix", "suffix", "lengths")}
-        return replace(self, **moved)
+        return replace(self, **moved, ends=None if self.ends is None else self.ends.to(device))
+
+    def filled(self) -> "Layout":
+        """Return the same prompts with suffixes of one length, filled up with `tail`: nothing reads what is behind.
+
+        Packed and padded form are then the same, so that no layer needs to go from one to the other. A GPU computes
+        some more rows sooner than it starts two more operations.
+        """
+        suffix = torch.full((self.n, self.widest), self.tail)
+        suffix.view(-1)[self.packed] = self.suffix
+        even = torch.full_like(self.lengths, self.widest)
+        return replace(self, suffix=suffix.flatten(), lengths=even, ends=self.last - self.starts)
+
+    @cached_property
+    def even(self) -> bool:
+        """Whether all suffixes are of one length."""
+        return len(self.suffix) == self.n * self.widest
 
     def part(self, start: int, stop: int) -> "Layout":
         """Return the layout of prompts start..stop-1, with the same prefix."""
         first, last = int(self.starts[start]), int(self.starts[stop - 1] + self.lengths[stop - 1])
         suffix, lengths = self.suffix[first:last], self.lengths[start:stop]
-        return replace(self, suffix=suffix, lengths=lengths, first=self.first + start)
+        ends = None if self.ends is None else self.ends[start:stop]
+        return replace(self, suffix=suffix, lengths=lengths, first=self.first + start, ends=ends)
 
     @cached_property
     def apart(self) -> "Layout":
@@ -102,6 +123,7 @@ class Layout:
                 suffix=every[rows],
                 lengths=self.lengths + len(own),
                 beginning=self.beginning[:keep],
+                ends=None if self.ends is None else self.ends + len(own),
             )
             self._opened[keep] = layout, rows
         return self._opened[keep]
@@ -138,8 +160,8 @@ class Layout:
 
     @cached_property
     def shortest(self) -> int:
-        """Length of the shortest suffix."""
-        return int(self.lengths.min())
+        """Length of the shortest suffix, up to the code that is read."""
+        return int(self.lengths.min() if self.ends is None else self.ends.min() + 1)
 
     @cached_property
     def starts(self) -> Tensor:
@@ -148,8 +170,8 @@ class Layout:
 
     @cached_property
     def last(self) -> Tensor:
-        """(n,) packed row of each prompt's last code, the one that is read."""
-        return self.starts + self.lengths - 1
+        """(n,) packed row of each prompt's code that is read, the last one."""
+        return self.starts + (self.lengths - 1 if self.ends is None else self.ends)
 
     @cached_property
     def real(self) -> Tensor:
@@ -183,9 +205,20 @@ class Layout:
 
     @cached_property
     def last_mask(self) -> Tensor:
-        """(n, 1, P + M) True where the last code of each prompt may look."""
+        """(n, 1, P + M) True where the code of each prompt that is read may look."""
         before = torch.ones(self.n, self.shared, dtype=torch.bool, device=self.lengths.device)
-        return torch.cat([before, self.real], 1)[:, None, :]
+        own = torch.arange(self.widest, device=self.lengths.device)[None] <= (self.last - self.starts)[:, None]
+        return torch.cat([before, own], 1)[:, None, :]
+
+    @cached_property
+    def known(self) -> dict[Any, Any]:
+        """What others derive from this layout and keep with it, by a key of theirs."""
+        return {}
+
+    @cached_property
+    def words(self) -> tuple[Tensor, Tensor]:
+        """Vocabulary ids of the prefix and of all suffixes; 0 where a learned vector stands."""
+        return self.prefix.clamp(min=0), self.suffix.clamp(min=0)
 
     @cached_property
     def suffix_slots(self) -> tuple[Tensor, Tensor]:
@@ -210,8 +243,8 @@ class Layout:
 
     @cached_property
     def read(self) -> Tensor:
-        """(n,) position of each prompt's last code in the text window."""
-        return self.shared + self.lengths - 1
+        """(n,) position of each prompt's code that is read in the text window."""
+        return self.shared + self.last - self.starts
 
 
 @dataclass(frozen=True)
@@ -233,6 +266,15 @@ class Bucket:
     rows: Tensor
     places: Tensor
     causal_mask: Tensor
+    _masks: dict[torch.dtype, Tensor] = field(default_factory=dict)
+
+    def mask(self, dtype: torch.dtype) -> Tensor:
+        """Return `causal_mask` as it is added to scores: 0, and -inf where a place may not look; made once a type."""
+        if dtype not in self._masks:
+            with lasting():
+                mask = torch.zeros(self.causal_mask.shape, dtype=dtype, device=self.causal_mask.device)
+                self._masks[dtype] = mask.masked_fill_(~self.causal_mask, -torch.inf)
+        return self._masks[dtype]
 
     @classmethod
     def of(cls, layout: Layout, members: Sequence[int], widest: int) -> "Bucket":

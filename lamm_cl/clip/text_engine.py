@@ -128,7 +128,7 @@ class TextEngine:
         beginning = None
         if layout.shared and text.injection is None:
             beginning = self._beginning(text) if text.constant is None else self._remembered(text)
-        rest = replace(text, deep=())  # the deep prompts are in the beginning
+        rest = replace(text, deep=()) if layout.shared else text  # the deep prompts are in the beginning
         pieces = [recomputed(self._run, *piece, beginning)[0] for piece in _pieces(rest, layout, chunk)]
         return torch.cat(pieces, 1)
 
@@ -206,14 +206,14 @@ class TextEngine:
         groups = len(text.prefix)
         x = text.suffix + self.positional[layout.position].to(text.suffix.dtype)
         x = x.repeat(groups, 1) if groups > 1 else x
-        x = x if beginning is not None else torch.cat([self._lead(text), x])
-        places = _Places(layout, groups)
+        x = torch.cat([self._lead(text), x]) if beginning is None and layout.shared else x
+        places = _Places.of(layout, groups)
         for index, block in enumerate(self.blocks[:-1]):
             x, layout, places = self._injected(x, text, layout, places, index)
-            x, seen = _replaced(x, text, index), None if beginning is None else beginning.seen[index]
+            x, seen = _replaced(x, text, index, layout), None if beginning is None else beginning.seen[index]
             x = self._layer(block, x, places, seen, text.delta(index, layout))
         x, layout, places = self._injected(x, text, layout, places, len(self.blocks) - 1)
-        x = _replaced(x, text, len(self.blocks) - 1)
+        x = _replaced(x, text, len(self.blocks) - 1, layout)
         delta = text.delta(len(self.blocks) - 1, layout)
         rows: Tensor | None = None
         if every:
@@ -236,7 +236,7 @@ class TextEngine:
         if text.injection is None or text.injection.layer != layer:
             return x, layout, places
         x, layout = text.injection.into(x, layout, text.start)
-        return x, layout, _Places(layout, places.groups)
+        return x, layout, _Places.of(layout, places.groups)
 
     def _layer(self, block: FrozenBlock, x: Tensor, places: "_Places", seen: KeyValue | None, delta: Delta) -> Tensor:
         """Compute a layer at every row; the first rows are the shared beginning where nothing is `seen` of it."""
@@ -246,8 +246,10 @@ class TextEngine:
             lead, projected = projected[: places.lead], projected[places.lead :]
             attended, seen = _causal(block, lead, places.groups)
             first.append(attended)
-        rest = torch.cat([_attend(block, projected, seen, bucket, rows) for bucket, rows in places.buckets])
-        return block.finish(x, torch.cat([*first, rest.index_select(0, places.packed)]), delta)
+        gathered = [_attend(block, projected, seen, bucket, rows) for bucket, rows in places.buckets]
+        rest = torch.cat(gathered) if len(gathered) > 1 else gathered[0]
+        rest = rest if places.packed is None else rest.index_select(0, places.packed)
+        return block.finish(x, torch.cat([*first, rest]) if first else rest, delta)
 
 
 def recomputed(call: Callable[..., Any], *given: Any) -> Any:
@@ -274,7 +276,8 @@ class _Places:
         widest: M.
         buckets: each bucket, and the packed row for each place of its padded forms (G * b * M,).
         packed: (G * T,) place of each packed row in the padded forms of all buckets, one after the other.
-        padded: (G * n * M,) packed row for each place of the padded form of all prompts.
+        padded: (G * n * M,) packed row for each place of the padded form of all prompts. None, as the rows of buckets
+            and `packed`, where packed and padded form are the same.
         last: (G * n,) packed row that is read.
         last_mask: (G * n, 1, P + M) where it may look.
     """
@@ -282,9 +285,15 @@ class _Places:
     def __init__(self, layout: Layout, groups: int) -> None:
         total = len(layout.suffix)
         self.groups, self.lead, self.widest = groups, groups * layout.shared, layout.widest
-        self.padded = _repeat(layout.padded, groups, total)
+        self.padded: Tensor | None = None
+        self.packed: Tensor | None = None
+        self.buckets: list[tuple[Bucket, Tensor | None]]
         self.last = _repeat(layout.last, groups, total)
         self.last_mask = layout.last_mask.repeat(groups, 1, 1) if groups > 1 else layout.last_mask
+        if layout.even:
+            self.buckets = [(layout.buckets[0], None)]
+            return
+        self.padded = _repeat(layout.padded, groups, total)
         self.buckets = [(bucket, _repeat(bucket.padded, groups, total)) for bucket in layout.buckets]
         self.packed = torch.empty(groups * total, dtype=torch.long, device=self.last.device)
         start = 0
@@ -293,12 +302,24 @@ class _Places:
             self.packed[_repeat(bucket.rows, groups, total)] = start + _repeat(bucket.places, groups, size)
             start += groups * size
 
+    @classmethod
+    def of(cls, layout: Layout, groups: int) -> "_Places":
+        """Return those of a layout, which keeps them for the next call."""
+        known: tuple[int, _Places] | None = layout.known.get(cls)
+        if known is None or known[0] != groups:
+            with lasting():
+                known = layout.known[cls] = (groups, cls(layout, groups))
+        return known[1]
+
     def padded_form(self, packed: Tensor) -> Tensor:
         """Turn packed rows (G * T, D) into (G * n, M, D)."""
-        return packed.index_select(0, self.padded).view(-1, self.widest, packed.shape[-1])
+        padded = packed if self.padded is None else packed.index_select(0, self.padded)
+        return padded.view(-1, self.widest, packed.shape[-1])
 
 
-def _attend(block: FrozenBlock, projected: Tensor, seen: KeyValue | None, bucket: Bucket, rows: Tensor) -> Tensor:
+def _attend(
+    block: FrozenBlock, projected: Tensor, seen: KeyValue | None, bucket: Bucket, rows: Tensor | None
+) -> Tensor:
     """Let the prompts of a bucket attend to the beginning and to themselves.
 
     Args:
@@ -306,19 +327,20 @@ def _attend(block: FrozenBlock, projected: Tensor, seen: KeyValue | None, bucket
         projected: (G * T, 3 D) queries, keys and values of all packed rows.
         seen: keys and values (G, h, P, d) of the beginning; None where nothing is shared.
         bucket: which prompts.
-        rows: (G * b * M,) their packed rows, padded.
+        rows: (G * b * M,) their packed rows, padded; None: as they are.
 
     Returns:
         (G * b * M, D) gathered values, heads joined.
     """
-    padded = projected.index_select(0, rows).view(-1, bucket.widest, projected.shape[-1])
+    padded = projected if rows is None else projected.index_select(0, rows)
+    padded = padded.view(-1, bucket.widest, projected.shape[-1])
     query, key, value = (block.split(part) for part in padded.chunk(3, -1))
     if seen is not None:
         key, value = (
             torch.cat([_for_each(shared, bucket.count, len(own)), own], 2)
             for shared, own in zip(seen, (key, value), strict=True)
         )
-    attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bucket.causal_mask)
+    attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bucket.mask(query.dtype))
     return attended.transpose(1, 2).flatten(2).flatten(0, 1)
 
 
@@ -340,13 +362,20 @@ def _repeat(index: Tensor, groups: int, step: int) -> Tensor:
     return (index[None] + step * torch.arange(groups, device=index.device)[:, None]).flatten()
 
 
-def _replaced(x: Tensor, text: PackedText, layer: int) -> Tensor:
-    """Put the deep prompt of `layer` into the shared beginning, the first rows; layer 0 takes its from the input."""
+def _replaced(x: Tensor, text: PackedText, layer: int, layout: Layout | None = None) -> Tensor:
+    """Put the deep prompt of `layer` where it belongs; layer 0 takes its from the input.
+
+    That is the shared beginning, the first rows, or each prompt of a layout that shares nothing (with suffixes of one
+    length then).
+    """
     if not 0 < layer <= len(text.deep):
         return x
     groups, length, width = text.prefix.shape
     deep = text.deep[layer - 1].to(x.dtype)
-    lead = x[: groups * length].view(groups, length, width)
     stop = text.start + deep.shape[-2]
+    if layout is not None and not layout.shared:
+        own = x.view(layout.n, layout.widest, width)
+        return torch.cat([own[:, : text.start], deep.expand(layout.n, -1, -1), own[:, stop:]], 1).flatten(0, 1)
+    lead = x[: groups * length].view(groups, length, width)
     new = torch.cat([lead[:, : text.start], deep.expand(groups, -1, -1), lead[:, stop:]], 1).flatten(0, 1)
     return torch.cat([new, x[groups * length :]])

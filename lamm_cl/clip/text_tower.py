@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lamm_cl.clip.blocks import FrozenBlock, matrix_shapes
+from lamm_cl.clip.blocks import FEW_ROWS, FrozenBlock, matrix_shapes
 from lamm_cl.clip.low_rank import NOWHERE, Deltas, Shapes, drops
 from lamm_cl.clip.prompts_layout import Layout
 from lamm_cl.clip.text_engine import Injection, PackedText, TextEngine, recomputed
@@ -84,7 +84,8 @@ class TextTower:
             UsageError: a sequence does not fit the text window.
         """
         framed = [[*self.words.head, *body, *self.words.end] for body in bodies]
-        return Layout.of(framed, self.window, self.words.pad).to(self.device)
+        layout = Layout.of(framed, self.window, self.words.pad)
+        return (layout.filled() if self.device.type == "cuda" else layout).to(self.device)
 
     def encode(
         self,
@@ -156,8 +157,8 @@ class TextTower:
 
     def same_tokens(self, layout: Layout, deep: Sequence[Tensor] = (), deltas: Deltas = NOWHERE) -> int:
         """Return how many first tokens of all prompts have the same features: none where they see what follows."""
-        run, plain = self._path(layout, deep, None, False, deltas)
-        return 0 if plain else run.shared
+        plain = self._path(layout, deep, None, False, deltas)[1]
+        return 0 if plain or drops(deltas) else layout.shared
 
     def _path(
         self,
@@ -179,14 +180,21 @@ class TextTower:
             fits = not deep and groups is None and layout.shared + layout.shortest > stop
         if plain or self._engine is None or not fits:
             return layout, True
-        if not drops(deltas):
+        if drops(deltas) and (deep or groups is not None):
+            return layout, True
+        if groups is not None:
             return layout, False
-        return (layout, True) if deep or groups is not None else (layout.apart, False)
+        # On a GPU, a beginning that is computed with every prompt takes fewer operations than one that is shared, where
+        # it is not remembered; and few rows take no longer than fewer.
+        learned = any(code < 0 for code in layout.beginning) and layout.prefix.is_cuda and injection is None
+        few = layout.n * (layout.shared + layout.widest) <= FEW_ROWS
+        return (layout.apart if drops(deltas) or (learned and few) else layout), False
 
     def _vectors(self, layout: Layout, learned: Tensor | None, groups: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the prefix (G, P, D) and the packed suffix (T, D) in the layers' data type."""
-        prefix = self._fill(self.embed(layout.prefix.clamp(min=0)), layout.prefix_slots, learned, groups)
-        suffix = self._fill(self.embed(layout.suffix.clamp(min=0)), layout.suffix_slots, learned, None)[0]
+        first, rest = layout.words
+        prefix = self._fill(self.embed(first), layout.prefix_slots, learned, groups)
+        suffix = self._fill(self.embed(rest), layout.suffix_slots, learned, None)[0]
         return prefix.to(self.dtype), suffix.to(self.dtype)
 
     def _fill(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, autocast
 
@@ -37,8 +38,11 @@ class Hierarchical:
 
     def cos(self, batch: Batch) -> Tensor:
         """L_COS over the label space."""
-        text = batch.output.text[..., batch.keep, :, :]
-        distance = losses.cosine_distance(text, self._teacher(batch)[batch.keep])
+        text, teacher = batch.output.text, self._teacher(batch)
+        if not batch.whole:
+            text, teacher = text[..., batch.keep, :, :], teacher[batch.keep]
+        # Features have length 1, but for what float16 rounds.
+        distance = losses.cosine_distance(text, teacher, unit=text.dtype == teacher.dtype != torch.float16)
         if self.dialect == "official":
             return losses.cosine_of_batch(distance, batch.rows)
         return losses.cosine_of_classes(distance)
@@ -49,7 +53,7 @@ class Hierarchical:
         image = output.image[:, 0] if output.image.shape[1] == 1 else F.normalize(output.image.mean(1), dim=-1)
         with autocast(image.device.type, enabled=False):  # as the learned logits
             teacher = output.scale * image @ self._teacher(batch).to(image.dtype).t()
-        teacher = teacher[:, batch.keep]
+        teacher = teacher if batch.whole else teacher[:, batch.keep]
         temperature = losses.OFFICIAL_TEMPERATURE if self.dialect == "official" else 1.0
         return losses.knowledge_distillation(batch.logits, teacher, temperature, self.kd_target)
 

@@ -46,6 +46,11 @@ class Batch:
     keep: Tensor
     logits: Tensor
 
+    @property
+    def whole(self) -> bool:
+        """Whether the label space is the output's columns, so that `keep` keeps everything as it is."""
+        return self.logits is self.output.logits
+
 
 Term = Callable[[Batch], Tensor]
 

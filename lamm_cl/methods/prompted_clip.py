@@ -147,10 +147,10 @@ class PromptedOutput(Output):
         return left
 
     def label_vectors(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the vectors (m, D) of the classes whose labels train, and what each is kept near."""
+        """Return the vectors (m, D) of the classes whose labels train, maybe joined, and what each is kept near."""
         labels, trainable = self.model.labels, self.model.labels.trainable  # it looks at every class: once a step
         moving = [c for c in self.columns if c in trainable]
-        return labels.rows(moving), labels.anchors(moving)
+        return labels.in_this_step(moving), labels.anchors(moving)
 
     def against(self, text: Tensor) -> Tensor:
         """Return the logits (batch, n) of the images with other text features (n, E), normalised."""

@@ -1,7 +1,7 @@
 """Class names in a prompt: the words themselves, or learned vectors in their place (LAMM)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,14 @@ class FixedLabels(nn.Module):
         """Return no vectors."""
         return []
 
+    def joined(self, class_ids: Sequence[int]) -> list[Tensor]:
+        """Return no vectors."""
+        return []
+
+    def in_this_step(self, class_ids: Sequence[int]) -> list[Tensor]:
+        """Return no vectors."""
+        return []
+
     def anchors(self, class_ids: Sequence[int]) -> list[Tensor]:
         """Return no vectors."""
         return []
@@ -81,6 +89,7 @@ class LearnedLabels(FixedLabels):
         self.token_classes = ClassVectors()
         self._backbone, self._initial = backbone, initial
         self._dialect, self._random = dialect, initialisation == "random"
+        self._last: tuple[list[int], Tensor] | None = None
 
     def lengths(self, class_ids: Sequence[int]) -> list[int]:
         """Return the number of learned vectors of each class; 0 where the name is still words."""
@@ -116,6 +125,23 @@ class LearnedLabels(FixedLabels):
         """Return the learned vectors (m, D) of each class."""
         return self.token_classes.rows(class_ids)
 
+    def joined(self, class_ids: Sequence[int]) -> list[Tensor]:
+        """Return the vectors of all these classes as one tensor (K, D), kept for the terms of the same step."""
+        rows = self.rows(class_ids)
+        if not rows:
+            return []
+        self._last = list(class_ids), torch.cat(rows)
+        return [self._last[1]]
+
+    def in_this_step(self, class_ids: Sequence[int]) -> list[Tensor]:
+        """Return the vectors of these classes, joined where `joined` was last asked for just them, with gradients."""
+        last, self._last = self._last, None
+        known = last is not None and last[0] == list(class_ids) and last[1].requires_grad
+        return [last[1]] if last is not None and known else self.rows(class_ids)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_last": None}  # a copy has no step under way
+
     def anchors(self, class_ids: Sequence[int]) -> list[Tensor]:
         """Return what L_WC keeps the vectors (m, D) of each class near."""
         return [self.get_buffer(f"anchor_{class_id}") for class_id in class_ids]
@@ -137,4 +163,6 @@ class LearnedLabels(FixedLabels):
 
 def stacked(rows: Sequence[Tensor], width: int, like: Tensor) -> Tensor:
     """Join the vectors of several classes to (K, D); no class gives (0, D)."""
+    if len(rows) == 1:
+        return rows[0]
     return torch.cat(list(rows)) if rows else like.new_zeros(0, width)

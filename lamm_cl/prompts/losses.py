@@ -13,22 +13,26 @@ def weight_consolidation(learned: Sequence[Tensor], anchors: Sequence[Tensor]) -
     """L_WC: sum of squared differences between learned label vectors and their anchors (equation 5).
 
     Args:
-        learned: vectors (m, D) of each class.
-        anchors: what they are kept near, same shapes: the words' embeddings, or a random start.
+        learned: vectors (m, D) of each class, or of all in one.
+        anchors: what they are kept near, in the same order: the words' embeddings, or a random start.
     """
-    return F.mse_loss(torch.cat(list(learned)), torch.cat(list(anchors)), reduction="sum")
+    together = learned[0] if len(learned) == 1 else torch.cat(list(learned))
+    return F.mse_loss(together, torch.cat(list(anchors)), reduction="sum")
 
 
-def cosine_distance(text: Tensor, teacher: Tensor) -> Tensor:
+def cosine_distance(text: Tensor, teacher: Tensor, unit: bool = False) -> Tensor:
     """Return 1 - cos of each class's text features and its teacher's, averaged over a class's prompts.
 
     Args:
         text: (..., n, v, E) text features, v prompts a class.
         teacher: (n, E) features of the original names; no gradient reaches them.
+        unit: whether all have length 1.
 
     Returns:
         (..., n).
     """
+    if unit:
+        return (1 - (text * teacher.detach()[:, None]).sum(-1)).mean(-1)
     return (1 - F.cosine_similarity(text, teacher.detach()[:, None], dim=-1)).mean(-1)
 
 

@@ -77,7 +77,8 @@ class TextSide:
         self._layouts: dict[tuple[Ids, int, bool, bool], list[tuple[list[int], Layout]]] = {}
         self._constant: dict[int, Tensor] = {}
         self._original: dict[TextBank | None, dict[int, Tensor]] = {}
-        self._snapshot: tuple[Ids, list[Tensor], Side, Tensor | None] | None = None
+        self._joined: dict[TextBank | None, tuple[Ids, Tensor]] = {}  # of those, what was asked for last
+        self._snapshot: tuple[Ids, Tensor | None, Side, Tensor | None] | None = None
         self._prompts: Prompts = {}
         self._computed_in: torch.dtype | None = None  # autocast's type when the features were computed
 
@@ -105,6 +106,7 @@ class TextSide:
         self._layouts.clear()
         self._constant.clear()
         self._original.clear()
+        self._joined.clear()
         self._snapshot = None
 
     def encode(self, columns: Ids) -> tuple[Side, Tensor | None]:
@@ -121,13 +123,16 @@ class TextSide:
     def _unchanged(self, columns: Ids) -> tuple[Side, Tensor | None]:
         """Return the features of the last call if no value has changed since, without gradient."""
         parts = [self.context, self.labels, self.deep, *([] if self.deltas is None else [self.deltas.text])]
-        values = list(chain.from_iterable(part.parameters() for part in parts))
+        values = [value.detach().flatten() for value in chain.from_iterable(part.parameters() for part in parts)]
+        # Joined, since each look at a value on a GPU waits for it. Counts of writes would not do: `.data` leaves none.
+        now = torch.cat(values) if values else None
         if self._snapshot is not None:
             known, old, side, teacher = self._snapshot
-            if known == columns and len(old) == len(values) and all(map(torch.equal, old, values)):
+            same = old is now is None or (old is not None and now is not None and torch.equal(old, now))
+            if known == columns and same:
                 return side, teacher
         side, teacher = self._encode(columns)
-        self._snapshot = (columns, [value.detach().clone() for value in values], side, teacher)
+        self._snapshot = (columns, now, side, teacher)
         return side, teacher
 
     def encode_for_images(self, columns: Ids, contexts: Tensor) -> Side:
@@ -160,7 +165,11 @@ class TextSide:
                 features = torch.stack(found).mean(0) if len(found) > 1 else found[0]
                 done = len(found) == 1 and (bank is None or bank.unit)
                 known.update(zip(missing, features if done else F.normalize(features, dim=-1), strict=True))
-        return torch.stack([known[c] for c in columns])
+        asked = self._joined.get(bank)
+        if missing or asked is None or asked[0] != columns:
+            with lasting(), torch.no_grad():
+                asked = self._joined[bank] = (columns, torch.stack([known[c] for c in columns]))
+        return asked[1]
 
     def _in_wordings(self, wordings: Sequence[Wording], class_ids: Sequence[int]) -> Tensor:
         """Return features (n, E) of original names, each in its own words; not normalised."""
@@ -185,6 +194,7 @@ class TextSide:
             self._computed_in = now
             self._constant.clear()
             self._original.clear()
+            self._joined.clear()
             self._snapshot = None
 
     def _check(self, class_ids: Sequence[int], distinct: bool) -> None:
@@ -218,6 +228,8 @@ class TextSide:
         if self._shared_trains:
             return self._live(columns)
         moving = self.labels.trainable
+        if moving and columns in self.groups and moving.intersection(columns):
+            return Side(self._live(columns)[0].features), None
         features = dict(self._remembered([c for c in columns if c not in moving]))
         for group in self.groups:
             if moving.intersection(group) and set(group).intersection(columns):
@@ -251,7 +263,7 @@ class TextSide:
             features, current = self._variant(columns, variant, teacher=both)
             variants.append(self._scaled(features))
             teacher = current if variant == 0 else teacher
-        stack = torch.stack(variants, 1)
+        stack = torch.stack(variants, 1) if len(variants) > 1 else variants[0].unsqueeze(1)
         if self.average and stack.shape[1] > 1:
             stack = averaged(stack, self.context.counts(columns))
         return Side(stack), None if teacher is None else F.normalize(teacher, dim=-1)
@@ -320,7 +332,7 @@ class TextSide:
         context = self.context.vectors(variant, columns)
         learned = [c for c, length in zip(columns, self.labels.lengths(columns), strict=True) if length]
         like = torch.empty(0, dtype=self.dtype, device=self.tower.device)
-        labels = stacked(self.labels.rows(learned), self.tower.width, like)
+        labels = stacked(self.labels.joined(learned), self.tower.width, like)
         return labels if context is None else torch.cat([context, labels])
 
     def _layout(self, columns: Ids, variant: int, original: bool, teacher: bool) -> list[tuple[list[int], Layout]]:

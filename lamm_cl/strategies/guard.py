@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 PENALTY = "plugins' penalties"
+MOST = 1000  # steps that are kept on a device
 
 
 class NonFiniteLossError(RuntimeError):
@@ -17,13 +18,14 @@ class LossGuard:
     """Watches the terms of the loss.
 
     On the CPU every step is checked at once. On other devices reading a value would wait for the device, so the
-    first bad step of every term is remembered there and read once, by `flush`, at the end of the epoch.
+    terms are kept there and read once in many steps, and by `flush`, at the end of the epoch.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._at_once = device.type == "cpu"
         self._names: tuple[str, ...] = ()
-        self._first_bad: Tensor | None = None
+        self._seen: list[Tensor] = []
+        self._steps: list[int] = []
 
     def see(self, step: int, terms: Mapping[str, Tensor]) -> None:
         """Look at the scalar terms of one step.
@@ -39,12 +41,13 @@ class LossGuard:
                 if not math.isfinite(value):
                     raise NonFiniteLossError(_message(name, step, str(value)))
             return
-        if self._names != tuple(named) or self._first_bad is None:
+        if self._names != tuple(named):
             self.flush()
             self._names = tuple(named)
-            self._first_bad = torch.full((len(named),), -1, device=terms[named[0]].device)
-        bad = ~torch.isfinite(torch.stack([terms[name].detach().float().reshape(()) for name in named]))
-        self._first_bad = torch.where(bad & (self._first_bad < 0), step, self._first_bad)
+        self._steps.append(step)
+        self._seen.append(torch.stack([terms[name].detach().float().reshape(()) for name in named]))
+        if len(self._seen) >= MOST:
+            self.flush()
 
     def flush(self) -> None:
         """Read what was remembered on the device.
@@ -52,15 +55,14 @@ class LossGuard:
         Raises:
             NonFiniteLossError: When a term was NaN or infinite at any step since the last call.
         """
-        if self._first_bad is None:
+        if not self._seen:
             return
-        steps = dict(zip(self._names, self._first_bad.tolist(), strict=True))
-        self._names, self._first_bad = (), None
-        bad = [(step, name) for name, step in steps.items() if step >= 0]
-        if bad:
-            step = min(bad)[0]
-            name = next(name for first, name in bad if first == step)
-            raise NonFiniteLossError(_message(name, step, "NaN or infinite"))
+        values, names, steps = torch.stack(self._seen).tolist(), self._names, self._steps
+        self._names, self._seen, self._steps = (), [], []
+        for step, row in zip(steps, values, strict=True):
+            for name, value in zip(names, row, strict=True):
+                if not math.isfinite(value):
+                    raise NonFiniteLossError(_message(name, step, "NaN or infinite"))
 
 
 def _message(term: str, step: int, value: str) -> str:
