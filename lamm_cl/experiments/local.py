@@ -28,8 +28,8 @@ from lamm_cl.records import ExperimentDirectory
 _ASK_AGAIN = 0.5
 _MOST_DEATHS = 2
 # How a worker process ends when not because nothing is left to claim. Numbers that nothing else uses.
-_STOPPED, _MEMORY, _DISK = 83, 84, 85
-_CODES = {"stopped": _STOPPED, "memory": _MEMORY, "disk": _DISK}
+_STOPPED, _MEMORY, _DISK, _DEVICE = 83, 84, 85, 86
+_CODES = {"stopped": _STOPPED, "memory": _MEMORY, "disk": _DISK, "device": _DEVICE}
 
 
 @dataclass(frozen=True)
@@ -280,6 +280,7 @@ class LocalWorkers:
     def _bury(self, worker: _Process, follower: Follower) -> None:
         """See why a worker ended; what it worked on is done again."""
         code = worker.process.exitcode
+        last = worker.last_words()
         self._let_go(worker)
         if code == _DISK:
             raise GaveUp(worker.last_words() or f"{follower.home.path} cannot be written.")
@@ -287,6 +288,8 @@ class LocalWorkers:
             if self._sharing(worker.number):
                 device = self._devices.pop(worker.number)
                 follower.note(f"{device} is too small for one more run at a time: one worker less")
+        elif code == _DEVICE:
+            follower.note(f"a worker process is replaced after an error of its GPU: {last}")
         elif code not in (0, _STOPPED):
             cause = worker.obituary()
             spec = follower.unfinished_by(worker.name)

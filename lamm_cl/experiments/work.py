@@ -58,7 +58,11 @@ class TorchWork:
         return execute(job, self._backbones)
 
 
-Status = Literal["done", "failed", "elsewhere", "busy", "stopped", "disk", "memory"]
+Status = Literal["done", "failed", "elsewhere", "busy", "stopped", "disk", "memory", "device"]
+# After one of these, every later call of the process fails in the same way: assertions and wrong addresses in kernels.
+_BROKEN = ("CUDA error", "CUBLAS_STATUS_", "CUDNN_STATUS_", "cuDNN error", "device-side assert")
+_NO_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+BROKE_ONCE = "device-error"  # in a run's directory: a worker gave it up, and another may try it once more
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ class Outcome:
     Attributes:
         status: "done" and "failed" are recorded; "elsewhere": another command recorded it meanwhile; "busy": another
             works on it; "stopped": saved for later; "disk": the experiment's directory cannot be written;
-            "memory": there was no room for it beside others.
+            "memory": there was no room for it beside others; "device": an error of CUDA, after which this process can
+            use the GPU no more; the run is tried once more by another, and is recorded as failed the second time.
         message: One line about it.
         seconds: That it took.
     """
@@ -121,6 +126,8 @@ def _do(home: ExperimentDirectory, work: Work, job: Job) -> Outcome:
             return Outcome("disk", trouble)
         if not job.alone and _is_gpu_memory(error):
             return Outcome("memory", str(error).splitlines()[0])
+        if _is_broken_device(error):
+            return _after_device_error(home, job, error, started)
         return record_failure(home, job.spec, error, started)
     seconds = _since(started)
     details = {**_details(job.spec, started, seconds), **result.details, "error": None}
@@ -164,8 +171,9 @@ def _details(spec: RunSpec, started: datetime.datetime, seconds: float) -> dict[
 
 def forget_checkpoint(home: ExperimentDirectory, run_id: str) -> None:
     """Remove the state of a run that has ended; call it inside `claim`."""
-    with contextlib.suppress(OSError):
-        (home.run(run_id) / CHECKPOINT).unlink(missing_ok=True)
+    for name in (CHECKPOINT, BROKE_ONCE):
+        with contextlib.suppress(OSError):
+            (home.run(run_id) / name).unlink(missing_ok=True)
 
 
 def tidy(home: ExperimentDirectory, run_id: str) -> None:
@@ -176,5 +184,21 @@ def tidy(home: ExperimentDirectory, run_id: str) -> None:
                 forget_checkpoint(home, run_id)
 
 
+def _after_device_error(home: ExperimentDirectory, job: Job, error: Exception, started: datetime.datetime) -> Outcome:
+    """Leave the run to another worker, which goes on from its checkpoint; the second time it has failed."""
+    first = f"{job.device}: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
+    met = home.run(job.spec.run_id) / BROKE_ONCE
+    if met.exists():
+        record_failure(home, job.spec, error, started)
+        return Outcome("device", f"{first}; the run has failed, twice.")
+    met.write_text(first, encoding="utf-8")
+    return Outcome("device", f"{first}; another worker process will try the run once more.")
+
+
 def _is_gpu_memory(error: BaseException) -> bool:
-    return type(error).__name__ == "OutOfMemoryError" and type(error).__module__.startswith("torch")
+    known = type(error).__name__ == "OutOfMemoryError" and type(error).__module__.startswith("torch")
+    return known or (isinstance(error, RuntimeError) and any(word in str(error) for word in _NO_MEMORY))
+
+
+def _is_broken_device(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _BROKEN) and not _is_gpu_memory(error)

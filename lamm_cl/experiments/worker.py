@@ -41,7 +41,7 @@ class Worker:
         """Work until there is nothing left to claim.
 
         Returns:
-            What ended it early, "stopped", "disk" or "memory"; None when there was nothing left.
+            What ended it early, "stopped", "disk", "memory" or "device"; None when there was nothing left.
         """
         ended, worked = None, True
         try:
@@ -55,7 +55,7 @@ class Worker:
                         # Strategies, models and loaders refer to each other in cycles. They are few objects with much
                         # memory behind them, and Python, which counts objects, would collect them late.
                         gc.collect()
-                    elif outcome.status in ("stopped", "disk", "memory"):
+                    elif outcome.status in ("stopped", "disk", "memory", "device"):
                         ended = outcome
                         break
         except OSError as error:

@@ -17,6 +17,7 @@ from torch import Tensor
 from lamm_cl.clip.load import check_device
 from lamm_cl.errors import UsageError
 from lamm_cl.evaluation.classes import classes_in
+from lamm_cl.methods.inputs import label_rows
 from lamm_cl.methods.learner import Learner
 from lamm_cl.methods.optimizer import fill, recipe_optimizer, restart, set_rates, trainable
 from lamm_cl.methods.recipe import Recipe
@@ -278,7 +279,14 @@ class LearnerStrategy(StageBatches):
         super()._before_training_epoch(**kwargs)
 
     def _unpack_minibatch(self) -> None:
-        """Take the mini-batch to the device, with what the learner rehearses of old classes."""
+        """Take the mini-batch to the device, with what the learner rehearses of old classes.
+
+        Raises:
+            UsageError: A label is not in the label space. A GPU would end every later run of the process for it, so
+                that labels are looked at before they go there.
+        """
+        if self.is_training and self.device.type != "cpu" and self.mbatch[1].is_cpu:
+            label_rows(self.mbatch[1], self.columns, len(self.mbatch[1]))
         super()._unpack_minibatch()
         if not self.is_training:
             return

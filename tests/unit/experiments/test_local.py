@@ -23,6 +23,7 @@ from lamm_cl.experiments.plan import Request
 from lamm_cl.experiments.run import run_experiment
 from lamm_cl.experiments.signals import Signals
 from lamm_cl.experiments.surroundings import check_loggers
+from lamm_cl.experiments.work import _is_broken_device, _is_gpu_memory
 from lamm_cl.records import ExperimentDirectory
 
 pytestmark = pytest.mark.usefixtures("fake_path")
@@ -175,6 +176,39 @@ def test_fewer_runs_share_a_gpu_that_is_too_small(run: Callable[..., Any]) -> No
     assert result.code == 0
     assert "cpu is too small for one more run at a time" in result.text
     assert "2 runs: 2 done now." in result.text
+
+
+def test_a_worker_whose_gpu_failed_is_replaced_and_its_run_tried_once_more(run: Callable[..., Any]) -> None:
+    result = run(work={"tricks": {"lamm": "device assert once"}}, seeds=[1, 2])
+    assert result.code == 0
+    assert "a worker process is replaced after an error of its GPU: cpu: CUDA error: device-side assert" in result.text
+    assert "4 runs: 4 done now." in result.text
+    assert not list(result.out.glob("runs/*/device-error"))
+    workers = [line.split()[-1] for line in result.diary.splitlines() if line.startswith("start")]
+    assert len(set(workers)) > 1  # nothing runs in a process whose GPU has failed
+
+
+def test_a_run_after_which_the_gpu_fails_twice_has_failed_and_the_others_go_on(run: Callable[..., Any]) -> None:
+    result = run(work={"tricks": {"lamm": "device assert"}}, seeds=[1])
+    assert result.code == 1
+    assert "2 runs: 1 done now, 1 failed." in result.text
+    assert "RuntimeError: CUDA error: device-side assert triggered" in result.text
+    assert run(seeds=[1]).code == 0  # the next command tries it again from its start
+
+
+@pytest.mark.parametrize(
+    ("message", "memory", "broken"),
+    [
+        ("CUDA error: an illegal memory access was encountered", False, True),
+        ("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", False, True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True, False),
+        ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", True, False),
+        ("mat1 and mat2 shapes cannot be multiplied", False, False),
+    ],
+)
+def test_errors_of_the_gpu_are_told_apart(message: str, memory: bool, broken: bool) -> None:
+    assert _is_gpu_memory(RuntimeError(message)) is memory
+    assert _is_broken_device(RuntimeError(message)) is broken
 
 
 def test_what_no_run_could_survive_is_said_before_anything_is_written(run: Callable[..., Any], tmp_path: Path) -> None:

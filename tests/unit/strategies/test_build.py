@@ -312,3 +312,11 @@ def test_without_a_number_of_shots_lamm_counts_the_images(stream: Any) -> None:
     benchmark = stream(((0, 1), (2, 3)))
     images = sum(len(experience.dataset) for experience in benchmark.train_stream)
     assert images_per_class(benchmark) == round(images / 4)
+
+
+def test_a_label_outside_the_space_does_not_reach_a_gpu(tiny: Any, digits: Any) -> None:
+    strategy = lamm_cl.build_strategy("lamm", tiny, digits, epochs=1)
+    strategy.is_training, strategy.device, strategy.columns = True, torch.device("cuda"), (0, 1)
+    strategy.mbatch = [torch.zeros(2, 3, 32, 32), torch.tensor([1, 5]), torch.zeros(2)]
+    with pytest.raises(UsageError, match=r"labels hold class ids \[5\], but only \[0, 1\] compete"):
+        strategy._unpack_minibatch()
