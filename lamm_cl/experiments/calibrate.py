@@ -102,9 +102,9 @@ class Calibration:
             def read() -> None:
                 views[:] = [backbone.preprocess(layout.datasets[one.dataset].open(one.item)) for one in samples]
 
-            load = _time(read, 1) / len(samples)
+            load = _time(read, 1, self._device) / len(samples)
             batch = torch.stack(views).to(backbone.device)
-            self._pictures[key] = load, _time(lambda: backbone.encode_images(batch), 2) / len(samples)
+            self._pictures[key] = load, _time(lambda: backbone.encode_images(batch), 2, self._device) / len(samples)
         return self._pictures[key]
 
     def _speed(self, spec: RunSpec, backbone: Any, layout: Any, chosen: Any) -> _Speed:
@@ -142,8 +142,10 @@ class Calibration:
             model(x)
 
         if not parameters:
-            return _Speed(0.0, _time(evaluate, 2) / batch, model.needs_images, len(names))
-        return _Speed(_time(step, 2), _time(evaluate, 2) / batch, model.needs_images, len(names))
+            return _Speed(0.0, _time(evaluate, 2, self._device) / batch, model.needs_images, len(names))
+        return _Speed(
+            _time(step, 2, self._device), _time(evaluate, 2, self._device) / batch, model.needs_images, len(names)
+        )
 
 
 def _memory_mb(device: torch.device) -> float:
@@ -170,14 +172,14 @@ def _views_and_steps(layout: Any, recipe: Recipe) -> tuple[int, int]:
     return views, steps
 
 
-def _time(work: Callable[[], None], most: int) -> float:
-    """Return the seconds of the quickest of a few calls; the first of several warms up."""
+def _time(work: Callable[[], None], most: int, device: str) -> float:
+    """Return the seconds of the quickest of a few calls on a device; the first of several warms up."""
     times: list[float] = []
     while len(times) < most or (sum(times) < _EACH and len(times) < 10 * most):
         begin = time.perf_counter()
         work()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        if device.startswith("cuda"):
+            torch.cuda.synchronize(device)
         times.append(time.perf_counter() - begin)
         if sum(times) > 10 * _EACH:
             break

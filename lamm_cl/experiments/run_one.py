@@ -35,7 +35,13 @@ _MOST_BACKBONES = 2
 def backbone_of(
     spec: RunSpec, device: str, environment: Environment, loaded: Backbones
 ) -> tuple[ClipBackbone, FeatureStore | None]:
-    """Return a run's backbone and its store of features; loads them once and keeps the last few."""
+    """Return a run's backbone and its store of features; loads them once and keeps the last few.
+
+    A GPU becomes the process's current one: pinned memory and waits go to that, whichever the tensors lie on.
+    """
+    place = torch.device(device)
+    if place.type == "cuda" and place.index is not None:
+        torch.cuda.set_device(place)
     precision = "fp16" if spec.precision == PURE else "fp32"  # the others are autocast's
     key = (spec.backbone, spec.pretrained, device, precision)
     if key not in loaded:
