@@ -17,6 +17,9 @@ from lamm_cl.clip.words import Words
 ACTIVATIONS_PER_TOKEN = 17  # values that one layer keeps for the backward pass, in units of the tower's width
 KEPT_BYTES = 1 << 30  # activations above this are computed again in the backward pass instead of kept,
 PIECE_BYTES = 1 << 28  # in pieces of this size
+GPU_SHARE = (
+    8  # on a GPU, both are this part of the memory that was free: up to four runs share one and leave half
+)
 
 
 class TextTower:
@@ -44,6 +47,7 @@ class TextTower:
         self.why_plain = _why_plain(self.module, self.pool, blocks)
         self.exact = not self.why_plain
         self.chunk: int | None = None
+        self._room: int | None = None  # of a GPU, when it was first asked for
         self._blocks = [FrozenBlock(b) for b in blocks] if all(FrozenBlock.supports(b) for b in blocks) else []
         self._engine = TextEngine(self._blocks, self.module.positional_embedding) if self.exact else None
 
@@ -269,7 +273,16 @@ class TextTower:
         if self.chunk is not None:
             return self.chunk or None
         bytes_each = rows * self.layers * ACTIVATIONS_PER_TOKEN * self.width * self.dtype.itemsize
-        return None if bytes_each * layout.n <= KEPT_BYTES else max(1, PIECE_BYTES // bytes_each)
+        kept, piece = self._bytes()
+        return None if bytes_each * layout.n <= kept else max(1, piece // bytes_each)
+
+    def _bytes(self) -> tuple[int, int]:
+        """Return how many bytes of activations may be kept, and how many a piece takes that is computed again."""
+        if self.device.type != "cuda":
+            return KEPT_BYTES, PIECE_BYTES  # fixed: sums must not depend on what else the machine does
+        if self._room is None:
+            self._room = torch.cuda.mem_get_info(self.device)[0] // GPU_SHARE
+        return self._room, self._room
 
 
 def _why_plain(module: Any, pool: str, blocks: Sequence[nn.Module]) -> str:
