@@ -1,7 +1,8 @@
 """The HTML report in a real browser with the network watched: sort, filter, open a run, keys, dark, phone, print."""
 
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,11 @@ FLAGS = [
 NASTY = "<img src=x onerror=alert(1)>"
 
 
-def fill(home: Path) -> None:
-    for method, low in (("coop", 0.5), ("lamm", 0.8), ("maple", 0.65), (NASTY, 0.3)):
+METHODS = (("coop", 0.5), ("lamm", 0.8), ("maple", 0.65), (NASTY, 0.3))
+
+
+def fill(home: Path, methods: Sequence[tuple[str, float]] = METHODS) -> None:
+    for method, low in methods:
         for seed in (1, 2, 3):
             columns = {
                 "experiment": "demo",
@@ -90,7 +94,7 @@ def page(browser: Any, report_file: Path) -> Iterator[Any]:
     yield page
     context.close()
     assert said == []
-    assert {url.partition("#")[0] for url in asked} == {report_file.as_uri()}
+    assert {re.split("[?#]", url)[0] for url in asked} == {report_file.as_uri()}
 
 
 TABLE = "#table-class_incremental"
@@ -139,6 +143,50 @@ def test_filter_by_words_and_by_choice(page: Any) -> None:
     assert set(column(page, 1)) == {"coop"}
     section.get_by_role("searchbox").fill("nothing like this")
     assert column(page, 1) == []
+
+
+def test_a_word_in_quotes_is_a_whole_cell(page: Any) -> None:
+    search = page.locator(TABLE).get_by_role("searchbox")
+    search.fill("ma")
+    assert len(column(page, 1)) == 2
+    search.fill('"ma"')
+    assert column(page, 1) == []
+    search.fill('"lamm"')
+    assert column(page, 1) == ["lamm", "lamm"]
+
+
+def test_the_address_keeps_filter_and_order_and_bold_follows(page: Any) -> None:
+    section = page.locator(TABLE)
+    bold = f"{TABLE} tbody tr:not([hidden]) td:nth-child(3) strong"
+    assert page.locator(bold).count() == 2  # the best of each label space
+    section.locator("thead th").nth(2).get_by_role("button").click()
+    assert page.locator(bold).count() == 1
+    section.get_by_role("searchbox").fill("own")
+    page.reload()
+    assert section.get_by_role("searchbox").input_value() == "own"
+    assert section.locator("thead th").nth(2).get_attribute("aria-sort") == "ascending"
+    assert set(column(page, 0)) == {"own"}
+
+
+def test_a_table_is_one_stop_and_arrows_go_through_it(page: Any) -> None:
+    stops = page.locator(TABLE).locator("table [tabindex='0']")
+    assert stops.count() == 1
+    stops.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.closest('td').cellIndex") == 2
+    assert stops.count() == 1
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('table')") is None
+
+
+def test_a_table_is_downloaded(page: Any) -> None:
+    for name, kind, mark in (("CSV", "csv", "label_space,method"), ("LaTeX", "tex", "toprule")):
+        with page.expect_download() as caught:
+            page.locator(TABLE).get_by_role("button", name=name).click()
+        assert caught.value.suggested_filename == f"table-class_incremental.{kind}"
+        assert mark in Path(caught.value.path()).read_text()
 
 
 def test_a_number_opens_the_runs_behind_it(page: Any) -> None:
@@ -213,6 +261,12 @@ def test_the_page_never_scrolls_sideways(page: Any, width: int) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_a_phone_shows_the_first_number(page: Any) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    box = page.locator(f"{TABLE} tbody td.number").first.bounding_box()
+    assert box["x"] + box["width"] <= 390
+
+
 def test_print_shows_the_tables_and_not_the_controls(page: Any) -> None:
     page.emulate_media(media="print", color_scheme="dark")
     assert not page.locator(".controls").first.is_visible()
@@ -243,4 +297,25 @@ def test_compressed_records_open_too(browser: Any, report_file: Path, monkeypatc
     page.goto(path.as_uri() + "#runs=coop2")
     page.get_by_role("dialog").locator("pre").first.wait_for()
     assert '"method": "coop"' in page.get_by_role("dialog").locator("pre").first.inner_text()
+    page.close()
+
+
+def test_a_long_table_is_folded_and_opens(browser: Any, tmp_path: Path) -> None:
+    fill(tmp_path, [(f"m{k:02}", 0.3 + 0.01 * k) for k in range(25)])
+    path = tmp_path / "long.html"
+    path.write_text(render(make_report(read_results(tmp_path)), "html"))
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto(path.as_uri())
+    rows = page.locator(f"{TABLE} tbody tr:not(.fold)")
+    assert rows.count() == 25
+    page.locator(f"{TABLE} .fold button", has_text="Label space all (25 rows)").click()
+    assert rows.count() == 50
+    # In any other order rows do not stand in sections, and each says its own.
+    assert not page.locator(f"{TABLE} thead th").first.is_visible()
+    page.locator(f"{TABLE} thead th").nth(2).get_by_role("button").click()
+    assert rows.count() == 50
+    assert page.locator(f"{TABLE} .fold").count() == 0
+    assert page.locator(f"{TABLE} thead th").first.is_visible()
+    box = page.locator(f"{TABLE} tbody td.number").first.bounding_box()
+    assert box["x"] + box["width"] <= 390
     page.close()

@@ -1,102 +1,106 @@
-"""The page: head, sections, and the data that the script shows on demand."""
+"""The page: what the template is filled with, and the data that the script shows on demand."""
 
 import re
 from collections.abc import Iterator
-from html import escape
 from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment
+from markupsafe import Markup
+from matplotlib.collections import QuadMesh
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
 
 from lamm_cl import __version__
 from lamm_cl.reports.figures.gallery import Picture, pictures
 from lamm_cl.reports.figures.style import render
-from lamm_cl.reports.html.tables import anchor, embedded_runs, runs_section, table_section
+from lamm_cl.reports.html.tables import anchor, embedded, embedded_runs, runs_link, runs_view, table_view
 from lamm_cl.reports.report import Report
+from lamm_cl.reports.tables.across import pivot_tables
+from lamm_cl.reports.tables.render import render_csv, render_latex
 
-# The browser itself refuses whatever this page might ever ask for.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+_OPEN_FIGURES = 12  # of more, the first four: the page must load and print in seconds
+_MOST_POINTS = 400  # more than that nobody listens to
 
 
 def render_html(report: Report) -> str:
-    """Return the whole page. Every text that comes from results is escaped."""
-    shown = list(pictures(report.results))
-    parts = [
-        _head(report),
-        '<main id="content" tabindex="-1">',
-        *_summary(report),
-        *(table_section(table) for table in report.tables),
-        *(inline_figure(picture) for picture in shown),
-        runs_section(report.results),
-        "</main>",
-        f"<footer><p>Made by lamm_cl {escape(__version__)}.</p></footer>",
-        _dialog(),
-        embedded_runs(report.results),
-        f"<script>\n{_file('script.js')}</script>",
-        "</body>\n</html>\n",
-    ]
-    return "\n".join(parts)
+    """Return the whole page. Every text that comes from results is escaped by the template."""
+    every = [*pivot_tables(report.results.rows), *report.tables]
+    tables = [table_view(table) for table in every]
+    figures = [inline_figure(picture) for picture in pictures(report.results)]
+    runs = runs_view(report.results)
+    tables += [runs] if runs else []
+    downloads = {
+        f"table-{anchor(table.name)}": {"csv": render_csv(table), "tex": render_latex(table, report.title)}
+        for table in every
+    }
+    contents = [(one["id"], one["title"]) for one in (*tables, *figures)]
+    template = Environment(autoescape=True).from_string(_file("page.html"))
+    return template.render(
+        title=report.title,
+        summary=report.summary,
+        problems=[list(_linked(problem, report)) for problem in report.problems],
+        contents=[("summary", "Summary"), *contents],
+        tables=tables,
+        figures=figures,
+        open_figures=len(figures) if len(figures) <= _OPEN_FIGURES else 4,
+        version=__version__,
+        style=Markup(_file("style.css")),
+        script=Markup(_file("script.js")),
+        runs=Markup(embedded_runs(report.results)),
+        files=Markup(embedded("files", downloads)),
+    )
 
 
 def _file(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _head(report: Report) -> str:
-    title = escape(report.title)
-    links = [("summary", "Summary"), *((f"table-{table.name}", _short(table.title)) for table in report.tables)]
-    links += [("runs", "Runs")] if len(report.results.runs) else []
-    items = "".join(f'<li><a href="#{anchor(name)}">{escape(text)}</a></li>' for name, text in links)
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<meta name="color-scheme" content="light dark">
-<title>{title}: report</title>
-<style>
-{_file("style.css")}</style>
-</head>
-<body>
-<a class="skip" href="#content">Skip to the results</a>
-<header>
-<h1>{title}</h1>
-<button type="button" id="theme" hidden>Theme: automatic</button>
-</header>
-<nav aria-label="Contents"><ul>{items}</ul></nav>
-<noscript><p class="note">Sorting, filtering and the records of single runs need JavaScript.</p></noscript>"""
+def _linked(text: str, report: Report) -> Iterator[tuple[str, str]]:
+    """Yield the parts of a sentence, each with the address of the run that it names."""
+    known = report.results.records
+    for part in re.split(r"([^\s,;:()]+)", text):
+        yield part, runs_link(part.removesuffix(".")) if part.removesuffix(".") in known else ""
 
 
-def _short(title: str) -> str:
-    return title.partition(":")[0]
+def inline_figure(picture: Picture) -> dict[str, Any]:
+    """Return what the page shows of a figure: drawing, title, caption and numbers."""
+    name, drawn = f"figure-{anchor(picture.name)}", picture.draw()
+    svg = inline_svg(render(drawn, "svg").decode(), name, picture.title)
+    shown = {"id": name, "title": picture.title, "caption": picture.caption}
+    points = list(points_of(drawn))
+    return {**shown, "svg": Markup(svg), "points": points if len(points) <= _MOST_POINTS else []}
 
 
-def _summary(report: Report) -> Iterator[str]:
-    yield '<section id="summary" aria-labelledby="summary-title">\n<h2 id="summary-title">Summary</h2>'
-    for line in report.summary:
-        yield f"<p>{escape(line)}</p>"
-    if report.problems:
-        items = "".join(f"<li>{escape(problem)}</li>" for problem in report.problems)
-        yield f'<div class="missing"><h3>What is missing</h3><ul>{items}</ul></div>'
-    yield "</section>"
+def points_of(figure: Figure) -> Iterator[tuple[str, str, str, str, str]]:
+    """Yield the numbers that a figure draws: panel, series, horizontal and vertical place, value where it is colour."""
+    for axis in figure.axes:
+        if axis.get_label() == "<colorbar>" or not axis.get_visible():
+            continue
+        across, down = (
+            {
+                float(at): text.get_text()
+                for at, text in zip(one.get_majorticklocs(), one.get_ticklabels(), strict=False)
+            }
+            for one in (axis.xaxis, axis.yaxis)
+        )
+        panel = " ".join(axis.get_title().split()) or axis.get_xlabel()
+        for container in axis.containers:
+            if isinstance(container, ErrorbarContainer) and (line := container.lines[0]) is not None:
+                for x, y in zip(np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float), strict=True):
+                    yield panel, str(container.get_label()), _at(x, across), _at(y, down), ""
+        for mesh in axis.collections:
+            if isinstance(mesh, QuadMesh) and (values := mesh.get_array()) is not None:
+                for (i, j), value in np.ndenumerate(np.ma.filled(values, np.nan)):
+                    if value == value:
+                        yield panel, axis.get_ylabel(), across.get(j, str(j + 1)), down.get(i, str(i)), f"{value:.2f}"
 
 
-def _dialog() -> str:
-    return """<dialog id="record" aria-labelledby="record-title">
-<div class="bar"><h2 id="record-title">Run</h2><button type="button" id="close">Close</button></div>
-<div id="record-body"></div>
-</dialog>
-<p id="status" class="hidden" role="status" aria-live="polite"></p>"""
-
-
-def inline_figure(picture: Picture) -> str:
-    """Return the figure with title and caption."""
-    name = f"figure-{anchor(picture.name)}"
-    svg = inline_svg(render(picture.draw(), "svg").decode(), name, picture.title)
-    return (
-        f'<section aria-labelledby="{name}-title">\n<h2 id="{name}-title">{escape(picture.title)}</h2>\n'
-        f'<figure><div class="scroll" role="region" tabindex="0" aria-label="{escape(picture.title)}, figure">'
-        f"{svg}</div>"
-        f"<figcaption>{escape(picture.caption)}</figcaption></figure>\n</section>"
-    )
+def _at(value: float, names: dict[float, str]) -> str:
+    near = round(value)
+    named = names.get(float(near), "") if abs(value - near) < 0.3 else ""
+    return named if named and not named.replace("\N{MINUS SIGN}", "").replace(".", "").isdigit() else f"{value:.4g}"
 
 
 def inline_svg(svg: str, name: str, title: str) -> str:
@@ -104,9 +108,10 @@ def inline_svg(svg: str, name: str, title: str) -> str:
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'\b(id="|xlink:href="#|href="#|url\(#)', rf"\g<1>{name}-", body)
-    body = body.replace("*{stroke-linejoin", f"#{name} *{{stroke-linejoin")
+    body = body.replace("*{stroke-linejoin", f"#{name}-svg *{{stroke-linejoin")
     width = re.search(r'<svg[^>]* width="([\d.]+)pt"', body)
-    limit = f' style="max-width:{float(width[1]) * 4 / 3:.0f}px"' if width else ""
+    limit = f"max-width:{float(width[1]) * 4 / 3:.0f}px" if width else ""
     head, _, rest = body.partition(">")
     head = re.sub(r' (width|height)="[\d.]+pt"', "", head)
-    return f'{head} id="{name}" role="img" aria-label="{escape(title)}"{limit}>{rest.strip()}'
+    label = Markup.escape(title)
+    return f'{head} id="{name}-svg" role="img" aria-label="{label}" style="{limit}">{rest.strip()}'

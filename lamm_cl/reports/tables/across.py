@@ -5,9 +5,17 @@ from typing import Any
 
 import pandas as pd
 
-from lamm_cl.reports.tables.collect import SETTINGS, build_table, stream_lengths, tidy, with_averages, with_steps
+from lamm_cl.reports.tables.collect import (
+    SETTINGS,
+    build_table,
+    by_shots,
+    stream_lengths,
+    tidy,
+    with_averages,
+    with_steps,
+)
 from lamm_cl.reports.tables.model import Cell, Column, Row, Table
-from lamm_cl.reports.tables.protocols import STREAMS
+from lamm_cl.reports.tables.protocols import PROTOCOLS, STREAMS
 
 _STREAM = (
     Column("average_incremental_accuracy", "Average incremental", unit="%", best="max"),
@@ -78,6 +86,26 @@ def costs(frame: pd.DataFrame) -> pd.DataFrame:
     out = table.reset_index()
     out["run_id"] = [(one,) for one in out["run_id"]]
     return out
+
+
+def pivot_tables(frame: pd.DataFrame) -> Iterator[Table]:
+    """Yield, for each protocol that ran with several numbers of shots, its headline: methods in rows, shots across.
+
+    The table of few-shot runs has this shape already.
+
+    Args:
+        frame: Rows of `runs.csv`.
+    """
+    for one in PROTOCOLS.values():
+        rows = frame[(frame["protocol"] == one.name) & frame["value"].notna()]
+        if one.figures == "shots" or rows["shots"].nunique() < 2:
+            continue
+        rows.attrs["tidy"] = True
+        found = one.accuracy(rows)
+        if found["label_space"].eq("all").any():  # at the end of a stream `seen` is the same
+            found = found[found["label_space"] != "seen"]
+        title = f"Methods by shots ({one.name}): {one.headline.removesuffix(' [%]')}"
+        yield by_shots(f"pivot_{one.name}", title, found)
 
 
 Options = Mapping[str, Any]

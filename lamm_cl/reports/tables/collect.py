@@ -226,6 +226,21 @@ def build_table(
     return mark_best(Table(name, full, (*heads, *columns), tuple(rows), tuple(notes)))
 
 
+def by_shots(name: str, title: str, rows: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
+    """Return a table of `accuracy` with a column for each number of shots; `rows` as `per_seed` returns them."""
+    shots = sorted(set(rows["shots"]), key=shots_rank)
+    columns = tuple(Column(f"shots{count}", count, group="Shots", unit="%", best="max") for count in shots)
+    if len(rows):
+        keys = [key for key in SETTINGS if key != "shots"] + ["seed"]
+        groups = rows.groupby([*keys, "shots"], sort=False, dropna=False)
+        table = groups["accuracy"].mean().unstack("shots").reindex(columns=shots)
+        table.columns = pd.Index([column.key for column in columns])
+        lines = rows.groupby(keys, sort=False, dropna=False)
+        table["run_id"] = run_ids(lines, rows["run_id"]).reindex(table.index)
+        rows = table.reset_index().assign(shots="")
+    return build_table(name, title, rows, columns, notes)
+
+
 def _cells(observations: pd.DataFrame, columns: Sequence[Column]) -> list[tuple[tuple[str, ...], dict[str, Cell]]]:
     if observations.empty:
         return []

@@ -11,16 +11,15 @@ import numpy as np
 import pandas as pd
 
 from lamm_cl.evaluation import metrics
-from lamm_cl.reports.names import AVERAGE, dataset_rank, shots_rank, space_rank
+from lamm_cl.reports.names import AVERAGE, dataset_rank, space_rank
 from lamm_cl.reports.tables.collect import (
-    SETTINGS,
     accuracies,
     average_rows,
     build_table,
+    by_shots,
     numbered_sets,
     per_seed,
     pick,
-    run_ids,
     stream_lengths,
     with_averages,
     with_steps,
@@ -270,18 +269,7 @@ class FewShot(ProtocolReport):
     def table(self, frame: pd.DataFrame) -> Table:
         """Return the table with a column for each number of shots."""
         found = self.numbers(frame)
-        rows = found.observations
-        shots = sorted(set(rows["shots"]), key=shots_rank)
-        columns = tuple(_percent(f"shots{count}", count, "Shots") for count in shots)
-        if len(rows):
-            keys = [key for key in SETTINGS if key != "shots"] + ["seed"]
-            groups = rows.groupby([*keys, "shots"], sort=False, dropna=False)
-            table = groups["accuracy"].mean().unstack("shots").reindex(columns=shots)
-            table.columns = pd.Index([column.key for column in columns])
-            lines = rows.groupby(keys, sort=False, dropna=False)
-            table["run_id"] = run_ids(lines, rows["run_id"]).reindex(table.index)
-            rows = table.reset_index().assign(shots="")
-        return build_table(self.name, found.title, rows, columns, found.notes)
+        return by_shots(self.name, found.title, found.observations, found.notes)
 
 
 class Transfer(ProtocolReport):

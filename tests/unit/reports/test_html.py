@@ -63,11 +63,11 @@ def test_ids_are_unique_and_inner_links_lead_somewhere(page):
 
 def test_tables_have_captions_scopes_and_sortable_headings(page):
     tree = Page(page)
-    assert len(tree.all("table")) == len(tree.all("caption")) == 4
-    heads = [attrs for attrs in tree.all("th") if attrs.get("scope") == "col"]
+    assert len(tree.all("table")) == len(tree.all("caption")) == 4 + 4  # and those of the four figures' numbers
+    heads = [attrs for attrs in tree.all("th") if attrs.get("scope") == "col" and "aria-sort" in attrs]
     assert heads
     assert all(attrs["aria-sort"] == "none" for attrs in heads)
-    assert page.count('<th scope="col"') == len(re.findall(r'<th scope="col"[^>]*><button type="button">', page))
+    assert len(heads) == len(re.findall(r'<th scope="col"[^>]*aria-sort[^>]*><button type="button">', page))
     assert any(attrs.get("scope") == "row" for attrs in tree.all("th"))
     assert 'class="skip" href="#content"' in page
     assert all("aria-label" in attrs for attrs in tree.all("svg"))
@@ -87,9 +87,47 @@ def test_texts_of_users_are_escaped_everywhere(write, run, steps, frame):
     text = render(report, "html")
     assert "<img" not in text
     assert "onerror=alert(1)>" not in text.replace("\\u003e", "")
-    assert text.count("</script>") == 2
+    assert text.count("</script>") == 3
     for form in ("text", "markdown", "latex", "csv"):
         assert render(report, form)
+
+
+def test_figures_are_in_the_contents_and_have_their_numbers(page):
+    tree = Page(page)
+    ids = [attrs["id"] for attrs in tree.all("section")]
+    assert "figure-matrix_class_incremental_digits" in ids
+    contents = page[page.index("<nav") : page.index("</nav>")]
+    assert re.findall(r'href="#([^"]+)"', contents) == ids
+    assert "<td>CoOp</td><td>own label space" in page
+    assert "<td>70.00</td>" in page
+
+
+def test_long_tables_come_after_a_pivot_and_in_sections_that_fold(write, run, steps):
+    runs = [
+        run(steps((0.5 + 0.01 * k,) * 3, (0.4,) * 3), method=f"m{k}", shots=n, seed=1)
+        for k in range(15)
+        for n in (1, 4, 16)
+    ]
+    text = render(make_report(read_results(write(runs))), "html")
+    assert text.index('id="table-pivot_class_incremental"') < text.index('id="table-class_incremental"')
+    assert "Shots 16, Label space own (15 rows)" in text
+    assert "class_incremental, digits (45 rows)" in text
+    assert text.index("Words used here") < text.index('id="table-class_incremental"')
+
+
+def test_a_failed_run_is_a_link_where_it_is_named(write, two_methods):
+    error = {"error": {"message": "the loss is NaN"}}
+    home = write(two_methods, lambda one: error if (one["method"], one["seed"]) == ("coop", 2) else {})
+    text = render(make_report(read_results(home)), "html")
+    run_id = next(name for name in read_results(home).records if "coop" in name and name.endswith("2"))
+    assert f'failed: <a href="#runs={run_id}">{run_id}</a>' in text
+
+
+def test_every_table_is_there_to_download(page):
+    content = json.loads(re.search(r'<script type="application/json" id="files">(.*?)</script>', page, re.DOTALL)[1])
+    assert set(content) == {attrs["id"] for attrs in Page(page).all("section") if attrs["id"].startswith("table-")}
+    assert content["table-class_incremental"]["csv"].startswith("label_space,method,")
+    assert r"\toprule" in content["table-class_incremental"]["tex"]
 
 
 def test_a_large_directory_is_embedded_compressed(write, two_methods, monkeypatch):
