@@ -42,7 +42,7 @@ class ClipBackbone:
     Attributes:
         embed_dim: width d of the joint space.
         family: which family of towers this is (`lamm_cl.clip.families`).
-        logit_scale: scalar tensor, the exponential already taken, without gradient.
+        exp_logit_scale: scalar tensor, the exponential already taken, without gradient.
         logit_bias: scalar tensor or None (SigLIP has one).
         text: the text tower.
         image: the image tower.
@@ -89,11 +89,16 @@ class ClipBackbone:
         self.embed_dim = _embed_dim(model)
         matrix = _first_matrix(model.visual)
         self.device, self.dtype = matrix.device, matrix.dtype
-        self.logit_scale = at_least_float(model.logit_scale.detach()).exp().reshape(())
+        self.exp_logit_scale = at_least_float(model.logit_scale.detach()).exp().reshape(())
         bias = getattr(model, "logit_bias", None)
         self.logit_bias = None if bias is None else at_least_float(bias.detach()).reshape(())
         self._fingerprint: str | None = None
         self._fingerprinted: list[tuple[int, int]] = []
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """Former name of `exp_logit_scale`."""
+        return self.exp_logit_scale
 
     @property
     def fingerprint(self) -> str:
@@ -126,7 +131,7 @@ class ClipBackbone:
     def encode_kinds(self, images: Tensor, kinds: Sequence[FeatureKind]) -> dict[FeatureKind, Tensor]:
         """Encode preprocessed images once and return several kinds of their features; see `encode_images`."""
         if not len(images):
-            empty = torch.zeros(0, device=self.device, dtype=self.logit_scale.dtype)
+            empty = torch.zeros(0, device=self.device, dtype=self.exp_logit_scale.dtype)
             return {kind: empty.reshape(0, self.width(kind)) for kind in kinds}
         # Only a copy to a GPU may be left under way: one from there would be read before it has arrived.
         images = images.to(self.device, self.dtype, non_blocking=self.device.type == "cuda")
@@ -169,7 +174,7 @@ class ClipBackbone:
         if isinstance(texts, str):
             raise UsageError("encode_text takes a list of texts, not one text: write [text].")
         if not len(texts):
-            return torch.zeros(0, self.embed_dim, device=self.device, dtype=self.logit_scale.dtype)
+            return torch.zeros(0, self.embed_dim, device=self.device, dtype=self.exp_logit_scale.dtype)
         tokens = self.tokenizer(list(texts)).to(self.device)
         parts = [self.model.encode_text(tokens[i : i + TEXT_BATCH]) for i in range(0, len(tokens), TEXT_BATCH)]
         return F.normalize(at_least_float(torch.cat(parts)), dim=-1)

@@ -23,7 +23,7 @@ class FeatureBackbone:
 
     Attributes:
         embed_dim: width d of the features.
-        logit_scale: scalar tensor.
+        exp_logit_scale: scalar tensor.
         dtype: data type of the features.
         device: where they lie.
 
@@ -57,13 +57,18 @@ class FeatureBackbone:
         scale = (
             logit_scale.detach() if isinstance(logit_scale, Tensor) else torch.tensor(logit_scale, dtype=torch.float64)
         )
-        self.logit_scale = scale.to(self._text).reshape(())
+        self.exp_logit_scale = scale.to(self._text).reshape(())
         self.dtype, self.device = self._text.dtype, self._text.device
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """Former name of `exp_logit_scale`."""
+        return self.exp_logit_scale
 
     @property
     def fingerprint(self) -> str:
         """Hex digest of the features."""
-        digest = hashlib.sha256(repr((self._names, float(self.logit_scale))).encode())
+        digest = hashlib.sha256(repr((self._names, float(self.exp_logit_scale))).encode())
         for tensor in (self._text, self.projection):
             if tensor is not None:
                 digest.update(tensor.cpu().contiguous().numpy().tobytes())
@@ -111,7 +116,7 @@ class FeatureBackbone:
         """Move the features in place and return this same backbone."""
         self._text = self._text.to(device=device, dtype=dtype)
         self.projection = None if self.projection is None else self.projection.to(self._text)
-        self.logit_scale = self.logit_scale.to(self._text)
+        self.exp_logit_scale = self.exp_logit_scale.to(self._text)
         self.dtype, self.device = self._text.dtype, self._text.device
         return self
 

@@ -145,7 +145,7 @@ class FeatureStore:
             scope = scope_of(self.about)
             where = None if self.directory is None else self.directory / scope[:16] / digest(name)[:16]
             backbone = self.backbone
-            self._views[name] = View(where, scope, name, backbone.width(kind), backbone.logit_scale.dtype)
+            self._views[name] = View(where, scope, name, backbone.width(kind), backbone.exp_logit_scale.dtype)
         self._views.move_to_end(name)
         return self._views[name]
 

@@ -39,7 +39,7 @@ def encode_rows(
     """
     groups = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
     if not groups:
-        return {kind: torch.zeros(0, backbone.width(kind), dtype=backbone.logit_scale.dtype) for kind in kinds}
+        return {kind: torch.zeros(0, backbone.width(kind), dtype=backbone.exp_logit_scale.dtype) for kind in kinds}
     with torch.autocast(backbone.device.type, enabled=False):
         run = _on_cpu if backbone.device.type == "cpu" else _on_device
         parts = run(partial(_joined, backbone, kinds), backbone.device, load, groups, batch_size)

@@ -37,7 +37,7 @@ def compose(setting: Setting, options: BOFAOptions) -> Any:
     backbone = setting.backbone
     rate = options.own_lr, options.own_decay
     bridge = parts.BRIDGE(backbone, options.Kt, options.tuned_epoch, rate, setting.initial)
-    scale = float(backbone.logit_scale)
+    scale = float(backbone.exp_logit_scale)
     head = parts.MIXED_PROTOTYPES(
         parts.GAUSSIAN_DISCRIMINANT(backbone.width("unprojected"), options.spread),
         backbone,

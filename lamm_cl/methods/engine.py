@@ -45,7 +45,7 @@ def compose(setting: Setting, options: ENGINEOptions) -> Any:
     texts = None if pairs is None else parts.PAIR_TEXTS(backbone, pairs, setting.class_names)
     means = parts.NOISY_MEANS(backbone, options.sample_noise, options.sample_num, options.image_aug > 0)
     described = parts.DESCRIBED(means, texts)
-    scale = float(backbone.logit_scale)
+    scale = float(backbone.exp_logit_scale)
     contrast = parts.CONTRAST(math.log(scale) if options.loss_scale == "parameter" else scale)
     terms = {
         "second_view": (described.second_view, options.image_aug),

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -227,6 +228,14 @@ class Learner(nn.Module):
         """What this learner may be given."""
         width = 0 if self.takes == "images" else self.backbone.width(self.takes)
         return inputs.Expected(self.takes, width, self.method)
+
+    def export_text(self, path: str | Path) -> None:
+        """Write class names and text features for plain open_clip, where these alone score.
+
+        Raises:
+            UsageError: they do not.
+        """
+        raise UsageError(f"{self.method} scores by more than text features: keep it with lamm_cl.save_learner")
 
     def features(self, x: Tensor) -> Tensor:
         """Return image features (batch, width) as `takes` says, where the learner computes."""

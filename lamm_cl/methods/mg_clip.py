@@ -46,7 +46,7 @@ def compose(setting: Setting, options: MGCLIPOptions) -> Any:
         batch_size=options.visual_batch_size,
         weight=options.visual_weight,
         fusion=options.fusion,
-        scale=backbone.logit_scale,
+        scale=backbone.exp_logit_scale,
     )
     wording = parts.WORDING.load().of(options.prompt_template)
     return parts.PARTS(

@@ -168,7 +168,7 @@ class MixedPrototypes(Head):
         """Return the products (batch, len(seen)) with mixtures of prototype and text."""
         share = self.share.to(features)
         image = F.normalize(self._bridge[0](features), dim=-1)
-        plain = text(seen) / self._backbone.logit_scale.to(features)
+        plain = text(seen) / self._backbone.exp_logit_scale.to(features)
         return share * image @ self.prototypes(seen, image).T + (1 - share) * plain
 
     def candidates(self, features: Tensor, seen: Sequence[int]) -> Tensor:

@@ -1,9 +1,11 @@
 """The prompted CLIP: a frozen backbone and one choice of each part of the algebra that scores images by text."""
 
 import copy
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Self, cast
 
 import torch
@@ -15,6 +17,7 @@ from lamm_cl.clip.feature_backbone import Backbone, projected
 from lamm_cl.clip.low_rank import NOWHERE
 from lamm_cl.clip.words import spoken
 from lamm_cl.errors import UsageError
+from lamm_cl.files import write_atomic
 from lamm_cl.methods import inputs
 from lamm_cl.methods.adapters import Adapter
 from lamm_cl.methods.composed import ComposedLearner
@@ -35,6 +38,7 @@ from lamm_cl.prompts.matching import Cosine, Side, Transport, averaged
 from lamm_cl.prompts.text_bank import TextBank
 from lamm_cl.prompts.text_side import TextSide
 from lamm_cl.prompts.wording import Wording
+from lamm_cl.tensor_file import pack
 
 TEACHER_WORDING = Wording("a photo of a", ".")
 
@@ -313,6 +317,30 @@ class PromptedCLIP(ComposedLearner):
         text = self._adapted_text(self.text.encode(ids)[0], ids, training and self.parts.trains_on_first)
         return text.features[:, 0]
 
+    @torch.no_grad()
+    def export_text(self, path: str | Path) -> None:
+        """Write class names, text features, scale and the backbone's name for plain open_clip; README.md has its lines.
+
+        Args:
+            path: a safetensors file: `text` (n, E) normalised, `scale` and, of SigLIP, `bias`; the metadata hold
+                `model`, `pretrained` and `class_names` (JSON).
+
+        Raises:
+            UsageError: something else scores as well: prompts in the image tower, an adapter, a head, text that
+                depends on the image, or several prompts that are compared one by one.
+        """
+        ids = tuple(range(len(self.class_names)))
+        plain = self.takes != "images" and self.head is None and self.adapter is None and not self.context.conditioned
+        text = self._adapted_text(self.text.encode(ids)[0], ids).features if plain else None
+        if text is None or not isinstance(self.matching, Cosine) or text.shape[1] != 1:
+            super().export_text(path)
+            return
+        tensors = {"text": text[:, 0], "scale": self._scale, "bias": self.backbone.logit_bias}
+        about = {"model": self.backbone.name, "pretrained": self.backbone.pretrained}
+        header = {**about, "class_names": json.dumps(self.class_names), "method": self.method}
+        found = {name: value.detach().cpu().contiguous() for name, value in tensors.items() if value is not None}
+        write_atomic(Path(path), pack(header, found))
+
     def _text_for_head(
         self, logits: Tensor, text: Side, given: Tensor, ids: tuple[int, ...], asked: dict[str, Tensor], training: bool
     ) -> Text:
@@ -514,7 +542,7 @@ class PromptedCLIP(ComposedLearner):
     @property
     def _scale(self) -> Tensor:
         """Factor of the similarities, a scalar."""
-        own = self.backbone.logit_scale.to(self.dtype)
+        own = self.backbone.exp_logit_scale.to(self.dtype)
         return own if self.parts.logit_scale is None else torch.full_like(own, self.parts.logit_scale)
 
     def _compare(self, image: Side, text: Side, scale: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def compose(setting: Setting, options: PROOFOptions) -> Any:
     backbone, initial, width = setting.backbone, setting.initial, setting.backbone.embed_dim
     image = parts.STAGE_SUM(width, initial, "image")
     head = parts.CROSS_MODAL(
-        image, width, options.context_tokens, backbone.logit_scale, options.average, initial, options.dropout
+        image, width, options.context_tokens, backbone.exp_logit_scale, options.average, initial, options.dropout
     )
     contrast = parts.CONTRAST(head.factor)
     terms = {"fused_text": (head.to_text, 1.0), "fused_prototypes": (head.to_prototypes, 1.0)}

@@ -61,7 +61,7 @@ class Rerank(Head):
         seen = self.discriminant.known.nonzero()[:, 0].tolist()
         scores = features.new_full((len(features), len(self.discriminant.count)), -torch.inf)
         if seen:
-            cosine = text(seen) / self._backbone.logit_scale.to(features)
+            cosine = text(seen) / self._backbone.exp_logit_scale.to(features)
             if self._rerank and len(seen) > 1:
                 cosine = self._rerank * self.reranked(features, cosine, seen) + (1 - self._rerank) * cosine
             g = F.normalize(self.discriminant(features, seen, text), dim=-1)

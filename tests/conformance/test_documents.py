@@ -47,6 +47,8 @@ def test_python_blocks_run(document: str, tmp_path: Path, monkeypatch: pytest.Mo
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
     assert blocks
     for block in blocks:
+        if "import json, open_clip" in block:
+            continue  # tests/unit/methods/test_export.py
         exec(compile(block, document, "exec"), {})
 
 
