@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from lamm_cl.clip.backbone import ClipBackbone
-from lamm_cl.clip.feature_backbone import Backbone
+from lamm_cl.clip.feature_backbone import Backbone, FeatureBackbone
 from lamm_cl.errors import UsageError
 from lamm_cl.methods.feature_learner import FeatureLearner
 from lamm_cl.methods.learner import Learner
@@ -14,6 +14,19 @@ from lamm_cl.methods.method import Setting
 from lamm_cl.methods.prompted_clip import PromptedCLIP
 from lamm_cl.methods.registry import get_method
 from lamm_cl.prompts.vectors import Initial
+
+
+def check_backbone(backbone: object, call: str) -> None:
+    """Refuse what is no backbone, such as a model or the name of one.
+
+    Raises:
+        UsageError: names what it is, and the call.
+    """
+    if not isinstance(backbone, ClipBackbone | FeatureBackbone):
+        hint = ": a model knows it as model.backbone" if isinstance(backbone, Learner) else ""
+        hint = f": write lamm_cl.load_clip({backbone!r})" if isinstance(backbone, str) else hint
+        raise UsageError(f"{call} takes a backbone, not {type(backbone).__name__}{hint}")
+
 
 _SOURCE = ("name", "pretrained", "precision", "quick_gelu")  # of a backbone: what gives its weights anywhere
 
@@ -54,6 +67,9 @@ def build_model(
     method = get_method(name)
     if isinstance(shots, bool) or shots < 0:
         raise UsageError(f"shots is a number of training images a class, not {shots!r}")
+    check_backbone(backbone, "build_model(name, backbone, class_names)")
+    if isinstance(class_names, str):
+        raise UsageError(f"class_names is a list of names, not one name: write [{class_names!r}]")
     if len(class_names) == 0:
         raise UsageError("class_names is empty: give at least one class")
     if method.vision and isinstance(backbone, ClipBackbone) and not backbone.image.supports_prompts:

@@ -92,6 +92,9 @@ def get_method(name: str) -> Method:
     Raises:
         UsageError: there is no such method, or one of its suffixes does not fit.
     """
+    given: object = name
+    if not isinstance(given, str):
+        raise UsageError(f"a method is meant by its name, such as 'lamm', not by {type(given).__name__} {given!r}")
     base, *pluses = name.split("+")
     if base not in METHODS or any("+" + plus not in SUFFIXES for plus in pluses):
         raise unknown("method", name, method_names())

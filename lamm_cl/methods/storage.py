@@ -62,6 +62,9 @@ def load_learner(model: Learner, path: str | Path) -> Learner:
     Raises:
         UsageError: the file is missing or damaged, or belongs to another method, backbone or class list: says which.
     """
+    given: object = model
+    if not isinstance(given, Learner):
+        raise UsageError(f"load_learner takes a model first, such as strategy.model, not {given!r}")
     about, tensors = read(path)
     mine = describe(model)
     for what in ("method", "options", "backbone", "class_names"):

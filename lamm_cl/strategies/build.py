@@ -9,7 +9,7 @@ from lamm_cl.clip.backbone import ClipBackbone
 from lamm_cl.clip.words import spoken
 from lamm_cl.errors import UsageError
 from lamm_cl.evaluation.plugins import AccuracyMatrix, evaluator
-from lamm_cl.methods.build import build_model
+from lamm_cl.methods.build import build_model, check_backbone
 from lamm_cl.methods.registry import get_method
 from lamm_cl.strategies.choices import sort_options
 from lamm_cl.strategies.plugin_config import make_plugins
@@ -48,6 +48,12 @@ def build_strategy(
     Raises:
         UsageError: For an unknown method or option, with the nearest match, or a value that cannot be.
     """
+    check_backbone(backbone, "build_strategy(method, backbone, benchmark)")
+    if not hasattr(benchmark, "train_stream"):
+        raise UsageError(
+            "build_strategy takes a benchmark with a train_stream, such as lamm_cl.base_to_novel(...), not "
+            f"{benchmark!r}"
+        )
     given = {"source": getattr(benchmark, "source", None), **options}
     chosen = sort_options(method, backbone.name, given, (*_AVALANCHE, *_STREAM))
     rest = chosen.rest
