@@ -50,6 +50,7 @@ class Calibration:
         self._pictures: dict[Any, tuple[float, float]] = {}
         self._speeds: dict[Any, _Speed] = {}
         self._until = time.monotonic() + _BUDGET
+        self._start = max(0.0, time.time() - psutil.Process().create_time())
 
     def cost(self, spec: RunSpec) -> Cost:
         """Return what a run will cost.
@@ -77,6 +78,7 @@ class Calibration:
             views={f"{backbone.name} {name}": count for name, count in views.items()},
             seconds_a_view=load + encode,
             bytes_a_view=4 * backbone.embed_dim,
+            start=self._start,
         )
 
     def _layout(self, spec: RunSpec) -> Any:

@@ -16,6 +16,7 @@ class Cost:
         views: Images to encode beforehand, by view; runs that name the same view share it through the cache.
         seconds_a_view: To encode one.
         bytes_a_view: To keep one.
+        start: Seconds until a new worker begins its first run: Python, torch, Avalanche.
     """
 
     seconds: float
@@ -23,6 +24,7 @@ class Cost:
     views: Mapping[str, int] = field(default_factory=dict)
     seconds_a_view: float = 0.0
     bytes_a_view: int = 0
+    start: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ def total(costs: Sequence[Cost], jobs: int) -> Total:
     kept = sum(count * size for count, _, size in most.values()) + _RECORD_BYTES * len(costs)
     alone = max((cost.seconds for cost in costs), default=0.0)
     together = (sum(cost.seconds for cost in costs) + encoding) / max(1, min(jobs, len(costs)))
+    start = max((cost.start for cost in costs), default=0.0)  # all workers at once
+    alone, together = alone + start, together + start
     memory = sum(sorted((cost.memory_mb for cost in costs), reverse=True)[:jobs])
     if len(costs) < jobs or not costs:
         return Total(max(alone, together), memory, kept / 1e6)

@@ -15,20 +15,24 @@ from lamm_cl.files import size_in_words
 from lamm_cl.records import DONE
 
 
-def show(plan: Plan, console: Console, make_work: Callable[[], Work]) -> None:
-    """Print it."""
+def show(plan: Plan, console: Console, make_work: Callable[[], Work]) -> int:
+    """Print it; returns the exit code of the command: 2 where the runs could not start."""
     specs = plan.grid.specs
     states = {spec.run_id: _state(plan, spec) for spec in specs}
     width = max(len(str(spec)) for spec in specs)
+    of_data = Counter(spec.dataset for spec in specs)
+    shown = None
     for spec in specs:
+        if spec.dataset != shown and len(of_data) > 1:
+            shown = spec.dataset
+            say(console, f"{shown}: {of_data[shown]} run{'s' * (of_data[shown] != 1)}")
         say(console, f"{spec.run_id}  {str(spec).ljust(width)}  {states[spec.run_id]}")
     counts = Counter(states.values())
     listed = ", ".join(f"{count} {state}" for state, count in counts.items())
     say(console, f"{len(specs)} run{'s' * (len(specs) != 1)} in {plan.home.path}: {listed}.")
     if len(specs) > plan.config.max_runs:
         say(console, f"More than {plan.config.max_runs} runs: doing them takes --yes.")
-    if plan.pending:
-        _estimate(plan, console, make_work)
+    return _estimate(plan, console, make_work) if plan.pending else 0
 
 
 def _state(plan: Plan, spec: RunSpec) -> str:
@@ -38,13 +42,13 @@ def _state(plan: Plan, spec: RunSpec) -> str:
     return "done" if entry.status == DONE else f"{entry.status}, to do again"
 
 
-def _estimate(plan: Plan, console: Console, make_work: Callable[[], Work]) -> None:
+def _estimate(plan: Plan, console: Console, make_work: Callable[[], Work]) -> int:
     workers = local_workers(plan, make_work)
     try:
         costs: list[Cost] = workers.ask("measure", plan.pending)
     except UsageError as error:
-        say(console, f"No estimate of time, memory and disk: {error}")
-        return
+        say(console, f"These runs cannot start, and there is no estimate of them: {error}")
+        return 2
     finally:
         workers.close()
     jobs, sum_ = plan.jobs, total(costs, plan.jobs)
@@ -54,3 +58,4 @@ def _estimate(plan: Plan, console: Console, make_work: Callable[[], Work]) -> No
         f"time {duration(sum_.seconds)}, memory {size_in_words(1e6 * sum_.memory_mb)}, "
         f"disk {size_in_words(1e6 * sum_.disk_mb)} (records and cached features).",
     )
+    return 0

@@ -43,8 +43,7 @@ def run_experiment(
             for text in notes(config):
                 say(console, f"note: {text}")
             if request.dry_run:
-                dry_run.show(plan, console, make_work)
-                return 0
+                return dry_run.show(plan, console, make_work)
             if lacking := _without_model(plan):
                 say(
                     console,

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.config import read_config
+from lamm_cl.experiments.costs import Cost, total
 from lamm_cl.experiments.follow import Follower
 from lamm_cl.experiments.grid_file import Grid
 from lamm_cl.experiments.plan import Request
@@ -290,8 +291,15 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(run: Callable[...,
 
 def test_a_dry_run_where_data_is_missing_still_shows_the_grid(run: Callable[..., Any]) -> None:
     dry = run(work={"refuse": "dtd is not under ./data"}, request={"dry_run": True})
-    assert dry.code == 0
-    assert "No estimate of time, memory and disk: dtd is not under ./data" in dry.text
+    assert dry.code == 2, "as the run itself"
+    assert "These runs cannot start, and there is no estimate of them: dtd is not under ./data" in dry.text
+
+
+def test_the_start_of_workers_is_part_of_the_estimate() -> None:
+    costs = [Cost(10.0, 500.0, start=8.0), Cost(20.0, 600.0, start=9.0)]
+    assert total(costs, jobs=1).seconds == 39
+    assert total(costs, jobs=2).seconds == 29
+    assert total([], jobs=2).seconds == 0
 
 
 def test_a_cache_that_cannot_be_used_is_said_and_the_run_goes_on(run: Callable[..., Any], tmp_path: Path) -> None:
