@@ -18,6 +18,7 @@ _Refusal: Any = _WrongUse.__bases__[0]
 # Each command's module in this folder, in the order that `--help` shows.
 COMMANDS = {
     "quickstart": "quickstart",
+    "init": "init",
     "run": "run",
     "work": "work",
     "validate": "validate",
@@ -27,12 +28,14 @@ COMMANDS = {
     "cache": "cache",
     "list": "listing",
 }
+COMPLETING = "_LAMM_CL_COMPLETE"
 
 app = typer.Typer(
     name="lamm-cl",
     help="What happens to CLIP when it learns some classes and later others.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -75,6 +78,8 @@ def call(arguments: list[str]) -> int:
         try:
             _mount()
             command = typer.main.get_command(app)
+            if COMPLETING in os.environ:  # a shell asks what may come next: typer's own way in answers
+                command.main([], prog_name="lamm-cl", standalone_mode=True)
             with command.make_context("lamm-cl", arguments) as context:
                 code = command.invoke(context)
             sys.stdout.flush()

@@ -1,0 +1,60 @@
+"""`lamm-cl init`: a commented config for pictures of one's own."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+TEXT = """\
+# An experiment on pictures of your own. Check it with `lamm-cl validate {name}`, see what it costs with
+# `lamm-cl run {name} --dry-run`, do it with `lamm-cl run {name}`, read it with `lamm-cl report runs/{title}`.
+# configs/README.md explains every key; `lamm-cl list methods` (datasets, protocols, backbones) what may be named.
+
+experiment: {title}
+
+# Some classes first, the others later. few_shot: all at once. `lamm-cl list protocols --options` has the options.
+protocol: {{name: class_incremental, steps: 2}}
+
+# One folder a class, named as the class is called: {folder}/red apple/1.jpg. Without folders train, val and test it is
+# split here, the same way every time. A table of paths and classes is read as well: csv: table.csv.
+datasets:
+  - {{name: {title}, folder: {quoted}}}
+
+# What is compared. zero_shot learns nothing: it says what the backbone knows already.
+methods:
+  zero_shot:
+  coop: {{epochs: 10}}
+  lamm: {{epochs: 10}}
+
+# tiny is embedded, and knows digits, letters and shapes only. For photographs:
+# backbone: {{name: ViT-B-16-quickgelu, pretrained: openai}}
+backbone: tiny
+
+shots: 4            # training images a class; a list is a grid; full for all of them
+seeds: [1, 2, 3]    # one run each: which images are drawn, and in which order they train
+
+# Keeps what each run has learned, for `lamm-cl predict` and lamm_cl.load_model.
+save: prompts
+"""
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder of pictures, with one folder a class.", metavar="FOLDER")],
+    out: Annotated[Path, typer.Option(help="Config to write.")] = Path("experiment.yaml"),
+) -> None:
+    """Write a commented config for your own pictures, which runs as it is."""
+    from lamm_cl.errors import UsageError
+
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder. Give one that holds one folder of pictures a class.")
+    if out.exists():
+        raise UsageError(f"{out} exists: give another place with --out.")
+    title = re.sub(r"[^A-Za-z0-9_]+", "_", folder.resolve().name).strip("_") or "mine"
+    place = str(folder if out.parent == Path() or folder.is_absolute() else folder.resolve())
+    quoted = "'" + place.replace("'", "''") + "'"
+    try:
+        out.write_text(TEXT.format(name=out, title=title, folder=folder, quoted=quoted), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {out}: {error.strerror or error}.") from None
+    typer.echo(f"{out}: check it with `lamm-cl validate {out}`, then `lamm-cl run {out}`.")
