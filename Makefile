@@ -2,8 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# TORCH=cpu takes torch's CPU build (1.6 GB in all instead of 6.3 GB) from where pip is told to find it: see README.md.
+TORCH :=
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: quickstart test test-slow lint types bench clean
+.PHONY: quickstart test test-slow lint types bench docs clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/lamm-cl quickstart --out quickstart_results
@@ -34,14 +37,25 @@ $(VENV)/bin/python:
 	    echo "$(PYTHON) has no working venv module (Debian: apt-get install python3-venv)"; exit 1; }
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
-	@echo "Installing lamm_cl and what it needs into $(VENV): about 6 GB, some minutes"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@echo "Installing lamm_cl and what it needs into $(VENV): 1.6 to 6 GB, some minutes"
+ifeq ($(TORCH),cpu)
+	$(PIP) torch torchvision
+	@$(BIN)/python -c 'import sys, torch; sys.exit(torch.version.cuda is not None)' || { \
+	    $(BIN)/python -m pip uninstall --yes --quiet torch torchvision; \
+	    echo "pip gave torch with CUDA: say where it finds the CPU build, as in PIP_EXTRA_INDEX_URL=ADDRESS make ..."; \
+	    exit 1; }
+endif
+	$(PIP) --editable .
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	@echo "Installing what the tests need"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
+	$(PIP) --editable ".[test]"
 	@touch $@
 
+docs: $(VENV)/.installed
+	$(PIP) --editable ".[docs]"
+	$(BIN)/python -m benchmarks.reference docs_html
+
 clean:
-	rm -rf $(VENV) quickstart_results
+	rm -rf $(VENV) quickstart_results docs_html

@@ -12,7 +12,7 @@ from avalanche.logging import BaseLogger, CSVLogger, TensorboardLogger, TextLogg
 from lamm_cl.clip import hub
 from lamm_cl.errors import unknown
 from lamm_cl.experiments.job import Job
-from lamm_cl.experiments.surroundings import require_wandb, stays_here, wandb_server
+from lamm_cl.experiments.surroundings import require_tensorboard, require_wandb, stays_here, wandb_server
 
 LOG = logging.getLogger("lamm_cl")
 NAMES = ("tensorboard", "wandb", "csv", "text")
@@ -89,6 +89,7 @@ def make_loggers(job: Job) -> Iterator[list[Any]]:
 def _make(name: str, options: Mapping[str, Any], job: Job, stack: contextlib.ExitStack) -> Any:
     folder = job.directory / name
     if name == "tensorboard":
+        require_tensorboard()
         logger = TensorboardLogger(folder)
         stack.callback(logger.writer.close)
         return logger

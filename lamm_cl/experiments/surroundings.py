@@ -24,8 +24,10 @@ def check_loggers(loggers: Mapping[Any, Mapping[str, Any]]) -> None:
     """Refuse loggers that would fail in every run.
 
     Raises:
-        UsageError: W&B is not installed, has no such option, or nobody is logged in to it.
+        UsageError: A package is not installed, W&B has no such option, or nobody is logged in to it.
     """
+    if "tensorboard" in loggers:
+        require_tensorboard()
     if "wandb" not in loggers:
         return
     require_wandb()
@@ -41,6 +43,12 @@ def check_loggers(loggers: Mapping[Any, Mapping[str, Any]]) -> None:
             "logger 'wandb' has no API key: run `wandb login`, set WANDB_API_KEY, or let it write to the runs' "
             "directories only with WANDB_MODE=offline or loggers.wandb.mode=offline."
         )
+
+
+def require_tensorboard() -> None:
+    """Raise UsageError where TensorBoard is not installed."""
+    if importlib.util.find_spec("tensorboard") is None:
+        raise UsageError("logger 'tensorboard' needs the package: pip install 'lamm_cl[tensorboard]'.")
 
 
 def require_wandb() -> None:

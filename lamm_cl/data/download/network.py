@@ -94,7 +94,10 @@ def _read(answer: Any, url: str) -> Iterator[bytes]:
 
 def _drive(url: str, offset: int) -> Response:
     """Fetch a Drive file; gdown knows the pages that Drive puts before a download."""
-    from gdown.download import get_url_from_gdrive_confirmation
+    try:
+        from gdown.download import get_url_from_gdrive_confirmation
+    except ImportError:
+        raise DownloadError(f'{url}: Google Drive needs the package gdown: pip install "lamm_cl[drive]"') from None
 
     answer = _get(DRIVE_PAGE.format(url.removeprefix(DRIVE)), offset)
     if answer.ok and "text/html" in answer.headers.get("Content-Type", ""):
