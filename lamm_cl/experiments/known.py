@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, Field, create_model
 
 from lamm_cl.errors import UsageError, nearest, unknown_name
 from lamm_cl.methods.recipe import Recipe
@@ -129,16 +129,19 @@ def protocol_names() -> list[str]:
 @functools.cache
 def protocol_options(name: str) -> type[BaseModel]:
     """Return the model of a protocol's options, read from the signature of what builds it."""
-    from lamm_cl.streams.protocols import find_protocol
+    from lamm_cl.streams.protocols import MEANINGS, find_protocol
+
+    def field(option: str, default: Any) -> Any:
+        return Field(default, description=MEANINGS.get(f"{name}.{option}") or MEANINGS[option])
 
     build = find_protocol(name).build
     hints = typing.get_type_hints(build, include_extras=True)
     fields: dict[str, Any] = {
-        parameter.name: (hints[parameter.name], parameter.default)
+        parameter.name: (hints[parameter.name], field(parameter.name, parameter.default))
         for parameter in inspect.signature(build).parameters.values()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
-    fields["evaluate"] = (str | list[str] | None, None)
+    fields["evaluate"] = (str | list[str] | None, field("evaluate", None))
     return create_model(f"{name}_options", __base__=Values, **fields)
 
 

@@ -20,6 +20,17 @@ from lamm_cl.streams.layout import Layout
 Count = Annotated[int, Field(ge=1, le=100_000)]
 VARIANTS = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")
 
+# What each option of a protocol means, by its name and, where protocols differ, by theirs before it.
+MEANINGS = {
+    "steps": "number of steps, as equal as can be; default: 2",
+    "base": "classes of the first step, with increment in place of steps",
+    "increment": "classes of each later step",
+    "order": "of classes: dataset, alphabetical, shuffled, a list, {numpy: SEED or seed}, or {file: PATH}",
+    "order_seed": "of shuffled; 1993 is the order of iCaRL",
+    "evaluate": "names of the test sets to keep; default: all",
+    "multi_domain.order": "of data sets: given, alphabetical, mtil-1, mtil-2, x-tail, or a list",
+}
+
 
 class Protocol(NamedTuple):
     """A named way to turn data sets into a benchmark.

@@ -65,3 +65,10 @@ def test_links_and_pictures_exist() -> None:
     for document in (ROOT / "README.md", *ROOT.glob("lamm_cl/*/README.md"), ROOT / "benchmarks" / "README.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
             assert target.startswith("http") or (document.parent / target).exists(), f"{document}: {target}"
+
+
+def test_the_page_names_every_variable_of_the_package() -> None:
+    package = ROOT / "lamm_cl"
+    text = "".join(path.read_text() for path in package.rglob("*.py"))
+    page = (package / "cli" / "README.md").read_text()
+    assert sorted(name for name in set(re.findall(r"(?<!_)LAMM_CL_[A-Z_]+", text)) if f"`{name}`" not in page) == []

@@ -263,3 +263,10 @@ def test_missing_images_of_the_catalogue_say_how_to_get_them(shared: Path) -> No
         UsageError, match=r"images to be used are missing or empty.*data prepare eurosat --root .*data verify eurosat"
     ):
         build_layout("few_shot", "eurosat", shots=1, root=str(shared / "data" / "coop_splits"))
+
+
+def test_every_option_says_what_it_means() -> None:
+    from lamm_cl.experiments.known import protocol_names, protocol_options
+
+    for name in protocol_names():
+        assert all(field.description for field in protocol_options(name).model_fields.values())
