@@ -17,9 +17,7 @@ from lamm_cl.clip.words import Words
 ACTIVATIONS_PER_TOKEN = 17  # values that one layer keeps for the backward pass, in units of the tower's width
 KEPT_BYTES = 1 << 30  # activations above this are computed again in the backward pass instead of kept,
 PIECE_BYTES = 1 << 28  # in pieces of this size
-GPU_SHARE = (
-    8  # on a GPU, both are this part of the memory that was free: up to four runs share one and leave half
-)
+GPU_SHARE = 8  # on a GPU, both are this part of the memory that was free: up to four runs share one and leave half
 
 
 class TextTower:
