@@ -73,9 +73,14 @@ def test_model_is_an_open_clip_one_that_is_frozen(loaded: Loaded) -> None:
     assert tokenizer(["zero"]).shape == (1, model.context_length)
 
 
-def test_shipped_config_and_weights_work_through_open_clips_own_registry(loaded: Loaded, tmp_path: Path) -> None:
+def test_shipped_config_and_weights_work_through_open_clips_own_registry(
+    loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import open_clip
 
+    registry = open_clip.factory
+    for name in ("_MODEL_CONFIGS", "_MODEL_CONFIG_PATHS"):  # what is added goes again
+        monkeypatch.setattr(registry, name, type(getattr(registry, name))(getattr(registry, name)))
     model, tokenizer, _ = loaded
     config = tmp_path / "lamm-cl-tiny-check.json"
     config.write_text(CONFIG_FILE.read_text())

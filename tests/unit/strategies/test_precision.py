@@ -1,8 +1,6 @@
 """Pure half precision: everything in float16 that is so in the released trainers, and steps without a scaled loss."""
 
-import importlib.util
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +8,7 @@ import torch
 from avalanche.training.plugins import SupervisedPlugin
 
 import lamm_cl
+from benchmarks.speed.pretended_gpu import pretended_gpu
 from lamm_cl.methods import clip_lora, simplecil
 from lamm_cl.methods.recipe import Recipe
 from lamm_cl.methods.registry import METHODS, get_method, method_names
@@ -27,20 +26,6 @@ FULL = ("deep.compound", "deep.vision_prompts", "deep.text_prompts")
 @pytest.fixture(scope="module")
 def digits() -> Any:
     return lamm_cl.base_to_novel("digits", shots=2, seed=1)
-
-
-@pytest.fixture(scope="module")
-def fake_cuda(shared: Path) -> Any:
-    """A device that calls itself CUDA and computes on the CPU."""
-    path = shared / "prototypes" / "fake_cuda" / "fake_cuda.py"
-    if not path.is_file():
-        pytest.skip("reference data not present")
-    spec = importlib.util.spec_from_file_location("fake_cuda", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def types(model: Any) -> set[tuple[bool, torch.dtype]]:
@@ -186,11 +171,11 @@ def test_transport_plans_do_not_overflow() -> None:
 
 
 @pytest.mark.parametrize("method", ["lamm", "cocoop+lamm", "maple+lamm", "ivlp", "align"])
-def test_a_strategy_on_a_pretended_gpu(method: str, fake_cuda: Any, digits: Any) -> None:
+def test_a_strategy_on_a_pretended_gpu(method: str, digits: Any) -> None:
     options = {**QUICK, "precision": "pure_fp16", "features": None, **({"max_iter": 5} if method == "align" else {})}
     found = []
     for device in ("cpu", "cuda"):
-        with fake_cuda.pretend_cuda() if device == "cuda" else nullcontext():
+        with pretended_gpu() if device == "cuda" else nullcontext():
             backbone = lamm_cl.load_clip("tiny", device=device)
             strategy = lamm_cl.build_strategy(method, backbone, digits, device=device, **options)
             strategy.train(digits.train_stream[0])
