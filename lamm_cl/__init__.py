@@ -6,6 +6,8 @@ Names are imported on first use, so that `import lamm_cl` and the command line s
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from lamm_cl.avalanche_home import import_avalanche
+
 __version__ = "0.1.0"
 
 _HOME = {
@@ -83,6 +85,8 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
+        if _HOME[name].startswith(("lamm_cl.strategies", "lamm_cl.streams")):
+            import_avalanche()
         return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module 'lamm_cl' has no attribute {name!r}")
 

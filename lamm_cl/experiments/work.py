@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from lamm_cl.avalanche_home import import_avalanche
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.costs import Cost
 from lamm_cl.experiments.job import CHECKPOINT, Job, Result, Stopped
@@ -41,18 +42,21 @@ class TorchWork:
 
     def check(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> dict[str, str]:
         """Load the backbones, read the data sets, and build what is built before training."""
+        import_avalanche()
         from lamm_cl.experiments.preflight import check
 
         return check(specs, environment, device, self._backbones)
 
     def measure(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> list[Cost]:
         """Time the loading, a training step and an evaluation step of every kind of run."""
+        import_avalanche()
         from lamm_cl.experiments.calibrate import measure
 
         return measure(specs, environment, device, self._backbones)
 
     def execute(self, job: Job) -> Result:
         """Train and evaluate."""
+        import_avalanche()
         from lamm_cl.experiments.run_one import execute
 
         return execute(job, self._backbones)
