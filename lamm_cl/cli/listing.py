@@ -145,7 +145,10 @@ def _backbones(options: bool) -> None:
 
 
 def _published(options: bool) -> None:
-    from lamm_cl.reports.published import names
+    from lamm_cl.reports.published import names, standings
 
-    _show(("table", "what it holds", "from"), names())
+    _show(
+        ("table", "what it holds", "numbers", "from"),
+        [(name, title, standings(name), citation) for name, title, citation in names()],
+    )
     typer.echo("\n`lamm-cl report DIR --compare TABLE` puts it beside measured numbers.")

@@ -29,6 +29,7 @@ _COLUMNS = (
     Column("low", "from", group="95% interval", unit="%"),
     Column("high", "to", group="95% interval", unit="%"),
     Column("published", "Published", unit="%"),
+    Column("standing", "Standing"),
     Column("difference", "Difference", unit="%", signed=True),
     Column("verdict", "Verdict"),
 )
@@ -191,6 +192,7 @@ def _row(one: Comparison) -> Row:
         Cell(one.low),
         Cell(one.high),
         Cell(one.printed.value if one.printed else None),
+        Cell(text=one.printed.standing if one.printed else ""),
         Cell(one.difference, mark=mark),
         Cell(text=one.verdict),
     )

@@ -49,11 +49,17 @@ class Recomputed:
         return abs(self.printed - self.parts) <= 0.01 + 1e-9
 
 
+# Of these the printed H is lower than that of the printed averages, as the mean of the data sets' H always is.
+MEANS_OF_H = ("rpo", "hpt", "rmadapter", "evoprompt")
 # (table, what): why. Everything else agrees to the printed digit; a test holds this list to what is true.
 DISAGREEMENTS: dict[tuple[str, str], str] = {
     ("lamm-table2", "coop set2 average"): "85.1864 is printed as 85.18: cut off, not rounded",
     ("base-to-new-average", "tcp harmonic mean"): "last digit: the averages were rounded before or after",
     ("base-to-new-average", "coprompt harmonic mean"): "last digit: the averages were rounded before or after",
+    **{
+        ("base-to-new-average", f"{method} harmonic mean"): "less: the average of the data sets' harmonic means"
+        for method in MEANS_OF_H
+    },
     ("lamm-figure3", "lamm minus coop, 16 shots"): "Table 3 gives 81.13 - 78.53 = 2.60; 2.57 repeats the 8-shot number",
     ("lamm-figure3", "coop+lamm minus coop, 16 shots"): "Table 3 gives 81.71 - 78.53 = 3.18",
     ("lamm-figure3", "lamm minus coop+lamm, 16 shots"): "Table 3 gives 81.13 - 81.71 = -0.58",
@@ -141,7 +147,7 @@ def test_every_printed_average_harmonic_mean_and_degradation_is_worked_out_again
         "lamm-figure3": 20,
         "maple-base-to-new": 44,
         "maple-siblings": 8,
-        "base-to-new-average": 16,
+        "base-to-new-average": 21,
         "cross-dataset": 3,
     }
 
@@ -151,9 +157,11 @@ def test_the_list_of_disagreements_is_what_the_numbers_say() -> None:
     assert found == set(DISAGREEMENTS)
 
 
-def test_all_but_figure_3_could_be_rounding() -> None:
+def test_all_but_figure_3_and_means_of_h_could_be_rounding() -> None:
     beyond = {row.what for row in recomputed() if not row.within_rounding}
-    assert beyond == {"lamm minus coop, 16 shots", "lamm minus coop+lamm, 16 shots"}
+    means = {f"{method} harmonic mean" for method in MEANS_OF_H}
+    assert beyond == {"lamm minus coop, 16 shots", "lamm minus coop+lamm, 16 shots"} | means
+    assert all(row.printed < row.parts for row in recomputed() if row.what in means)
 
 
 def test_means_of_harmonic_means_are_the_known_ones() -> None:
@@ -219,7 +227,7 @@ def test_each_row_says_where_it_comes_from(name: str) -> None:
         assert row.citation
         assert row.source
         assert row.protocol
-        assert row.standing in ("primary", "secondary")
+        assert row.standing in published.STANDINGS
         assert (row.backbone, row.pretrained) == ("ViT-B-16-quickgelu", "openai")
         assert row.precision in ("pure_fp16", "")
         assert -20 < row.value < 100

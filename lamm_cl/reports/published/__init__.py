@@ -12,13 +12,14 @@ Values are percent, as printed; missing numbers have no row. Columns:
 | metric, value, shots, setting | what the number is; `setting` is, for example, the order of the data sets |
 | rounding | what rounding may have taken, in points; empty: half of the last printed digit |
 | backbone, pretrained, precision, seeds | what it was measured with; an empty `precision` is not known |
-| standing | `primary` (read in the source) or `secondary` (reprinted elsewhere) |
+| standing | `primary`: read in the source; `reprint`: in a later paper; `secondary`: in a list or a note alone |
 | note | what to know about it, parted by semicolons; "copied from ..." where the paper did not measure it |
 
 An option may differ by data set: `epochs: {imagenet: 50, others: 200}`.
 """
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -35,6 +36,7 @@ _ZSCL = (
     "Preventing Zero-Shot Transfer Degradation in Continual Learning of Vision-Language Models, "
     "ICCV 2023, arXiv 2303.06628"
 )
+STANDINGS = ("primary", "reprint", "secondary")
 # name: (what it holds, citation, files)
 _TABLES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "lamm-table1": ("Domain generalisation from ImageNet", _LAMM, ("lamm_table1",)),
@@ -94,6 +96,16 @@ def names() -> list[tuple[str, str, str]]:
 def title(name: str) -> str:
     """Return what the published table `name` holds, in words."""
     return _entry(name)[0]
+
+
+def standings(name: str) -> str:
+    """Return how many of the numbers of the table `name` have which standing, in words.
+
+    >>> standings("lamm-table5")
+    '10 primary'
+    """
+    counts = Counter(row.standing for row in numbers(name))
+    return ", ".join(f"{counts[one]} {one}" for one in STANDINGS if counts[one])
 
 
 def numbers(name: str) -> tuple[PublishedNumber, ...]:
