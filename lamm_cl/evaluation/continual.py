@@ -218,13 +218,33 @@ def _weighted(values: Matrix, weights: Matrix) -> float:
 def average_incremental_accuracy(a: ArrayLike, counts: ArrayLike | None = None) -> float:
     """Mean over the stages of the accuracy over everything met so far.
 
-    Formula: 1/n sum_i A_i, with A_i of `incremental_accuracies`.
+    Formula: 1/n sum_i A_i, with A_i of `incremental_accuracies`. Each stage weighs the same: what the released codes
+    of RAPF, PROOF, ENGINE and BOFA print as average.
     Source: Rebuffi et al., CVPR 2017, section 4 ("average incremental accuracy").
 
     >>> average_incremental_accuracy([[90, 60], [80, 90]])
     87.5
     """
     return _mean(incremental_accuracies(a, counts))
+
+
+def weighted_average_incremental_accuracy(a: ArrayLike, counts: ArrayLike) -> float:
+    """Mean over the stages of the accuracy over everything met so far, where a stage weighs what it is tested on.
+
+    Formula: sum_i N_i A_i / sum_i N_i, with A_i of `incremental_accuracies` and N_i = sum_{j<=i} w_j: the share of
+    right answers among all that were given, so that late stages, which are tested on more, weigh more.
+    Source: the weighted average of class-incremental tables (Huang et al., "RAPF", ECCV 2024). RAPF's released code
+    prints the unweighted one, as C3Box does; on B0 streams the weighted one is the lower.
+
+    Args:
+        a: accuracy matrix (n, n).
+        counts: w, test images per set (n,), or classes per set.
+
+    >>> weighted_average_incremental_accuracy([[90, 60], [80, 90]], counts=[100, 300])
+    88.0
+    """
+    met = incremental_accuracies(a, counts)
+    return _weighted(met, np.cumsum(as_vector(counts, len(met), "counts")))
 
 
 def last_incremental_accuracy(a: ArrayLike, counts: ArrayLike | None = None) -> float:

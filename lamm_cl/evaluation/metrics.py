@@ -26,6 +26,7 @@ from lamm_cl.evaluation.continual import (
     set1_set2,
     transfer,
     transfer_per_set,
+    weighted_average_incremental_accuracy,
     zero_shot_retention,
 )
 
@@ -53,5 +54,6 @@ __all__ = [
     "set1_set2",
     "transfer",
     "transfer_per_set",
+    "weighted_average_incremental_accuracy",
     "zero_shot_retention",
 ]

@@ -5,6 +5,7 @@ A protocol of `lamm_cl.streams` that has no object here fails a test.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from lamm_cl.reports.tables.collect import (
     per_seed,
     pick,
     stream_lengths,
+    wide,
     with_averages,
     with_steps,
 )
@@ -89,9 +91,10 @@ class ClassIncremental(ProtocolReport):
 
     `before` is the accuracy on Set1 after the first experience, `after` the one after the last. With more than two
     sets: the last set's own accuracy, the degradation averaged over all sets but the last (each from the experience
-    that taught it to the end), and the accuracy over all test images at the end.
+    that taught it to the end), and the accuracy over the images of all sets met so far: its mean over the stages, with
+    each stage alike and weighted by its test images, and its value at the end.
 
-    Source: LAMM (AAAI 2024), Table 2.
+    Source: LAMM (AAAI 2024), Table 2; for the incremental accuracies see `metrics`.
     """
 
     name = "class_incremental"
@@ -102,7 +105,15 @@ class ClassIncremental(ProtocolReport):
     _SET1 = (_percent("set1_before", "before", "Set1"), _percent("set1_after", "after", "Set1"))
     _DEGRADATION = _percent("degradation", "Degradation")
     TWO = (*_SET1, _percent("set2", "Set2"), _DEGRADATION)
-    MANY = (*_SET1, _percent("last_set", "Last set"), _DEGRADATION, _percent("total", "All images"))
+    _INCREMENTAL = (
+        _percent("average_incremental_accuracy", "average", "Incremental"),
+        _percent("weighted_average_incremental_accuracy", "weighted", "Incremental"),
+        _percent("last_incremental_accuracy", "last", "Incremental"),
+    )
+    _METRICS: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = {
+        column.key: getattr(metrics, column.key) for column in _INCREMENTAL
+    }
+    MANY = (*_SET1, _percent("last_set", "Last set"), _DEGRADATION, *_INCREMENTAL)
 
     def numbers(self, frame: pd.DataFrame) -> Numbers:
         """Return Set1 before and after, the last set and the degradation."""
@@ -115,10 +126,13 @@ class ClassIncremental(ProtocolReport):
             return Numbers(found, self.TWO, "Class-incremental, Set1 then Set2", (note,))
         note = (
             "Degradation is the mean, over all sets but the last, of the accuracy at the end minus the "
-            "accuracy when the set had just been learned: below zero, something was lost."
+            "accuracy when the set had just been learned: below zero, something was lost. Incremental: on the test "
+            "images of all sets met so far, mean over stages, weighted by their test images, and at the end."
         )
         # Streams of different lengths are different experiments: they must not be averaged.
-        found = with_averages(per_seed(with_steps(rows, lengths), self._many_sets), self.MANY)
+        rows = with_steps(rows, lengths)
+        images = wide(rows.assign(value=rows["n"])) if len(rows) else rows
+        found = with_averages(per_seed(rows, partial(self._many_sets, images)), self.MANY)
         return Numbers(found, self.MANY, "Class-incremental", (note,))
 
     def accuracy(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -136,20 +150,22 @@ class ClassIncremental(ProtocolReport):
             "degradation": after - before,
         }
 
-    @staticmethod
-    def _many_sets(table: pd.DataFrame) -> Quantities:
+    @classmethod
+    def _many_sets(cls, images: pd.DataFrame, table: pd.DataFrame) -> Quantities:
+        """Return the numbers of longer streams; `images` has the test images where `table` has the accuracies."""
         names = numbered_sets(map(str, table.columns.get_level_values(1)))
         a = _matrices(table, names, range(1, len(names) + 1))
-        total = np.array([pick(table, i + 1, "total") for i in range(len(names))]).T
+        counts = _matrices(images.reindex(table.index), names, range(1, len(names) + 1))
         # A run's own length, from the sets it was scored on at any stage, not from the stages it reached.
         last = np.where(~np.isnan(a).all(axis=1), np.arange(len(names)), 0).max(axis=1)
         run = np.arange(len(table))
+        streams = [(a[k, : n + 1, : n + 1], counts[k, n, : n + 1]) for k, n in enumerate(last)]
         out = {
             "set1_before": a[:, 0, 0],
             "set1_after": a[run, last, 0],
             "last_set": a[run, last, last],
-            "degradation": [metrics.backward_transfer(a[k, : n + 1, : n + 1]) for k, n in enumerate(last)],
-            "total": total[run, last],
+            "degradation": [metrics.backward_transfer(one) for one, _ in streams],
+            **{column.key: [cls._METRICS[column.key](*one) for one in streams] for column in cls._INCREMENTAL},
         }
         return {key: pd.Series(values, index=table.index) for key, values in out.items()}
 

@@ -54,6 +54,8 @@ def test_by_hand():
     assert metrics.degradation(MATRIX) == -20
     assert metrics.degradation(MATRIX, 1) == 2
     assert metrics.average_incremental_accuracy(MATRIX) == pytest.approx((90 + 87.5 + 266 / 3) / 3)
+    # 90 on 1 image, 80 + 2 x 95 = 270 on 3, 70 + 2 x 97 + 3 x 99 = 561 on 6.
+    assert metrics.weighted_average_incremental_accuracy(MATRIX, [1, 2, 3]) == pytest.approx((90 + 270 + 561) / 10)
     assert metrics.last_incremental_accuracy(MATRIX, [1, 0, 3]) == pytest.approx((70 + 3 * 99) / 4)
     assert metrics.zero_shot_retention(MATRIX[:1], [5, 60, 40]) == pytest.approx(0.9)
     assert metrics.zero_shot_retention(MATRIX[:2], [5, 60, 40]) == pytest.approx(50 / 40)

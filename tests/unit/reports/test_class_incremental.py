@@ -66,7 +66,10 @@ def test_longer_streams(frame, run):
     assert values["set1_after"] == pytest.approx(60)
     assert values["last_set"] == pytest.approx(90)
     assert values["degradation"] == pytest.approx(-20)  # mean of -30, -20, -10
-    assert values["total"] == pytest.approx(80)
+    # Incremental accuracies 90, 85, 80, 75 on 1, 2, 3, 4 hundred images.
+    assert values["average_incremental_accuracy"] == pytest.approx(82.5)
+    assert values["weighted_average_incremental_accuracy"] == pytest.approx(80)
+    assert values["last_incremental_accuracy"] == pytest.approx(75)
 
 
 def test_streams_of_different_lengths_are_not_averaged(frame, run):
@@ -106,7 +109,7 @@ def test_a_stream_scored_on_some_of_its_sets(frame, run):
     some = {place: value for place, value in stream(4, 0.1).items() if place[1] in ("set1", "set4")}
     (row,) = PROTOCOLS["class_incremental"].table(frame([run(some)])).rows
     values = [cell.value for cell in row.cells[1:]]
-    assert values == [pytest.approx(90), pytest.approx(60), pytest.approx(90), None, None]
+    assert values == [pytest.approx(90), pytest.approx(60), pytest.approx(90), *[None] * 4]
 
 
 def test_the_runs_own_metrics_are_those_of_the_last_stage(frame, two_methods):
