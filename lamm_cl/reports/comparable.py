@@ -1,5 +1,6 @@
 """Whether a measured number may stand beside a printed one, and if not, why."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -7,6 +8,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from lamm_cl.errors import UsageError
 from lamm_cl.reports.names import AVERAGE
 from lamm_cl.reports.published import PublishedNumber
 
@@ -46,6 +48,7 @@ class Measured:
         run_ids: The runs behind it.
         datasets: The data sets that an average is over; else one.
         configs: The distinct (method, data set, options) of its runs; empty where no record tells them.
+        streams: The distinct protocols of its runs, with their options, number of classes and seed; likewise.
         precisions: What the records say of the precision.
         splits: What the records say of the split: official, other, own, embedded.
         synthetic: Whether a record calls the data synthetic.
@@ -68,6 +71,7 @@ class Measured:
     datasets: frozenset[str]
     minus: str = ""
     configs: tuple[tuple[str, str, Mapping[str, Any]], ...] = ()
+    streams: tuple[tuple[Mapping[str, Any], int, int], ...] = ()
     precisions: frozenset[str] = frozenset()
     splits: frozenset[str] = frozenset()
     synthetic: bool = False
@@ -98,7 +102,10 @@ def reasons(measured: Measured, printed: PublishedNumber, datasets: frozenset[st
     # Another backbone has a recipe of its own: its options need not be named as well.
     configs = () if backbone else measured.configs
     options = [text for one in configs for text in _options(*one, measured.shots, printed)]
-    return [*backbone, *_dialect(measured.dialect, printed), *_data(measured, printed, datasets), *options]
+    streams = [text for one in measured.streams for text in _stream(*one, printed)]
+    if printed.protocol_options and not measured.streams:
+        streams = ["steps and class order not known: its runs left no record of them"]
+    return [*backbone, *_dialect(measured.dialect, printed), *_data(measured, printed, datasets), *streams, *options]
 
 
 def _backbone(measured: Measured, printed: PublishedNumber) -> Iterator[str]:
@@ -122,7 +129,7 @@ def _architecture(backbone: str, pretrained: str) -> str:
 def _data(measured: Measured, printed: PublishedNumber, datasets: frozenset[str]) -> Iterator[str]:
     if measured.shots != printed.shots and measured.method != "zero_shot":
         yield f"other shots: {measured.shots or 'not named'}, published with {printed.shots}"
-    if printed.setting and measured.setting != printed.setting:
+    if printed.setting and not printed.protocol_options and measured.setting != printed.setting:
         yield f"other setting: {measured.setting or 'not named'}, published with {printed.setting}"
     yield from (text for split, text in _SPLITS.items() if split in measured.splits)
     if measured.synthetic:
@@ -131,6 +138,58 @@ def _data(measured: Measured, printed: PublishedNumber, datasets: frozenset[str]
         missing, extra = sorted(datasets - measured.datasets), sorted(measured.datasets - datasets)
         parts = [f"without {_few(missing)}"] * bool(missing) + [f"with {_few(extra)}"] * bool(extra)
         yield f"average over other data sets: {' and '.join(parts)}"
+
+
+def _stream(options: Mapping[str, Any], classes: int, seed: int, printed: PublishedNumber) -> Iterator[str]:
+    """Yield what a class-incremental stream has other than the published one: sizes of its steps, order of classes."""
+    if not printed.protocol_options:
+        return
+    wanted = parse_options(printed.protocol_options)
+    sizes = (_sizes(classes, options), _sizes(classes, wanted))
+    if sizes[0] != sizes[1]:
+        yield f"other steps: {_few([str(size) for size in sizes[0]])} classes, published with {printed.setting}"
+    order, published_order = options.get("order", "dataset"), wanted["order"]
+    if _order(classes, order, options.get("order_seed"), seed) != _order(classes, published_order, None, seed):
+        words = "that of RAPF's code" if "digest" in published_order else _word(published_order)
+        yield f"other class order: {_brief(order)}, published with {words}"
+
+
+def _sizes(classes: int, options: Mapping[str, Any]) -> tuple[int, ...]:
+    from lamm_cl.streams.protocols import step_sizes
+
+    try:
+        return step_sizes(classes, *(options.get(name) for name in ("steps", "base", "increment")))
+    except UsageError:  # published for another number of classes
+        return ()
+
+
+def _order(classes: int, order: Any, order_seed: int | None, seed: int) -> str:
+    """Return the digest of a class order; of names, which labels cannot be told from, or of no order, some other."""
+    from lamm_cl.streams.steps import ORDER_SEED, class_order
+
+    if isinstance(order, Mapping) and "digest" in order:
+        return str(order["digest"])
+    if order == "alphabetical":
+        return "alphabetical"
+    try:
+        # Labels alone say what the order is, but for `alphabetical`.
+        labels = class_order([f"class {label}" for label in range(classes)], order, order_seed or ORDER_SEED, seed)
+    except UsageError:
+        return "names"
+    return order_digest(labels)
+
+
+def order_digest(labels: Iterable[int]) -> str:
+    """Return what published rows call a class order that is listed in a file.
+
+    >>> order_digest([2, 0, 1])
+    'cea67d8b58d7'
+    """
+    return hashlib.sha256(",".join(map(str, labels)).encode()).hexdigest()[:12]
+
+
+def _brief(order: Any) -> str:
+    return f"{_few([str(one) for one in order])}" if isinstance(order, list | tuple) else str(order)
 
 
 def _few(names: list[str]) -> str:
@@ -176,6 +235,9 @@ def _word(value: Any) -> str:
 def _same(first: Any, second: Any) -> bool:
     if isinstance(first, list | tuple) and isinstance(second, list | tuple):
         return list(first) == list(second)  # records have no tuples
+    if isinstance(first, Mapping) and isinstance(second, Mapping):  # what is not given is None in records
+        given = [{key: value for key, value in one.items() if value is not None} for one in (first, second)]
+        return given[0] == given[1]
     if isinstance(first, int | float) and isinstance(second, int | float):
         return abs(first - second) <= 1e-12
     return bool(first == second)
@@ -197,8 +259,6 @@ def _parsed(text: str) -> dict[str, Any]:
 
 def defaults(method: str) -> dict[str, Any]:
     """Return a method's options and recipe as its paper has them; nothing for a method that is not registered."""
-    from lamm_cl.errors import UsageError
-
     try:
         return dict(_registered(method))
     except UsageError:

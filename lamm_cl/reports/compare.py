@@ -19,17 +19,17 @@ from lamm_cl.reports.tables.collect import SETTINGS, TITLES
 from lamm_cl.reports.tables.model import Cell, Column, Row, Table
 from lamm_cl.reports.tables.protocols import ClassIncremental
 
-_QUANTITIES = {one.key: f"{one.group} {one.title}".strip() for one in ClassIncremental.TWO}
+_QUANTITIES = {one.key: f"{one.group} {one.title}".strip() for one in (*ClassIncremental.TWO, *ClassIncremental.MANY)}
 _QUANTITIES |= {"harmonic_mean": "H", "accuracy": "Accuracy", "average_with_source": "average with source"}
 _COLUMNS = (
-    *(Column(key, TITLES[key]) for key in ("dataset", "method", "dialect", "shots")),
+    *(Column(key, TITLES[key]) for key in ("dataset", "setting", "method", "dialect", "shots")),
     Column("quantity", "Number"),
     Column("measured", "Measured", unit="%"),
     Column("population_std", "Population std", unit="%"),
     Column("low", "from", group="95% interval", unit="%"),
     Column("high", "to", group="95% interval", unit="%"),
-    Column("published", "Published", unit="%"),
-    Column("standing", "Standing"),
+    Column("published", "value", group="Published", unit="%"),
+    Column("standing", "from", group="Published"),
     Column("difference", "Difference", unit="%", signed=True),
     Column("verdict", "Verdict"),
 )
@@ -95,7 +95,7 @@ def compare(results: Results, name: str) -> list[Comparison]:
         UsageError: There is no published table of that name.
     """
     rows = published.numbers(name)
-    return _worth_showing([_beside(one, rows) for one in _measured(results, rows)], rows)
+    return _worth_showing([beside for one in _measured(results, rows) for beside in _beside(one, rows)], rows)
 
 
 def _worth_showing(found: list[Comparison], rows: tuple[PublishedNumber, ...]) -> list[Comparison]:
@@ -114,9 +114,10 @@ def compare_table(results: Results, name: str) -> Table:
         UsageError: There is no published table of that name.
     """
     rows = published.numbers(name)
-    everything = [_beside(one, rows) for one in _measured(results, rows)]
+    everything = [beside for one in _measured(results, rows) for beside in _beside(one, rows)]
     comparisons = _worth_showing(everything, rows)
-    met = {one.printed for one in comparisons if one.printed is not None and not one.why_not}
+    met = {_number(one.printed) for one in comparisons if one.printed is not None and not one.why_not}
+    lacking = [row for row in rows if _number(row) not in met]
     notes = [f"Published: {'; '.join(unique(row.citation for row in rows))}."]
     notes += _said(unique(one.printed for one in comparisons if one.printed is not None))
     notes.append(
@@ -133,12 +134,18 @@ def compare_table(results: Results, name: str) -> Table:
     others = unique(one.measured.dataset for one in everything if one.measured.dataset not in shown)
     if others:
         notes.append(f"Measured, but not in {name}: {', '.join(others)}.")
-    if len(met) < len(rows):
-        notes.append(f"{len(rows) - len(met)} of the {len(rows)} published numbers have no comparable measured one.")
+    if lacking:
+        notes.append(f"{len(lacking)} of the {len(rows)} published numbers have no comparable measured one.")
     if any(one.printed and not one.why_not and not one.measured.splits for one in comparisons):
         notes.append("? marks numbers whose runs left no record of their split: it is taken to be the official one.")
     title = f"Measured beside {name}: {published.title(name)}"
-    return Table(f"compare-{name}", title, _COLUMNS, tuple(map(_row, comparisons)), tuple(notes))
+    made = [_row(one) for one in comparisons]
+    # A column of settings only where there are any.
+    places = [
+        k for k, column in enumerate(_COLUMNS) if column.key != "setting" or any(row.cells[k].text for row in made)
+    ]
+    lines = tuple(Row(tuple(row.cells[k] for k in places), row.section) for row in made)
+    return Table(f"compare-{name}", title, tuple(_COLUMNS[k] for k in places), lines, tuple(notes))
 
 
 def _measured(results: Results, rows: tuple[PublishedNumber, ...]) -> list[Measured]:
@@ -183,6 +190,7 @@ def _row(one: Comparison) -> Row:
     number = Cell(one.mean, one.std, len(measured.values), run_ids=measured.run_ids)
     cells = (
         Cell(text=measured.dataset),
+        Cell(text=measured.setting or (one.printed.setting if one.printed and not one.why_not else "")),
         Cell(text=measured.label),
         Cell(text=measured.dialect),
         Cell(text=measured.shots),
@@ -192,7 +200,7 @@ def _row(one: Comparison) -> Row:
         Cell(one.low),
         Cell(one.high),
         Cell(one.printed.value if one.printed else None),
-        Cell(text=one.printed.standing if one.printed else ""),
+        Cell(text=f"{one.printed.source} ({one.printed.standing})" if one.printed else ""),
         Cell(one.difference, mark=mark),
         Cell(text=one.verdict),
     )
@@ -202,19 +210,30 @@ def _row(one: Comparison) -> Row:
 # -- the published side ----------------------------------------------------------------------------------------------
 
 
-def _beside(measured: Measured, rows: tuple[PublishedNumber, ...]) -> Comparison:
+def _beside(measured: Measured, rows: tuple[PublishedNumber, ...]) -> Iterator[Comparison]:
+    """Yield the comparison with the published number that is nearest, or with each that differs and is as near."""
     summary = summarise(measured.values)
     spread = (summary.low, summary.high, summary.std) if summary.n > 1 else (None, None, None)
     place = (measured.method, measured.dataset, measured.quantity)
     same = [row for row in rows if _place(row) == place and row.minus == measured.minus]
     if not same:
-        return Comparison(measured, None, tuple(_absent(measured, rows)), *spread)
-    judged = [(tuple(unique(reasons(measured, row, _parts(rows, row)))), row) for row in same]
+        yield Comparison(measured, None, tuple(_absent(measured, rows)), *spread)
+        return
+    judged = [(row, tuple(unique(reasons(measured, row, _parts(rows, row))))) for row in same]
     # Runs without a record tell no options: then the method's own, not a variant, is meant.
-    why_not, printed = min(
-        judged, key=lambda pair: (len(pair[0]), pair[1].shots != measured.shots, len(pair[1].options))
-    )
-    return Comparison(measured, printed, why_not, *spread)
+    keys = [(len(why_not), row.shots != measured.shots, len(row.options)) for row, why_not in judged]
+    nearest = [pair for pair, key in zip(judged, keys, strict=True) if key == min(keys)]
+    nearest.sort(key=lambda pair: published.STANDINGS.index(pair[0].standing))
+    firsts: dict[str, tuple[PublishedNumber, tuple[str, ...]]] = {}
+    for row, why_not in nearest[:1] if nearest[0][1] else nearest:
+        firsts.setdefault(row.printed, (row, why_not))
+    for row, why_not in firsts.values():
+        yield Comparison(measured, row, why_not, *spread)
+
+
+def _number(row: PublishedNumber) -> tuple[object, ...]:
+    """Return what two sources have in common that print the same value of the same run."""
+    return (*_place(row), row.minus, row.options, row.minus_options, row.shots, row.setting, row.printed)
 
 
 def _place(row: PublishedNumber) -> tuple[str, str, str]:
@@ -294,6 +313,7 @@ def differences(numbers: list[Measured], pairs: list[tuple[str, str]]) -> Iterat
                     values=tuple(value for _, value in both),
                     run_ids=one.run_ids + other.run_ids,
                     configs=one.configs + other.configs,
+                    streams=one.streams + other.streams,
                     precisions=one.precisions | other.precisions,
                     splits=one.splits | other.splits,
                     synthetic=one.synthetic or other.synthetic,
@@ -319,6 +339,12 @@ def _with_records(
         for record, config in told
         if isinstance(config.get("options"), Mapping)
     ]
+    streams = [
+        (dict(protocol), classes, int(record["run"]["seed"]))
+        for record, config in told
+        if isinstance(protocol := config.get("protocol"), Mapping)
+        and isinstance(classes := dict(record.get("stream") or {}).get("classes"), int)
+    ]
     backbones = [one for _, config in told if isinstance(one := config.get("backbone"), Mapping)]
     mean = known[quantity].mean()
     if quantity == "harmonic_mean":
@@ -333,6 +359,7 @@ def _with_records(
         quantity=quantity,
         datasets=over,
         configs=tuple(one for k, one in enumerate(options) if one not in options[:k]),
+        streams=tuple(one for k, one in enumerate(streams) if one not in streams[:k]),
         precisions=frozenset(str(one["precision"]) for one in backbones if one.get("precision")),
         splits=frozenset(str(split) for record in records for split in found_in(record, "split") if split),
         synthetic=any(flag is True for record in records for flag in found_in(record, "synthetic")),

@@ -95,7 +95,7 @@ def class_incremental(
     names = datasets[0].class_names
     with about("order"):
         ordered = dealing.class_order(names, order, order_seed, drawing.seed)
-    parts = dealing.split(ordered, _sizes(len(names), steps, base, increment))
+    parts = dealing.split(ordered, step_sizes(len(names), steps, base, increment))
     titles = [f"set{k + 1}" for k in range(len(parts))]
     builder = LayoutBuilder("class_incremental", datasets)
     builder.train_on(0, drawing, parts, titles)
@@ -103,7 +103,14 @@ def class_incremental(
     return builder.layout()
 
 
-def _sizes(classes: int, steps: int | None, base: int | None, increment: int | None) -> tuple[int, ...]:
+def step_sizes(
+    classes: int, steps: int | None = None, base: int | None = None, increment: int | None = None
+) -> tuple[int, ...]:
+    """Return how many classes each step of `class_incremental` has.
+
+    Raises:
+        UsageError: The options contradict each other, or ask for more classes than there are.
+    """
     if base is None and increment is None:
         with about("steps"):
             return dealing.even_sizes(classes, 2 if steps is None else steps)

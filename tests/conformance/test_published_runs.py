@@ -1,22 +1,26 @@
 """Each published number that this package can run is compared with the run that a config makes, and with no other."""
 
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from lamm_cl.data.catalogue import CATALOGUE
 from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import grid
 from lamm_cl.experiments.spec import RunSpec
 from lamm_cl.methods.registry import method_names
 from lamm_cl.records import COLUMNS
 from lamm_cl.reports import published
+from lamm_cl.reports.comparable import parse_options
 from lamm_cl.reports.compare import Comparison, compare
 from lamm_cl.reports.published import PublishedNumber
 from lamm_cl.reports.results import Results
 from lamm_cl.reports.tables.collect import tidy
+from lamm_cl.streams.protocols import step_sizes
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 NAMES = [name for name, _, _ in published.names()]
@@ -24,35 +28,68 @@ NAMES = [name for name, _, _ in published.names()]
 OURS = set(method_names())
 # (table, method, metric): why no run gives the number; its note says so too.
 NO_RUN = {
-    ("lamm-table2", "coop", "degradation"): "Set1 before and after are of runs with other numbers of epochs",
+    ("lamm-table2", "coop", "degradation"): "Set1 after has 50",
+    **{
+        ("setting-a", method, f"{what}_incremental_accuracy"): why
+        for method, why in (("proof", "how many exemplars it keeps"), ("engine", "pairwise descriptions"))
+        for what in ("average", "last")
+    },
     **{("mtil", "zero_shot", metric): "several templates a data set" for metric in ("transfer", "average", "last")},
 }
 # (table, method, metric) copied by the paper from runs that another config makes, of another protocol.
 COPIED = {("lamm-table2", "coop", "set1_before"): ("maple/base_to_new.yaml", "class_incremental")}
+# Tables whose methods' settings are published and that no config promises to run yet.
+AWAITED = {"setting-a"}
+
+
+def class_incremental(spec: RunSpec) -> list[tuple[int, str]]:
+    """Return the places of Set1 and Set2, or of every set after every stage of a longer stream."""
+    sizes = {name: spec.protocol_options.get(name) for name in ("steps", "base", "increment")}
+    steps = len(step_sizes(CATALOGUE[spec.dataset].classes, **sizes))
+    if steps == 2:
+        return [(1, "set1"), (2, "set1"), (2, "set2")]
+    return [(i, f"set{j}") for i in range(1, steps + 1) for j in range(1, steps + 1)]
+
+
 PLACES = {
     "few_shot": lambda spec: [(1, spec.dataset)],
-    "class_incremental": lambda spec: [(1, "set1"), (2, "set1"), (2, "set2")],
+    "class_incremental": class_incremental,
     "base_to_new": lambda spec: [(1, "base"), (1, "new")],
     "cross_dataset": lambda spec: [(1, name) for name in spec.datasets],
     "domain_generalization": lambda spec: [(1, name) for name in spec.datasets],
 }
 
 
-def specs(path: Path) -> list[RunSpec]:
+def specs(path: Path, *chosen: str) -> list[RunSpec]:
     """Return a config's runs with its first seed."""
-    return grid(read_config(path, ["seeds=[1]"]))
+    return grid(read_config(path, ["seeds=[1]", *chosen]))
+
+
+def streams(name: str) -> list[list[str]]:
+    """Return what a config of a table is told to make each of its streams, on the data sets that there are."""
+    found: dict[tuple[int, int], dict[str, None]] = {}
+    for row in filter(ours, published.numbers(name)):
+        if row.protocol_options:
+            wanted = parse_options(row.protocol_options)
+            found.setdefault((wanted["base"], wanted["increment"]), {})[row.dataset] = None
+    return [
+        [f"protocol.base={base}", f"protocol.increment={increment}", f"datasets=[{', '.join(names)}]"]
+        for (base, increment), names in found.items()
+    ] or [[]]
 
 
 def results(runs: list[RunSpec], protocol: str) -> Results:
     """Return what `lamm-cl run` would leave of these runs, all accuracies one half."""
     rows = [
-        {**spec.columns(), "protocol": protocol, "stage": stage, "eval_set": name, "label_space": "own"}
+        {**spec.columns(), "protocol": protocol, "stage": stage, "eval_set": name, "label_space": space}
         | {"metric": "accuracy", "value": 0.5, "n": 100, "status": "done", "run_id": spec.run_id}
         for spec in runs
         for stage, name in PLACES[protocol](spec)
+        for space in ("own", "seen")
     ]
     records = {
         spec.run_id: {"run": spec.columns(), "config": spec.determines(), "data": {"split": "official"}}
+        | {"stream": {"classes": CATALOGUE[spec.dataset].classes} if spec.dataset in CATALOGUE else {}}
         for spec in runs
     }
     return Results(Path("nowhere"), tidy(pd.DataFrame(rows, columns=list(COLUMNS))), records)
@@ -69,7 +106,10 @@ def configs_of(name: str) -> list[Path]:
 def comparisons(name: str) -> list[Comparison]:
     """Return the comparisons of the runs of a table's configs with it."""
     found = [
-        one for path in configs_of(name) for one in compare(results(specs(path), read_config(path).protocol.name), name)
+        one
+        for path in configs_of(name)
+        for chosen in streams(name)
+        for one in compare(results(specs(path, *chosen), read_config(path).protocol.name), name)
     ]
     for (table, _, _), (path, protocol) in COPIED.items():
         if table == name:
@@ -81,20 +121,28 @@ def place(row: PublishedNumber) -> tuple[str, str, str]:
     return row.table, row.method, row.metric
 
 
+def run(row: PublishedNumber) -> PublishedNumber:
+    """Return the row without its source: another may print the same value of the same run."""
+    return replace(row, source="", citation="", standing="", note="")
+
+
 def ours(row: PublishedNumber) -> bool:
-    return row.method in OURS and (not row.minus or row.minus in OURS)
+    known = not row.protocol_options or row.dataset in CATALOGUE
+    return row.method in OURS and (not row.minus or row.minus in OURS) and known
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_config_makes_the_run_of_each_number(name: str) -> None:
-    rows = [row for row in published.numbers(name) if ours(row) and place(row) not in NO_RUN]
-    met = {one.printed for one in comparisons(name) if one.difference is not None}
+    if name in AWAITED and not configs_of(name):
+        pytest.skip("no config promises it")
+    rows = [row for row in published.numbers(name) if ours(row) and "no run" not in row.note]
+    met = {run(one.printed) for one in comparisons(name) if one.printed is not None and one.difference is not None}
     refused = {one.printed: one.verdict for one in comparisons(name) if one.difference is None}
     missing = [
         f"{row.value} ({row.method} {row.options}, {row.dataset}, {row.metric}, {row.shots} shots): "
         + refused.get(row, "no config of it has such a run")
         for row in rows
-        if row not in met
+        if run(row) not in met
     ]
     assert not missing, "\n".join(missing)
 
@@ -102,6 +150,10 @@ def test_a_config_makes_the_run_of_each_number(name: str) -> None:
 def test_what_no_run_gives_says_so() -> None:
     silent = {place(row) for name in NAMES for row in published.numbers(name) if ours(row) and "no run" in row.note}
     assert silent == set(NO_RUN)
+    for name in NAMES:
+        for row in published.numbers(name):
+            if ours(row) and "no run" in row.note:
+                assert NO_RUN[place(row)] in row.note
 
 
 @pytest.mark.parametrize(
@@ -114,6 +166,8 @@ def test_what_no_run_gives_says_so() -> None:
         ("maple-siblings", {"coop": {"ctx_init": "a photo of a"}}, "coop"),
         ("base-to-new-average", {"ivlp_promptsrc": {"method": "ivlp", "epochs": 20}}, "ivlp_promptsrc"),
         ("cross-dataset", {"maple": {}}, "maple"),
+        ("setting-b", {"rapf": {}}, "rapf"),
+        ("setting-b", {"ranpac": {"plugins": {"ReplayPlugin": {"mem_size": 2000}}}}, "ranpac"),
     ],
 )
 def test_a_config_with_other_settings_is_found_out(

@@ -14,8 +14,9 @@ import pytest
 from lamm_cl.errors import UsageError
 from lamm_cl.evaluation import metrics
 from lamm_cl.reports import published
-from lamm_cl.reports.comparable import defaults, parse_options
+from lamm_cl.reports.comparable import defaults, order_digest, parse_options
 from lamm_cl.reports.published import PublishedNumber
+from lamm_cl.streams.steps import read_order
 
 NAMES = [name for name, _, _ in published.names()]
 
@@ -228,13 +229,15 @@ def test_each_row_says_where_it_comes_from(name: str) -> None:
         assert row.source
         assert row.protocol
         assert row.standing in published.STANDINGS
-        assert (row.backbone, row.pretrained) == ("ViT-B-16-quickgelu", "openai")
+        weights = ("ViT-B-16", "laion400m_e32") if name == "setting-b" else ("ViT-B-16-quickgelu", "openai")
+        assert (row.backbone, row.pretrained) == weights
         assert row.precision in ("pure_fp16", "")
         assert -20 < row.value < 100
         for method, text in ((row.method, row.options), (row.minus, row.minus_options)):
             known = defaults(method)
             assert not known or set(parse_options(text)) <= set(known)
-    keys = [(r.method, r.minus, r.options, r.dataset, r.metric, r.shots, r.setting) for r in rows]
+    # Two sources may print the same method on the same data: both stand.
+    keys = [(r.source, r.method, r.minus, r.options, r.dataset, r.metric, r.shots, r.setting) for r in rows]
     assert len(set(keys)) == len(keys)
     assert not any("align" in row.method for row in rows)
 
@@ -254,7 +257,7 @@ def test_an_unknown_table_names_the_nearest() -> None:
 def test_listing_the_tables_loads_no_pandas() -> None:
     code = "import sys; from lamm_cl.reports.published import names; print(len(names()), 'pandas' in sys.modules)"
     assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "12 False\n"
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "14 False\n"
     )
 
 
@@ -270,6 +273,34 @@ def test_numbers_are_those_of_the_reference_copy(shared: Path) -> None:
         (rows,) = [rows for name, rows in theirs.items() if name.startswith(file)]
         columns = ("random", "words") if file == "lamm_table5" else ("value",)
         assert values == sorted(float(row[name]) for row in rows for name in columns)
+
+
+def test_class_incremental_numbers_are_those_of_the_reference_copy(shared: Path) -> None:
+    theirs = list(csv.DictReader((shared / "published" / "class_incremental.csv").read_text().splitlines()))
+    for name, setting in (("setting-a", "A"), ("setting-b", "B")):
+        rows = published.numbers(name)
+        ours = sorted((r.method, r.metric, r.value) for r in rows)
+        assert ours == sorted(
+            (r["method"].split(" ")[0], r["metric"], float(r["value"])) for r in theirs if r["setting"] == setting
+        )
+        orders = {row.dataset: parse_options(row.protocol_options)["order"] for row in rows}
+        for dataset, order in orders.items():
+            files = {"cifar100": "cifar100", "cub200": "cub200", "imagenet_r200": "imagenet_R"}
+            if "digest" in order:
+                path = shared / "data" / "cil" / "orders" / f"{files[dataset]}_order.yaml"
+                assert order["digest"] == order_digest(read_order(path))
+        assert {row.label_space for row in rows} == {"seen"}
+
+
+def test_both_values_stand_where_two_sources_differ() -> None:
+    rows = published.numbers("setting-b")
+    average = [
+        (row.source, row.standing, row.printed)
+        for row in rows
+        if (row.method, row.dataset, row.setting) == ("proof", "cub200", "B0 Inc20")
+        and row.metric.startswith("average")
+    ]
+    assert average == [("Vis", "reprint", "82.31"), ("PROOF's logs", "primary", "84.87")]
 
 
 def test_mtil_of_fine_tuning_is_what_its_published_matrix_gives(shared: Path) -> None:

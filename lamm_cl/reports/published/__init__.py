@@ -6,16 +6,18 @@ Values are percent, as printed; missing numbers have no row. Columns:
 |---|---|
 | source, citation, table | who printed it, where exactly, the name given to `published` |
 | protocol, method, dialect | as in this project |
+| protocol_options | of a class-incremental stream, as in a config: `base: 10, increment: 10, order: {numpy: 1993}` |
 | options | those of the published run that are not the method's defaults, written as in a config: `epochs: 200` |
 | minus, minus_options | the other method, where the number is a difference, and its options |
 | trained_on, dataset, label_space | training data set, evaluated data set (`average`: the paper's mean), label space |
-| metric, value, shots, setting | what the number is; `setting` is, for example, the order of the data sets |
+| metric, value, shots, setting | what the number is; `setting`: the order of the data sets, B0 Inc10, or the like |
 | rounding | what rounding may have taken, in points; empty: half of the last printed digit |
 | backbone, pretrained, precision, seeds | what it was measured with; an empty `precision` is not known |
 | standing | `primary`: read in the source; `reprint`: in a later paper; `secondary`: in a list or a note alone |
 | note | what to know about it, parted by semicolons; "copied from ..." where the paper did not measure it |
 
-An option may differ by data set: `epochs: {imagenet: 50, others: 200}`.
+An option may differ by data set: `epochs: {imagenet: 50, others: 200}`. A class order that is a file of a released code
+is told by its digest, `order: {digest: ...}`: the first twelve digits of the SHA-256 of its labels, joined by commas.
 """
 
 import csv
@@ -54,6 +56,8 @@ _TABLES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "domain-generalization": ("ImageNet to its four variants", "several, see the rows", ("domain_generalization",)),
     "cross-dataset": ("ImageNet to ten other data sets", _MAPLE, ("cross_dataset",)),
+    "setting-a": ("Class-incremental, OpenAI's weights, class orders of RAPF", "DuLBE, 2026, Table 1", ("setting_a",)),
+    "setting-b": ("Class-incremental, LAION-400M's weights, order 1993", "several, see the rows", ("setting_b",)),
     "mtil": ("Eleven data sets in turn: Transfer, Avg, Last", _ZSCL, ("mtil",)),
 }
 
@@ -86,6 +90,7 @@ class PublishedNumber:
     standing: str
     note: str
     printed: str
+    protocol_options: str = ""
 
 
 def names() -> list[tuple[str, str, str]]:

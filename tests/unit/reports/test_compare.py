@@ -372,6 +372,76 @@ def test_every_published_table_can_be_compared_with(name, tmp_path, two_methods,
     assert compare_table(read_results(write(two_methods)), name).columns
 
 
+STREAM = {"base": 10, "increment": 10, "order": {"numpy": 1993}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict"),
+    [
+        ({}, "one seed: no interval"),
+        ({"protocol": {"steps": 10, "order": "shuffled", "order_seed": 1993}}, "one seed: no interval"),
+        (
+            {"protocol": {**STREAM, "order": {"numpy": 1}}},
+            "other class order: {'numpy': 1}, published with {'numpy': 1993",
+        ),
+        ({"protocol": {**STREAM, "order": "alphabetical"}}, "other class order: alphabetical, published with"),
+        ({"protocol": {**STREAM, "order": [*range(100)]}}, "other class order: 0, 1, 2 and 97 more, published with"),
+        ({"protocol": {"base": 20, "increment": 20, "order": {"numpy": 1993}}}, "other steps: 20, 20, 20 and 2 more"),
+        ({"protocol": None}, "steps and class order not known: its runs left no record of them"),
+        ({"options": {"plugins": {"ReplayPlugin": {}}}}, "other option plugins"),
+        ({"options": {"fixed_memory": True}}, "other option fixed_memory: True, published with False"),
+        ({"pretrained": "openai"}, "other weights: openai, published with laion400m_e32"),
+    ],
+)
+def test_a_class_incremental_setting_is_its_steps_order_weights_and_memory(run, write, changed, verdict):
+    values = {(i, f"set{j}", "seen"): 0.8 for i in range(1, 11) for j in range(1, 11)}
+    settings = {"backbone": "ViT-B-16", "pretrained": "laion400m_e32", "dataset": "cifar100", "shots": "full"}
+    settings |= {"method": "proof", "dialect": None, "pretrained": changed.get("pretrained", "laion400m_e32")}
+    options = {"fixed_memory": False, "epochs": 5, "text": {"ensemble": "cifar18", "descriptions": None}}
+    details = {
+        "config": {
+            "method": "proof",
+            "options": options | changed.get("options", {}),
+            "protocol": changed.get("protocol", {"name": "class_incremental", **STREAM}),
+        },
+        "stream": {"classes": 100},
+    }
+    home = write([run(values, **settings)], lambda _: details)
+    found = {one.measured.quantity: one for one in compare(read_results(home), "setting-b")}
+    assert set(found) == {"average_incremental_accuracy", "last_incremental_accuracy"}
+    one = found["average_incremental_accuracy"]
+    assert verdict in one.verdict
+    assert (one.printed.source, one.printed.standing) == ("PROOF's logs", "primary")
+    assert (one.difference is None) == ("not compared" in one.verdict)
+
+
+def test_where_two_sources_print_different_numbers_each_gets_a_line(run, write):
+    values = {(i, f"set{j}", "seen"): 0.8 for i in range(1, 11) for j in range(1, 11)}
+    settings = {"backbone": "ViT-B-16", "pretrained": "laion400m_e32", "dataset": "stanford_cars100", "shots": "full"}
+    details = {
+        "config": {
+            "method": "proof",
+            "options": {"text": "C3Box's templates"},
+            "protocol": {"name": "class_incremental", **STREAM},
+        },
+        "stream": {"classes": 100},
+    }
+    home = write([run(values, method="proof", dialect=None, **settings)], lambda _: details)
+    table = compare_table(read_results(home), "setting-b")
+    lines = [
+        (number.text, cell.value, source.text)
+        for number, cell, source in zip(
+            *(table.column(key) for key in ("quantity", "published", "standing")), strict=True
+        )
+    ]
+    assert lines == [
+        ("Incremental average", 92.70, "PROOF's logs (primary)"),
+        ("Incremental average", 90.74, "Vis (reprint)"),
+        ("Incremental last", 88.39, "PROOF's logs (primary)"),
+        ("Incremental last", 86.51, "Vis (reprint)"),
+    ]
+
+
 def test_mtil_is_known_by_its_order(run, write):
     from lamm_cl.streams.domains import DOMAIN_ORDERS
 
