@@ -21,6 +21,7 @@ from lamm_cl.reports.tables.protocols import ClassIncremental
 
 _QUANTITIES = {one.key: f"{one.group} {one.title}".strip() for one in (*ClassIncremental.TWO, *ClassIncremental.MANY)}
 _QUANTITIES |= {"harmonic_mean": "H", "accuracy": "Accuracy", "average_with_source": "average with source"}
+_QUANTITIES |= {"transfer": "Transfer", "average": "Avg", "last": "Last"}
 _COLUMNS = (
     *(Column(key, TITLES[key]) for key in ("dataset", "setting", "method", "dialect", "shots")),
     Column("quantity", "Number"),
@@ -174,7 +175,7 @@ def _said(rows: list[PublishedNumber]) -> Iterator[str]:
         for field in ("dataset", "metric"):
             names = unique(getattr(row, field) for row in group)
             if len(names) == 1 < len({getattr(row, field) for row in rows}):
-                words.append(_quantity(names[0]))
+                words.append(_quantity(names[0]) if field == "metric" else names[0])
         yield f"{', '.join(words)}: {sentence}."
 
 

@@ -28,7 +28,7 @@ MEANINGS = {
     "order": "of classes: dataset, alphabetical, shuffled, a list, {numpy: SEED or seed}, or {file: PATH}",
     "order_seed": "of shuffled; 1993 is the order of iCaRL",
     "evaluate": "names of the test sets to keep; default: all",
-    "multi_domain.order": "of data sets: given, alphabetical, mtil-1, mtil-2, x-tail, or a list",
+    "multi_domain.order": "of data sets: given, alphabetical, mtil-1, mtil-2, x-tail, x-tail-2, or a list",
 }
 
 
@@ -151,7 +151,7 @@ def multi_domain(datasets: Sequence[Dataset], drawing: Drawing, *, order: str | 
     Args:
         datasets: two or more data sets.
         drawing: which training images to draw; shots None is MTIL's own setting, all of them.
-        order: "given", "alphabetical", "mtil-1", "mtil-2", "x-tail", or all names in order.
+        order: "given", "alphabetical", "mtil-1", "mtil-2", "x-tail", "x-tail-2", or all names in order.
     """
     with about("order"):
         ordered = sequence(datasets, order)

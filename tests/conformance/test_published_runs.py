@@ -20,6 +20,7 @@ from lamm_cl.reports.compare import Comparison, compare
 from lamm_cl.reports.published import PublishedNumber
 from lamm_cl.reports.results import Results
 from lamm_cl.reports.tables.collect import tidy
+from lamm_cl.streams.domains import domains_of
 from lamm_cl.streams.protocols import step_sizes
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -35,6 +36,7 @@ NO_RUN = {
         for what in ("average", "last")
     },
     **{("mtil", "zero_shot", metric): "several templates a data set" for metric in ("transfer", "average", "last")},
+    **{("x-tail", "zero_shot", metric): "templates are not known" for metric in ("transfer", "average", "last")},
 }
 # (table, method, metric) copied by the paper from runs that another config makes, of another protocol.
 COPIED = {("lamm-table2", "coop", "set1_before"): ("maple/base_to_new.yaml", "class_incremental")}
@@ -51,12 +53,18 @@ def class_incremental(spec: RunSpec) -> list[tuple[int, str]]:
     return [(i, f"set{j}") for i in range(1, steps + 1) for j in range(1, steps + 1)]
 
 
+def in_turn(spec: RunSpec) -> tuple[str, ...]:
+    """Return the data sets of a multi-domain run in their order."""
+    return domains_of(spec.protocol_options["order"])
+
+
 PLACES = {
     "few_shot": lambda spec: [(1, spec.dataset)],
     "class_incremental": class_incremental,
     "base_to_new": lambda spec: [(1, "base"), (1, "new")],
     "cross_dataset": lambda spec: [(1, name) for name in spec.datasets],
     "domain_generalization": lambda spec: [(1, name) for name in spec.datasets],
+    "multi_domain": lambda spec: [(i, name) for i in range(len(spec.datasets) + 1) for name in in_turn(spec)],
 }
 
 
@@ -85,7 +93,7 @@ def results(runs: list[RunSpec], protocol: str) -> Results:
         | {"metric": "accuracy", "value": 0.5, "n": 100, "status": "done", "run_id": spec.run_id}
         for spec in runs
         for stage, name in PLACES[protocol](spec)
-        for space in ("own", "seen")
+        for space in ("own", "seen", "all")
     ]
     records = {
         spec.run_id: {"run": spec.columns(), "config": spec.determines(), "data": {"split": "official"}}
@@ -167,6 +175,8 @@ def test_what_no_run_gives_says_so() -> None:
         ("base-to-new-average", {"ivlp_promptsrc": {"method": "ivlp", "epochs": 20}}, "ivlp_promptsrc"),
         ("cross-dataset", {"maple": {}}, "maple"),
         ("setting-b", {"rapf": {}}, "rapf"),
+        ("x-tail", {"rail": {"gate": "seen"}}, "rail"),
+        ("mtil", {"rail": {"fusion": 0.5}}, "rail"),
         ("setting-b", {"ranpac": {"plugins": {"ReplayPlugin": {"mem_size": 2000}}}}, "ranpac"),
     ],
 )

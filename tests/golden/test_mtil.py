@@ -31,3 +31,26 @@ def test_fine_tuning_is_the_row_of_the_table(shared):
         row = next(row for row in csv.DictReader(file) if (row["order"], row["method"]) == ("1", "Continual-FT"))
     measured = [metrics.transfer(case), metrics.average(case), metrics.last(case)]
     assert [f"{value:.1f}" for value in measured] == [row["transfer"], row["avg"], row["last"]]
+
+
+def test_the_other_definitions_of_transfer_from_the_matrices(shared):
+    cases = json.loads((shared / "oracle" / "mtil_matrices.json").read_text())["cases"]
+    for case in cases.values():
+        a = case["matrix"]
+        later = [a[i][j] for j in range(11) for i in range(j)]
+        assert metrics.transfer_over_pairs(a) == pytest.approx(sum(later) / 55)
+        before = [20.0 + j for j in range(11)]
+        columns = [(before[j] + sum(a[i][j] for i in range(j))) / (j + 1) for j in range(11)]
+        assert metrics.transfer_from_start(a, before) == pytest.approx(sum(columns) / 11)
+
+
+def test_zero_shot_has_a_transfer_for_each_definition(shared):
+    with (shared / "published" / "mtil.csv").open(newline="") as file:
+        rows = {row["order"]: row for row in csv.DictReader(file) if row["method"] == "zero-shot"}
+    # What never changes has the same row in every stage; which one is the first data set, the two numbers tell.
+    mean, without_first = float(rows["1"]["avg"]), float(rows["1"]["transfer"])
+    first = 11 * mean - 10 * without_first
+    a = np.tile([first, *[without_first] * 10], (11, 1))
+    assert f"{metrics.transfer(a):.1f}" == f"{metrics.transfer_over_pairs(a):.1f}" == "69.4"
+    assert f"{metrics.transfer_from_start(a, a[0]):.1f}" == f"{metrics.average(a):.1f}" == "65.3"
+    assert first == pytest.approx(24.3, abs=0.6)  # aircraft

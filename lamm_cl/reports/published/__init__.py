@@ -58,7 +58,17 @@ _TABLES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "cross-dataset": ("ImageNet to ten other data sets", _MAPLE, ("cross_dataset",)),
     "setting-a": ("Class-incremental, OpenAI's weights, class orders of RAPF", "DuLBE, 2026, Table 1", ("setting_a",)),
     "setting-b": ("Class-incremental, LAION-400M's weights, order 1993", "several, see the rows", ("setting_b",)),
-    "mtil": ("Eleven data sets in turn: Transfer, Avg, Last", _ZSCL, ("mtil",)),
+    "mtil": (
+        "Eleven data sets in turn: Transfer, Avg, Last",
+        f"{_ZSCL}; later ones see the rows",
+        ("mtil", "mtil_later"),
+    ),
+    "odcl-cil": (
+        "Eleven data sets in turn, all classes seen compete: Transfer, Avg, Last",
+        "DPW, arXiv 2604.18075, Table 2",
+        ("odcl_cil",),
+    ),
+    "x-tail": ("Ten data sets in turn, all classes compete: Transfer, Avg, Last", "several, see the rows", ("x_tail",)),
 }
 
 

@@ -16,6 +16,7 @@ from lamm_cl.evaluation import classification, continual, metrics, statistics
 MATRIX = np.array([[90.0, 60, 30], [80, 95, 50], [70, 97, 99]])
 OF_A_SQUARE = [
     metrics.transfer,
+    metrics.transfer_over_pairs,
     metrics.average,
     metrics.last,
     metrics.forgetting,
@@ -46,6 +47,8 @@ def test_every_metric_gives_formula_source_and_example():
 
 def test_by_hand():
     assert metrics.transfer(MATRIX) == pytest.approx((60 + (30 + 50) / 2) / 2)
+    assert metrics.transfer_over_pairs(MATRIX) == pytest.approx((60 + 30 + 50) / 3)
+    assert metrics.transfer_from_start(MATRIX, [1, 2, 3]) == pytest.approx((1 + (2 + 60) / 2 + (3 + 30 + 50) / 3) / 3)
     assert metrics.average(MATRIX) == pytest.approx(MATRIX.sum() / 9)
     assert metrics.last(MATRIX) == pytest.approx((70 + 97 + 99) / 3)
     assert metrics.forgetting(MATRIX) == pytest.approx(((90 - 70) + (95 - 97)) / 2)
@@ -90,7 +93,7 @@ def test_forgetting_counts_what_was_known_before_training_as_the_formula_is_prin
 def test_missing_is_never_a_number(metric):
     hole = MATRIX.copy()
     hole[-1] = np.nan
-    assert np.isnan(metric(hole)) or metric is metrics.transfer
+    assert np.isnan(metric(hole)) or metric in (metrics.transfer, metrics.transfer_over_pairs)
     assert np.isnan(metric(np.full((3, 3), np.nan)))
     assert np.isnan(metric([[None, None], [None, None]]))
 

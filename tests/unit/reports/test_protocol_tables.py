@@ -99,8 +99,16 @@ def test_multi_domain_is_the_metrics_of_the_matrix(frame, run):
     values = {(i + 1, name, "own"): a[i, j] for i in range(3) for j, name in enumerate(names)}
     values |= {(0, name, "own"): 0.1 for name in names} | {(i, "total", "own"): 0.5 for i in range(4)}
     table = PROTOCOLS["multi_domain"].table(frame([run(values, protocol="multi_domain", dataset="+".join(names))]))
-    for key in ("transfer", "average", "last"):
+    for key in ("transfer", "average", "last", "transfer_over_pairs"):
         assert table.column(key)[0].value == pytest.approx(100 * getattr(metrics, key)(a))
+    from_start = metrics.transfer_from_start(a, [0.1] * 3)
+    assert table.column("transfer_from_start")[0].value == pytest.approx(100 * from_start)
+
+
+def test_among_classes_seen_there_is_no_transfer(frame, run):
+    values = {(i, name, "seen"): 0.5 * (i > j) for i in (1, 2) for j, name in enumerate(("dtd", "eurosat"))}
+    (row,) = PROTOCOLS["multi_domain"].table(frame([run(values, protocol="multi_domain", dataset="dtd+eurosat")])).rows
+    assert [cell.value for cell in row.cells[1:]] == [None, None, pytest.approx(50), None, None]
 
 
 def test_two_orders_are_two_settings(frame, run):
@@ -117,7 +125,7 @@ def test_an_unfinished_stream_has_no_last(frame, run):
     text = render_text(
         PROTOCOLS["multi_domain"].table(frame([run(values, protocol="multi_domain", dataset="dtd+eurosat")]))
     )
-    assert text.splitlines()[4].split() == ["lamm", "50.00", "-", "-"]
+    assert text.splitlines()[5].split() == ["lamm", "50.00", "-", "-", "50.00", "-"]
 
 
 def test_full_training_sets_stand_behind_the_shots(frame, run):

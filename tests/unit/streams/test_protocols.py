@@ -119,6 +119,7 @@ def test_multi_domain_keeps_classes_of_one_name_apart(make_dataset):
         ("mtil-1", ["dtd", "food101", "mnist", "stanford_cars"]),
         ("mtil-2", ["stanford_cars", "food101", "mnist", "dtd"]),
         ("x-tail", ["dtd", "food101", "mnist", "stanford_cars"]),
+        ("x-tail-2", ["stanford_cars", "food101", "mnist", "dtd"]),
         ("alphabetical", ["dtd", "food101", "mnist", "stanford_cars"]),
         ("given", ["mnist", "dtd", "stanford_cars", "food101"]),
     ],
