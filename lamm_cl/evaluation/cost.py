@@ -1,8 +1,9 @@
-"""What each stage cost: seconds, peak memory, trained parameters."""
+"""What each stage cost: seconds, images a second, memory, parameters trained and kept."""
 
 import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,37 @@ from avalanche.evaluation.metric_results import MetricValue
 from lamm_cl.evaluation.rows import Row
 
 _MB = 1024 * 1024
-METRICS = ("seconds", "peak_memory_mb", "trained_parameters")
+METRICS = (
+    "seconds",
+    "peak_memory_mb",
+    "trained_parameters",
+    "kept_parameters",
+    "state_mb",
+    "train_images_per_second",
+    "test_images_per_second",
+)
+_LOGGED = {
+    "seconds": "Stage_Seconds",
+    "peak_memory_mb": "Stage_PeakMemoryMB",
+    "trained_parameters": "Stage_TrainedParameters",
+    "kept_parameters": "Stage_KeptParameters",
+    "state_mb": "Stage_StateMB",
+    "train_images_per_second": "Stage_TrainImagesPerSecond",
+}
 
 
 class StageCost(PluginMetric[list[dict[str, float]]]):
-    """Measures every training stage, from its first to its last mini-batch.
+    """Measures every training stage, from its first to its last mini-batch, and the evaluations after it.
 
     - seconds: wall-clock time of the stage, evaluations inside it included.
     - peak_memory_mb: on CUDA the most that the allocator held; on CPU the most that the process held in memory
       during the stage (Linux) or ever (elsewhere).
     - trained_parameters: numbers that the optimizer may change.
+    - kept_parameters, state_mb: the model's state after the stage (parameters and buffers, without the frozen CLIP and
+      without exemplars, which are images): how many numbers, and their size.
+    - train_images_per_second: images that the stage's mini-batches had, in all epochs, by its seconds; for a learner
+      that takes no steps the images of the stage. What is rehearsed of old classes is not counted.
+    - test_images_per_second: test images by the seconds of the last evaluation after the stage.
     """
 
     def __init__(self) -> None:
@@ -32,6 +54,9 @@ class StageCost(PluginMetric[list[dict[str, float]]]):
         self._start: float | None = None  # None between stages
         self._earlier = 0  # stages that a loaded learner had behind it
         self._before = 0.0  # seconds that an interrupted process had spent on this stage
+        self._images = 0  # in the mini-batches of this stage
+        self._tested = 0  # images of this evaluation
+        self._testing = 0.0  # when the evaluation began
 
     def before_training_exp(self, strategy: Any) -> None:
         """Start the clock."""
@@ -40,25 +65,46 @@ class StageCost(PluginMetric[list[dict[str, float]]]):
         _reset_peak(strategy.device)
         self._start = time.perf_counter()
 
+    def after_training_iteration(self, strategy: Any) -> None:
+        """Count the images of a mini-batch."""
+        self._images += getattr(strategy, "drawn_images", None) or len(strategy.mb_y)
+
+    def before_eval(self, strategy: Any) -> None:
+        """Start the clock of an evaluation."""
+        self._tested, self._testing = 0, time.perf_counter()
+
+    def after_eval_exp(self, strategy: Any) -> None:
+        """Count the images of a test set."""
+        self._tested += len(strategy.experience.dataset)
+
+    def after_eval(self, strategy: Any) -> None:
+        """Stop the clock of an evaluation; those before or inside a stage belong to none."""
+        if self._stages and self._start is None and self._tested:
+            _wait(strategy.device)
+            self._stages[-1]["test_images_per_second"] = self._tested / (time.perf_counter() - self._testing)
+
     def _seconds(self) -> float:
         return 0.0 if self._start is None else self._before + time.perf_counter() - self._start
 
     def after_training_exp(self, strategy: Any) -> list[MetricValue]:
         """Stop the clock and report."""
-        if strategy.device.type == "cuda":
-            torch.cuda.synchronize(strategy.device)
+        _wait(strategy.device)
+        seconds, kept = self._seconds(), list(_state(strategy.model))
+        images = self._images or len(strategy.experience.dataset)
         costs = {
-            "seconds": self._seconds(),
+            "seconds": seconds,
             "peak_memory_mb": _peak(strategy.device),
             "trained_parameters": float(trained_parameters(strategy)),
+            "kept_parameters": float(sum(one.numel() for one in kept)),
+            "state_mb": sum(one.numel() * one.element_size() for one in kept) / _MB,
         }
+        if self._images or kept:  # else nothing was learned
+            costs["train_images_per_second"] = images / seconds
         self._stages.append(costs)
-        self._start, self._before = None, 0.0
+        self._start, self._before, self._images = None, 0.0, 0
         where = f"train_phase/{strategy.experience.origin_stream.name}_stream"
         x = strategy.clock.train_iterations
-        names = {"seconds": "Stage_Seconds", "peak_memory_mb": "Stage_PeakMemoryMB"}
-        names["trained_parameters"] = "Stage_TrainedParameters"
-        return [MetricValue(self, f"{names[key]}/{where}", value, x) for key, value in costs.items()]
+        return [MetricValue(self, f"{_LOGGED[key]}/{where}", value, x) for key, value in costs.items()]
 
     def result(self) -> list[dict[str, float]]:
         """Return one dictionary per stage."""
@@ -67,7 +113,7 @@ class StageCost(PluginMetric[list[dict[str, float]]]):
     def reset(self) -> None:
         """Forget everything."""
         self._stages.clear()
-        self._start, self._before = None, 0.0
+        self._start, self._before, self._images = None, 0.0, 0
 
     def rows(self) -> list[Row]:
         """Return everything as rows for the records."""
@@ -75,18 +121,20 @@ class StageCost(PluginMetric[list[dict[str, float]]]):
             Row(stage, "", "", metric, costs[metric])
             for stage, costs in enumerate(self._stages, self._earlier + 1)
             for metric in METRICS
+            if metric in costs
         ]
 
     def state(self) -> dict[str, Any]:
-        """Return all that was found, and the seconds of a stage that is not over, for JSON."""
+        """Return all that was found, with the seconds and images of a stage that is not over, for JSON."""
         stages = [dict(costs) for costs in self._stages]
-        return {"stages": stages, "earlier": self._earlier, "inside": self._seconds()}
+        return {"stages": stages, "earlier": self._earlier, "inside": self._seconds(), "images": self._images}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up a state that `state` gave; an interrupted stage goes on at its next `before_training_exp`."""
         self._stages = [dict(costs) for costs in state["stages"]]
         self._earlier = int(state["earlier"])
         self._start, self._before = None, float(state["inside"])
+        self._images = int(state.get("images", 0))
 
 
 def trained_parameters(strategy: Any) -> int:
@@ -95,6 +143,16 @@ def trained_parameters(strategy: Any) -> int:
     if optimizer is None:
         return sum(p.numel() for p in strategy.model.parameters() if p.requires_grad)
     return sum(p.numel() for group in optimizer.param_groups for p in group["params"] if p.requires_grad)
+
+
+def _state(model: torch.nn.Module) -> Iterator[torch.Tensor]:
+    """Yield the tensors of the model's state, each once."""
+    return iter({id(value): value for value in model.state_dict().values() if isinstance(value, torch.Tensor)}.values())
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _reset_peak(device: torch.device) -> None:

@@ -15,7 +15,7 @@ RUN_COLUMNS = (
 ROW_COLUMNS = ("stage", "eval_set", "label_space", "metric", "value", "n")
 COLUMNS = (*RUN_COLUMNS, *ROW_COLUMNS, "status", "run_id")
 # What may differ between two runs of the same thing: it is measured on the machine, not computed.
-MEASURED = frozenset({"seconds", "peak_memory_mb"})
+MEASURED = frozenset({"seconds", "peak_memory_mb", "train_images_per_second", "test_images_per_second"})
 
 _KEYS = {"format", "run_id", "status", "run", "row_columns", "rows", "digest"}
 

@@ -115,6 +115,7 @@ class LearnerStrategy(StageBatches):
         self._trained = []
         self.current = Stage(0, ())
         self.columns: tuple[int, ...] = tuple(range(self.n_columns))
+        self.drawn_images = 0  # of the mini-batch, without what is rehearsed
         self.loss_terms: dict[str, Tensor] = {}
         self._terms: dict[str, Tensor] = {}  # the same with their graph, until the backward pass
         self.precision = Precision(self.settings.precision, place)
@@ -290,6 +291,7 @@ class LearnerStrategy(StageBatches):
         super()._unpack_minibatch()
         if not self.is_training:
             return
+        self.drawn_images = len(self.mbatch[1])
         clock = self.clock
         step = Step(
             self.current,

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from lamm_cl.records import MEASURED
+
 pytestmark = pytest.mark.slow
 
 GRID = """
@@ -58,7 +60,7 @@ def finish(folder: Path, out: str, *words: str, config: str = "hundred.yaml", **
 
 def values(folder: Path, out: str) -> list[str]:
     lines = (folder / out / "runs.csv").read_text().splitlines()
-    return [line for line in lines if ",seconds," not in line and ",peak_memory_mb," not in line]
+    return [line for line in lines if not any(f",{name}," in line for name in MEASURED)]
 
 
 @pytest.fixture(scope="module")

@@ -59,19 +59,30 @@ COSTS = (
     Column("trained_parameters", "Trained parameters", unit="1", digits=0, best="min"),
     Column("peak_memory_mb", "Peak memory", unit="MB", digits=0, best="min"),
 )
-_KEYS = [column.key for column in COSTS]
+_OF_A_STAGE = (
+    Column("kept_parameters", "Kept parameters", unit="1", digits=0, best="min"),
+    Column("state_mb", "State", unit="MB", digits=2, best="min"),
+    Column("train_images_per_second", "training", group="Images a second", unit="1/s", digits=0, best="max"),
+    Column("test_images_per_second", "test", group="Images a second", unit="1/s", digits=0, best="max"),
+)
+_KEYS = [column.key for column in (*COSTS, *_OF_A_STAGE)]
 
 
 def cost_table(frame: pd.DataFrame) -> Table:
-    """Return the time of all stages, the most parameters trained in one, and the peak memory, per method."""
+    """Return what a method cost: time, parameters, memory, state and images a second, as far as it was measured."""
     observations = costs(frame)
-    present = tuple(column for column in COSTS if observations[column.key].notna().any())
-    notes = ("Time and memory depend on the machine, and on what was cached before.",)
-    return build_table("cost", "Cost", observations, present, notes)
+    present = tuple(column for column in (*COSTS, *_OF_A_STAGE) if observations[column.key].notna().any())
+    notes = ["Time and memory depend on the machine, and on what was cached before."]
+    if any(column in _OF_A_STAGE for column in present):
+        notes.append(
+            "Kept, state: what is stored after the last stage, without the frozen CLIP and without exemplars. Images a "
+            "second: mean over stages; in training each epoch's images count."
+        )
+    return build_table("cost", "Cost", observations, present, tuple(notes))
 
 
 def costs(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per settings and seed with the three costs, NaN where one was not measured."""
+    """Return one row per settings and seed with all costs, NaN where one was not measured."""
     rows = tidy(frame)
     rows = rows[rows["metric"].isin(_KEYS) & rows["value"].notna()].assign(label_space="")
     keys = [*SETTINGS, "seed", "run_id"]
@@ -80,9 +91,14 @@ def costs(frame: pd.DataFrame) -> pd.DataFrame:
             {name: pd.Series(dtype=object) for name in keys} | {c: pd.Series(dtype=float) for c in _KEYS}
         )
     groups = rows.groupby([*keys, "metric"], sort=False, dropna=False)["value"]
-    # Stages add up in time; parameters and memory are what the dearest stage needs.
+    # Stages add up in time; parameters and memory are what the dearest stage needs; speeds are means.
     table = groups.max().unstack("metric").reindex(columns=_KEYS)
     table["seconds"] = groups.sum().unstack("metric").reindex(columns=["seconds"])["seconds"]
+    speeds = [key for key in _KEYS if key.endswith("_per_second")]
+    table[speeds] = groups.mean().unstack("metric").reindex(columns=speeds)
+    kept = [column.key for column in _OF_A_STAGE if column.key not in speeds]
+    ends = rows.sort_values("stage", kind="stable").groupby([*keys, "metric"], sort=False, dropna=False)["value"].last()
+    table[kept] = ends.unstack("metric").reindex(columns=kept).reindex(table.index)
     out = table.reset_index()
     out["run_id"] = [(one,) for one in out["run_id"]]
     return out

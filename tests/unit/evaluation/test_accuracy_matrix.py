@@ -178,13 +178,18 @@ def test_state_survives_json(run):
     assert again.matrices()["own"].shape == (0, 3)
 
 
-def test_cost_of_each_stage(run):
+def test_cost_of_each_stage(run, digits):
     cost = run[1]
     rows = {row[:4]: row.value for row in cost.rows()}
     for stage in (1, 2, 3):
         assert rows[stage, "", "", "trained_parameters"] == 3 * 32 * 32 * 10 + 10
         assert rows[stage, "", "", "seconds"] > 0
         assert rows[stage, "", "", "peak_memory_mb"] > 50
+        assert rows[stage, "", "", "kept_parameters"] == 3 * 32 * 32 * 10 + 10
+        assert rows[stage, "", "", "state_mb"] == pytest.approx(4 * (3 * 32 * 32 * 10 + 10) / 2**20)
+        images = rows[stage, "", "", "train_images_per_second"] * rows[stage, "", "", "seconds"]
+        assert images == pytest.approx(len(digits.train_stream[stage - 1].dataset))
+        assert rows[stage, "", "", "test_images_per_second"] > 0
     again = StageCost()
     again.load_state(json.loads(json.dumps(cost.state())))
     assert again.rows() == cost.rows()

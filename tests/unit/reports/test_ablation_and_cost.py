@@ -60,6 +60,21 @@ def test_costs_add_up_over_stages_in_time_and_not_in_memory(frame, run):
     assert table.column("trained_parameters")[0].value == pytest.approx(7)
 
 
+def test_state_is_that_of_the_end_and_speed_a_mean_over_stages(frame, run):
+    first = frame([run({}, {"seconds": 2.0, "state_mb": 4.0, "kept_parameters": 9.0, "test_images_per_second": 10.0})])
+    later = first.assign(stage=2, value=first["value"] / 2)  # a merged state may shrink
+    table = cost_table(pd.concat([later, first]))
+    assert table.column("state_mb")[0].value == pytest.approx(2)
+    assert table.column("kept_parameters")[0].value == pytest.approx(4.5)
+    assert table.column("test_images_per_second")[0].value == pytest.approx(7.5)
+    assert [column.key for column in table.columns if column.numeric] == [
+        "seconds",
+        "kept_parameters",
+        "state_mb",
+        "test_images_per_second",
+    ]
+
+
 def test_no_costs_no_table(frame, two_methods):
     rows = frame(two_methods)
     assert cost_table(rows[rows["metric"] == "accuracy"]).rows == ()
