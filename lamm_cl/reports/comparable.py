@@ -189,7 +189,7 @@ def order_digest(labels: Iterable[int]) -> str:
 
 
 def _brief(order: Any) -> str:
-    return f"{_few([str(one) for one in order])}" if isinstance(order, list | tuple) else str(order)
+    return _few([str(one) for one in order]) if isinstance(order, list | tuple) else _word(order)
 
 
 def _few(names: list[str]) -> str:
@@ -229,6 +229,8 @@ def _spelled(options: Mapping[str, Any], shots: str) -> dict[str, Any]:
 def _word(value: Any) -> str:
     if value is None or value == "":
         return "default" if value is None else "none"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_word(one)}" for key, one in value.items() if one is not None) + "}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -122,7 +122,7 @@ def test_what_is_not_comparable_is_refused_with_the_reason(beside, settings, rea
         ({"config": {"method": "lamm", "options": {"label_space": "seen"}}}, "other option label_space: seen"),
         (
             {"config": {"method": "lamm", "options": {"plugins": {"EWCPlugin": {}}}}},
-            "other option plugins: {'EWCPlugin'",
+            "other option plugins: {EWCPlugin",
         ),
         (
             {"config": {"method": "lamm", "options": {"lambda_kd": 0.0}}},
@@ -382,7 +382,7 @@ STREAM = {"base": 10, "increment": 10, "order": {"numpy": 1993}}
         ({"protocol": {"steps": 10, "order": "shuffled", "order_seed": 1993}}, "one seed: no interval"),
         (
             {"protocol": {**STREAM, "order": {"numpy": 1}}},
-            "other class order: {'numpy': 1}, published with {'numpy': 1993",
+            "other class order: {numpy: 1}, published with {numpy: 1993}",
         ),
         ({"protocol": {**STREAM, "order": "alphabetical"}}, "other class order: alphabetical, published with"),
         ({"protocol": {**STREAM, "order": [*range(100)]}}, "other class order: 0, 1, 2 and 97 more, published with"),
@@ -452,3 +452,21 @@ def test_mtil_is_known_by_its_order(run, write):
         home = write([(settings | {"shots": "full"}, accuracies, costs) for settings, accuracies, costs in runs])
         rows = {(one.measured.setting, one.measured.quantity): one for one in compare(read_results(home), "mtil")}
         assert rows[setting, "transfer"].difference == pytest.approx(50 - {"mtil-1": 69.4, "mtil-2": 65.4}[name])
+
+
+def test_x_tail_is_among_all_classes_and_odcl_cil_among_those_seen(run, write):
+    from lamm_cl.streams.domains import DOMAIN_ORDERS
+
+    def found(order, table, space, **settings):
+        names = DOMAIN_ORDERS[order]
+        values = {(i, one, space): 0.5 for i in range(1, len(names) + 1) for one in names}
+        settings = {"protocol": "multi_domain", "dataset": "+".join(names), "dialect": None, **REAL, **settings}
+        results = read_results(write([run(values, **settings)]))
+        return {one.measured.quantity: one for one in compare(results, table) if one.measured.setting}
+
+    assert found("x-tail", "x-tail", "all", method="rail")["last"].difference == pytest.approx(50 - 79.1)
+    assert "other setting: order 2" in found("x-tail-2", "x-tail", "all", method="rail", seed=2)["last"].verdict
+    assert "other shots: full" in found("x-tail", "x-tail", "all", method="rail", shots="full")["last"].verdict
+    seen = found("mtil-1", "odcl-cil", "seen", method="rail", shots="full", seed=3)
+    assert set(seen) == {"last"}
+    assert "method rail is not in the published table" in seen["last"].verdict
