@@ -1,5 +1,6 @@
 """Each published number that this package can run is compared with the run that a config makes, and with no other."""
 
+import os
 import re
 from dataclasses import replace
 from functools import cache
@@ -15,15 +16,17 @@ from lamm_cl.experiments.spec import RunSpec
 from lamm_cl.methods.registry import method_names
 from lamm_cl.records import COLUMNS
 from lamm_cl.reports import published
-from lamm_cl.reports.comparable import parse_options
+from lamm_cl.reports.comparable import order_digest, parse_options
 from lamm_cl.reports.compare import Comparison, compare
 from lamm_cl.reports.published import PublishedNumber
 from lamm_cl.reports.results import Results
 from lamm_cl.reports.tables.collect import tidy
 from lamm_cl.streams.domains import domains_of
 from lamm_cl.streams.protocols import step_sizes
+from lamm_cl.streams.steps import read_order
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "configs"
 NAMES = [name for name, _, _ in published.names()]
 # Methods of the published tables that this package can run; of the others there is only the number.
 OURS = set(method_names())
@@ -74,16 +77,28 @@ def specs(path: Path, *chosen: str) -> list[RunSpec]:
 
 
 def streams(name: str) -> list[list[str]]:
-    """Return what a config of a table is told to make each of its streams, on the data sets that there are."""
-    found: dict[tuple[int, int], dict[str, None]] = {}
+    """Return what a config of a table is told to make each of its streams, on the data sets that there are.
+
+    A class order that is the file of a released code is the user's to bring: here it is the reference copy's.
+    """
+    found: dict[tuple[str, ...], dict[str, None]] = {}
     for row in filter(ours, published.numbers(name)):
         if row.protocol_options:
             wanted = parse_options(row.protocol_options)
-            found.setdefault((wanted["base"], wanted["increment"]), {})[row.dataset] = None
-    return [
-        [f"protocol.base={base}", f"protocol.increment={increment}", f"datasets=[{', '.join(names)}]"]
-        for (base, increment), names in found.items()
-    ] or [[]]
+            chosen = [f"protocol.base={wanted['base']}", f"protocol.increment={wanted['increment']}"]
+            if "digest" in wanted["order"]:
+                chosen.append(f"protocol.order={{file: {order_files()[wanted['order']['digest']]}}}")
+            found.setdefault(tuple(chosen), {})[row.dataset] = None
+    return [[*chosen, f"datasets=[{', '.join(names)}]"] for chosen, names in found.items()] or [[]]
+
+
+@cache
+def order_files() -> dict[str, Path]:
+    """Return the class orders beside the checkout by their digests; skips where there are none."""
+    folder = Path(os.environ.get("LAMM_CL_REFERENCE", ROOT.parent / "shared")) / "data" / "cil" / "orders"
+    if not folder.is_dir():
+        pytest.skip("reference data not present")
+    return {order_digest(read_order(path)): path for path in folder.glob("*.yaml")}
 
 
 def results(runs: list[RunSpec], protocol: str) -> Results:
@@ -113,12 +128,11 @@ def configs_of(name: str) -> list[Path]:
 @cache
 def comparisons(name: str) -> list[Comparison]:
     """Return the comparisons of the runs of a table's configs with it."""
-    found = [
-        one
-        for path in configs_of(name)
-        for chosen in streams(name)
-        for one in compare(results(specs(path, *chosen), read_config(path).protocol.name), name)
-    ]
+    found = []
+    for path in configs_of(name):
+        for chosen in streams(name):
+            runs = specs(path, *chosen)
+            found += compare(results(runs, runs[0].protocol), name)
     for (table, _, _), (path, protocol) in COPIED.items():
         if table == name:
             found += compare(results(specs(CONFIGS / path), protocol), name)
