@@ -20,17 +20,24 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show runs and costs, do nothing.")] = False,
     available: Annotated[bool, typer.Option("--available", help="Leave out data sets that are not there.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do it although the grid is large.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say how it ended, nothing before.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Say how it ended as one JSON object; all else goes to stderr.")
+    ] = False,
 ) -> int:
     """Run an experiment: skips what is done, tries again what failed, and can be stopped and repeated at any time."""
+    from lamm_cl.errors import UsageError
     from lamm_cl.experiments.config import read_config
 
+    if as_json and dry_run:
+        raise UsageError("--json says how runs ended, and --dry-run does none: leave one of them out")
     experiment = read_config(config, assignments or ())
     if available:
         from lamm_cl.experiments.datasets import only_available
 
         experiment, missing = only_available(experiment)
         for state in missing:
-            typer.echo(f"left out: {state.name}: {state.note}")
+            typer.echo(f"left out: {state.name}: {state.note}", err=as_json)
     # After the config's check: a wrong one is answered before the machinery is imported.
     from rich.console import Console
 
@@ -38,4 +45,5 @@ def run(
     from lamm_cl.experiments.run import run_experiment
 
     request = Request(out, executor, jobs, device, yes, dry_run, ["lamm-cl", *sys.argv[1:]])
-    return run_experiment(experiment, request, Console())
+    progress = Console(stderr=as_json, quiet=quiet and not dry_run)
+    return run_experiment(experiment, request, progress, end=Console(), as_json=as_json)

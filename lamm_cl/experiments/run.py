@@ -1,5 +1,6 @@
 """A command's way through an experiment: check everything, let workers work, follow them, say how it went."""
 
+import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -25,14 +26,19 @@ def run_experiment(
     request: Request,
     console: Console,
     make_work: Callable[[], Work] = TorchWork,
+    *,
+    end: Console | None = None,
+    as_json: bool = False,
 ) -> int:
     """Do what a config asks for; returns the exit code.
 
     Args:
         config: The experiment.
         request: What the user asked for beside it.
-        console: Where progress and summary go.
+        console: Where notes and progress go.
         make_work: Makes the work of a worker process; an importable function or class.
+        end: Where the summary goes; default: `console`.
+        as_json: Whether the summary is one JSON object instead of lines.
 
     Raises:
         UsageError: Wrong use; nothing has been written.
@@ -51,8 +57,10 @@ def run_experiment(
                     "of them.",
                 )
             summary = _work(plan, console, make_work, signals)
-            for line in summary.lines(plan.home.path, _continue_with(config, request)):
-                say(console, line)
+            command = _continue_with(config, request)
+            lines = summary.lines(plan.home.path, command)
+            for line in [json.dumps(summary.as_dict(plan.home.path, command))] if as_json else lines:
+                say(end or console, line)
             return summary.exit_code
         except KeyboardInterrupt:
             words = " ".join(_continue_with(config, request))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from lamm_cl.experiments.spec import RunSpec
 
@@ -44,6 +45,20 @@ class Summary:
         if self.interrupted:
             return INTERRUPTED
         return FAILED if self.failed or self.left else DONE
+
+    def as_dict(self, directory: Path, command: Sequence[str]) -> dict[str, Any]:
+        """Say it to a program; the arguments are those of `lines`."""
+        counts = {name: getattr(self, name) for name in ("total", "done", "before", "elsewhere", "taken", "left")}
+        failed = [{"run_id": spec.run_id, "run": str(spec), "message": message} for spec, message in self.failed]
+        return {
+            "directory": str(directory),
+            "results": str(directory / "runs.csv"),
+            **counts,
+            "failed": failed,
+            "stopped": self.stopped,
+            "exit_code": self.exit_code,
+            "continue_with": " ".join(command) if failed or self.left else "",
+        }
 
     def lines(self, directory: Path, command: Sequence[str]) -> list[str]:
         """Say it to a reader.

@@ -1,5 +1,6 @@
 """`lamm-cl` as a user types it: what it says, what it returns, what it leaves."""
 
+import json
 import os
 import subprocess
 import sys
@@ -34,6 +35,7 @@ def lamm_cl(tmp_path: Path):
         (["run", "absent.yaml"], "there is no config file absent.yaml"),
         (["run", "configs/quickstart.yaml", "--jbos", "3"], "No such option: --jbos"),
         (["run", "configs/quickstart.yaml", "--jobs", "many"], "Invalid value for '--jobs'"),
+        (["run", "configs/quickstart.yaml", "--json", "--dry-run"], "leave one of them out"),
         (["run", "configs/quickstart.yaml", "--jobs", "0"], "--jobs 0: at least 1"),
         (["run", "configs/quickstart.yaml", "--executor", "slrum"], "Did you mean 'slurm'?"),
         (["run", "configs/quickstart.yaml", "--device", "tpu"], "unknown device 'tpu'. Choices: auto, cpu, cuda"),
@@ -130,9 +132,14 @@ def test_a_small_experiment_from_config_to_report(lamm_cl, tmp_path: Path) -> No
     assert "Estimate with" in dry.stdout
     assert not (tmp_path / "runs").exists()
 
-    first = lamm_cl("run", config, "--jobs", "1")
+    first = lamm_cl("run", config, "--jobs", "1", "--json")
     assert first.returncode == 0, first.stderr
-    assert "2 runs: 2 done now. Results: runs/small/runs.csv" in first.stdout
+    told = json.loads(first.stdout)
+    assert (told["done"], told["left"], told["failed"], told["exit_code"]) == (2, 0, [], 0)
+    assert told["results"] == "runs/small/runs.csv"
+    assert "[2/2] done" in first.stderr
+    quiet = lamm_cl("run", config, "--set", "save=prompts", "--quiet")
+    assert quiet.stdout == "2 runs: 0 done now, 2 done before. Results: runs/small/runs.csv\n"
     again = lamm_cl("run", config, "--set", "save=prompts").stdout
     assert "2 runs: 0 done now, 2 done before." in again
     assert "note: 2 runs that are done have no model.safetensors, since `save` came later" in again
