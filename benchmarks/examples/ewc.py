@@ -1,4 +1,4 @@
-"""CoOp with LAMM's labels under EWC: the shared context is held near its old value, new labels are free.
+"""CoOp under EWC: the shared context, which every class relies on, is held near its old value.
 
 For LAMM alone EWC changes nothing: what it would protect is frozen already.
 """
@@ -15,9 +15,9 @@ def main() -> None:
     benchmark = lamm_cl.base_to_novel("digits", shots=4, seed=1)
     features = FeatureStore(backbone, None)  # in memory; all runs below share it
     plugins = {
-        "alone": [],
-        "separate": [EWCPlugin(ewc_lambda=100)],
-        "online": [EWCPlugin(ewc_lambda=100, mode="online", decay_factor=0.9)],
+        "without EWC": [],
+        "EWC, lambda 100": [EWCPlugin(ewc_lambda=100)],
+        "EWC, lambda 1000": [EWCPlugin(ewc_lambda=1000)],
     }
     for title, chosen in plugins.items():
         matrix = AccuracyMatrix()
@@ -25,9 +25,9 @@ def main() -> None:
             backbone=backbone,
             class_names=benchmark.class_names,
             shots=4,
-            lamm=True,
             n_ctx=4,
-            train_epochs=5,
+            train_epochs=10,
+            lr=0.02,  # ten times the paper's: five digits are learned in 50 steps, and forgetting shows
             plugins=chosen,
             evaluator=evaluator(matrix),
             features=features,
@@ -35,8 +35,8 @@ def main() -> None:
         for experience in benchmark.train_stream:
             strategy.train(experience)
             strategy.eval(benchmark.test_stream)
-        before, after = matrix.matrices()["own"][:, 0]
-        print(f"EWC {title}: Set1 {before:.1%} before Set2, {after:.1%} after")
+        (before, _), (after, new) = matrix.matrices()["own"]
+        print(f"{title}: Set1 {before:.1%} before Set2, {after:.1%} after; Set2 {new:.1%}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ EXAMPLES = Path(__file__).parents[2] / "benchmarks" / "examples"
 EXPECTED = {
     "plain_stream": "own  ",
     "replay": "trained among (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)",
-    "ewc": "EWC online: Set1",
+    "ewc": "EWC, lambda 1000: Set1",
     "synaptic_intelligence": "after stage 2, among all ten digits:",
     "lwf": "the teacher's copy holds",
     "early_stopping": "stage 2 stopped after",
