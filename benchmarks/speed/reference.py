@@ -150,6 +150,7 @@ def published_step(model: PromptedCLIP, images: Tensor, labels: Tensor) -> Tenso
 def exact_step(model: PromptedCLIP, images: Tensor, features: Tensor, labels: Tensor) -> Tensor:
     """The same loss and gradients by the engine, from remembered image features where no prompt enters the tower."""
     given = images if model.needs_images else features
-    loss = model.losses(given, labels)["total"]
+    beside = features if model.wants_plain else None
+    loss = model.losses(given, labels, image_features=beside)["total"]
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach()

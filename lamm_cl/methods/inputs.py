@@ -174,6 +174,18 @@ def pictures(expected: Expected, images: Tensor | None, image_features: Tensor |
     return image_features
 
 
+def plain_features(given: Tensor, batch: int, width: int, method: str) -> Tensor:
+    """Return features of the plain tower (batch, width) that are given beside images, checked.
+
+    Raises:
+        UsageError: others than one unit feature an image.
+    """
+    check_values(Expected("unit", width, method), given)
+    if len(given) != batch:
+        raise UsageError(f"there are {batch} images, but {len(given)} image features beside them")
+    return given
+
+
 def check_pictures(expected: Expected, given: Tensor) -> None:
     """Check the shape and the type of images or their features; the image tower checks the sizes of images.
 

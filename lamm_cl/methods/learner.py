@@ -72,6 +72,11 @@ class Learner(nn.Module):
         return self.takes == "images"
 
     @property
+    def wants_plain(self) -> bool:
+        """Whether it takes images, and while it trains compares with their features in the plain tower."""
+        return False
+
+    @property
     def looks_at(self) -> frozenset[Split]:
         """The images beside the training set that it asks for when epochs or stages end ("val", "test")."""
         return frozenset()
@@ -207,16 +212,21 @@ class Learner(nn.Module):
         Args:
             images: (batch, 3, H, W) preprocessed, or None with `image_features`.
             labels: (batch,) class ids.
-            image_features: (batch, width) as `takes` says, instead of images.
+            image_features: (batch, width) as `takes` says, instead of images; beside images, for a learner that
+                `wants_plain`, their unit features in the plain tower, which is then not asked.
             classes: label space: class ids that compete; default: all.
 
         Raises:
             UsageError: inputs of other shapes, types or lengths, an empty batch, a label that does not compete.
         """
-        given = inputs.pictures(self.expected, images, image_features)
+        plain = image_features if images is not None and self.wants_plain else None
+        given = inputs.pictures(self.expected, images, image_features if plain is None else None)
         space = inputs.label_space(classes, len(self.class_names))
         inputs.label_rows(labels, space, len(given))  # once more than needed, but before the forward pass
-        return self.objective(self.training_output(given, space), labels, space)
+        output = self.training_output(given, space)
+        if plain is not None:
+            output.supply(inputs.plain_features(plain, len(given), self.backbone.embed_dim, self.method))
+        return self.objective(output, labels, space)
 
     def add_classes(self, names: Sequence[str]) -> None:
         """Add classes that are learned from now on; those that are there already are not added twice."""

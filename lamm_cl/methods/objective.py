@@ -25,6 +25,9 @@ class Output:
     logits: Tensor
     columns: tuple[int, ...]
 
+    def supply(self, plain: Tensor) -> None:
+        """Take unit features (batch, E) of the images in the plain tower, for a learner that wants them."""
+
     def emptied(self) -> Self:
         """Return this output for no image at all."""
         return replace(self, logits=self.logits[:0])
@@ -74,8 +77,8 @@ class Objective:
 
     Args:
         terms: name -> (term, weight); a term of weight 0 is not computed.
-        wants: what the terms will ask of every output ("current_names"), so that one pass may compute it together
-            with the rest.
+        wants: what the terms will ask of every output ("current_names", "zero_shot_image"), so that one pass may
+            compute it together with the rest, or a cache give it.
         logits: gives the logits (batch, n) that are compared with the labels; default: those that score.
         projection: changes the gradients of every step; its distance is returned, unweighted and no part of "total".
         ce: takes the place of that comparison, as a whole.

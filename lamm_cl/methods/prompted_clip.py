@@ -26,7 +26,7 @@ from lamm_cl.methods.exemplars import Exemplars
 from lamm_cl.methods.head import Head, Text
 from lamm_cl.methods.objective import Objective, Output
 from lamm_cl.methods.optimizer import trainable
-from lamm_cl.methods.reference import PREVIOUS
+from lamm_cl.methods.reference import PLAIN_IMAGE, PREVIOUS
 from lamm_cl.methods.rehearsal import Rehearsal
 from lamm_cl.methods.stage import Stage, StageData, Step
 from lamm_cl.prompts.context import Context
@@ -114,8 +114,12 @@ class PromptedOutput(Output):
 
     def zero_shot_image(self) -> Tensor:
         """Return features (batch, E) of the images in the plain image tower, normalised, without gradient."""
-        found: Tensor = self._once("zero_shot_image", lambda: self.model._plain_image(self.given)[: len(self.logits)])
+        found: Tensor = self._once(PLAIN_IMAGE, lambda: self.model._plain_image(self.given)[: len(self.logits)])
         return found
+
+    def supply(self, plain: Tensor) -> None:
+        """Take what `zero_shot_image` would compute."""
+        self._asked[PLAIN_IMAGE] = plain.to(self.image.device, self.model.dtype)
 
     def zero_shot_logits(self, bank: TextBank | None = None) -> Tensor:
         """Return the logits (batch, n) of zero-shot CLIP, without gradient."""
@@ -248,6 +252,12 @@ class PromptedCLIP(ComposedLearner):
         shared = [part for part in (self.deep, self.deltas, self.text_adapter) if part is not None]
         context = self.context.trains and not self.context.class_specific
         return super().keeps_old_logits and not context and not any(trainable(part) for part in shared)
+
+    @property
+    def wants_plain(self) -> bool:
+        """See `Learner.wants_plain`: terms or a projection that ask for `PromptedOutput.zero_shot_image`."""
+        objective = self.parts.objective
+        return self.takes == "images" and (PLAIN_IMAGE in objective.wants or objective.projection is not None)
 
     def output(self, x: Tensor, columns: Sequence[int] | Tensor | None = None) -> PromptedOutput:
         """Return everything of one forward pass.

@@ -61,7 +61,9 @@ def with_src(epochs: int | None, made: Any, setting: Setting, options: SrcOption
     kinds = (("text", "text_l1", "l1"), ("image", "image_l1", "l1"), ("logits", "kl", "kl"))
     terms = {name: parts.REFERENCE(what, distance, bank, options.reference).term for what, name, distance in kinds}
     weights = (options.text_loss_weight, options.image_loss_weight, options.kl_loss_weight)
-    wants = [options.reference] if options.reference != "zero_shot" else []
+    wants = {str(options.reference)} - {"zero_shot"}
+    if options.reference == "zero_shot" and (options.image_loss_weight or options.kl_loss_weight):
+        wants = {"zero_shot_image"}  # see `PromptedOutput`
     weighted = {name: (term, weight) for (name, term), weight in zip(terms.items(), weights, strict=True)}
     average = None
     if options.average:

@@ -12,6 +12,7 @@ from lamm_cl.prompts.text_bank import TextBank
 
 To = Literal["zero_shot", "previous_stage"]
 PREVIOUS = "previous_stage"  # what an objective wants of a learner whose terms look back
+PLAIN_IMAGE = "zero_shot_image"  # and of one that compares with the plain image tower
 
 
 @dataclass(frozen=True)

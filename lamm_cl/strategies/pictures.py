@@ -51,17 +51,19 @@ class Pictures:
     afterwards it gives images in the evaluation transform again.
     """
 
-    def __init__(self, features: Any | None, backbone: Backbone, takes: str = "unit") -> None:
+    def __init__(self, features: Any | None, backbone: Backbone, takes: str = "unit", plain: Any | None = None) -> None:
         """Prepare to hold sources.
 
         Args:
             features: `FeatureStore` to read image features from, or None for images.
             backbone: Whose transforms make the views.
             takes: What the learner takes: a kind of feature, or "images".
+            plain: `FeatureStore` to read the features from that a learner wants beside images, or None.
         """
         self._backbone = None if isinstance(backbone, FeatureBackbone) else backbone
         self._features = features
         self._takes = takes
+        self._plain = plain
         self._source: Any | None = None
         self._epoch: int | None = None
 
@@ -108,6 +110,15 @@ class Pictures:
         """Compute the features of these positions of the source in large batches, for the views that are shown."""
         if self._source is not None and self.as_features:
             self._source.prefetch(list(indices), self._epoch)
+
+    def beside(self, indices: Sequence[int]) -> Tensor | None:
+        """Return the unit features (n, d) of these positions, for the views that are shown as images; None without."""
+        if self._plain is None or self._source is None:
+            return None
+        self._source.use_features(self._plain)
+        features: Tensor = self._source.gather(indices)
+        self._source.use_features(None)
+        return features
 
     def rows(self, indices: Sequence[int]) -> Tensor:
         """Return the features (n, d) of these positions of the source, for the views that are shown."""

@@ -121,8 +121,10 @@ class LearnerStrategy(StageBatches):
         self.precision = Precision(self.settings.precision, place)
         self.precision.check(model)
         self.guard = LossGuard(place)
-        features = None if model.needs_images else feature_store(self.settings.features, model.backbone)
-        self.pictures = Pictures(features, model.backbone, model.takes)
+        store = feature_store(self.settings.features, model.backbone)
+        # On a GPU the plain tower costs less than decoding every image once more.
+        plain = store if model.wants_plain and place.type == "cpu" else None
+        self.pictures = Pictures(None if model.needs_images else store, model.backbone, model.takes, plain)
         self._computed: tuple[int, ...] | None = None
         self._steps: int | None = None  # mini-batches of the stage, where the recipe counts them
         self._eval_loss = LabelSpaceLoss()
@@ -274,6 +276,8 @@ class LearnerStrategy(StageBatches):
         self.pictures.show(epoch)
         if self.pictures.serves(self.adapted_dataset):
             self.pictures.prepare([*self.adapted_dataset.index, *remembered(self.plugins)])
+        elif hasattr(self.adapted_dataset, "index"):
+            self.pictures.beside(list(self.adapted_dataset.index))
         if self._follows_recipe:
             self._set_rate()
         self.model.begin_epoch(self.current, epoch)
@@ -346,8 +350,17 @@ class LearnerStrategy(StageBatches):
         score = self.model.training_output if self.is_training else self.model.output
         with self.precision.autocast():
             self.output = score(self.mb_x, columns)
+        if self.is_training and (plain := self._plain_features()) is not None:
+            self.output.supply(plain)
         logits: Tensor = self.output.logits
         return logits if columns is None else spread(logits, self._places, self.n_columns)
+
+    def _plain_features(self) -> Tensor | None:
+        """Return the plain tower's features of the mini-batch from the cache, where each image has a place there."""
+        if len(self.mbatch) < 4 or not self.mbatch[2].is_cpu:
+            return None
+        places = self.mbatch[2].tolist()
+        return None if min(places) < 0 else self.pictures.beside(places)
 
     def criterion(self) -> Tensor:
         """Return the loss: the method's objective while training, cross-entropy otherwise; both in the label space."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from lamm_cl.clip.feature_cache import FeatureStore
 from lamm_cl.errors import UsageError
 from lamm_cl.methods.recipe import Recipe
 from lamm_cl.methods.registry import get_method, method_names
@@ -177,6 +178,20 @@ def test_features_from_the_cache_give_what_images_give(method: str, build: Any, 
         strategy.train(digits.train_stream[0])
         scores.append(strategy.model(images)[:, :5])
     assert torch.allclose(*scores, atol=1e-3)
+
+
+def test_features_beside_images_come_from_the_cache(build: Any, digits: Any, tiny: Any, images: Any) -> None:
+    store = FeatureStore(tiny, None)
+    strategy = build("promptsrc", features=store, epochs=2)
+    assert strategy.model.wants_plain
+    strategy.train(digits.train_stream[0])
+    first = strategy.model(images)
+    views = 2 * len(digits.train_stream[0].dataset)  # each image in each epoch
+    assert store.encoded == views
+    again = build("promptsrc", features=store, epochs=2)
+    again.train(digits.train_stream[0])
+    assert store.encoded == views
+    assert torch.equal(again.model(images), first)
 
 
 @pytest.mark.parametrize("method", [m for m in EVERY if "+" not in m])

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import lamm_cl
 from lamm_cl import build_model
@@ -92,6 +93,23 @@ def test_a_term_of_weight_zero_wants_nothing(tiny: Any) -> None:
     model = build_model("kgcoop", tiny, NAMES, w=0, reference="previous_stage")
     assert set(model.losses(picture(tiny), LABELS)) == {"ce", "total"}
     assert model.parts.objective.wants == Objective().wants
+    assert not build_model("promptsrc", tiny, NAMES, image_loss_weight=0, kl_loss_weight=0).wants_plain
+
+
+@pytest.mark.parametrize("method", ["promptsrc", "maple+src", "maple+prograd"])
+def test_features_of_the_plain_tower_may_be_given_beside_images(method: str, tiny: Any) -> None:
+    model, images = build_model(method, tiny, NAMES), picture(tiny)
+    plain = F.normalize(tiny.encode_images(images), dim=-1)
+    alone, given = model.losses(images, LABELS), model.losses(images, LABELS, image_features=plain)
+    assert model.wants_plain
+    assert given.keys() == alone.keys()
+    assert all(torch.allclose(given[name], alone[name], rtol=1e-5, atol=1e-6) for name in alone)
+    with pytest.raises(UsageError, match="4 images, but 3 image features"):
+        model.losses(images, LABELS, image_features=plain[:3])
+    with pytest.raises(UsageError, match="must have length 1"):
+        model.losses(images, LABELS, image_features=2 * plain)
+    with pytest.raises(UsageError, match="give images, not features"):
+        model.losses(None, LABELS, image_features=plain)
 
 
 @pytest.mark.parametrize("name", METHODS)
