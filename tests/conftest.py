@@ -13,6 +13,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # A method with a suffix is tested in the fast tier on one method of each kind (words, both towers, deltas, a head of
 # its own), and on every other in the slow tier.
 KINDS = {"coop", "maple", "clip_lora", "rapf"}
+# Long tests first: what is short fills the time of the process that would else wait for the other at the end.
+ORDER = ("golden", "end_to_end", "conformance", "unit")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -22,6 +24,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         base, _, suffix = str(method).partition("+")
         if suffix and base not in KINDS and "conformance" in item.path.parts:
             item.add_marker(pytest.mark.slow)
+    here = Path(__file__).parent
+    items.sort(key=lambda item: ORDER.index(item.path.relative_to(here).parts[0]))
 
 
 @pytest.fixture(scope="session")
