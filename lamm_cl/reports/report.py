@@ -52,22 +52,31 @@ def make_report(results: Results, compare: str | None = None, against: str | Non
     ):
         raise unknown("method or experiment", against, names)
     against = against or _first(results)
-    tables = [_with_data_notes(table, protocol, results) for protocol, table in _tables(results, against)]
+    tables = [_with_notes(table, protocol, results) for protocol, table in _tables(results, against)]
     if compare is not None:
         from lamm_cl.reports.compare import compare_table
 
-        tables.insert(0, _with_data_notes(compare_table(results, compare), "", results))
+        tables.insert(0, _with_notes(compare_table(results, compare), "", results))
     experiments = [name for name in results.frame["experiment"].unique() if name]
     title = ", ".join(experiments) or spelled_out(results.directory.resolve().name)
     return Report(title, tuple(_summary(results)), results.problems + tuple(_gaps(results)), tuple(tables), results)
 
 
-def _with_data_notes(table: Table, protocol: str, results: Results) -> Table:
-    """Add what the runs behind a table say of their data: another split than the papers', small classes, ..."""
+def _with_notes(table: Table, protocol: str, results: Results) -> Table:
+    """Add what the runs behind a table say of their data (another split than the papers', ...), and of class orders."""
     records = [one for one in results.records.values() if protocol in ("", one["run"]["protocol"])]
     data = [one for record in records if isinstance(one := record.get("data"), Mapping)]
     found = [str(note) for one in data if isinstance(one.get("notes"), list) for note in one["notes"]]
-    return replace(table, data_notes=tuple(dict.fromkeys(found)))
+    notes = table.notes
+    if any(_order(record) == {"numpy": "seed"} for record in records):
+        notes += ("Every seed has a class order of its own: means and deviations are over class orders as well.",)
+    return replace(table, notes=notes, data_notes=tuple(dict.fromkeys(found)))
+
+
+def _order(record: Mapping[str, Any]) -> Any:
+    config = record.get("config")
+    protocol = config.get("protocol") if isinstance(config, Mapping) else None
+    return protocol.get("order") if isinstance(protocol, Mapping) else None
 
 
 def _first(results: Results) -> str | None:

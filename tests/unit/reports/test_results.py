@@ -47,6 +47,13 @@ def test_records_of_several_versions_are_named(write, two_methods):
     assert all(form in render(make_report(read_results(home)), "text") for form in ("0.1.0 (4", "0.2.0 (2"))
 
 
+def test_a_table_over_class_orders_says_so(write, two_methods):
+    home = write(two_methods, lambda settings: {"config": {"protocol": {"order": {"numpy": "seed"}}}})
+    assert "means and deviations are over class orders as well" in render(make_report(read_results(home)), "text")
+    fixed = write(two_methods, lambda settings: {"config": {"protocol": {"order": {"numpy": 1993}}}})
+    assert "class orders" not in render(make_report(read_results(fixed)), "text")
+
+
 def test_no_such_directory(tmp_path):
     with pytest.raises(UsageError, match="does not exist"):
         read_results(tmp_path / "absent")
