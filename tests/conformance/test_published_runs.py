@@ -43,8 +43,6 @@ NO_RUN = {
 }
 # (table, method, metric) copied by the paper from runs that another config makes, of another protocol.
 COPIED = {("lamm-table2", "coop", "set1_before"): ("maple/base_to_new.yaml", "class_incremental")}
-# Tables whose methods' settings are published and that no config promises to run yet.
-AWAITED = {"setting-a"}
 
 
 def class_incremental(spec: RunSpec) -> list[tuple[int, str]]:
@@ -155,8 +153,6 @@ def ours(row: PublishedNumber) -> bool:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_config_makes_the_run_of_each_number(name: str) -> None:
-    if name in AWAITED and not configs_of(name):
-        pytest.skip("no config promises it")
     rows = [row for row in published.numbers(name) if ours(row) and "no run" not in row.note]
     met = {run(one.printed) for one in comparisons(name) if one.printed is not None and one.difference is not None}
     refused = {one.printed: one.verdict for one in comparisons(name) if one.difference is None}
