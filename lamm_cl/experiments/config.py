@@ -254,6 +254,7 @@ def _listed_order(plain: dict[str, Any], folder: Path) -> list[Problem]:
         try:
             options["order"] = read_order(folder / Path(order["file"]).expanduser())
         except UsageError as error:
+            del options["order"]  # said once
             return [Problem(("protocol", "order"), str(error))]
     return []
 

@@ -46,5 +46,6 @@ def test_an_order_by_the_runs_seed_is_an_axis_of_the_grid(write_config: Write) -
     ],
 )
 def test_what_is_wrong_with_an_order_is_said_where_it_stands(order: Any, message: str, write_config: Write) -> None:
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError, match=message) as said:
         read_config(write_config(protocol=protocol(order), datasets=["glyphs"]))
+    assert "file" not in order or "errors" not in str(said.value)  # said once
