@@ -11,6 +11,7 @@ from lamm_cl.clip import hub
 from lamm_cl.clip.backbone import ClipBackbone
 from lamm_cl.clip.library import RANDOM, Network, from_folder_or_hub, from_library
 from lamm_cl.clip.precision import PRECISIONS, cast
+from lamm_cl.clip.preprocess import RESIZE_MODES, evaluation_transform
 from lamm_cl.errors import UsageError, nearest, unknown
 
 LOG = logging.getLogger("lamm_cl")
@@ -27,6 +28,7 @@ def load_clip(
     cache_dir: str | Path | None = None,
     *,
     quick_gelu: bool | None = None,
+    resize_mode: str | None = None,
     reach: hub.Reach = hub.reachable,
     download: hub.Download | None = None,
 ) -> ClipBackbone:
@@ -41,17 +43,22 @@ def load_clip(
         precision: `fp32`, `fp64`, `fp16`, `bf16`: in which type the frozen matrices are kept and used.
         cache_dir: where fetched files are kept; None = the clients' own defaults.
         quick_gelu: which activation the weights of a local file were trained with, where the file doesn't tell.
+        resize_mode: how the evaluation transform brings a picture to the tower's size, in open_clip's words:
+            `shortest` (resized, the middle cut out), `longest` (resized, the rest filled), `squash` (squeezed whatever
+            its shape). None = as the weights were trained. Features are cached apart.
         reach: says whether an address answers; replaced in tests.
         download: fetches a file; replaced in tests.
 
     Raises:
-        UsageError: an unknown name, tag, device or precision; a file that is missing or does not fit; weights that
-            were trained with the other activation (QuickGELU or GELU); a hub that can't be reached; an architecture
-            whose text tower takes no prompts.
+        UsageError: an unknown name, tag, device, precision or resize mode; a file that is missing or does not fit;
+            weights that were trained with the other activation (QuickGELU or GELU); a hub that can't be reached; an
+            architecture whose text tower takes no prompts.
     """
     place = check_device(device)
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
+    if resize_mode not in (None, *RESIZE_MODES):
+        raise unknown("resize_mode", resize_mode, RESIZE_MODES)
     network = Network(None if cache_dir is None else str(Path(cache_dir).expanduser()), reach, download)
     name, pretrained = split_name(str(name), None if pretrained is None else str(pretrained))
     preprocess: Any = None
@@ -61,6 +68,8 @@ def load_clip(
         model, tokenizer = from_folder_or_hub(name, pretrained, network)
     else:
         model, tokenizer = from_library(name, pretrained, quick_gelu, network)
+    if resize_mode:
+        preprocess = evaluation_transform(model, resize_mode)
     cast(model.to(device=place), PRECISIONS[precision])
     listed = name != EMBEDDED and not name.startswith(FOREIGN)
     shown = pretrained or (RANDOM if listed else "")
@@ -72,6 +81,7 @@ def load_clip(
         "precision": precision,
         "cache_dir": network.cache,
         "quick_gelu": quick_gelu,
+        **({"resize_mode": resize_mode} if resize_mode else {}),
     }
     backbone.source = (load_clip, arguments)
     if not backbone.text.exact:

@@ -6,6 +6,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+# open_clip's words for how a picture comes to the tower's size: its shorter edge resized and the middle cut out; its
+# longer edge resized and the rest filled; or squeezed to the size whatever its shape.
+RESIZE_MODES = ("shortest", "longest", "squash")
+
 
 @dataclass(frozen=True)
 class ImageSettings:
@@ -22,11 +26,17 @@ class ImageSettings:
     interpolation: str
 
 
-def evaluation_transform(model: nn.Module) -> Callable[[Any], Tensor]:
-    """Return open_clip's evaluation transform for `model`: PIL image -> (3, H, W)."""
+def evaluation_transform(model: nn.Module, resize_mode: str | None = None) -> Callable[[Any], Tensor]:
+    """Return open_clip's evaluation transform for `model`: PIL image -> (3, H, W).
+
+    Args:
+        model: whose size, mean, standard deviation and interpolation it has.
+        resize_mode: of `RESIZE_MODES`; None = the one that the weights were trained for.
+    """
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
-    transform: Callable[[Any], Tensor] = image_transform_v2(PreprocessCfg(**_model_settings(model)), is_train=False)
+    settings = _model_settings(model) | ({"resize_mode": resize_mode} if resize_mode else {})
+    transform: Callable[[Any], Tensor] = image_transform_v2(PreprocessCfg(**settings), is_train=False)
     return transform
 
 

@@ -29,11 +29,12 @@ class Part(Values, BaseModel):
 
 
 class Backbone(Part):
-    """Which CLIP: its name, the tag or file of its weights, and the precision it computes in."""
+    """Which CLIP: its name, the tag or file of its weights, the precision it computes in, its images' resizing."""
 
     name: str = "tiny"
     pretrained: str | None = None
     precision: PrecisionName = "fp32"
+    resize_mode: Literal["shortest", "longest", "squash"] | None = None
 
 
 class Protocol(Part):

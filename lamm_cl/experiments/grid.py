@@ -72,6 +72,7 @@ def _run(
         backbone=backbone.name,
         pretrained=backbone.pretrained,
         precision=backbone.precision,
+        resize_mode=backbone.resize_mode,
         shots=shots,
         seed=seed,
         device=device,
@@ -139,7 +140,7 @@ def settings(config: ExperimentConfig, device: str) -> dict[str, Any]:
         fixed[f"datasets.{known.shown_name(dataset)}"] = changed
     for backbone in config.backbones:
         name = backbone.name + (f" ({backbone.pretrained})" if backbone.pretrained else "")
-        fixed[f"{name}: backbone"] = {"precision": backbone.precision}
+        fixed[f"{name}: backbone"] = backbone.model_dump(include={"precision", "resize_mode"}, exclude_none=True)
         for method in config.methods:
             options = known.resolved_method(method.name, method.options, backbone.name)
             fixed[f"{name}: methods.{method.label}"] = {"method": method.name, **options}

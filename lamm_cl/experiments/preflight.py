@@ -35,8 +35,9 @@ def check(
 
     problems: list[str] = []
     found = {f"data.{one.name}": one.fingerprint for layout in layouts.values() for one in layout.datasets}
-    for name, weights in dict.fromkeys((spec.backbone, spec.pretrained) for spec in specs):
-        own = [spec for spec in specs if (spec.backbone, spec.pretrained) == (name, weights)]
+    for one in dict.fromkeys((spec.backbone, spec.pretrained, spec.resize_mode) for spec in specs):
+        name, weights, _ = one
+        own = [spec for spec in specs if (spec.backbone, spec.pretrained, spec.resize_mode) == one]
         try:
             backbone, _ = backbone_of(own[0], device, environment, loaded)
         except UsageError as error:

@@ -43,11 +43,13 @@ def backbone_of(
     if place.type == "cuda" and place.index is not None:
         torch.cuda.set_device(place)
     precision = "fp16" if spec.precision == PURE else "fp32"  # the others are autocast's
-    key = (spec.backbone, spec.pretrained, device, precision)
+    key = (spec.backbone, spec.pretrained, spec.resize_mode, device, precision)
     if key not in loaded:
         while len(loaded) >= _MOST_BACKBONES:
             loaded.pop(next(iter(loaded)))
-        backbone = load_clip(spec.backbone, spec.pretrained, precision=precision, device=device)
+        backbone = load_clip(
+            spec.backbone, spec.pretrained, precision=precision, device=device, resize_mode=spec.resize_mode
+        )
         loaded[key] = backbone, feature_store(backbone, environment)
     return loaded[key]
 

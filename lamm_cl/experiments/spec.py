@@ -29,6 +29,7 @@ class RunSpec:
         backbone: Name of the CLIP.
         pretrained: Tag or file of its weights; None for its own.
         precision: Of the computation.
+        resize_mode: How images come to the tower's size; None as its weights were trained.
         shots: Training images per class, or "full".
         seed: Of data, order and initialisation, each by a name of its own.
         device: "cpu" or "cuda": the kind, not which one.
@@ -50,6 +51,7 @@ class RunSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
     pretrained: str | None = None
     precision: str = "fp32"
+    resize_mode: str | None = None
     device: str = "cpu"
     threads: int = 1
     evaluation: Mapping[str, Any] = field(default_factory=dict)
@@ -62,7 +64,12 @@ class RunSpec:
             "datasets": list(self.datasets),
             "method": self.method,
             "options": dict(self.options),
-            "backbone": {"name": self.backbone, "pretrained": self.pretrained, "precision": self.precision},
+            "backbone": {
+                "name": self.backbone,
+                "pretrained": self.pretrained,
+                "precision": self.precision,
+                **({"resize_mode": self.resize_mode} if self.resize_mode else {}),
+            },
             "shots": self.shots,
             "seed": self.seed,
             "device": self.device,

@@ -28,7 +28,7 @@ def check_backbone(backbone: object, call: str) -> None:
         raise UsageError(f"{call} takes a backbone, not {type(backbone).__name__}{hint}")
 
 
-_SOURCE = ("name", "pretrained", "precision", "quick_gelu")  # of a backbone: what gives its weights anywhere
+_SOURCE = ("name", "pretrained", "precision", "quick_gelu", "resize_mode")  # of a backbone: what gives it anywhere
 
 
 def build_model(
@@ -115,6 +115,6 @@ def build_model(
         "class_templates": None if class_templates is None else list(class_templates),
         "repeated_names": repeated_names,
         "half": half,
-        "source": None if source is None else {key: source[1][key] for key in _SOURCE},
+        "source": None if source is None else {key: source[1][key] for key in _SOURCE if key in source[1]},
     }
     return learner.to(backbone.device)

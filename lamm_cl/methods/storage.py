@@ -123,6 +123,10 @@ def load_model(
     )
     if model.backbone.fingerprint != about["backbone"]:
         raise UsageError(f"{path} was learned on other weights than those of {backbone!r}")
+    mode = (built["source"] or {}).get("resize_mode")
+    given = getattr(backbone, "source", None)
+    if mode and given and given[1].get("resize_mode") != mode:
+        raise UsageError(f"{path} was learned on images in resize_mode {mode!r}: load the backbone with it")
     model._append(names[first:])
     return _fill(model, about, tensors, path)
 

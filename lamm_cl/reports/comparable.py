@@ -23,6 +23,7 @@ _ORDINARY = {
     "regime": "naive",
     "plugins": None,
 }
+_USUAL = "what the weights have"
 _NOT_THE_RESULT = frozenset({"device", "threads", "eval_mb_size", "precision", "compile", "chunk", "workers"})
 # What methods take for no depth on the 12 layers of ViT-B/16, with which everything published here was measured.
 _DEPTHS = {"prompt_depth": 9, "prompt_depth_text": 12, "prompt_depth_vision": 12}
@@ -50,6 +51,7 @@ class Measured:
         configs: The distinct (method, data set, options) of its runs; empty where no record tells them.
         streams: The distinct protocols of its runs, with their options, number of classes and seed; likewise.
         precisions: What the records say of the precision.
+        resize_modes: How images came to the tower's size; empty text where a run took what its weights have.
         splits: What the records say of the split: official, other, own, embedded.
         synthetic: Whether a record calls the data synthetic.
     """
@@ -73,6 +75,7 @@ class Measured:
     configs: tuple[tuple[str, str, Mapping[str, Any]], ...] = ()
     streams: tuple[tuple[Mapping[str, Any], int, int], ...] = ()
     precisions: frozenset[str] = frozenset()
+    resize_modes: frozenset[str] = frozenset()
     splits: frozenset[str] = frozenset()
     synthetic: bool = False
 
@@ -113,6 +116,8 @@ def _backbone(measured: Measured, printed: PublishedNumber) -> Iterator[str]:
         yield f"other backbone: {measured.backbone}, published with {printed.backbone}"
     elif measured.pretrained != printed.pretrained:
         yield f"other weights: {measured.pretrained or 'not named'}, published with {printed.pretrained}"
+    for mode in sorted(measured.resize_modes - {printed.resize_mode}):
+        yield f"other resize_mode: {mode or _USUAL}, published with {printed.resize_mode or _USUAL}"
 
 
 def _dialect(dialect: str, printed: PublishedNumber) -> Iterator[str]:

@@ -316,6 +316,7 @@ def differences(numbers: list[Measured], pairs: list[tuple[str, str]]) -> Iterat
                     configs=one.configs + other.configs,
                     streams=one.streams + other.streams,
                     precisions=one.precisions | other.precisions,
+                    resize_modes=one.resize_modes | other.resize_modes,
                     splits=one.splits | other.splits,
                     synthetic=one.synthetic or other.synthetic,
                 )
@@ -362,6 +363,7 @@ def _with_records(
         configs=tuple(one for k, one in enumerate(options) if one not in options[:k]),
         streams=tuple(one for k, one in enumerate(streams) if one not in streams[:k]),
         precisions=frozenset(str(one["precision"]) for one in backbones if one.get("precision")),
+        resize_modes=frozenset(str(one.get("resize_mode") or "") for one in backbones),
         splits=frozenset(str(split) for record in records for split in found_in(record, "split") if split),
         synthetic=any(flag is True for record in records for flag in found_in(record, "synthetic")),
         **{

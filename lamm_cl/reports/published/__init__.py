@@ -13,6 +13,7 @@ Values are percent, as printed; missing numbers have no row. Columns:
 | metric, value, shots, setting | what the number is; `setting`: the order of the data sets, B0 Inc10, or the like |
 | rounding | what rounding may have taken, in points; empty: half of the last printed digit |
 | backbone, pretrained, precision, seeds | what it was measured with; an empty `precision` is not known |
+| resize_mode | how images came to the tower's size, where the run differs from what the weights were trained with |
 | standing | `primary`: read in the source; `reprint`: in a later paper; `secondary`: in a list or a note alone |
 | note | what to know about it, parted by semicolons; "copied from ..." where the paper did not measure it |
 
@@ -101,6 +102,7 @@ class PublishedNumber:
     note: str
     printed: str
     protocol_options: str = ""
+    resize_mode: str = ""
 
 
 def names() -> list[tuple[str, str, str]]:

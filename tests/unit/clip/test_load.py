@@ -3,13 +3,17 @@
 import json
 import logging
 
+import numpy as np
 import open_clip
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
+from torchvision import transforms
 
 import lamm_cl
 from lamm_cl.clip import hub, library
+from lamm_cl.clip.feature_key import same_features
 from lamm_cl.clip.load import check_device, load_clip, split_name
 from lamm_cl.errors import UsageError
 from tests.unit.clip.weight_files import never, saved
@@ -64,6 +68,24 @@ def test_precision(listed, precision):
     assert backbone.dtype == wanted[precision]
     features = backbone.encode_images(torch.zeros(1, 3, 32, 32))
     assert features.dtype == (torch.float64 if precision == "fp64" else torch.float32)
+
+
+def test_a_resize_mode_is_of_the_evaluation_transform_alone(listed):
+    usual, squeezed = load_clip(listed, "random"), load_clip(listed, "random", resize_mode="squash")
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 90, 3), dtype=np.uint8))
+    size = transforms.Resize(usual.image_size, transforms.InterpolationMode.BICUBIC)
+    normalise = transforms.Normalize(usual.image_mean, usual.image_std)
+    expected = normalise(transforms.functional.to_tensor(size(picture)))
+    assert torch.equal(squeezed.preprocess(picture), expected)
+    assert not torch.equal(usual.preprocess(picture), expected)
+    assert squeezed.fingerprint == usual.fingerprint
+    assert squeezed.interpolation == usual.interpolation
+    assert not same_features(usual, squeezed)
+    assert "resize_mode" not in usual.source[1]
+    load, arguments = squeezed.source
+    assert torch.equal(load(**arguments).preprocess(picture), expected)
+    with pytest.raises(UsageError, match=r"unknown resize_mode 'squeeze'.*squash"):
+        load_clip(listed, resize_mode="squeeze")
 
 
 def test_unknown_precision_and_device():

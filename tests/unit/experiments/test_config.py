@@ -189,6 +189,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         ("datasets.0=glyphs", lambda run: run.dataset == "glyphs"),
         ("backbone=tiny", lambda run: run.backbone == "tiny"),
         ("backbone.precision=bf16", lambda run: run.precision == "bf16"),
+        ("backbone.resize_mode=squash", lambda run: run.determines()["backbone"]["resize_mode"] == "squash"),
         ("seeds=7", lambda run: run.seed == 7),
         ("protocol={name: class_incremental, steps: 5}", lambda run: run.protocol_options == {"steps": 5}),
         ("evaluation.per_class=true", lambda run: run.evaluation["per_class"] is True),
@@ -280,6 +281,8 @@ def test_runs_that_tables_could_not_tell_apart_are_refused(write_config: Write) 
     data = [{"folder": "/a/birds"}, {"folder": "/b/birds"}]
     assert "tables could not tell apart: zero_shot on birds" in error_of(write_config(datasets=data))
     backbones = [{"name": "tiny"}, {"name": "tiny", "precision": "bf16"}]
+    assert "tables could not tell apart" in error_of(write_config(backbone=backbones))
+    backbones = [{"name": "tiny"}, {"name": "tiny", "resize_mode": "squash"}]
     assert "tables could not tell apart" in error_of(write_config(backbone=backbones))
 
 

@@ -1,5 +1,6 @@
 """One run for real, on `tiny` and digits: what it records, and that stopping it changes nothing."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,21 @@ def test_a_run_in_pure_half_precision(run: Callable[..., Any], loaded: dict[Any,
     assert half.details["backbone"]["fingerprint"] == weights[torch.float16]
     assert full.details["backbone"]["fingerprint"] == weights[torch.float32]
     assert numbers(half) != numbers(full)
+
+
+def test_images_are_squeezed_where_the_config_says_so(run: Callable[..., Any], tmp_path: Path) -> None:
+    for number, (part, name) in enumerate(itertools.product(["train", "test"], ["cat", "dog"])):
+        (tmp_path / "wide" / part / name).mkdir(parents=True)
+        for value in range(2):
+            wide = Image.new("RGB", (96, 32), (value, number, 0))
+            wide.paste((255, 255 * (name == "cat"), 0), (0, 0, 32, 32))  # left of what a crop shows
+            wide.save(tmp_path / "wide" / part / name / f"{value}.png")
+    data = [{"folder": str(tmp_path / "wide")}]
+    cropped = run(["simplecil"], datasets=data, where="cropped")
+    squeezed = run(["simplecil"], datasets=data, backbone={"name": "tiny", "resize_mode": "squash"})
+    assert squeezed.details["backbone"] == cropped.details["backbone"]
+    assert squeezed.details["matrices"]["own"][-1][-1] == 1.0
+    assert numbers(squeezed) != numbers(cropped)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "noise", "foreign"])

@@ -85,6 +85,15 @@ def test_a_backbone_without_a_name_is_given(tiny: Any, tmp_path: Path) -> None:
         lamm_cl.load_model(tmp_path / "m.safetensors", mine, device="cpu")
 
 
+def test_a_model_of_squeezed_images_is_loaded_with_its_transform(tiny: Any, tmp_path: Path) -> None:
+    squeezed = lamm_cl.load_clip("tiny", resize_mode="squash")
+    lamm_cl.save_learner(lamm_cl.build_model("coop", squeezed, NAMES), tmp_path / "m.safetensors")
+    again = lamm_cl.load_model(tmp_path / "m.safetensors").backbone
+    assert again.source[1]["resize_mode"] == "squash"
+    with pytest.raises(UsageError, match="in resize_mode 'squash': load the backbone with it"):
+        lamm_cl.load_model(tmp_path / "m.safetensors", lamm_cl.load_clip("tiny"))
+
+
 def test_growing_takes_four_lines_and_no_avalanche(tiny: Any, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     model = lamm_cl.build_model("lamm", tiny, NAMES[:2])

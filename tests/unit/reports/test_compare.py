@@ -391,6 +391,7 @@ STREAM = {"base": 10, "increment": 10, "order": {"numpy": 1993}}
         ({"options": {"plugins": {"ReplayPlugin": {}}}}, "other option plugins"),
         ({"options": {"fixed_memory": True}}, "other option fixed_memory: True, published with False"),
         ({"pretrained": "openai"}, "other weights: openai, published with laion400m_e32"),
+        ({"backbone": {}}, "other resize_mode: what the weights have, published with squash"),
     ],
 )
 def test_a_class_incremental_setting_is_its_steps_order_weights_and_memory(run, write, changed, verdict):
@@ -403,6 +404,7 @@ def test_a_class_incremental_setting_is_its_steps_order_weights_and_memory(run, 
             "method": "proof",
             "options": options | changed.get("options", {}),
             "protocol": changed.get("protocol", {"name": "class_incremental", **STREAM}),
+            "backbone": changed.get("backbone", {"resize_mode": "squash"}),
         },
         "stream": {"classes": 100},
     }
