@@ -15,6 +15,20 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 KINDS = {"coop", "maple", "clip_lora", "rapf"}
 # Long tests first: what is short fills the time of the process that would else wait for the other at the end.
 ORDER = ("golden", "end_to_end", "conformance", "unit")
+# What a skipped test says it misses, and what brings it.
+OPTIONAL = {
+    "datasets": 'pip install "lamm_cl[hf]"',
+    "pdoc": 'pip install "lamm_cl[docs]"',
+    "onnx": 'pip install onnxruntime "lamm_cl[onnx]"',
+    "wandb": 'pip install "lamm_cl[wandb]"',
+    "playwright": 'pip install "lamm_cl[test]"',
+    "chromium": "apt-get install chromium",
+    "ffmpeg": "apt-get install ffmpeg",
+    "pdflatex": "apt-get install texlive-latex-extra",
+    "CUDA": "a machine with an NVIDIA GPU",
+    "SLURM": "apt-get install slurm-wlm munge, as root",
+    "reference data": "the folder that LAMM_CL_REFERENCE names",
+}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -43,3 +57,11 @@ def tiny() -> Any:
     import lamm_cl
 
     return lamm_cl.load_clip("tiny", device="cpu")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say which optional parts were not tested, and what installs them."""
+    reasons = [str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ())]
+    for part, source in OPTIONAL.items():
+        if count := sum(part.lower() in reason.lower() for reason in reasons):
+            terminalreporter.write_line(f"not tested: {part} ({count} test{'s' * (count > 1)}); it needs {source}")
