@@ -65,7 +65,7 @@ def build_model(
         UsageError: unknown method or option, a wrong value, a backbone or class name that does not fit.
     """
     method = get_method(name)
-    if isinstance(shots, bool) or shots < 0:
+    if isinstance(shots, bool) or not isinstance(shots, int) or shots < 0:
         raise UsageError(f"shots is a number of training images a class, not {shots!r}")
     check_backbone(backbone, "build_model(name, backbone, class_names)")
     if isinstance(class_names, str):

@@ -51,8 +51,9 @@ def test_booleans_stay_where_they_belong() -> None:
 def test_python_calls_refuse_them_as_well(tiny: Any) -> None:
     with pytest.raises(UsageError, match="option n_ctx of coop: should be a whole number"):
         lamm_cl.build_model("coop", tiny, class_names=["a", "b"], n_ctx=True)
-    with pytest.raises(UsageError, match="shots is a number of training images a class, not True"):
-        lamm_cl.build_model("lamm", tiny, class_names=["a", "b"], shots=True)
+    for wrong in (True, "full", 1.5):
+        with pytest.raises(UsageError, match=f"shots is a number of training images a class, not {wrong!r}"):
+            lamm_cl.build_model("lamm", tiny, class_names=["a", "b"], shots=wrong)
     for options in ({"seed": True}, {"eval_mb_size": True}, {"freeze_context_after": True}):
         with pytest.raises(UsageError, match=f"option {next(iter(options))} of a strategy: should be a whole number"):
             Settings.read("a strategy", options)
