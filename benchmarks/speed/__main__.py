@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 import lamm_cl
+from benchmarks.speed import class_incremental
 from benchmarks.speed.backbone import random_backbone
 from benchmarks.speed.floor import peak_flops
 from benchmarks.speed.growth import grow
@@ -27,7 +28,7 @@ from benchmarks.speed.whole_run import image_seconds, whole_runs
 CONSOLE = Console()
 CLASSES = (10, 47, 102)
 UNSEEN = ("batch", "ratio_low", "ratio_high", "reference_system_seconds", "before_mb")  # in the file, not on the screen
-TABLES = ("steps", "transport", "growth", "launches")
+TABLES = ("steps", "transport", "growth", "launches", "class_incremental")
 
 
 def machine() -> dict[str, Any]:
@@ -88,7 +89,16 @@ def main() -> None:
         write(counted, arguments.out / "launches.csv", {"torch": torch.__version__, "lamm_cl": lamm_cl.__version__})
         if arguments.only == ["launches"]:
             return
-    backbone, about = random_backbone(arguments.backbone), machine()
+    about = machine()
+    if "class_incremental" in arguments.only and not (arguments.quick or arguments.methods):
+        data, rows = class_incremental.drawn(), []
+        for method in class_incremental.METHODS:
+            rows.append(class_incremental.measure(method, data))
+            CONSOLE.print(f"{method}: {rows[-1].seconds / 60:.1f} min")
+        write([*rows, class_incremental.total(rows)], arguments.out / "class_incremental.csv", about)
+        if set(arguments.only) <= {"launches", "class_incremental"}:
+            return
+    backbone = random_backbone(arguments.backbone)
     if arguments.quick:
         rows = [_told(measure_step(backbone, method, 10, 1)) for method in ("lamm", "coop", "maple")]
         write(rows, arguments.out / "steps.csv", about)
