@@ -58,6 +58,8 @@ def engine_of(backbone: "ClipBackbone", batch_size: int) -> dict[str, Any]:
     }
     if backbone.device.type == "cuda":
         engine["machine"] = torch.cuda.get_device_name(backbone.device)
+        engine["convolutions"] = "tf32" if torch.backends.cudnn.allow_tf32 else "fp32"
+        engine["deterministic"] = torch.are_deterministic_algorithms_enabled()
     return engine
 
 

@@ -1,5 +1,10 @@
-"""In which number type the frozen matrices are kept; norms, embeddings and the scale keep at least float32."""
+"""In which number type the frozen matrices are kept, and how a GPU multiplies float32.
 
+Norms, embeddings and the scale keep at least float32.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -53,3 +58,37 @@ def _round(module: Any, dtype: torch.dtype) -> None:
 def at_least_float(x: torch.Tensor) -> torch.Tensor:
     """Return `x` in float32 where it is in half precision, unchanged otherwise."""
     return x.float() if x.dtype in LOW else x
+
+
+@contextmanager
+def arithmetic(device: torch.device, tf32: bool = False, deterministic: bool = False) -> Iterator[None]:
+    """Set, within the block, how `device` computes in float32; torch's switches are the process's, and come back.
+
+    torch lets cuDNN's convolutions (patch embeddings, ResNets) round their factors to TF32's 10 bits as it comes, and
+    NVIDIA's containers may do the same to products. On a CPU only `deterministic` has a meaning.
+
+    Args:
+        device: where the block computes.
+        tf32: round the factors of products and convolutions to TF32.
+        deterministic: take the deterministic form of every operation, and raise where torch has none.
+    """
+    cudnn, gpu = torch.backends.cudnn, device.type == "cuda"
+    products = torch.get_float32_matmul_precision() if gpu else ""
+    convolutions = cudnn.allow_tf32 if gpu else False
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    choice = cudnn.deterministic, cudnn.benchmark
+    try:
+        if gpu:
+            torch.set_float32_matmul_precision("high" if tf32 else "highest")
+            cudnn.allow_tf32 = tf32
+        if deterministic:
+            torch.use_deterministic_algorithms(True)
+            cudnn.deterministic, cudnn.benchmark = True, False
+        yield
+    finally:
+        if gpu:
+            torch.set_float32_matmul_precision(products)
+            cudnn.allow_tf32 = convolutions
+        if deterministic:
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+            cudnn.deterministic, cudnn.benchmark = choice

@@ -135,6 +135,7 @@ class ExperimentConfig(Part):
         seeds: One run each.
         device: `cpu`, `cuda`, `cuda:N`, or `auto` for a GPU where there is one.
         threads: Of the computation of one run; part of the run's identity, since it changes the last digit.
+        deterministic: Take the deterministic form of every operation, so that a GPU repeats its bits.
         root: Directory of the data sets.
         cache: Directory of cached image features; False for none.
         jobs: Worker processes; None for one a core.
@@ -157,6 +158,7 @@ class ExperimentConfig(Part):
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)] = [1, 2, 3]
     device: Annotated[str, StringConstraints(pattern=DEVICE)] = "cpu"
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    deterministic: bool = False
     root: str | None = None
     cache: str | bool | None = None
     jobs: Positive | None = None

@@ -77,6 +77,7 @@ def _run(
         seed=seed,
         device=device,
         threads=config.threads,
+        deterministic=config.deterministic,
         evaluation=config.evaluation.model_dump(),
         imports=_imports(config),
     )
@@ -128,7 +129,11 @@ def settings(config: ExperimentConfig, device: str) -> dict[str, Any]:
             "name": config.protocol.name,
             **known.resolved_protocol(config.protocol.name, config.protocol.options),
         },
-        "compute": {"device": device.partition(":")[0], "threads": config.threads},
+        "compute": {
+            "device": device.partition(":")[0],
+            "threads": config.threads,
+            **({"deterministic": True} if config.deterministic else {}),
+        },
         "evaluation": config.evaluation.model_dump(),
         "overrides": [override.model_dump(exclude_none=True) for override in config.overrides],
     }

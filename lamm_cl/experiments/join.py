@@ -11,7 +11,7 @@ from lamm_cl import __version__
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments import devices, imports
 from lamm_cl.experiments.grid_file import Grid
-from lamm_cl.experiments.local import use_threads
+from lamm_cl.experiments.local import set_surroundings
 from lamm_cl.experiments.progress import say, verdict
 from lamm_cl.experiments.signals import TIME_IS_UP, Signals
 from lamm_cl.experiments.spec import RunSpec
@@ -52,7 +52,7 @@ def join(directory: Path, device: str | None, console: Console, make_work: Calla
         os.chdir(grid.folder)  # where relative paths of the config start
     for folder in grid.modules:
         imports.look_in(Path(folder))
-    use_threads(grid.specs[0].threads)
+    set_surroundings(grid.specs[0].threads, grid.specs[0].deterministic)
     wanted = [spec for spec in grid.specs if grid.wants(spec.run_id, home.entry(spec.run_id))]
     with Signals(TIME_IS_UP) as signals:
         try:

@@ -24,6 +24,7 @@ from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.experiments.work import Work, worker_name
 from lamm_cl.experiments.worker import Worker
 from lamm_cl.records import ExperimentDirectory
+from lamm_cl.strategies.settings import FIXED, WORKSPACE
 
 _ASK_AGAIN = 0.5
 _MOST_DEATHS = 2
@@ -40,6 +41,7 @@ class WorkerSettings:
         directory: Of the experiment.
         environment: Where data and caches are.
         threads: Of the computation.
+        deterministic: Whether every operation has to be deterministic.
         make_work: Makes the work.
         device: Of this worker.
         log: Takes what it prints.
@@ -50,6 +52,7 @@ class WorkerSettings:
     environment: Environment
     threads: int
     make_work: Callable[[], Work]
+    deterministic: bool = False
     device: str = "cpu"
     log: Path = Path()
     alone: bool = True
@@ -64,7 +67,7 @@ def main(pipe: Any, settings: WorkerSettings) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _end_with_parent(settings.log)
     _write_to(settings.log)
-    use_threads(settings.threads)
+    set_surroundings(settings.threads, settings.deterministic)
     work = settings.make_work()
     grid: Grid | None = None
     while grid is None:
@@ -87,10 +90,12 @@ def main(pipe: Any, settings: WorkerSettings) -> None:
         sys.exit(_CODES[ended.status])
 
 
-def use_threads(threads: int) -> None:
-    """Fix the number of threads of numerical libraries that are loaded from now on."""
+def set_surroundings(threads: int, deterministic: bool) -> None:
+    """Tell numerical libraries that are loaded from now on how many threads to use, and cuBLAS to repeat its bits."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)
+    if deterministic:
+        os.environ[WORKSPACE] = FIXED[0]
 
 
 def _end_with_parent(log: Path) -> None:

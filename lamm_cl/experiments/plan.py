@@ -93,6 +93,8 @@ def make_plan(config: ExperimentConfig, request: Request) -> Plan:
     if request.jobs is not None and request.jobs < 1:
         raise UsageError(f"--jobs {request.jobs}: at least 1 worker is needed.")
     device = devices.resolve(request.device or config.device, remote=request.executor == "slurm")
+    if not device.startswith("cuda") and any(backbone.precision == "tf32" for backbone in config.backbones):
+        raise UsageError(f"backbone.precision: tf32 is one of NVIDIA's GPUs, the device is {device}: use fp32.")
     size = grid_size(config)
     if size > config.max_runs and not (request.yes or request.dry_run):
         raise UsageError(
@@ -117,6 +119,7 @@ def local_workers(plan: Plan, make_work: Callable[[], Work]) -> LocalWorkers:
         directory=plan.home.path.absolute(),
         environment=plan.grid.environment,
         threads=plan.config.threads,
+        deterministic=plan.config.deterministic,
         make_work=make_work,
     )
     on = ["cpu"] if plan.remote else devices.one_per_worker(plan.device, plan.jobs)

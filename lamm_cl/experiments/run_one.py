@@ -13,6 +13,7 @@ import torch
 from lamm_cl.clip.backbone import ClipBackbone, FeatureKind
 from lamm_cl.clip.feature_cache import FeatureStore
 from lamm_cl.clip.load import load_clip
+from lamm_cl.clip.precision import arithmetic
 from lamm_cl.errors import UsageError
 from lamm_cl.evaluation.plugins import AccuracyMatrix, StageCost, evaluator
 from lamm_cl.experiments import imports
@@ -158,6 +159,12 @@ def execute(job: Job, loaded: Backbones) -> Result:
     _set_imports_apart()
     imports.check(job.environment.imports, spec.imports)
     torch.set_num_threads(spec.threads)
+    with arithmetic(torch.device(job.device), spec.precision == "tf32", spec.deterministic):
+        return _execute(job, loaded)
+
+
+def _execute(job: Job, loaded: Backbones) -> Result:
+    spec = job.spec
     backbone, store = backbone_of(spec, job.device, job.environment, loaded)
     benchmark = build_stream(
         spec.protocol,
@@ -181,6 +188,7 @@ def execute(job: Job, loaded: Backbones) -> Result:
                 device=job.device,
                 seed=spec.seed,
                 precision=spec.precision,
+                deterministic=spec.deterministic,
                 features=store,
                 evaluator=evaluator(matrix, cost, *(watched() if loggers else []), loggers=loggers),
                 on_epoch_end=course.after_epoch,

@@ -34,6 +34,7 @@ class RunSpec:
         seed: Of data, order and initialisation, each by a name of its own.
         device: "cpu" or "cuda": the kind, not which one.
         threads: Of the computation.
+        deterministic: Whether every operation has to be deterministic.
         evaluation: What is measured beside the accuracy matrix.
         imports: Digest of each imported file or module, by name.
     """
@@ -54,6 +55,7 @@ class RunSpec:
     resize_mode: str | None = None
     device: str = "cpu"
     threads: int = 1
+    deterministic: bool = False
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     imports: Mapping[str, str] = field(default_factory=dict)
 
@@ -75,6 +77,8 @@ class RunSpec:
             "device": self.device,
             "threads": self.threads,
             "evaluation": dict(self.evaluation),
+            # Left out at their defaults, so that the runs of earlier versions keep their ids.
+            **({"deterministic": True} if self.deterministic else {}),
             **({"imports": dict(self.imports)} if self.imports else {}),
         }
 

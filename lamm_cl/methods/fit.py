@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from lamm_cl.clip.precision import arithmetic
 from lamm_cl.errors import UsageError, unknown
 from lamm_cl.methods import inputs
 from lamm_cl.methods.learner import Learner
@@ -75,9 +76,10 @@ def fit_stage(
     data = TensorData({"train": (views, labels), "val": _still(val), "test": _still(test)})
     for split in sorted(learner.looks_at):
         data.images(split)
-    learner.begin_stage(stage, data)
-    history = _train(learner, stage, data, chosen, columns, seed, shuffle) if trainable(learner) else []
-    learner.end_stage(stage, data)
+    with arithmetic(learner.backbone.device):
+        learner.begin_stage(stage, data)
+        history = _train(learner, stage, data, chosen, columns, seed, shuffle) if trainable(learner) else []
+        learner.end_stage(stage, data)
     return history
 
 

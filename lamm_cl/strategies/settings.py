@@ -7,8 +7,10 @@ from pydantic import Field
 
 from lamm_cl.methods.training import Stages
 
-PrecisionName = Literal["fp32", "bf16", "fp16", "pure_fp16"]
+PrecisionName = Literal["fp32", "tf32", "bf16", "fp16", "pure_fp16"]
 PURE: PrecisionName = "pure_fp16"
+# cuBLAS repeats its bits where its work space is fixed; it reads this variable before its first product.
+WORKSPACE, FIXED = "CUBLAS_WORKSPACE_CONFIG", (":4096:8", ":16:8")
 
 
 class Settings(Stages):
@@ -22,8 +24,10 @@ class Settings(Stages):
         regime: `naive` trains a stage on its own images; `cumulative` on those of all stages so far; `joint` on the
             whole stream at once (call `train(stream)` once).
         seed: Names the order of mini-batches and starts the generators that plugins draw from.
-        precision: `fp32`; `bf16` or `fp16` (autocast; prompts and scale stay fp32); `pure_fp16` (weights, prompts and
-            momentum in half precision, as in the released trainers).
+        precision: `fp32`, on a GPU without TF32; `tf32` (a GPU's products and convolutions round their factors);
+            `bf16` or `fp16` (autocast; prompts and scale stay fp32); `pure_fp16` (weights, prompts and momentum in half
+            precision, as in the released trainers).
+        deterministic: Take the deterministic form of every operation, so that a GPU repeats its bits.
         eval_mb_size: Images a mini-batch when nothing trains.
         features: Where the features of images are kept, for methods that leave the image tower alone on benchmarks
             that have a picture source: `memory`, a folder that later runs share, or a `FeatureStore`. None encodes
@@ -34,6 +38,7 @@ class Settings(Stages):
 
     seed: int = 0
     precision: PrecisionName = "fp32"
+    deterministic: bool = False
     eval_mb_size: int = Field(256, ge=1)
     features: Any = "memory"
     source: Any = None

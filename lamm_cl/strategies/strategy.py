@@ -118,7 +118,7 @@ class LearnerStrategy(StageBatches):
         self.drawn_images = 0  # of the mini-batch, without what is rehearsed
         self.loss_terms: dict[str, Tensor] = {}
         self._terms: dict[str, Tensor] = {}  # the same with their graph, until the backward pass
-        self.precision = Precision(self.settings.precision, place)
+        self.precision = Precision(self.settings.precision, place, self.settings.deterministic)
         self.precision.check(model)
         self.guard = LossGuard(place)
         store = feature_store(self.settings.features, model.backbone)
@@ -155,7 +155,7 @@ class LearnerStrategy(StageBatches):
             experiences, eval_streams = self._kept[:1], eval_streams or [self._kept]
         self._take_up_stages()
         source = source_of(experiences) or self.settings.source
-        with preserved_generators(), self.pictures.shown(source, 0):
+        with preserved_generators(), self.precision.arithmetic(), self.pictures.shown(source, 0):
             return super().train(experiences, eval_streams, **kwargs)  # type: ignore[no-any-return]
 
     def _take_up_stages(self) -> None:
@@ -189,7 +189,7 @@ class LearnerStrategy(StageBatches):
 
     def eval(self, experiences: Any, **kwargs: Any) -> dict[str, Any]:
         """Evaluate on an experience or a stream, in the evaluation transform; see Avalanche."""
-        with self.pictures.shown(source_of(experiences) or self.settings.source, None):
+        with self.precision.arithmetic(), self.pictures.shown(source_of(experiences) or self.settings.source, None):
             return super().eval(experiences, **kwargs)  # type: ignore[no-any-return]
 
     def model_adaptation(self, model: Any = None) -> Any:
