@@ -1,16 +1,20 @@
 """What runs will cost, from a few timed steps of each kind. Imported by workers only."""
 
 import time
-from collections.abc import Callable, MutableMapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psutil
 import torch
 from torch import Tensor
 
+from lamm_cl.clip.backbone import ClipBackbone
+from lamm_cl.clip.library import RANDOM
+from lamm_cl.errors import UsageError
 from lamm_cl.experiments import imports
 from lamm_cl.experiments.costs import Cost
+from lamm_cl.experiments.rehearsal import layout_without_data
 from lamm_cl.experiments.run_one import backbone_of
 from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.methods.build import build_model
@@ -18,7 +22,6 @@ from lamm_cl.methods.fit import TensorData
 from lamm_cl.methods.recipe import Recipe
 from lamm_cl.strategies.build import may_repeat
 from lamm_cl.strategies.choices import sort_options
-from lamm_cl.streams.build import build_layout
 
 _IMAGES = 4
 _BUDGET = 60.0
@@ -32,11 +35,10 @@ class _Speed:
     step: float
     image: float
     pictures: bool
-    classes: int
 
 
 class Calibration:
-    """Times each kind of run once; kinds that come after a minute of that are scaled from what is known.
+    """Times each method at several numbers of classes; after a minute, others lie on a line through those.
 
     Args:
         environment: Where data and caches are.
@@ -48,7 +50,7 @@ class Calibration:
         self._environment, self._device, self._loaded = environment, device, loaded
         self._layouts: dict[str, Any] = {}
         self._pictures: dict[Any, tuple[float, float]] = {}
-        self._speeds: dict[Any, _Speed] = {}
+        self._speeds: dict[Any, dict[int, _Speed]] = {}  # of method and backbone, by the number of classes
         self._until = time.monotonic() + _BUDGET
         self._start = max(0.0, time.time() - psutil.Process().create_time())
 
@@ -56,11 +58,11 @@ class Calibration:
         """Return what a run will cost.
 
         Raises:
-            UsageError: It cannot be done.
+            UsageError: It could not be done, with data and weights or without.
         """
         torch.set_num_threads(spec.threads)
         layout = self._layout(spec)
-        backbone, _ = backbone_of(spec, self._device, self._environment, self._loaded)
+        backbone = self._backbone(spec)
         chosen = sort_options(spec.method, backbone.name, self._environment.found(spec.options), ["plugins"])
         load, encode = self._picture(spec, backbone, layout)
         speed = self._speed(spec, backbone, layout, chosen)
@@ -84,15 +86,15 @@ class Calibration:
     def _layout(self, spec: RunSpec) -> Any:
         key = repr((spec.datasets, spec.shots))
         if key not in self._layouts:
-            self._layouts[key] = build_layout(
-                spec.protocol,
-                self._environment.placed(spec.datasets),
-                spec.shots,
-                spec.seed,
-                self._environment.root,
-                **spec.protocol_options,
-            )
+            self._layouts[key] = layout_without_data(spec, self._environment)
         return self._layouts[key]
+
+    def _backbone(self, spec: RunSpec) -> ClipBackbone:
+        """Return a run's backbone; where its weights are not there, with random ones, which take as long."""
+        try:
+            return backbone_of(spec, self._device, self._environment, self._loaded)[0]
+        except UsageError:
+            return backbone_of(replace(spec, pretrained=RANDOM), self._device, self._environment, self._loaded)[0]
 
     def _picture(self, spec: RunSpec, backbone: Any, layout: Any) -> tuple[float, float]:
         """Return the seconds that it takes to read a picture, and to encode it."""
@@ -111,15 +113,18 @@ class Calibration:
 
     def _speed(self, spec: RunSpec, backbone: Any, layout: Any, chosen: Any) -> _Speed:
         classes = len(layout.class_names)
-        key = (spec.label, backbone.name, classes)
-        if key not in self._speeds:
-            same = [speed for (label, name, _), speed in self._speeds.items() if (label, name) == key[:2]]
-            if same and time.monotonic() > self._until:
-                scale = classes / same[0].classes
-                self._speeds[key] = _Speed(same[0].step * scale, same[0].image, same[0].pictures, classes)
-            else:
-                self._speeds[key] = self._measure(spec, backbone, layout, chosen)
-        return self._speeds[key]
+        timed = self._speeds.setdefault((spec.label, backbone.name), {})
+        if classes not in timed and len(timed) > 1 and time.monotonic() > self._until:
+            return _between(timed, classes)
+        if classes not in timed:
+            timed[classes] = self._measure(spec, backbone, layout, chosen)
+        return timed[classes]
+
+    def ends_first(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
+        """Return the runs, of each method first those with the fewest and the most classes."""
+        classes = {id(spec): len(self._layout(spec).class_names) for spec in specs}
+        few, many = min(classes.values(), default=0), max(classes.values(), default=0)
+        return sorted(specs, key=lambda spec: few < classes[id(spec)] < many)
 
     def _measure(self, spec: RunSpec, backbone: Any, layout: Any, chosen: Any) -> _Speed:
         names = layout.class_names
@@ -143,11 +148,16 @@ class Calibration:
         def evaluate() -> None:
             model(x)
 
-        if not parameters:
-            return _Speed(0.0, _time(evaluate, 2, self._device) / batch, model.needs_images, len(names))
-        return _Speed(
-            _time(step, 2, self._device), _time(evaluate, 2, self._device) / batch, model.needs_images, len(names)
-        )
+        seconds = _time(step, 2, self._device) if parameters else 0.0
+        return _Speed(seconds, _time(evaluate, 2, self._device) / batch, model.needs_images)
+
+
+def _between(timed: Mapping[int, _Speed], classes: int) -> _Speed:
+    """Return the speed at a number of classes, on the line through the fewest and the most that were timed."""
+    few, many = timed[min(timed)], timed[max(timed)]
+    share = (classes - min(timed)) / (max(timed) - min(timed))
+    step, image = (max(0.0, a + share * (b - a)) for a, b in ((few.step, many.step), (few.image, many.image)))
+    return replace(few, step=step, image=image)
 
 
 def _memory_mb(device: torch.device) -> float:
@@ -191,11 +201,12 @@ def _time(work: Callable[[], None], most: int, device: str) -> float:
 def measure(
     specs: Sequence[RunSpec], environment: Environment, device: str, loaded: MutableMapping[Any, Any]
 ) -> list[Cost]:
-    """Return what each run will cost.
+    """Return what each run will cost; data and weights that are not there have stand-ins.
 
     Raises:
-        UsageError: One of them cannot be done.
+        UsageError: One of them could not be done even so.
     """
     imports.load(environment.imports)
     calibration = Calibration(environment, device, loaded)
-    return [calibration.cost(spec) for spec in specs]
+    costs = {spec.run_id: calibration.cost(spec) for spec in calibration.ends_first(specs)}
+    return [costs[spec.run_id] for spec in specs]

@@ -11,7 +11,9 @@ from lamm_cl.experiments.config import ExperimentConfig
 from lamm_cl.experiments.grid import environment, grid, grid_size, settings
 from lamm_cl.experiments.grid_file import Grid
 from lamm_cl.experiments.local import LocalWorkers, WorkerSettings
+from lamm_cl.experiments.slurm import need_slurm
 from lamm_cl.experiments.spec import RunSpec
+from lamm_cl.experiments.surroundings import check_loggers
 from lamm_cl.experiments.work import Work
 from lamm_cl.records import ExperimentDirectory
 
@@ -65,6 +67,24 @@ class Plan:
         else:
             wanted = self.request.jobs or self.config.jobs or devices.most_jobs(self.device, devices.default_jobs())
         return min(wanted, max(1, len(self.pending)))
+
+    def check(self, workers: LocalWorkers) -> Mapping[str, str]:
+        """Find out whether the runs that are left can start; a first worker reads their data and weights.
+
+        Returns:
+            Fingerprints of what the runs read, by name.
+
+        Raises:
+            UsageError: Why they cannot.
+        """
+        if self.remote:
+            need_slurm()
+        if not self.pending:
+            return {}
+        check_loggers(self.config.loggers)
+        fingerprints: Mapping[str, str] = workers.ask("check", self.pending)
+        self.home.check(self.config.experiment, __version__, {**settings(self.config, self.device), **fingerprints})
+        return fingerprints
 
     def open(self, fingerprints: Mapping[str, str]) -> None:
         """Make the directory this experiment's, and its grid the one that workers join.

@@ -1,19 +1,34 @@
-"""Streams put together from stand-ins, so that a check of a config finds what building the real ones would refuse.
+"""Streams put together from stand-ins: what building the real ones would refuse, and what they would cost.
 
-The catalogue knows how many classes a data set has, and the protocols are asked themselves: no rule of theirs is
-repeated here. Nothing is read from disk.
+The catalogue knows how many classes and images a data set has, and the protocols are asked themselves: no rule of
+theirs is repeated here.
 """
 
+import functools
+import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from lamm_cl.data.catalogue import CATALOGUE
+from lamm_cl.data.catalogue import CATALOGUE, find
 from lamm_cl.data.items import Dataset, Item
+from lamm_cl.data.load import data_root, load_dataset
+from lamm_cl.data.own_data import is_own
+from lamm_cl.data.status import readable, state_of
 from lamm_cl.errors import UsageError
+from lamm_cl.experiments.known import datasets_beside
 from lamm_cl.experiments.problems import Problem
+from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.methods.values import Key
 from lamm_cl.streams.build import build_layout
+from lamm_cl.streams.domains import DOMAIN_ORDERS
+from lamm_cl.streams.layout import Layout
 from lamm_cl.streams.protocols import VARIANTS, find_protocol
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_PHOTOGRAPH = (500, 375)  # pixels: the median of ImageNet, of the pets and of most sets of photographs
 
 
 def stream_problems(protocol: str, options: Mapping[str, Any], datasets: Sequence[str]) -> list[Problem]:
@@ -77,7 +92,64 @@ def _refusal(protocol: str, options: Mapping[str, Any], names: Sequence[str]) ->
     return None
 
 
-def _stand_in(name: str, classes: int) -> Dataset:
-    """Return a data set with one image per class that nobody can open."""
-    items = tuple(Item(f"{name}/{label}", label, str(label)) for label in range(classes))
-    return Dataset(name, tuple(item.class_name for item in items), train=items, val=(), test=items)
+class StandIn(Dataset):
+    """A data set whose pictures are not there: each is opened as the same photograph."""
+
+    def open(self, item: Item) -> "Image.Image":
+        """Return a picture that takes as long to decode as a photograph."""
+        from PIL import Image
+
+        return Image.open(io.BytesIO(_photograph())).convert("RGB")
+
+
+@functools.cache
+def _photograph() -> bytes:
+    from PIL import Image
+
+    kept = io.BytesIO()
+    Image.effect_noise(_PHOTOGRAPH, 40).convert("RGB").save(kept, "jpeg", quality=85)
+    return kept.getvalue()
+
+
+def layout_without_data(spec: RunSpec, environment: Environment) -> Layout:
+    """Return the layout of a run, in which stand-ins take the places of data sets that are not wholly there.
+
+    Their numbers of classes and images are those of their lists where these are there, else the catalogue's.
+
+    Raises:
+        UsageError: Nothing tells the numbers of one of them.
+    """
+    specs = environment.placed(spec.datasets)
+    order = spec.protocol_options.get("order")
+    specs += datasets_beside(spec.protocol, specs) or (DOMAIN_ORDERS.get(order, ()) if not specs and order else ())
+    sets = [_as_far_as_there(one, data_root(environment.root), spec.shots) for one in specs]
+    options = dict(spec.protocol_options)
+    if spec.protocol == "class_incremental":
+        options.pop("order", None)  # it may name classes, and costs nothing
+    return build_layout(spec.protocol, sets, spec.shots, spec.seed, None, check_images=False, **options)
+
+
+def _as_far_as_there(spec: Any, root: Path, shots: int | str) -> Dataset:
+    if state_of(spec, root).usable:
+        return load_dataset(spec, root)
+    listed = readable(spec, root)
+    if listed is not None:
+        return StandIn(**vars(listed))
+    if is_own(spec):
+        return load_dataset(spec, root)  # says what is wrong with it
+    entry = find(spec["name"] if isinstance(spec, Mapping) else spec)
+    train, val, test = entry.sizes
+    most = shots * entry.classes if isinstance(shots, int) else train
+    return _stand_in(entry.name, entry.classes, (min(train, most), min(val, most), test), entry.template)
+
+
+def _stand_in(
+    name: str, classes: int, sizes: tuple[int, int, int] | None = None, template: str = "a photo of a {}."
+) -> Dataset:
+    """Return a data set of nobody's pictures, the classes of like size; without sizes, of one image per class."""
+    names = [f"kind {label}" for label in range(classes)]
+    train, val, test = (
+        tuple(Item(f"{name}/{part}/{k}", k % classes, names[k % classes]) for k in range(size))
+        for part, size in zip(("train", "val", "test"), sizes or (classes, 0, classes), strict=True)
+    )
+    return StandIn(name, tuple(names), train, val, test, template)

@@ -15,9 +15,9 @@ from lamm_cl.experiments.job import MODEL
 from lamm_cl.experiments.plan import Plan, Request, local_workers, make_plan
 from lamm_cl.experiments.progress import make_display, say
 from lamm_cl.experiments.signals import Signals
-from lamm_cl.experiments.slurm import SlurmJobs, need_slurm
+from lamm_cl.experiments.slurm import SlurmJobs
 from lamm_cl.experiments.summary import INTERRUPTED, Summary
-from lamm_cl.experiments.surroundings import cache_trouble, check_loggers
+from lamm_cl.experiments.surroundings import cache_trouble
 from lamm_cl.experiments.work import TorchWork, Work
 
 
@@ -70,16 +70,10 @@ def run_experiment(
 
 def _work(plan: Plan, console: Console, make_work: Callable[[], Work], signals: Signals) -> Summary:
     """Let workers do what is left of a plan, here or on a cluster, and follow them."""
-    if plan.remote:
-        need_slurm()
     display = make_display(console, plan.pending, len(plan.grid.specs), plan.jobs)
     local = local_workers(plan, make_work)
     try:
-        fingerprints: dict[str, str] = {}
-        if plan.pending:
-            check_loggers(plan.config.loggers)
-            fingerprints = local.ask("check", plan.pending)
-        plan.open(fingerprints)
+        plan.open(plan.check(local))
         if plan.pending and (trouble := cache_trouble(plan.grid.environment)):
             display.note(f"warning: {trouble}")
         workers: Workers = local

@@ -42,7 +42,6 @@ class FakeWork:
         return {"weights.tiny": self.weights}
 
     def measure(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> list[Cost]:
-        self.check(specs, environment, device)
         return [Cost(self.seconds or 60.0, 500.0, {"digits": 899}, 0.01, 256) for _ in specs]
 
     def note(self, what: str) -> None:

@@ -289,10 +289,13 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(run: Callable[...,
     assert "More than 5 runs: doing them takes --yes." in dry.text
 
 
-def test_a_dry_run_where_data_is_missing_still_shows_the_grid(run: Callable[..., Any]) -> None:
-    dry = run(work={"refuse": "dtd is not under ./data"}, request={"dry_run": True})
+def test_a_dry_run_where_data_is_missing_shows_the_grid_and_what_it_would_cost(run: Callable[..., Any]) -> None:
+    dry = run(work={"refuse": "dtd is not under ./data"}, request={"dry_run": True}, datasets=["digits", "glyphs"])
     assert dry.code == 2, "as the run itself"
-    assert "These runs cannot start, and there is no estimate of them: dtd is not under ./data" in dry.text
+    assert "These runs cannot start: dtd is not under ./data" in dry.text
+    assert "from a few timed steps, as if what is missing were there: time" in dry.text
+    listed = [line for line in dry.text.splitlines() if line.startswith(("digits", "glyphs"))]
+    assert listed == ["digits: 4 runs", "glyphs: 4 runs"]
 
 
 def test_the_start_of_workers_is_part_of_the_estimate() -> None:
