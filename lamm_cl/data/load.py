@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from lamm_cl.data import embedded, embedded_items
 from lamm_cl.data.aircraft import read_aircraft
@@ -24,11 +24,19 @@ from lamm_cl.errors import UsageError, unknown
 OPTIONS = ("template", "flip", "scale")
 
 
+class DatasetOptions(TypedDict, total=False):
+    """How a data set is prompted and how its training views are drawn."""
+
+    template: str
+    flip: bool
+    scale: tuple[float, float]
+
+
 def load_dataset(
     name: str | Mapping[str, Any],
     root: str | os.PathLike[str] | None = None,
     check_images: bool = False,
-    **options: Any,
+    **options: Unpack[DatasetOptions],
 ) -> Dataset:
     """Load a data set: of the catalogue by name, or one's own by description.
 
@@ -40,7 +48,7 @@ def load_dataset(
             `./data`.
         check_images: check that every file is there and not empty (not that it decodes: `lamm-cl data verify` does
             that).
-        options: `template`, `flip`, `scale`.
+        **options: `template`, `flip`, `scale`.
 
     Returns:
         The data set. `split` is "official" only where the lists are the papers' own, in full.
@@ -49,10 +57,10 @@ def load_dataset(
         UsageError: unknown name or option, missing or damaged files; the message says which and what to do.
     """
     if isinstance(name, Mapping):
-        options = {**name, **options}
-        if not is_own(options):
-            return load_dataset(options.pop("name", ""), options.pop("root", root), check_images, **options)
-        dataset = load_own(options, data_root(root))
+        given: dict[str, Any] = {**name, **options}
+        if not is_own(given):
+            return load_dataset(given.pop("name", ""), given.pop("root", root), check_images, **given)
+        dataset = load_own(given, data_root(root))
     else:
         for key in options:
             if key not in OPTIONS:

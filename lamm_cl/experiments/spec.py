@@ -11,6 +11,7 @@ from lamm_cl import __version__
 from lamm_cl.data.own_data import placed
 from lamm_cl.files import finite
 from lamm_cl.methods import text_bank
+from lamm_cl.strategies.settings import PrecisionName
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class RunSpec:
     protocol_options: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     pretrained: str | None = None
-    precision: str = "fp32"
+    precision: PrecisionName = "fp32"
     resize_mode: str | None = None
     device: str = "cpu"
     threads: int = 1

@@ -1,7 +1,7 @@
 """From a method's name and options to a learner."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Unpack
 
 import torch
 
@@ -9,6 +9,7 @@ from lamm_cl.clip.backbone import ClipBackbone
 from lamm_cl.clip.feature_backbone import Backbone, FeatureBackbone
 from lamm_cl.errors import UsageError
 from lamm_cl.methods.feature_learner import FeatureLearner
+from lamm_cl.methods.keywords import MethodOptions
 from lamm_cl.methods.learner import Learner
 from lamm_cl.methods.method import Setting
 from lamm_cl.methods.prompted_clip import PromptedCLIP
@@ -42,7 +43,7 @@ def build_model(
     class_templates: Sequence[str] | None = None,
     repeated_names: bool = False,
     half: bool = False,
-    **options: Any,
+    **options: Unpack[MethodOptions],
 ) -> Learner:
     """Build a method on a backbone.
 

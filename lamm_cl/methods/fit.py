@@ -1,7 +1,7 @@
 """One stage without Avalanche: begin, steps, end, on tensors."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from lamm_cl.clip.precision import arithmetic
 from lamm_cl.errors import UsageError, unknown
 from lamm_cl.methods import inputs
+from lamm_cl.methods.keywords import RecipeOptions
 from lamm_cl.methods.learner import Learner
 from lamm_cl.methods.optimizer import recipe_optimizer, restart, set_rates, trainable
 from lamm_cl.methods.recipe import Recipe
@@ -35,7 +36,7 @@ def fit_stage(
     seed: int = 0,
     shuffle: bool = True,
     train_label_space: str = "own",
-    **recipe: Any,
+    **recipe: Unpack[RecipeOptions],
 ) -> list[dict[str, float]]:
     """Let a learner learn one stage.
 
@@ -148,7 +149,7 @@ def _still(pair: tuple[Tensor, Tensor] | None) -> tuple[Views, Tensor] | None:
     return None if pair is None else (lambda epoch: pair[0], pair[1])
 
 
-def _recipe(learner: Learner, changes: dict[str, Any]) -> Recipe:
+def _recipe(learner: Learner, changes: Mapping[str, Any]) -> Recipe:
     try:
         recipe = recipe_for(learner.method, learner.backbone.name)
     except UsageError:  # a learner of one's own that is not registered

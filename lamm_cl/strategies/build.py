@@ -1,7 +1,7 @@
 """From a method's name, a backbone and a benchmark to a strategy that is ready to train."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from avalanche.evaluation.metrics import accuracy_metrics
 
@@ -12,6 +12,7 @@ from lamm_cl.evaluation.plugins import AccuracyMatrix, evaluator
 from lamm_cl.methods.build import build_model, check_backbone
 from lamm_cl.methods.registry import get_method
 from lamm_cl.strategies.choices import sort_options
+from lamm_cl.strategies.keywords import BuildOptions
 from lamm_cl.strategies.plugin_config import make_plugins
 from lamm_cl.strategies.settings import PURE
 from lamm_cl.strategies.strategy import LearnerStrategy
@@ -28,7 +29,7 @@ def quiet_evaluator(benchmark: Any | None = None) -> Any:
 
 
 def build_strategy(
-    method: str, backbone: ClipBackbone, benchmark: Any, device: str = "cpu", **options: Any
+    method: str, backbone: ClipBackbone, benchmark: Any, device: str = "cpu", **options: Unpack[BuildOptions]
 ) -> LearnerStrategy:
     """Build the strategy of a method for a benchmark.
 

@@ -7,13 +7,14 @@ All constructors are one, which reads the options of its method from the registr
 
 import inspect
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack, get_type_hints
 
 from avalanche.training.plugins.evaluation import default_evaluator
 
 from lamm_cl.methods.build import build_model
 from lamm_cl.methods.lamm import SUFFIX
 from lamm_cl.strategies.choices import defaults_of, sort_options
+from lamm_cl.strategies.keywords import StrategyOptions
 from lamm_cl.strategies.settings import PURE
 from lamm_cl.strategies.strategy import LearnerStrategy
 
@@ -49,7 +50,7 @@ class Named(LearnerStrategy):
         plugins: Iterable[Any] | None = None,
         evaluator: Any = default_evaluator,
         lamm: bool = False,
-        **options: Any,
+        **options: Unpack[StrategyOptions],
     ) -> None:
         """Make the strategy.
 
@@ -108,8 +109,9 @@ def _signature(method: str) -> inspect.Signature:
         "peval_mode": "epoch",
         "class_templates": None,
     }
+    hints = get_type_hints(StrategyOptions)
     more = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name])
         for name, default in options.items()
         if name not in known
     ]

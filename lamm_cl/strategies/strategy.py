@@ -8,7 +8,7 @@ model. README.md beside this file explains why.
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Unpack
 
 import torch
 from avalanche.training.plugins.evaluation import default_evaluator
@@ -28,6 +28,7 @@ from lamm_cl.strategies.batches import StageBatches
 from lamm_cl.strategies.exemplars import ExemplarMemory
 from lamm_cl.strategies.generators import preserved_generators, seed_generators
 from lamm_cl.strategies.guard import PENALTY, LossGuard
+from lamm_cl.strategies.keywords import LoaderOptions
 from lamm_cl.strategies.label_space import LabelSpaceLoss, columns_of, spread
 from lamm_cl.strategies.optimizer import choose_optimizer
 from lamm_cl.strategies.pictures import Pictures, feature_store, source_of
@@ -74,7 +75,8 @@ class LearnerStrategy(StageBatches):
         evaluator: Any = default_evaluator,
         optimizer: torch.optim.Optimizer | None = None,
         settings: Settings | None = None,
-        **periodic: Any,
+        eval_every: int = -1,
+        peval_mode: Literal["epoch", "iteration"] = "epoch",
     ) -> None:
         """Make a strategy.
 
@@ -86,7 +88,8 @@ class LearnerStrategy(StageBatches):
             evaluator: Avalanche's evaluation plugin, or what makes one.
             optimizer: One of your own; its parameters are replaced when a stage starts, its options stay.
             settings: Everything else that can be chosen.
-            **periodic: Avalanche's `eval_every` and `peval_mode`.
+            eval_every: How often `train` evaluates on its `eval_streams`; -1: never, see Avalanche.
+            peval_mode: What `eval_every` counts.
 
         Raises:
             UsageError: For a device that is not there, or a plugin that is known to fail.
@@ -110,7 +113,8 @@ class LearnerStrategy(StageBatches):
             device=place,
             plugins=listed,
             evaluator=evaluator,
-            **periodic,
+            eval_every=eval_every,
+            peval_mode=peval_mode,
         )
         self._trained = []
         self.current = Stage(0, ())
@@ -134,7 +138,7 @@ class LearnerStrategy(StageBatches):
         model.backbone.to(place)
         self.model.to(place)
 
-    def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> dict[str, Any]:
+    def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Unpack[LoaderOptions]) -> dict[str, Any]:
         """Train on an experience, or on each of a stream; see Avalanche.
 
         The global random generators are seeded for the plugins that draw from them, and given back as they were.
@@ -177,7 +181,9 @@ class LearnerStrategy(StageBatches):
             )
         self.clock.train_exp_counter = len(self.model.stages)
 
-    def resume_training(self, experiences: Any, eval_streams: Any = None, **kwargs: Any) -> dict[str, Any]:
+    def resume_training(
+        self, experiences: Any, eval_streams: Any = None, **kwargs: Unpack[LoaderOptions]
+    ) -> dict[str, Any]:
         """Go on with a stage whose checkpoint was restored after some of its epochs.
 
         Raises:
@@ -187,7 +193,7 @@ class LearnerStrategy(StageBatches):
             raise UsageError("nothing to resume: restore() a checkpoint that was taken inside a stage first.")
         return self.train(experiences, eval_streams, **kwargs)
 
-    def eval(self, experiences: Any, **kwargs: Any) -> dict[str, Any]:
+    def eval(self, experiences: Any, **kwargs: Unpack[LoaderOptions]) -> dict[str, Any]:
         """Evaluate on an experience or a stream, in the evaluation transform; see Avalanche."""
         with self.precision.arithmetic(), self.pictures.shown(source_of(experiences) or self.settings.source, None):
             return super().eval(experiences, **kwargs)  # type: ignore[no-any-return]

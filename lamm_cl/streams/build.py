@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from lamm_cl.data.items import Dataset
 from lamm_cl.data.load import load_dataset
@@ -19,7 +19,31 @@ if TYPE_CHECKING:
 DataSpec = str | Mapping[str, Any] | Dataset
 
 
-def base_to_novel(dataset: DataSpec = "digits", shots: int | None = 16, seed: int = 1, **options: Any) -> "Benchmark":
+class ProtocolOptions(TypedDict, total=False):
+    """Options of all protocols, see `lamm_cl.streams.protocols`."""
+
+    steps: int | None
+    base: int | None
+    increment: int | None
+    order: str | Sequence[int] | Sequence[str] | Mapping[Literal["numpy", "file"], int | str]
+    order_seed: int
+
+
+class StreamOptions(ProtocolOptions, total=False):
+    """Those, and which test sets to keep, and whether to ask the disk for every image."""
+
+    evaluate: Sequence[str] | None
+    check_images: bool
+
+
+def base_to_novel(
+    dataset: DataSpec = "digits",
+    shots: int | None = 16,
+    seed: int = 1,
+    root: str | None = None,
+    backbone: "Backbone | None" = None,
+    **options: Unpack[StreamOptions],
+) -> "Benchmark":
     """Make the stream Set1, Set2: the first and the second half of the classes, trained one after the other.
 
     It is protocol `class_incremental` with two steps; its two experiences are the papers' base and new classes.
@@ -28,12 +52,14 @@ def base_to_novel(dataset: DataSpec = "digits", shots: int | None = 16, seed: in
         dataset: a name, a description of your own data, or a loaded data set.
         shots: training images per class; None for all.
         seed: which images are drawn, and their training views.
+        root: folder of the data sets.
+        backbone: see `build_stream`.
         **options: see `build_stream` and `lamm_cl.streams.protocols.class_incremental`.
 
     Returns:
         An Avalanche `CLScenario` with `train_stream` and `test_stream`.
     """
-    return build_stream("class_incremental", dataset, shots, seed, **options)
+    return build_stream("class_incremental", dataset, shots, seed, root, backbone, **options)
 
 
 def build_stream(
@@ -43,7 +69,7 @@ def build_stream(
     seed: int = 1,
     root: str | None = None,
     backbone: "Backbone | None" = None,
-    **options: Any,
+    **options: Unpack[StreamOptions],
 ) -> "Benchmark":
     """Make the benchmark of a protocol.
 
@@ -76,7 +102,7 @@ def build_layout(
     *,
     evaluate: Sequence[str] | None = None,
     check_images: bool = True,
-    **options: Any,
+    **options: Unpack[ProtocolOptions],
 ) -> Layout:
     """Do what `build_stream` does, short of torch and Avalanche: for checks and listings."""
     chosen = find_protocol(protocol)
