@@ -24,6 +24,7 @@ class StrategyOptions(MethodOptions, Schedule, total=False):
     regime: Literal["naive", "cumulative", "joint"]
     seed: int
     precision: PrecisionName
+    deterministic: bool
     eval_mb_size: int
     features: str | Path | FeatureStore | None
     source: ImageSource | None
