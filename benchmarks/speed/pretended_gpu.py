@@ -265,6 +265,10 @@ def pretended_gpu() -> Iterator[Seen]:
         }
         for name, answer in answers.items():
             instead(torch.cuda, name, answer)
+        # The thread of torch's loader that pins memory.
+        instead(torch.accelerator, "current_device_index", lambda: 0)
+        instead(torch.accelerator, "set_device_index", lambda _: None)
+        instead(torch.utils.data._utils.pin_memory, "pin_memory", lambda data, device=None: data)
         instead(
             torch.autocast,
             "__init__",

@@ -139,6 +139,8 @@ class ExperimentConfig(Part):
         root: Directory of the data sets.
         cache: Directory of cached image features; False for none.
         jobs: Worker processes; None for one a core.
+        num_workers: Processes that read the images of a run; None for none on the CPU, on a GPU for its share of the
+            machine's cores.
         loggers: Avalanche loggers by name, with their options.
         evaluation: What is measured.
         save: `prompts` keeps what each run has learned beside its record, for `lamm_cl.load_model`; None keeps nothing.
@@ -162,6 +164,7 @@ class ExperimentConfig(Part):
     root: str | None = None
     cache: str | bool | None = None
     jobs: Positive | None = None
+    num_workers: Annotated[int, Field(ge=0, le=1024)] | None = None
     loggers: dict[Literal["tensorboard", "wandb", "csv", "text"], dict[str, Any]] = {}
     evaluation: Evaluation = Evaluation()
     save: Literal["prompts"] | None = None

@@ -1,13 +1,13 @@
 """Which devices this machine has, without importing torch into the main process."""
 
 import functools
-import os
 import subprocess
 import sys
 
 import psutil
 
 from lamm_cl.errors import UsageError
+from lamm_cl.strategies.settings import cores
 
 # Runs that share a GPU at first; fewer do when its memory turns out to be too small for so many.
 _RUNS_A_GPU = 4
@@ -51,8 +51,7 @@ def resolve(device: str, remote: bool = False) -> str:
 
 def default_jobs() -> int:
     """Return the number of workers that the machine has cores and memory for, at least one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, int(psutil.virtual_memory().available / _BYTES_A_WORKER)))
+    return max(1, min(cores(), int(psutil.virtual_memory().available / _BYTES_A_WORKER)))
 
 
 def most_jobs(device: str, jobs: int) -> int:

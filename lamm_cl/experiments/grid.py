@@ -118,6 +118,7 @@ def environment(config: ExperimentConfig) -> Environment:
         checkpoint_minutes=config.checkpoint_minutes,
         imports=tuple(config.imports),
         unprojected=any(known.takes_unprojected(method.name) for method in config.methods),
+        num_workers=config.num_workers,
         save=config.save is not None,
     )
 

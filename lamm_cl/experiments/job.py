@@ -26,6 +26,7 @@ class Job:
         device: "cpu", "cuda:1", ...
         progress: Called with the done fraction and a few words; may raise `Stopped` at a moment when all is saved.
         alone: Whether a run for which the device has no memory has failed; else others may have taken that memory.
+        sharing: Runs that share the machine's cores, this one included.
     """
 
     spec: RunSpec
@@ -34,6 +35,7 @@ class Job:
     device: str
     progress: Callable[[float, str], None]
     alone: bool = True
+    sharing: int = 1
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class WorkerSettings:
         device: Of this worker.
         log: Takes what it prints.
         alone: Whether no other worker uses the device.
+        sharing: Workers of this machine.
     """
 
     directory: Path
@@ -56,6 +57,7 @@ class WorkerSettings:
     device: str = "cpu"
     log: Path = Path()
     alone: bool = True
+    sharing: int = 1
 
 
 # -- in the worker process -----------------------------------------------------------------------------------------
@@ -65,6 +67,8 @@ def main(pipe: Any, settings: WorkerSettings) -> None:
     """Answer what the parent asks, a method of `Work` and its runs each time, until it sends the grid to work on."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # The command ends this process when it ends; yet it may have children, the processes that read images for it.
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     _end_with_parent(settings.log)
     _write_to(settings.log)
     set_surroundings(settings.threads, settings.deterministic)
@@ -84,7 +88,8 @@ def main(pipe: Any, settings: WorkerSettings) -> None:
             pipe.send((None, str(error)))
     with Signals() as signals, signals.held():
         home = ExperimentDirectory(settings.directory)
-        ended = Worker(home, grid, work, settings.device, signals, alone=settings.alone).run()
+        worker = Worker(home, grid, work, settings.device, signals, alone=settings.alone, sharing=settings.sharing)
+        ended = worker.run()
     if ended is not None:
         print(ended.message, flush=True)
         sys.exit(_CODES[ended.status])
@@ -264,6 +269,7 @@ class LocalWorkers:
             device=self._devices[number],
             log=Path(self._logs.name) / f"worker-{number}.log",
             alone=not self._sharing(number),
+            sharing=len(self._devices),
         )
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=main, args=(theirs, settings), name=f"lamm-cl-{number}", daemon=True)

@@ -25,7 +25,7 @@ from lamm_cl.experiments.surroundings import cache_folder
 from lamm_cl.methods.storage import write_learner
 from lamm_cl.strategies.build import build_strategy
 from lamm_cl.strategies.plugin_memory import CannotSaveError
-from lamm_cl.strategies.settings import PURE
+from lamm_cl.strategies.settings import PURE, default_workers
 from lamm_cl.streams.build import build_stream
 
 LOG = logging.getLogger("lamm_cl")
@@ -175,6 +175,8 @@ def _execute(job: Job, loaded: Backbones) -> Result:
         backbone=backbone,
         **spec.protocol_options,
     )
+    loading = job.environment.num_workers
+    loading = default_workers(torch.device(job.device).type, job.sharing) if loading is None else loading
     course = Course(job, stages=len(benchmark.train_stream))
     with make_loggers(job) as loggers:
         course.notes += [note for logger in loggers if (note := getattr(logger, "note", ""))]
@@ -190,6 +192,7 @@ def _execute(job: Job, loaded: Backbones) -> Result:
                 precision=spec.precision,
                 deterministic=spec.deterministic,
                 features=store,
+                num_workers=loading,
                 evaluator=evaluator(matrix, cost, *(watched() if loggers else []), loggers=loggers),
                 on_epoch_end=course.after_epoch,
                 **job.environment.found(spec.options),

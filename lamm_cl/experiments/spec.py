@@ -121,6 +121,7 @@ class Environment:
         imports: Where each imported file is, or the name of the module.
         unprojected: Whether some run takes image features before CLIP's projection, so that each pass of the tower
             keeps them too.
+        num_workers: Processes that read a run's images; None for `default_workers`.
         save: Whether a run leaves what it has learned beside its record.
         version: Of lamm_cl.
     """
@@ -132,6 +133,7 @@ class Environment:
     checkpoint_minutes: float = 5.0
     imports: tuple[str, ...] = ()
     unprojected: bool = False
+    num_workers: int | None = None
     save: bool = False
     version: str = __version__
 

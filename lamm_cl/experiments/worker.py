@@ -27,6 +27,7 @@ class Worker:
         signals: Held ones; they ask to save and stop.
         tell: Hears of each run that this worker recorded.
         alone: Whether a run for which the device has no memory has failed; else others may have taken that memory.
+        sharing: Workers of this machine that are known, this one included.
     """
 
     home: ExperimentDirectory
@@ -36,6 +37,7 @@ class Worker:
     signals: Signals
     tell: Callable[[RunSpec, Outcome], None] = lambda spec, outcome: None
     alone: bool = True
+    sharing: int = 1
 
     def run(self) -> Outcome | None:
         """Work until there is nothing left to claim.
@@ -67,9 +69,8 @@ class Worker:
             return Outcome("stopped")
         if not self.grid.wants(spec.run_id, self.home.entry(spec.run_id)):
             return Outcome("elsewhere")
-        job = Job(
-            spec, self.home.run(spec.run_id), self.grid.environment, self.device, self._reporter(spec), self.alone
-        )
+        directory, report = self.home.run(spec.run_id), self._reporter(spec)
+        job = Job(spec, directory, self.grid.environment, self.device, report, self.alone, self.sharing)
         return perform(self.home, self.work, job, self.grid.again.get(spec.run_id))
 
     def _reporter(self, spec: RunSpec) -> Callable[[float, str], None]:

@@ -1,6 +1,7 @@
 """The images of a stage and the loaders that cut them into mini-batches."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from avalanche.benchmarks.utils.utils import concat_datasets
@@ -10,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from lamm_cl.methods.recipe import Recipe
 from lamm_cl.seeds import seed_for
-from lamm_cl.strategies.loaders import EpochBatches, FeatureLoader
+from lamm_cl.strategies.loaders import EpochBatches, FeatureLoader, ImageLoader
 from lamm_cl.strategies.pictures import Pictures
 from lamm_cl.strategies.precision import Precision
 from lamm_cl.strategies.settings import Settings
@@ -75,10 +76,9 @@ class StageBatches(SupervisedTemplate):
             self.adapted_dataset = concat_datasets([e.dataset for e in self._kept]).train()
 
     def make_train_dataloader(
-        self, shuffle: bool = True, drop_last: bool | None = None, num_workers: int = 0, **kwargs: Any
+        self, shuffle: bool = True, drop_last: bool | None = None, num_workers: int | None = None, **kwargs: Any
     ) -> None:
         """Make the loader of a stage: the order of its batches depends on (seed, stage, epoch) alone."""
-        # Workers that outlive an epoch would keep showing the views of the first one: no persistent_workers.
         self._batches = EpochBatches(
             len(self.adapted_dataset),
             self.train_mb_size,
@@ -88,21 +88,33 @@ class StageBatches(SupervisedTemplate):
         if self.pictures.serves(self.adapted_dataset):
             self.dataloader = FeatureLoader(self.adapted_dataset, self.pictures.rows, self._batches, self.device)
             return
+        if self.pictures.gives(self.adapted_dataset):
+            self.dataloader = self._images(self._batches, num_workers)
+            return
         self.dataloader = DataLoader(
             self.adapted_dataset,
             batch_sampler=self._batches,
             collate_fn=self.adapted_dataset.collate_fn,
-            num_workers=num_workers,
+            num_workers=self._foreign_workers(num_workers),
             pin_memory=self.device.type == "cuda",
         )
 
-    def make_eval_dataloader(self, **kwargs: Any) -> None:
+    def make_eval_dataloader(self, num_workers: int | None = None, **kwargs: Any) -> None:
         """Make the loader of an evaluation: features from the cache where there is one."""
-        if not self.pictures.serves(self.adapted_dataset):
-            super().make_eval_dataloader(**kwargs)
-            return
         batches = EpochBatches(len(self.adapted_dataset), self.eval_mb_size, None, drop_last=False)
-        self.dataloader = FeatureLoader(self.adapted_dataset, self.pictures.rows, batches, self.device)
+        if self.pictures.serves(self.adapted_dataset):
+            self.dataloader = FeatureLoader(self.adapted_dataset, self.pictures.rows, batches, self.device)
+        elif self.pictures.gives(self.adapted_dataset):
+            self.dataloader = self._images(batches, num_workers)
+        else:
+            super().make_eval_dataloader(num_workers=self._foreign_workers(num_workers), **kwargs)
+
+    def _images(self, batches: EpochBatches, num_workers: int | None) -> ImageLoader:
+        return ImageLoader(self.adapted_dataset, partial(self.pictures.images, workers=num_workers), batches)
+
+    def _foreign_workers(self, num_workers: int | None) -> int:
+        """Return the loading workers of a data set of the user's own: none unasked, for its views may be drawn."""
+        return (self.settings.num_workers or 0) if num_workers is None else num_workers
 
     def _order_seed(self, epoch: int) -> int:
         return seed_for("order", self.settings.seed, self.stage, epoch)

@@ -43,7 +43,45 @@ class EpochBatches(Sampler[list[int]]):
             yield order[k * self.batch_size : (k + 1) * self.batch_size]
 
 
-class FeatureLoader:
+class _Loader:
+    """Mini-batches (x, label, position in the source, task) of a data set whose x the source gives."""
+
+    def __init__(self, dataset: Any, batches: EpochBatches) -> None:
+        self.batch_sampler = batches
+        self._index = [int(i) for i in dataset.index]
+        tasks = getattr(dataset, "targets_task_labels", None)
+        self._columns = [torch.tensor([int(y) for y in dataset.targets]), torch.tensor(self._index)]
+        if tasks is not None:
+            self._columns.append(torch.tensor([int(t) for t in tasks]))
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+
+class ImageLoader(_Loader):
+    """Mini-batches of images, which may be read ahead."""
+
+    def __init__(
+        self, dataset: Any, images: Callable[[list[list[int]]], Iterator[Tensor]], batches: EpochBatches
+    ) -> None:
+        """Prepare the loader.
+
+        Args:
+            dataset: An Avalanche data set with the attributes `index` (position in the source) and `targets`.
+            images: Yields the images (b, 3, H, W) of each list of positions in the source.
+            batches: The batches of positions in `dataset`.
+        """
+        super().__init__(dataset, batches)
+        self._images = images
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        batches = list(self.batch_sampler)
+        images = self._images([[self._index[place] for place in batch] for batch in batches])
+        for batch, x in zip(batches, images, strict=True):
+            yield [x, *(column[batch] for column in self._columns)]
+
+
+class FeatureLoader(_Loader):
     """Mini-batches cut from one tensor of image features.
 
     A data loader that collates single rows costs more than a whole step on cached features; this one gathers.
@@ -60,16 +98,8 @@ class FeatureLoader:
             batches: The batches of positions in `dataset`.
             device: Where the batches are wanted.
         """
-        self.batch_sampler = batches
+        super().__init__(dataset, batches)
         self._rows, self._device = rows, device
-        self._index = [int(i) for i in dataset.index]
-        tasks = getattr(dataset, "targets_task_labels", None)
-        self._columns = [torch.tensor([int(y) for y in dataset.targets]), torch.tensor(self._index)]
-        if tasks is not None:
-            self._columns.append(torch.tensor([int(t) for t in tasks]))
-
-    def __len__(self) -> int:
-        return len(self.batch_sampler)
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         # One copy to the device an epoch: within a step nothing has to wait for it.

@@ -5,10 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lamm_cl.clip.feature_backbone import Backbone, FeatureBackbone
 from lamm_cl.errors import UsageError
+from lamm_cl.strategies.readers import PIECE, Readers, affordable, read
 
 
 def source_of(experiences: Any) -> Any | None:
@@ -51,7 +53,15 @@ class Pictures:
     afterwards it gives images in the evaluation transform again.
     """
 
-    def __init__(self, features: Any | None, backbone: Backbone, takes: str = "unit", plain: Any | None = None) -> None:
+    def __init__(
+        self,
+        features: Any | None,
+        backbone: Backbone,
+        takes: str = "unit",
+        plain: Any | None = None,
+        workers: int = 0,
+        device: torch.device | None = None,
+    ) -> None:
         """Prepare to hold sources.
 
         Args:
@@ -59,6 +69,8 @@ class Pictures:
             backbone: Whose transforms make the views.
             takes: What the learner takes: a kind of feature, or "images".
             plain: `FeatureStore` to read the features from that a learner wants beside images, or None.
+            workers: processes that read images; with 0 they are read when they are wanted.
+            device: where images are wanted; None for the CPU.
         """
         self._backbone = None if isinstance(backbone, FeatureBackbone) else backbone
         self._features = features
@@ -66,6 +78,8 @@ class Pictures:
         self._plain = plain
         self._source: Any | None = None
         self._epoch: int | None = None
+        self._workers, self._device = workers, device or torch.device("cpu")
+        self._readers: Readers | None = None
 
     @property
     def as_features(self) -> bool:
@@ -89,16 +103,17 @@ class Pictures:
     @contextmanager
     def shown(self, source: Any | None, epoch: int | None) -> Iterator[None]:
         """Show views of a source while something trains or is evaluated; evaluations nest inside training."""
-        outer = (self._source, self._epoch)
-        self._source = source
+        outer = (self._source, self._epoch, self._readers)
+        self._source, self._readers = source, None
         self.show(epoch)
         try:
             yield
         finally:
+            self._end()
             if source is not None:
                 source.use_features(None)
                 source.epoch = None
-            self._source = outer[0]
+            self._source, _, self._readers = outer
             self.show(outer[1])
 
     @property
@@ -125,3 +140,45 @@ class Pictures:
         assert self._source is not None
         features: Tensor = self._source.gather(indices)
         return features
+
+    def gives(self, dataset: Any) -> bool:
+        """Whether the samples of a data set are images just as the source gives them: no transform is put on top."""
+        flat = getattr(dataset, "_flat_data", None)
+        if flat is None or self._source is None or not hasattr(dataset, "index"):
+            return False
+        groups = (flat._transform_groups, flat._frozen_transform_groups)
+        plain = all(one is None for group in groups for one in group.transform_groups.values())
+        return plain and all(one is self._source for one in flat._datasets)
+
+    def images(self, batches: Sequence[Sequence[int]], workers: int | None = None) -> Iterator[Tensor]:
+        """Yield the images (b, 3, H, W) of each list of positions of the source, in the views that are shown now.
+
+        Args:
+            batches: the positions.
+            workers: processes that read them, where none does so yet; None for as many as the strategy has.
+        """
+        source, cuda = self._source, self._device.type == "cuda"
+        assert source is not None
+        torch.empty((), dtype=torch.int64).random_()  # as torch's loader does: what plugins draw next depends on it
+        sizes = [-(-len(batch) // PIECE) for batch in batches]
+        keys = [[(place, self._epoch) for place in batch] for batch in batches]
+        pieces = [batch[start : start + PIECE] for batch in keys for start in range(0, len(batch), PIECE)]
+        readers = self._start(source, self._workers if workers is None else workers) if len(pieces) > 1 else None
+        found = (read(source, piece) for piece in pieces) if readers is None else readers.pieces(pieces)
+        for size in sizes:
+            parts = [next(found) for _ in range(size)]
+            if cuda:
+                parts = [part.pin_memory().to(self._device, non_blocking=True) for part in parts]
+            yield parts[0] if size == 1 else torch.cat(parts)
+
+    def _start(self, source: Any, workers: int) -> Readers | None:
+        """Return processes that are free to read, if there are to be any."""
+        if self._readers is None and workers and self._backbone is not None:
+            height, width = self._backbone.image_size
+            if workers := affordable(workers, 12 * height * width):
+                self._readers = Readers(source, workers, self._device.type == "cuda")
+        return None if self._readers is None or self._readers.busy else self._readers
+
+    def _end(self) -> None:
+        if self._readers is not None:
+            self._readers.close()

@@ -51,6 +51,12 @@ class StreamData:
             for start in range(0, len(index), size):
                 yield pictures.rows(index[start : start + size]), labels[start : start + size]
             return
+        if pictures.gives(dataset):
+            index = [int(dataset.index[i]) for i in order]
+            classes = torch.tensor([int(dataset.targets[i]) for i in order])
+            batches = [index[start : start + size] for start in range(0, len(index), size)]
+            yield from zip(pictures.images(batches), torch.split(classes, size), strict=True)
+            return
         for batch in DataLoader(dataset.subset(order), size, collate_fn=dataset.collate_fn):
             yield batch[0], batch[1]
 

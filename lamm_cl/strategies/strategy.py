@@ -43,7 +43,7 @@ from lamm_cl.strategies.plugins import (
     schedulers,
 )
 from lamm_cl.strategies.precision import Precision
-from lamm_cl.strategies.settings import Settings
+from lamm_cl.strategies.settings import Settings, default_workers
 from lamm_cl.strategies.stage_data import StreamData
 
 
@@ -128,7 +128,10 @@ class LearnerStrategy(StageBatches):
         store = feature_store(self.settings.features, model.backbone)
         # On a GPU the plain tower costs less than decoding every image once more.
         plain = store if model.wants_plain and place.type == "cpu" else None
-        self.pictures = Pictures(None if model.needs_images else store, model.backbone, model.takes, plain)
+        workers = self.settings.num_workers
+        workers = default_workers(place.type) if workers is None else workers
+        given = None if model.needs_images else store
+        self.pictures = Pictures(given, model.backbone, model.takes, plain, workers, place)
         self._computed: tuple[int, ...] | None = None
         self._steps: int | None = None  # mini-batches of the stage, where the recipe counts them
         self._eval_loss = LabelSpaceLoss()

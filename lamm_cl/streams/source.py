@@ -80,7 +80,7 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
             self._items.append(sample.item)
             self.targets.append(sample.column)
             self._train.append(train)
-        # Shared memory: loading workers that outlive an epoch (persistent_workers) see it change.
+        # Shared memory: workers of a loader of the user's that outlive an epoch (persistent_workers) see it change.
         epoch: Any = torch.tensor(_EVALUATION)
         self._epoch: Tensor = epoch.share_memory_()
         self._keys: dict[int, str] = {}

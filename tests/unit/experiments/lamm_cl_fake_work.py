@@ -5,6 +5,7 @@ Worker processes import it by this name, so the folder must be on the path.
 
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -76,6 +77,10 @@ class FakeWork:
         if trick == "die" or (trick == "die once" and times == 1):
             print("about to die", flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
+        if trick == "helper":
+            helper = multiprocessing.get_context("fork").Process(target=self.note, args=("helper",), daemon=True)
+            helper.start()
+            helper.join()
         if trick == "exit":
             os._exit(3)
         if trick == "die when recorded":

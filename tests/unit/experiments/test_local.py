@@ -73,6 +73,12 @@ def test_the_table_does_not_depend_on_jobs_or_order(run: Callable[..., Any]) -> 
     assert values(one.out) == values(two.out)
 
 
+def test_a_run_may_have_processes_of_its_own_that_read_images(run: Callable[..., Any]) -> None:
+    done = run(work={"tricks": {"lamm": "helper"}})
+    assert done.code == 0
+    assert done.diary.count("helper") == 2
+
+
 def test_a_failed_run_does_not_stop_the_others_and_is_tried_again(run: Callable[..., Any]) -> None:
     first = run(work={"tricks": {"lamm": "fail once"}})
     assert first.code == 1

@@ -244,7 +244,7 @@ def test_the_device_index_and_the_paths_are_no_part_of_the_id(write_config: Call
         return [spec.run_id for spec in grid(read_config(write_config(**changes)), device)]
 
     assert ids("cuda:0") == ids("cuda:1") != ids("cpu")
-    assert ids(root="/a", cache="/b", jobs=3, loggers=["csv"], checkpoint_minutes=1) == ids()
+    assert ids(root="/a", cache="/b", jobs=3, num_workers=2, loggers=["csv"], checkpoint_minutes=1) == ids()
     assert ids(experiment="renamed") == ids()
     assert ids(threads=2) != ids()
     assert len(set(ids())) == 4
@@ -308,3 +308,37 @@ def test_a_run_does_not_end_for_want_of_a_network(
     assert note.startswith(f"W&B could not be told ({reason}); `wandb sync ")
     assert list((tmp_path / "watched").glob("wandb/offline-run-*/*.wandb"))
     assert numbers(result) == numbers(run({"zero_shot": {}}, where="plain"))
+
+
+def test_processes_that_read_images_change_neither_result_nor_identity(run: Callable[..., Any]) -> None:
+    found = []
+    for number in (None, 2):
+        told: Any = {"methods": {"vpt": {"epochs": 2, "batch_size": 10}}, "evaluation": {"before_training": False}}
+        result = run(told.pop("methods"), where=str(number), **told, **({} if number is None else {"num_workers": 2}))
+        found.append((numbers(result), result.details["data"]))
+    assert found[0] == found[1]
+
+
+def test_the_runs_of_a_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from unittest.mock import MagicMock
+
+    from lamm_cl.experiments import run_one
+    from lamm_cl.experiments.spec import Environment
+    from lamm_cl.strategies import settings
+
+    asked: list[int] = []
+
+    def build_strategy(*_: Any, num_workers: int, **__: Any) -> None:
+        asked.append(num_workers)
+        raise Stopped
+
+    monkeypatch.setattr(settings, "cores", lambda: 16)
+    monkeypatch.setattr(run_one, "backbone_of", lambda *_: (MagicMock(), None))
+    monkeypatch.setattr(run_one, "build_stream", MagicMock())
+    monkeypatch.setattr(run_one, "build_strategy", build_strategy)
+    spec = RunSpec("try", "few_shot", ("digits",), "digits", "vpt", "vpt", "tiny", 2, 1)
+    for device, wanted, sharing in (("cuda:1", None, 4), ("cuda:1", None, 1), ("cuda:1", 7, 4), ("cpu", None, 1)):
+        environment = Environment(num_workers=wanted)
+        with pytest.raises(Stopped):
+            execute(Job(spec, tmp_path, environment, device, lambda *_: None, True, sharing), {})
+    assert asked == [3, 15, 7, 0]

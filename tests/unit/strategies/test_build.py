@@ -260,15 +260,6 @@ def test_the_named_strategy_trains_like_the_built_one(method: str, tiny: Any) ->
     assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True))
 
 
-def test_loading_workers_change_nothing(tiny: Any, digits: Any) -> None:
-    results = []
-    for workers in (0, 2):
-        strategy = lamm_cl.build_strategy("maple", tiny, digits, epochs=2, warmup_epochs=0, batch_size=5)
-        strategy.train(digits.train_stream[0], num_workers=workers, persistent_workers=workers > 0)
-        results.append(strategy.model.state_dict())
-    assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
-
-
 def test_an_interrupted_run_fills_the_same_accuracy_matrix(tiny: Any, digits: Any) -> None:
     import json
 
