@@ -25,6 +25,7 @@ class StrategyOptions(MethodOptions, Schedule, total=False):
     seed: int
     precision: PrecisionName
     deterministic: bool
+    num_workers: int | None
     eval_mb_size: int
     features: str | Path | FeatureStore | None
     source: ImageSource | None
