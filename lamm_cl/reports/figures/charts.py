@@ -414,6 +414,7 @@ def accuracy_against_cost(frame: pd.DataFrame, protocol: str = "class_incrementa
             _whiskers(axes[0], [one for _, one in there], [place for place, _ in there], series(0), "")
             axes[0].set_yticks(range(len(methods)), methods)
             axes[0].set_ylim(len(methods) - 0.4, -0.6)
+            axes[0].set_xlim(max(axes[0].get_xlim()[0], -1.5), min(axes[0].get_xlim()[1], 101.5))
             axes[0].set_xlabel(what)
             _reference(axes[0].axvline, reference)
         else:

@@ -1,7 +1,7 @@
 """Heat maps of the accuracy matrix: what is known of each set after each experience."""
 
 from collections.abc import Mapping, Sequence
-from itertools import product, zip_longest
+from itertools import product
 from typing import NamedTuple
 
 import matplotlib
@@ -14,6 +14,8 @@ from lamm_cl.reports.figures.charts import broken, described, labels, methods_of
 from lamm_cl.reports.figures.style import HEAT, fit, message_figure, new_figure, styled
 from lamm_cl.reports.names import space_rank
 from lamm_cl.reports.tables.collect import numbered_sets, tidy
+
+_GAP = 0.25  # inches between two methods
 
 
 class _Look(NamedTuple):
@@ -29,6 +31,7 @@ class _Look(NamedTuple):
 def accuracy_matrix(frame: pd.DataFrame, dataset: str | None = None) -> Figure:
     """Draw a[i, j], the accuracy on set j after experience i: a row per label space, a column per method.
 
+    The methods of a row share its axes, which matplotlib lays out and draws in a fraction of the time of one each.
     Means over seeds, in percent. What was not measured is hatched, never 0; so are, in the label space of the seen
     classes, sets still to come.
 
@@ -81,19 +84,24 @@ def _draw(rows: pd.DataFrame, names: Mapping[float, str], title: str) -> Figure:
     }
     colours = _colours(list(values.values()))
     ticks = [names.get(stage, f"{stage:g}" if stage or not names else "before") for stage in stages]
+    pitch = len(sets) * wide / (wide - _GAP)  # from one method to the next, in cells
     with styled():
         figure = new_figure(wide * across + 1.3, tall * len(spaces) * len(blocks) + 1)
-        axes = figure.subplots(len(spaces) * len(blocks), across, squeeze=False)
-        for place, (block, space) in enumerate(product(blocks, spaces)):
-            for axis, method in zip_longest(axes[place], block):
-                if method is None:
-                    axis.set_visible(False)
-                    continue
-                _heat(axis, values[space, method], ticks, sets, look, colours)
-                axis.set_title(broken(method) if space == spaces[0] else "")
-                axis.set_xlabel("evaluated on" if space == spaces[-1] else "")
-            axes[place][0].set_ylabel(f"{space} label space\nafter " + ("" if names else "experience"))
-        bar = figure.colorbar(colours, ax=list(axes.flat), shrink=0.8 / len(blocks), pad=0.02, anchor=(0.0, 1.0))
+        axes = list(figure.subplots(len(spaces) * len(blocks), 1, squeeze=False)[:, 0])
+        for axis, (block, space) in zip(axes, product(blocks, spaces), strict=True):
+            lefts = [place * pitch for place in range(len(block))]
+            for left, method in zip(lefts, block, strict=True):
+                _heat(axis, values[space, method], left, look, colours).set_label(broken(method))
+                if space == spaces[0]:
+                    middle = (left + (len(sets) - 1) / 2, -0.5)
+                    style = {"ha": "center", "va": "bottom", "size": matplotlib.rcParams["axes.titlesize"]}
+                    axis.annotate(broken(method), middle, (0, 6), textcoords="offset points", **style)
+            _ticks(axis, lefts, ticks, sets, look)
+            axis.set_xlim(-0.5, (across - 1) * pitch + len(sets) - 0.5)
+            axis.set_ylim(len(stages) - 0.5, -0.5)
+            axis.set_xlabel("evaluated on" if space == spaces[-1] else "")
+            axis.set_ylabel(f"{space} label space\nafter " + ("" if names else "experience"))
+        bar = figure.colorbar(colours, ax=axes, shrink=0.8 / len(blocks), pad=0.02, anchor=(0.0, 1.0))
         bar.set_label("accuracy [%]")
         bar.outline.set_visible(False)
         if bar.solids is not None:
@@ -129,34 +137,37 @@ def _without_the_unmet(values: np.ndarray, space: str, stages: Sequence[float], 
 
 
 def _heat(
-    axes: Axes,
-    values: np.ndarray,
-    stages: Sequence[str],
-    sets: Sequence[str],
-    look: _Look,
-    colours: matplotlib.cm.ScalarMappable,
-) -> None:
+    axes: Axes, values: np.ndarray, left: float, look: _Look, colours: matplotlib.cm.ScalarMappable
+) -> "matplotlib.collections.QuadMesh":
+    """Draw a method's cells; the middle of its first column is at `left`."""
     rows, columns = values.shape
-    edges = np.arange(columns + 1) - 0.5, np.arange(rows + 1) - 0.5
-    axes.pcolormesh(*edges, np.ma.masked_invalid(values), cmap=colours.cmap, clim=colours.get_clim())
-    axes.invert_yaxis()
-    short = len(sets) > 6 and list(sets) == numbered_sets(sets)
-    names = [name.removeprefix("set") for name in sets] if short else sets
-    every = 1 if look.size or not short else 5
-    axes.set_xticks(range(0, len(sets), every), names[::every], rotation=90 if len(sets) > 3 and not short else 0)
-    axes.set_yticks(range(0, len(stages), every), stages[::every])
-    axes.grid(visible=False)
-    axes.tick_params(length=0, labelsize="small" if short else None)
+    edges = left + np.arange(columns + 1) - 0.5, np.arange(rows + 1) - 0.5
+    mesh = axes.pcolormesh(*edges, np.ma.masked_invalid(values), cmap=colours.cmap, clim=colours.get_clim())
     for (i, j), value in np.ndenumerate(values):
         if np.isnan(value):
-            axes.add_patch(_missing(j, i))
+            axes.add_patch(_missing(left + j, i))
         elif look.size:
             red, green, blue, _ = colours.to_rgba(value)
             ink = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
-            axes.text(j, i, f"{value:.{look.digits}f}", ha="center", va="center", size=look.size, color=ink)
+            axes.text(left + j, i, f"{value:.{look.digits}f}", ha="center", va="center", size=look.size, color=ink)
+
+    return mesh
 
 
-def _missing(column: int, row: int) -> "matplotlib.patches.Rectangle":
+def _ticks(axes: Axes, lefts: Sequence[float], stages: Sequence[str], sets: Sequence[str], look: _Look) -> None:
+    """Name the columns of every method and the rows of the first."""
+    short = len(sets) > 6 and list(sets) == numbered_sets(sets)
+    names = [name.removeprefix("set") for name in sets] if short else list(sets)
+    every = 1 if look.size or not short else 5
+    at = [left + place for left in lefts for place in range(0, len(sets), every)]
+    axes.set_xticks(at, names[::every] * len(lefts), rotation=90 if len(sets) > 3 and not short else 0)
+    axes.set_yticks(range(0, len(stages), every), stages[::every])
+    axes.grid(visible=False)
+    axes.tick_params(length=0, labelsize="small" if short else None)
+    axes.spines[:].set_visible(False)
+
+
+def _missing(column: float, row: int) -> "matplotlib.patches.Rectangle":
     return matplotlib.patches.Rectangle(
         (column - 0.5, row - 0.5), 1, 1, facecolor="none", edgecolor="#999999", hatch="///", linewidth=0
     )

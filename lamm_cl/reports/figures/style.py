@@ -59,6 +59,7 @@ _RC = {
     "grid.color": "#dddddd",
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
+    "axes.titley": 1.0,  # where it is anyhow, without asking all tick labels
     "legend.frameon": False,
     "lines.linewidth": 1.6,
     "lines.markersize": 5.5,

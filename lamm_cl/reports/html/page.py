@@ -92,9 +92,13 @@ def points_of(figure: Figure) -> Iterator[tuple[str, str, str, str, str]]:
                     yield panel, str(container.get_label()), _at(x, across), _at(y, down), ""
         for mesh in axis.collections:
             if isinstance(mesh, QuadMesh) and (values := mesh.get_array()) is not None:
+                left = np.asarray(mesh.get_coordinates())[0, 0, 0] + 0.5
+                named = " ".join(str(mesh.get_label()).split())
+                part = panel if named.startswith("_") else named  # methods side by side, or the only one
                 for (i, j), value in np.ndenumerate(np.ma.filled(values, np.nan)):
                     if value == value:
-                        yield panel, axis.get_ylabel(), across.get(j, str(j + 1)), down.get(i, str(i)), f"{value:.2f}"
+                        x = across.get(left + j, str(j + 1))
+                        yield part, axis.get_ylabel(), x, down.get(i, str(i)), f"{value:.2f}"
 
 
 def _at(value: float, names: dict[float, str]) -> str:

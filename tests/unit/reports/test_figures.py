@@ -142,6 +142,14 @@ def test_costs_leave_out_zero_shot_and_the_process(frame, run, steps):
     assert memory.get_xlabel() == "Peak\nmemory above 900 [MB]"
 
 
+def test_methods_of_a_row_share_its_axes(frame, run, steps):
+    """Sixteen methods in two label spaces: a pair of axes a method would take ten times as long to draw."""
+    *axes, _ = accuracy_matrix(frame(many(run, steps))).axes
+    meshes = [mesh for axis in axes for mesh in axis.collections]
+    assert len(axes) == 6
+    assert len({mesh.get_label() for mesh in meshes}) == len(meshes) / 2 > 12
+
+
 def test_stages_are_named_by_their_data_set(frame, run):
     names = ("digits", "glyphs")
     values = {(k, name, "all"): 0.5 + 0.1 * k for k in (1, 2) for name in names}
