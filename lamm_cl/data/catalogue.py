@@ -4,6 +4,12 @@ Folder layouts, class names, templates and sizes are those of CoOp (Zhou et al.,
 Vision-Language Models", IJCV 2022, Table 8 and its DATASETS.md), which the papers of this family share. CIFAR-100 and
 MNIST, which only MTIL and X-TAIL use, have torchvision's class names and the first template of MTIL's code (Zheng et
 al., "Preventing Zero-Shot Transfer Degradation in Continual Learning of Vision-Language Models", ICCV 2023).
+
+The subsets are those of papers on class-incremental learning with CLIP: `setting-a` is RAPF (Huang et al., ECCV 2024),
+`setting-b` PROOF (Zhou et al., TPAMI 2025), whose paper counts the images, and `vtab50` SimpleCIL (Zhou et al., IJCV
+2024). The logs of PROOF's code give accuracies of ten classes at a time; the numbers of images that these are fractions
+of add up to the test sizes here (Cars, UCF, Food, ImageNet-R and ObjectNet were worked out). ImageNet-R's list of
+Setting A has 30,001 lines.
 """
 
 from lamm_cl.data.embedded import DIGIT_NAMES
@@ -16,6 +22,7 @@ __all__ = ["CATALOGUE", "Entry", "find"]
 # Mirrored or closely cropped digits and letters are other symbols, or none.
 SYMBOLS = ViewOptions(scale=(0.6, 1.0), flip=False)
 RESEARCH = "non-commercial research and education only"
+PROOF = "https://github.com/zhoudw-zdw/PROOF (its README names the archive)"
 
 _ENTRIES = (
     Entry(
@@ -229,6 +236,7 @@ _ENTRIES = (
         reader="part_folders",
         source="https://www.cs.toronto.edu/~kriz/cifar.html",
         licence="none stated; research use",
+        telling=("aquarium_fish", "sweet_pepper", "willow_tree"),
     ),
     Entry(
         "mnist",
@@ -242,6 +250,141 @@ _ENTRIES = (
         source="http://yann.lecun.com/exdb/mnist/",
         licence="CC BY-SA 3.0",
         views=SYMBOLS,
+    ),
+    # Subsets, each in the user's own train/ and val/ or test/.
+    Entry(
+        "imagenet100",
+        "ImageNet-100",
+        "imagenet100",
+        100,
+        (129_395, 0, 5000),
+        images="",
+        reader="subset",
+        source="the first 100 WordNet ids of ImageNet's train/ and val/",
+        licence=RESEARCH,
+        telling=("n01440764", "n01491361", "n01496331"),
+    ),
+    Entry(
+        "imagenet_r200",
+        "ImageNet-R (200, train and test)",
+        "imagenet_r200",
+        200,
+        (24_000, 0, 6001),
+        images="",
+        reader="subset",
+        source=f"{PROOF}; Setting A: imgr_split/ in https://github.com/linlany/RAPF",
+        licence="MIT (collection); images belong to their makers",
+        settings={"setting-a": (24_000, 0, 6001), "setting-b": (24_000, 0, 6000)},
+        train_list=("setting-a", "2e6e4c6dd3fd465bc876119a63c999f29de66e06bff8d570849eee3b876e8f57"),
+        telling=("n12267677", "n10565667", "n07920052"),
+    ),
+    Entry(
+        "cub200",
+        "CUB-200",
+        "cub200",
+        200,
+        (5994, 0, 5794),
+        images="",
+        reader="subset",
+        template="a photo of a {}, a type of bird.",
+        source=f"{PROOF}; Setting A: train_test_split.txt of https://www.vision.caltech.edu/datasets/cub_200_2011/",
+        licence=RESEARCH,
+        aliases=("cub",),
+        settings={"setting-a": (5994, 0, 5794), "setting-b": (9430, 0, 2358)},
+        telling=("Black_footed_Albatross", "Groove_billed_Ani", "Common_Yellowthroat"),
+    ),
+    Entry(
+        "objectnet200",
+        "ObjectNet (200)",
+        "objectnet200",
+        200,
+        (26_509, 0, 6628),
+        images="",
+        reader="subset",
+        source=PROOF,
+        licence="CC BY 4.0, and no training on it; read its terms",
+        aliases=("objectnet",),
+        telling=("air_freshener", "alarm_clock", "baking_sheet"),
+    ),
+    Entry(
+        "fgvc_aircraft100",
+        "Aircraft-100",
+        "fgvc_aircraft100",
+        100,
+        (6667, 0, 3333),
+        images="",
+        reader="subset",
+        template="a photo of a {}, a type of aircraft.",
+        source=PROOF,
+        licence=RESEARCH,
+        aliases=("aircraft100",),
+        telling=("727-200", "Tu-134", "Yak-42"),
+    ),
+    Entry(
+        "stanford_cars100",
+        "Cars-100",
+        "stanford_cars100",
+        100,
+        (4135, 0, 4083),
+        images="",
+        reader="subset",
+        source=PROOF,
+        licence=RESEARCH,
+        aliases=("cars100",),
+        telling=("Acura RL Sedan 2012", "Acura TL Sedan 2012", "Acura TSX Sedan 2012"),
+    ),
+    Entry(
+        "food101_100",
+        "Food-100",
+        "food101_100",
+        100,
+        (79_998, 0, 20_012),
+        images="",
+        reader="subset",
+        template="a photo of {}, a type of food.",
+        source=PROOF,
+        licence="images belong to Foodspotting and its users; scientific fair use",
+        aliases=("food100",),
+        telling=("apple_pie", "baby_back_ribs", "tiramisu"),
+    ),
+    Entry(
+        "ucf101_100",
+        "UCF-100",
+        "ucf101_100",
+        100,
+        (10_053, 0, 2639),
+        images="",
+        reader="subset",
+        template="a photo of a person doing {}.",
+        source=PROOF,
+        licence="videos belong to their makers; research use",
+        aliases=("ucf100",),
+        telling=("ApplyEyeMakeup", "ApplyLipstick", "BabyCrawling"),
+    ),
+    Entry(
+        "sun397_300",
+        "SUN-300",
+        "sun397_300",
+        300,
+        (72_870, 0, 18_179),
+        images="",
+        reader="subset",
+        source=PROOF,
+        licence="images belong to their photographers; research use",
+        aliases=("sun300",),
+        telling=("abbey", "amusement_park", "anechoic_chamber"),
+    ),
+    Entry(
+        "vtab50",
+        "VTAB-50",
+        "vtab50",
+        50,
+        (1796, 0, 8619),
+        images="",
+        reader="subset",
+        source="https://github.com/LAMDA-CL/LAMDA-PILOT (its README names the archive)",
+        licence="those of its five data sets",
+        aliases=("vtab",),
     ),
     Entry(
         "digits",

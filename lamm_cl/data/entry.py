@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lamm_cl.data.items import ViewOptions
+from lamm_cl.data.items import SplitKind, ViewOptions
 
-Reader = Literal["split_file", "aircraft", "imagenet", "imagenet_variant", "part_folders", "embedded"]
+Reader = Literal["split_file", "aircraft", "imagenet", "imagenet_variant", "part_folders", "subset", "embedded"]
 OwnSplit = Literal["folders", "pets", "cars", "flowers", "scenes"]
 
 
@@ -34,6 +34,11 @@ class Entry:
         synthetic: drawn by code.
         repeated_names: two classes share a name in the papers' list (ImageNet's "missile" and "sunglasses").
         fingerprint: `Dataset.fingerprint` of the papers' split, "" where it is not known.
+        settings: of a subset that papers split in several ways under one name, the sizes of each by its setting;
+            `sizes` is the first of them.
+        train_list: the setting whose training files are known, and the SHA-256 of their paths in `train/`, sorted and
+            joined by line feeds.
+        telling: some of its class folders; those of another data set have not all of them.
     """
 
     name: str
@@ -55,6 +60,9 @@ class Entry:
     synthetic: bool = False
     repeated_names: bool = False
     fingerprint: str = ""
+    settings: Mapping[SplitKind, tuple[int, int, int]] = field(default_factory=dict)
+    train_list: tuple[SplitKind | None, str] = (None, "")
+    telling: tuple[str, ...] = ()
 
     @property
     def embedded(self) -> bool:

@@ -64,13 +64,13 @@ def read_variant(folder: Path, images: str) -> tuple[Parts, tuple[str, ...]]:
     return {"train": (), "val": (), "test": items}, tuple(wnid for _, wnid in pairs)
 
 
-def read_class_names(folder: Path) -> ClassNames:
-    """Read `classnames.txt` from the data set's folder, or else from `imagenet/` beside it.
+def read_class_names(folder: Path, imagenet: Path | None = None) -> ClassNames:
+    """Read `classnames.txt` from the data set's folder, or else from ImageNet's (default: `imagenet/` beside it).
 
     Raises:
         UsageError: there is none, or a line is not a WordNet id and a name.
     """
-    places = (folder / "classnames.txt", folder.parent / "imagenet" / "classnames.txt")
+    places = (folder / "classnames.txt", (imagenet or folder.parent / "imagenet") / "classnames.txt")
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise UsageError(

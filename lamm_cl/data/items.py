@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from PIL import Image
 
-SplitKind = Literal["official", "other", "own", "embedded"]
+SplitKind = Literal["official", "setting-a", "setting-b", "other", "own", "embedded"]
+PAPERS: frozenset[SplitKind] = frozenset({"official", "setting-a", "setting-b"})
 PARTS: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
 
 
@@ -52,9 +53,10 @@ class Dataset:
             (underscores included; prompts turn them into spaces).
         train, val, test: the items, in the order of the split file.
         template: the prompt template of the papers, with `{}` for the class name.
-        split: "official" (the papers' split), "other" (of the papers' sizes under the papers' name, and another one),
+        split: "official" (the papers' split), "setting-a" and "setting-b" (where the papers of these settings split one
+            data set in two ways), "other" (of the papers' sizes under the papers' name, and another one),
             "own" (made here, or of other data), "embedded" (a set that ships with the package and has one fixed split).
-            Only numbers from an official split are comparable with the papers'.
+            Only numbers from the papers' splits (`PAPERS`) are comparable with the papers'.
         synthetic: True where the pictures are drawn by code.
         folder: the folder that relative item paths start from; "" for embedded sets.
         notes: what a reader of the results must know.
@@ -94,7 +96,7 @@ class Dataset:
 
         if self.split == "embedded":
             return embedded.open_picture(item.path)
-        return images.open_rgb(item.path, clip=self.split == "official")
+        return images.open_rgb(item.path, clip=self.split in PAPERS)
 
     def content_key(self, item: Item) -> str:
         """Return a hex digest of the picture's content, whatever the file is called and wherever it lies."""

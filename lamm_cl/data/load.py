@@ -1,5 +1,6 @@
 """From a name, or a description of one's own data, to a `Dataset`. Reads lists and folders, never an image."""
 
+import hashlib
 import os
 import shlex
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from lamm_cl.data.own_data import is_own, load_own, template, view_options
 from lamm_cl.data.own_split import own_split
 from lamm_cl.data.part_folders import read_part_folders
 from lamm_cl.data.split_file import Parts, class_names, read_split
+from lamm_cl.data.subsets import read_subset, subset_of
 from lamm_cl.errors import UsageError, unknown
 
 OPTIONS = ("template", "flip", "scale")
@@ -42,8 +44,9 @@ def load_dataset(
 
     Args:
         name: a name of the catalogue (any spelling of its title works), or a mapping such as
-            `{"name": "mine", "folder": "photos"}` or `{"csv": "list.csv"}` (keys: see `own_data.load_own`). A
-            mapping that says no such source is a name of the catalogue with options.
+            `{"name": "mine", "folder": "photos"}` or `{"csv": "list.csv"}` (keys: see `own_data.load_own`); a folder
+            that is called as a subset of the catalogue is read as that one. A mapping that says no such source is a
+            name of the catalogue with options.
         root: the folder that holds the data sets' folders; default: the environment's LAMM_CL_DATA, else
             `./data`.
         check_images: check that every file is there and not empty (not that it decodes: `lamm-cl data verify` does
@@ -60,7 +63,8 @@ def load_dataset(
         given: dict[str, Any] = {**name, **options}
         if not is_own(given):
             return load_dataset(given.pop("name", ""), given.pop("root", root), check_images, **given)
-        dataset = load_own(given, data_root(root))
+        subset, folder = subset_of(given), data_root(root)
+        dataset = _subset(subset, given, folder) if subset else load_own(given, folder)
     else:
         for key in options:
             if key not in OPTIONS:
@@ -149,6 +153,8 @@ def _load(entry: Entry, root: Path) -> Dataset:
     if entry.reader == "aircraft":
         parts = read_aircraft(folder, images)
         return judge(entry, parts, images, class_names(folder, _all(parts)))
+    if entry.reader == "subset":
+        return _subset(entry, {"folder": str(folder)}, root)
     if entry.reader == "part_folders":
         parts = read_part_folders(entry, images)
         return judge(entry, parts, images, class_names(images, _all(parts)))
@@ -156,6 +162,18 @@ def _load(entry: Entry, root: Path) -> Dataset:
     parts, ids = read(folder, images)
     names = class_names(images, parts["test"], entry.repeated_names)
     return replace(judge(entry, parts, images, names), class_ids=ids)
+
+
+def _subset(entry: Entry, description: Mapping[str, Any], root: Path) -> Dataset:
+    parts, place, notes, numbered = read_subset(entry, description, root)
+    dataset = judge(entry, parts, place)
+    return replace(
+        dataset,
+        template=template(description.get("template", entry.template), entry.name),
+        views=view_options(description, entry.views),
+        notes=(*dataset.notes, *notes),
+        numbered=numbered,
+    )
 
 
 def _from_split_file(entry: Entry, folder: Path, images: str) -> Dataset:
@@ -194,12 +212,19 @@ def judge(entry: Entry, parts: Parts, images: str, names: tuple[str, ...] = (), 
     sizes = tuple(len(parts[part]) for part in PARTS)
     split: SplitKind = "official"
     notes = []
-    if sizes != entry.sizes or len(names) != entry.classes:
+    known = dict.fromkeys((entry.sizes, *entry.settings.values()))
+    if sizes not in known or len(names) != entry.classes:
         split = "own"
         notes.append(
             f"{entry.name}: not the papers' data: {what or 'found'} {_sizes(sizes)} images of {len(names)} classes, "
-            f"the papers have {_sizes(entry.sizes)} of {entry.classes}"
+            f"the papers have {' or '.join(map(_sizes, known))} of {entry.classes}"
         )
+    elif entry.settings:
+        split = _setting(entry, sizes, parts["train"])
+        if split == "other":
+            notes.append(f"{entry.name}: of the papers' sizes, and its training images are not those of their list")
+        else:
+            notes.append(f"{entry.name}: split as in {split.replace('-', ' ')}")
     elif entry.fingerprint and dataset.fingerprint != entry.fingerprint:
         split = "other"
         notes.append(
@@ -212,6 +237,15 @@ def judge(entry: Entry, parts: Parts, images: str, names: tuple[str, ...] = (), 
         repeated = sorted({name for name in names if names.count(name) > 1})
         notes.append(f"{entry.name}: two classes each are called {' and '.join(repeated)}, as in the papers")
     return replace(dataset, split=split, notes=tuple(notes), listed=entry.reader not in ("split_file", "aircraft"))
+
+
+def _setting(entry: Entry, sizes: tuple[int, ...], train: tuple[Item, ...]) -> SplitKind:
+    """Return the setting that splits a subset so: by the list of its training images, else by its sizes."""
+    listed, digest = entry.train_list
+    paths = sorted("/".join(item.path.replace("\\", "/").split("/")[-2:]) for item in train)
+    if listed and hashlib.sha256("\n".join(paths).encode("utf-8", "surrogateescape")).hexdigest() == digest:
+        return listed
+    return next((name for name, its in entry.settings.items() if its == sizes and name != listed), "other")
 
 
 def check_split(entry: Entry, path: Path) -> str:

@@ -72,25 +72,17 @@ def load_own(description: Mapping[str, Any], store: Path) -> Dataset:
     Raises:
         UsageError: see the module's checks; every message names the file or key.
     """
-    for key in description:
-        if key not in KEYS:
-            raise unknown("key of a data set", key, KEYS)
-    sources = [key for key in SOURCES if key in description]
-    if len(sources) != 1:
-        raise UsageError(f"{ONE_SOURCE} Got {dict(description)!r}.")
-    problems = wrong_values(description)
-    if problems:
-        raise UsageError(problems[0])
+    check_description(description)
     name, rename = name_of(description), renames(description.get("rename"))
     columns = dict(description.get("columns") or {})
     if "csv" in description:
-        place = _source(description, "csv")
+        place = source_of(description, "csv")
         base = (path_of("root", description["root"]) if description.get("root") else place.parent).absolute()
         rows, notes = read_table(name, place, base, columns)
         what = f"class in rename for {place}"
     else:
         made = "folder" not in description  # by us, from a library: each folder is a class
-        place = base = fetched(description, store, columns) if made else _source(description, "folder")
+        place = base = fetched(description, store, columns) if made else source_of(description, "folder")
         said: dict[str, Any] = {"ignore": [], "depth": "top"} if made else {"ignore": None, "depth": None}
         said |= {key: description[key] for key in said if key in description}
         rows, notes = read_folder(name, place, classes=list(rename), **said)
@@ -116,6 +108,18 @@ def load_own(description: Mapping[str, Any], store: Path) -> Dataset:
         numbered=numbered,
     )
     return replace(dataset, notes=(*notes, *repeated_pictures(dataset)))
+
+
+def check_description(description: Mapping[str, Any]) -> None:
+    """Raise unless a description has known keys, one source, and values that can be right whatever the files are."""
+    for key in description:
+        if key not in KEYS:
+            raise unknown("key of a data set", key, KEYS)
+    if sum(key in description for key in SOURCES) != 1:
+        raise UsageError(f"{ONE_SOURCE} Got {dict(description)!r}.")
+    problems = wrong_values(description)
+    if problems:
+        raise UsageError(problems[0])
 
 
 def path_of(key: str, value: object) -> Path:
@@ -208,7 +212,8 @@ def _columns(given: Any) -> None:
             raise unknown("role of a column", role, COLUMNS)
 
 
-def _source(description: Mapping[str, Any], key: str) -> Path:
+def source_of(description: Mapping[str, Any], key: str) -> Path:
+    """Return the folder or file that a description reads, which must exist."""
     path = path_of(key, description[key])
     if not path.is_absolute() and description.get("root"):
         path = path_of("root", description["root"]) / path

@@ -22,7 +22,8 @@ def named(
         what: what `rename` renames, for messages.
         labels: the classes; they are sorted, numbers as numbers.
         rename: other names for some.
-        names: for numbers, a list of words or a file of one a line, in their order.
+        names: for numbers, a list of words or a file of one a line, in their order; for others, a file of lines such
+            as `n01443537 goldfish`, class and name parted by a tab or a space, a number and a tab before them or not.
 
     Raises:
         UsageError: a name is for no class, is missing, or cannot be used.
@@ -35,7 +36,10 @@ def named(
     # With `depth: leaf` a class is a path of folders, and called as the last one is.
     called = {label: rename.get(label, label.rpartition("/")[2] if place.is_dir() else label) for label in ordered}
     if names is not None:
-        called = dict(zip(ordered, _by_number(names, ordered), strict=True))
+        if all(map(is_number, ordered)) or not isinstance(names, str | Path):
+            called = dict(zip(ordered, _by_number(names, ordered), strict=True))
+        else:
+            called = _by_class(names, ordered)
     check_names(show(str(place)), called.values())
     formula = next(filter(is_formula, called.values()), None)
     if formula is not None:
@@ -88,6 +92,25 @@ def _by_number(given: Any, labels: list[str]) -> list[str]:
             "order of the numbers."
         )
     return names
+
+
+def _by_class(given: str | Path, labels: list[str]) -> dict[str, str]:
+    path = Path(given).expanduser()
+    names: dict[str, str] = {}
+    for line in _lines(path):
+        fields = line.split("\t") if "\t" in line else line.split(" ", 1)
+        if len(fields) == 3 and is_number(fields[0]):
+            del fields[0]
+        label, name = (fields[0].strip(), fields[-1].strip()) if len(fields) == 2 else ("", "")
+        if label in labels and names.setdefault(label, name) != name:
+            raise UsageError(f"names {show(str(path))} calls {label!r} both {names[label]!r} and {name!r}.")
+    missing = [label for label in labels if label not in names]
+    if missing:
+        raise UsageError(
+            f"names {show(str(path))} has no line for {len(missing)} of {len(labels)} classes, e.g. {missing[0]!r}. A "
+            "line is a class, as the data call it, a tab, and its name; names alone are for classes that are numbers."
+        )
+    return {label: names[label] for label in labels}
 
 
 def _lines(path: Path) -> list[str]:

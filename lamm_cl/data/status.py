@@ -134,5 +134,5 @@ def _is_cached(spec: Spec, root: Path) -> bool:
 
 def _listless(entry: Entry, root: Path) -> bool:
     """Whether a data set has no list besides its folders, and no folders."""
-    part = {"imagenet": "val", "imagenet_variant": "", "part_folders": "train"}.get(entry.reader)
+    part = {"imagenet": "val", "imagenet_variant": "", "part_folders": "train", "subset": "train"}.get(entry.reader)
     return part is not None and not os.path.isdir(root / entry.folder / entry.images / part)  # noqa: PTH112

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lamm_cl.data.images import deep, show
-from lamm_cl.data.items import PARTS, Dataset, Item
+from lamm_cl.data.items import PAPERS, PARTS, Dataset, Item
 from lamm_cl.errors import UsageError
 
 
@@ -62,7 +62,7 @@ def verify(dataset: Dataset, progress: Callable[[int, int], None] = lambda done,
     content = None if problems else content_digest((dataset.relative(item), keys[item.path]) for item in unique)
     warnings = _warnings(dataset, keys)
     if deep_ones:
-        how = "clipped to 8, as the papers' code does" if dataset.split == "official" else "scaled to 8"
+        how = "clipped to 8, as the papers' code does" if dataset.split in PAPERS else "scaled to 8"
         count = f"{len(deep_ones):,} of {len(unique):,} images have more than 8 bits"
         warnings.append(f"{dataset.name}: {count} and are {how}, e.g. {show(min(deep_ones))}")
     return Verification(dataset.name, len(unique), tuple(problems), tuple(warnings), dataset.fingerprint, content)

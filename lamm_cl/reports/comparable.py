@@ -32,6 +32,7 @@ _SPLITS = {
     "other": "another split than the papers', though of its name and sizes",
     "embedded": "data set that no paper uses",
 }
+_OF_A_SETTING = frozenset({"setting-a", "setting-b"})
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Measured:
         streams: The distinct protocols of its runs, with their options, number of classes and seed; likewise.
         precisions: What the records say of the precision.
         resize_modes: How images came to the tower's size; empty text where a run took what its weights have.
-        splits: What the records say of the split: official, other, own, embedded.
+        splits: What the records say of the split: see `lamm_cl.data.items.Dataset`.
         synthetic: Whether a record calls the data synthetic.
     """
 
@@ -137,6 +138,9 @@ def _data(measured: Measured, printed: PublishedNumber, datasets: frozenset[str]
     if printed.setting and not printed.protocol_options and measured.setting != printed.setting:
         yield f"other setting: {measured.setting or 'not named'}, published with {printed.setting}"
     yield from (text for split, text in _SPLITS.items() if split in measured.splits)
+    if printed.table in _OF_A_SETTING:
+        others = sorted(measured.splits & _OF_A_SETTING - {printed.table})
+        yield from (f"split of {split}, published with that of {printed.table}" for split in others)
     if measured.synthetic:
         yield "synthetic data"
     if printed.dataset.startswith(AVERAGE) and measured.datasets != datasets:

@@ -11,7 +11,7 @@ from lamm_cl.errors import UsageError, unknown
 from lamm_cl.streams.plan import EvalSet, EvaluationPlan
 
 # What can be said of a mixture is what can be said of its weakest part.
-_WEAKEST_FIRST = ("own", "other", "embedded", "official")
+_WEAKEST_FIRST = ("own", "other", "embedded", "setting-a", "setting-b", "official")
 
 
 class Sample(NamedTuple):

@@ -38,6 +38,11 @@ NO_RUN = {
         for method, why in (("proof", "how many exemplars it keeps"), ("engine", "pairwise descriptions"))
         for what in ("average", "last")
     },
+    **{
+        ("setting-b", method, f"{what}_incremental_accuracy"): "templates of this data set"
+        for method in ("zero_shot", "rapf", "proof", "bofa")
+        for what in ("average", "last")
+    },
     **{("mtil", "zero_shot", metric): "several templates a data set" for metric in ("transfer", "average", "last")},
     **{("x-tail", "zero_shot", metric): "templates are not known" for metric in ("transfer", "average", "last")},
 }

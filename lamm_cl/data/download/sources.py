@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lamm_cl.data.aircraft import AIRCRAFT_LISTS
+from lamm_cl.data.catalogue import CATALOGUE
 from lamm_cl.data.download.arrays import MNIST_FILES, Reader, read_cifar, read_mnist
 from lamm_cl.data.imagenet import check_class_names
 from lamm_cl.data.own_split import check_flower_names
@@ -246,4 +247,15 @@ SOURCES: dict[str, tuple[Source | ByHand | Arrays, ...]] = {
             ),
         ),
     ),
+    **{
+        entry.name: (
+            ByHand(
+                f"Get {entry.source}, and put train/ and test/ (or val/), each with one folder per class, into "
+                f"{{folder}}. Where they lie elsewhere, a config can say `{{{{name: {entry.name}, folder: PATH}}}}`.",
+                ("train",),
+            ),
+        )
+        for entry in CATALOGUE.values()
+        if entry.reader == "subset"
+    },
 }

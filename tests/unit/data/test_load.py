@@ -48,7 +48,7 @@ def test_the_catalogue_knows_the_papers_sizes() -> None:
         "cifar100": 10000,
     }
     assert {name: CATALOGUE[name].sizes[2] for name in test} == test
-    assert len(CATALOGUE) == 19
+    assert len(CATALOGUE) == 29
     for entry in CATALOGUE.values():
         assert entry.template.count("{}") == 1
         assert entry.source

@@ -43,7 +43,8 @@ def archive(name: str, paths: list[str]) -> bytes:
     return buffer.getvalue()
 
 
-OTHERS = ("imagenet", "stanford_cars", "cifar100", "mnist")  # by hand, and arrays (test_arrays)
+SUBSETS = tuple(name for name, entry in CATALOGUE.items() if entry.reader == "subset")  # test_subsets
+OTHERS = ("imagenet", "stanford_cars", "cifar100", "mnist", *SUBSETS)  # by hand, and arrays (test_arrays)
 
 
 class Network:

@@ -392,6 +392,8 @@ STREAM = {"base": 10, "increment": 10, "order": {"numpy": 1993}}
         ({"options": {"fixed_memory": True}}, "other option fixed_memory: True, published with False"),
         ({"pretrained": "openai"}, "other weights: openai, published with laion400m_e32"),
         ({"backbone": {}}, "other resize_mode: what the weights have, published with squash"),
+        ({"data": {"split": "setting-a"}}, "split of setting-a, published with that of setting-b"),
+        ({"data": {"split": "setting-b"}}, "one seed: no interval"),
     ],
 )
 def test_a_class_incremental_setting_is_its_steps_order_weights_and_memory(run, write, changed, verdict):
@@ -407,6 +409,7 @@ def test_a_class_incremental_setting_is_its_steps_order_weights_and_memory(run, 
             "backbone": changed.get("backbone", {"resize_mode": "squash"}),
         },
         "stream": {"classes": 100},
+        "data": changed.get("data", {}),
     }
     home = write([run(values, **settings)], lambda _: details)
     found = {one.measured.quantity: one for one in compare(read_results(home), "setting-b")}

@@ -1,0 +1,113 @@
+"""The subsets of class-incremental papers, in the user's `train/` and `val/` or `test/` class folders.
+
+Which data set a folder holds is told by its class folders, which split by the numbers of images (`load.judge`).
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lamm_cl.data.catalogue import CATALOGUE, Entry
+from lamm_cl.data.imagenet import read_class_names
+from lamm_cl.data.images import show
+from lamm_cl.data.items import PARTS, Item
+from lamm_cl.data.own_data import check_description, source_of
+from lamm_cl.data.own_folder import Row, read_folder
+from lamm_cl.data.own_names import is_number, named, renames
+from lamm_cl.data.split_file import Parts
+from lamm_cl.errors import UsageError
+
+
+def subset_of(description: Mapping[str, Any]) -> Entry | None:
+    """Return the subset that a description of one's own folder calls by its name, None where it calls none."""
+    entry = CATALOGUE.get(str(description.get("name", "")))
+    return entry if entry and entry.reader == "subset" and "folder" in description else None
+
+
+def read_subset(entry: Entry, description: Mapping[str, Any], root: Path) -> tuple[Parts, str, tuple[str, ...], bool]:
+    """Return a subset's parts, where it lies, what is to be said of it, and whether its classes are called by numbers.
+
+    Args:
+        entry: the subset.
+        description: `folder`, and `names`, `rename`, `ignore` and `depth` as of one's own data (`own_data.load_own`).
+        root: of the data sets; `imagenet/classnames.txt` in it names WordNet ids.
+
+    Raises:
+        UsageError: the folder does not exist, has no parts, or holds another data set.
+    """
+    check_description(description)
+    place, rename = source_of(description, "folder"), renames(description.get("rename"))
+    if not any(place.iterdir()):
+        raise UsageError(
+            f"data set {entry.name!r}: {show(str(place))} is empty: the images are missing. `lamm-cl data prepare "
+            f"{entry.name}` says how to get them."
+        )
+    rows, notes = read_folder(
+        entry.name,
+        place,
+        ignore=description.get("ignore"),
+        depth=description.get("depth"),
+        classes=list(rename),
+    )
+    if not {"val", "test"} & {row.part for row in rows}:
+        raise UsageError(
+            f"data set {entry.name!r}: {show(str(place))} must hold train/ and test/ (or val/), each with one folder "
+            "per class: the papers split it, and no split is made here."
+        )
+    folders = sorted({row.label for row in rows})
+    _refuse_another(entry, place, folders)
+    called = _called(entry, place, folders, rename, description.get("names"), root)
+    labels = {folder: label for label, folder in enumerate(folders)}  # as text, also numbers: the papers' order
+    parts: Parts = {part: _items(rows, part, called, labels) for part in PARTS}
+    if not parts["test"]:
+        parts |= {"val": (), "test": parts["val"]}
+    numbered = all(map(is_number, called.values())) and not description.get("numbers_are_names")
+    if numbered:
+        notes.append(f"{entry.name}: its classes are called by numbers, of which no prompt can be made: give `names`")
+    return parts, str(place), tuple(notes), numbered
+
+
+def _items(rows: list[Row], part: str, called: Mapping[str, str], labels: Mapping[str, int]) -> tuple[Item, ...]:
+    return tuple(Item(row.path, labels[row.label], called[row.label]) for row in rows if row.part == part)
+
+
+def _called(
+    entry: Entry, place: Path, folders: list[str], rename: Mapping[str, str], names: Any, root: Path
+) -> dict[str, str]:
+    """Return the classes' names by folder: as given, CoOp's of WordNet ids, else the folders' without their numbers."""
+    given = dict(rename)
+    if names is None and all(re.fullmatch(r"n\d{8}", folder) for folder in folders):
+        listed = read_class_names(place, root / "imagenet")
+        odd = next((folder for folder in folders if folder not in listed), None)
+        if odd:
+            raise UsageError(f"{show(str(place))}: class folder {odd!r} is no class of classnames.txt.")
+        given = {folder: listed[folder] for folder in folders} | given
+    elif names is None and all(re.match(r"\d+\.\D", folder) for folder in folders):
+        given = {folder: folder.partition(".")[2] for folder in folders} | given
+    return named(place, "class folder in rename", folders, given, names)
+
+
+def _refuse_another(entry: Entry, place: Path, folders: list[str]) -> None:
+    """Refuse class folders that are clearly another data set's."""
+    there = {_plain(folder) for folder in folders}
+    others = [one for one in CATALOGUE.values() if one is not entry and _told(one, there)]
+    what = ""
+    if len(folders) > entry.classes:
+        what = f"holds {len(folders)} class folders, and {entry.title} has {entry.classes}"
+    elif others and not any(_plain(folder) in there for folder in entry.telling):
+        what = f"holds the classes of {others[0].title}, and none of {entry.telling[0]}, {entry.telling[1]}, ..."
+    if what:
+        raise UsageError(
+            f"data set {entry.name!r}: {show(str(place))} {what}: it is another data set. As your own data it needs a "
+            f"name of its own, `{{name: mine, folder: {show(str(place))}}}`."
+        )
+
+
+def _told(entry: Entry, there: set[str]) -> bool:
+    return bool(entry.telling) and all(_plain(folder) in there for folder in entry.telling)
+
+
+def _plain(folder: str) -> str:
+    """Return a class folder's letters and digits, without a number before a point."""
+    return re.sub(r"[^a-z0-9]", "", re.sub(r"^\d+\.", "", folder).lower())
