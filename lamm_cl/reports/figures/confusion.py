@@ -23,24 +23,30 @@ def confusion_figure(found: Mapping[str, Iterable[Mapping[str, Any]]], title: st
     """
     parts = {name: list(ones) for name, ones in found.items()}
     classes = next(list(ones[0]["classes"]) for ones in parts.values())
-    side = max(2.2, 0.14 * min(len(classes), _MOST_NAMES) + 1)
+    every = 1 if len(classes) <= _MOST_NAMES else 10
+    names = classes if every == 1 else [str(label) for label in range(len(classes))]
+    side = max(2.2, 0.14 * len(classes) + 1) if every == 1 else 3.0
+    # What is mistaken for another class is a few percent each: the root makes them visible beside the diagonal.
+    norm = matplotlib.colors.PowerNorm(0.5, 0, 100)
     with styled():
         figure, axes, across = panels(len(parts), side, side)
         for place, (axis, (name, ones)) in enumerate(zip(axes, parts.items(), strict=True)):
             shares = confusion_shares(ones, len(classes))
             edges = np.arange(len(classes) + 1) - 0.5
-            image = axis.pcolormesh(edges, edges, np.ma.masked_invalid(shares), cmap=matplotlib.colormaps[HEAT])
-            image.set_clim(0, 100)
+            image = axis.pcolormesh(edges, edges, np.ma.masked_invalid(shares), cmap=HEAT, norm=norm)
             axis.invert_yaxis()
             axis.set_aspect("equal")
             axis.grid(visible=False)
             axis.set_title(name)
-            named = classes if len(classes) <= _MOST_NAMES else []
-            axis.set_xticks(range(len(named)), named, rotation=90, fontsize="x-small")
-            axis.set_yticks(range(len(named)), named if place % across == 0 else [""] * len(named), fontsize="x-small")
-            axis.set_ylabel("class" if place % across == 0 else "")
+            at, named = range(0, len(classes), every), names[::every]
+            axis.set_xticks(at, named, rotation=90 if every == 1 else 0, fontsize="x-small")
+            axis.set_yticks(at, named, fontsize="x-small")
+            axis.tick_params(labelleft=place % across == 0)
+            axis.set_ylabel(("class" if every == 1 else "number of the class") if place % across == 0 else "")
             axis.set_xlabel("taken for" if place >= len(parts) - across else "")
-        figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02).set_label("images of the class [%]")
+        shrink = 0.8 / -(-len(parts) // across)
+        bar = figure.colorbar(image, ax=axes, shrink=shrink, pad=0.02, anchor=(0.0, 1.0), ticks=[0, 1, 5, 20, 50, 100])
+        bar.set_label("images of the class [%]")
         figure.suptitle(title, fontsize="small", wrap=True)
     return figure
 

@@ -8,8 +8,9 @@ import pytest
 from scipy.stats import ttest_rel
 
 from lamm_cl.errors import UsageError
-from lamm_cl.reports.figures.confusion import confusion_shares
+from lamm_cl.reports.figures.confusion import confusion_figure, confusion_shares
 from lamm_cl.reports.figures.gallery import pictures
+from lamm_cl.reports.html.page import points_of
 from lamm_cl.reports.output import render, write_tables
 from lamm_cl.reports.report import make_report
 from lamm_cl.reports.results import read_results
@@ -79,6 +80,13 @@ def test_confusion_is_drawn_where_it_is_recorded(write, run, steps):
     figure = picture.draw()
     assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == found["classes"]
     assert figure.get_suptitle() == "digits, tiny, embedded, 16 shots; mean over 2 seeds (1, 2)"
+    assert {(down, across, value) for *_, across, down, value in points_of(figure)} >= {("zebra", "ant", "25.00")}
+    few, all_ = figure.axes[0].collections[0].norm([5, 100])
+    assert all_ == 1
+    assert few > 0.2, "what is confused is seen beside the diagonal"
+    one = {"classes": [f"c{k}" for k in range(60)], "sets": {"set1": [[0, 1, 1]]}}
+    many = confusion_figure({str(k): [one] for k in range(6)}, "")
+    assert [tick.get_text() for tick in many.axes[0].get_xticklabels()] == ["0", "10", "20", "30", "40", "50"]
 
 
 def test_filters_leave_the_rest_out_and_know_every_name(write, two_methods):
