@@ -158,10 +158,7 @@ def _confusions(results: Results, protocol: str, rows: pd.DataFrame) -> Iterator
         found = {label: ones for label, ones in found.items() if ones}
         if found:
             draw = partial(confusion_figure, found, described(part))
-            caption = (
-                "Row: the class; column: what it was taken for, after the last stage, among all classes. Colours are drawn "
-                "apart near 0."
-            )
+            caption = "Row: the class; column: what it was taken for, after the last stage, among all classes."
             yield Picture(f"confusion_{protocol}_{dataset}", f"Confusion, {dataset}", caption, draw)
 
 
