@@ -162,7 +162,7 @@ def test_status_and_verify_take_configs_with_ones_own_data(tmp_path: Path, confi
 
 def test_all_means_the_catalogue(tmp_path: Path) -> None:
     done = run("status", "all", "--root", str(eurosat(tmp_path)), cwd=tmp_path)
-    assert done.stdout.count("│ absent") == 16
+    assert done.stdout.count("│ absent") == 26
     assert "20 images, whole" in run("verify", "all", "--root", str(tmp_path), cwd=tmp_path).stdout
 
 
