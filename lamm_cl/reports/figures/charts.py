@@ -102,7 +102,9 @@ def methods_of(rows: pd.DataFrame) -> list[str]:
 
 def broken(label: str) -> str:
     """Return a label in lines that fit above a small panel."""
-    return label.replace("+", "\n+", 1) if len(label) > 18 else label
+    if len(label) <= 18:
+        return label
+    return label.replace("+", "\n+", 1) if "+" in label else "\n".join(label.rsplit(" ", 1))
 
 
 def described(rows: pd.DataFrame, shown: Sequence[str] = ()) -> str:

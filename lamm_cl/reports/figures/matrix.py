@@ -71,7 +71,7 @@ def _draw(rows: pd.DataFrame, names: Mapping[float, str], title: str) -> Figure:
     stages, sets = sorted(set(rows["stage"])), eval_sets(rows)
     look = _look(len(sets), len(methods))
     wide, tall = max(1.7, look.width * len(sets) + 0.6), max(1.3, look.height * len(stages) + 0.6)
-    across = min(len(methods), look.across, fit(0.75 * wide, 1.1))
+    across = min(len(methods), look.across, fit(0.62 * wide, 1.1))
     blocks = [methods[place : place + across] for place in range(0, len(methods), across)]
     values = {
         (space, method): _without_the_unmet(
@@ -97,9 +97,10 @@ def _draw(rows: pd.DataFrame, names: Mapping[float, str], title: str) -> Figure:
                     style = {"ha": "center", "va": "bottom", "size": matplotlib.rcParams["axes.titlesize"]}
                     axis.annotate(broken(method), middle, (0, 6), textcoords="offset points", **style)
             _ticks(axis, lefts, ticks, sets, look)
-            axis.set_xlim(-0.5, (across - 1) * pitch + len(sets) - 0.5)
+            span = (across - 1) * pitch + len(sets)
+            axis.set_xlim(-0.5, span - 0.5)
             axis.set_ylim(len(stages) - 0.5, -0.5)
-            axis.set_xlabel("evaluated on" if space == spaces[-1] else "")
+            axis.set_xlabel("evaluated on" if space == spaces[-1] else "", x=(lefts[-1] + len(sets)) / 2 / span)
             axis.set_ylabel(f"{space} label space\nafter " + ("" if names else "experience"))
         bar = figure.colorbar(colours, ax=axes, shrink=0.8 / len(blocks), pad=0.02, anchor=(0.0, 1.0))
         bar.set_label("accuracy [%]")
