@@ -4,19 +4,17 @@ Nothing here imports torch: `lamm-cl validate` and wrong use answer at once.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, PrivateAttr, StringConstraints, ValidationError
+from pydantic import BaseModel, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
 
-from lamm_cl.errors import UsageError, unknown_name
-from lamm_cl.experiments import imports
-from lamm_cl.experiments.meaning import meaning_problems
-from lamm_cl.experiments.normal_form import normal_form, renamed
+from lamm_cl.errors import UsageError
+from lamm_cl.experiments import fields, imports, known
+from lamm_cl.experiments.fields import Reading, read_by, several
 from lamm_cl.experiments.problems import Problem, from_pydantic, raise_all
 from lamm_cl.experiments.yaml_file import Document
-from lamm_cl.methods import text_bank
 from lamm_cl.methods.values import DEVICE, NAME, Key, Values
 from lamm_cl.strategies.settings import PrecisionName
 
@@ -150,14 +148,16 @@ class ExperimentConfig(Part):
         slurm: For `--executor slurm`.
     """
 
-    experiment: Name
-    protocol: Protocol
-    datasets: Annotated[list[str | dict[str, Any]], Field(min_length=1)]
-    imports: dict[str, str] = {}
-    methods: Annotated[list[Method], Field(min_length=1)]
-    backbones: Annotated[list[Backbone], Field(min_length=1)] = [Backbone(name="tiny")]
-    shots: Annotated[list[Positive | Literal["full"]], Field(min_length=1)] = [16]
-    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)] = [1, 2, 3]
+    experiment: Annotated[Name, read_by(fields.read_experiment)]
+    protocol: Annotated[Protocol, read_by(fields.read_protocol)]
+    datasets: Annotated[list[str | dict[str, Any]], Field(min_length=1), read_by(fields.read_datasets)]
+    imports: Annotated[dict[str, str], Field(alias="import")] = {}
+    methods: Annotated[list[Method], Field(min_length=1), read_by(fields.read_methods)]
+    backbones: Annotated[list[Backbone], Field(min_length=1, alias="backbone"), read_by(fields.read_backbones)] = [
+        Backbone(name="tiny")
+    ]
+    shots: Annotated[list[Positive | Literal["full"]], Field(min_length=1), several("shots")] = [16]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1), several("seeds")] = [1, 2, 3]
     device: Annotated[str, StringConstraints(pattern=DEVICE)] = "cpu"
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     deterministic: bool = False
@@ -165,15 +165,26 @@ class ExperimentConfig(Part):
     cache: str | bool | None = None
     jobs: Positive | None = None
     num_workers: Annotated[int, Field(ge=0, le=1024)] | None = None
-    loggers: dict[Literal["tensorboard", "wandb", "csv", "text"], dict[str, Any]] = {}
+    loggers: Annotated[
+        dict[Literal["tensorboard", "wandb", "csv", "text"], dict[str, Any]], read_by(fields.read_loggers)
+    ] = {}
     evaluation: Evaluation = Evaluation()
     save: Literal["prompts"] | None = None
-    overrides: list[Override] = []
+    overrides: Annotated[list[Override], read_by(fields.read_overrides)] = []
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
     max_runs: Positive = 1500
     slurm: Slurm = Slurm()
     _folder: Path | None = PrivateAttr(None)
     _notes: list[str] = PrivateAttr(default_factory=list)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Take the data sets from a named order that has them."""
+        protocol = data.get("protocol")
+        named = protocol if isinstance(protocol, dict) else {}
+        listed = known.datasets_of_order(named.get("name"), named.get("order"))
+        return {"datasets": listed, **data} if listed else data
 
     @property
     def folder(self) -> Path:
@@ -186,9 +197,16 @@ class ExperimentConfig(Part):
         return self._notes
 
 
-# What the file calls those keys that are called otherwise here.
-_IN_FILE = {"backbones": "backbone", "imports": "import"}
-FILE_KEYS = (*(_IN_FILE.get(name, name) for name in ExperimentConfig.model_fields), "plugins")
+FILE_KEYS = (*(info.alias or name for name, info in ExperimentConfig.model_fields.items()), "plugins")
+# The keys of every place that has some; 0 stands for any place in a list.
+_KEYS: dict[Key, Sequence[str]] = {
+    (): FILE_KEYS,
+    ("evaluation",): tuple(Evaluation.model_fields),
+    ("slurm",): tuple(Slurm.model_fields),
+    ("backbone", 0): tuple(Backbone.model_fields),
+    ("overrides", 0): tuple(Override.model_fields),
+    ("overrides", 0, "when"): tuple(Override.When.model_fields),
+}
 
 
 def read_config(path: Path | str, assignments: Sequence[str] = ()) -> ExperimentConfig:
@@ -221,55 +239,31 @@ def check(document: Document, default_name: str, folder: Path) -> ExperimentConf
     Raises:
         UsageError: With every problem of the document.
     """
-    problems: list[Problem] = []
-    data = document.data
-    notes = renamed(data)
-    for key in data:
-        if key not in FILE_KEYS:
-            problems.append(Problem((key,), unknown_name("key", key, FILE_KEYS)))
+    data = {"experiment": default_name} | {key: value for key, value in document.data.items() if value is not None}
     imported, trouble = _import(data.get("import"), folder)
     raise_all(document.name, trouble, document.place)  # without what is imported, what follows would be guesswork
-    plain = {**normal_form(data, FILE_KEYS, default_name), "imports": imported}
-    problems += _listed_order(plain, folder)
-    for key in ("methods", "overrides"):
-        if isinstance(plain.get(key), list):
-            plain[key] = [_stamped(entry, folder) for entry in plain[key]]
-    config = None
+    reading = Reading(folder, data.pop("plugins", None))
+    config, problems = None, []
     try:
-        config = ExperimentConfig.model_validate(plain)
+        config = ExperimentConfig.model_validate(data | {"import": imported}, context=reading)
     except ValidationError as error:
-        problems += _as_in_file(from_pydantic(error, (), _keys()), plain)
-    problems += meaning_problems(data, plain)
+        problems = [_of_method(problem, reading) for problem in from_pydantic(error, (), _KEYS)]
+    problems += reading.problems
     places = {document.place(problem.key) for problem in problems}
     said = [one for one in document.problems if not (one.doubt and document.place(one.key) in places)]
-    problems = [*said, *problems]
-    raise_all(document.name, problems, document.place)
+    raise_all(document.name, [*said, *problems], document.place)
     assert config is not None
-    config._notes = notes
+    config._notes = reading.notes
     return config
 
 
-def _listed_order(plain: dict[str, Any], folder: Path) -> list[Problem]:
-    """Put the classes that a file lists in the place of its name: they make the run, not where they are listed."""
-    from lamm_cl.streams.steps import read_order
-
-    protocol = plain.get("protocol")
-    options = protocol["options"] if isinstance(protocol, dict) else {}
-    order = options.get("order")
-    if isinstance(order, dict) and set(order) == {"file"} and isinstance(order["file"], str):
-        try:
-            options["order"] = read_order(folder / Path(order["file"]).expanduser())
-        except UsageError as error:
-            del options["order"]  # said once
-            return [Problem(("protocol", "order"), str(error))]
-    return []
-
-
-def _stamped(entry: Any, folder: Path) -> Any:
-    """Return a method or an override with the digests of the files that its options name."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("options"), dict):
-        return entry
-    return {**entry, "options": text_bank.stamped(entry["options"], folder)}
+def _of_method(problem: Problem, reading: Reading) -> Problem:
+    """Call a method what the file calls it, by its label, where that is a name."""
+    key = problem.key
+    if key[:1] != ("methods",) or len(key) == 1:
+        return problem
+    label = reading.labels[int(key[1])]
+    return Problem(("methods", label if isinstance(label, str) else key[1]), problem.text)
 
 
 def _import(entries: Any, folder: Path) -> tuple[dict[str, str], list[Problem]]:
@@ -285,31 +279,3 @@ def _import(entries: Any, folder: Path) -> tuple[dict[str, str], list[Problem]]:
         except UsageError as error:
             problems.append(Problem(("import", index) if isinstance(entries, list) else ("import",), str(error)))
     return found, problems
-
-
-def _as_in_file(problems: Sequence[Problem], plain: Mapping[str, Any]) -> Iterator[Problem]:
-    """Call keys what the file calls them: options stand directly below their owner, methods below their label."""
-    for problem in problems:
-        key = tuple(_IN_FILE.get(str(part), part) for part in problem.key)
-        if key[:1] == ("protocol",):
-            key = tuple(part for part in key if part != "options")
-        if key[:1] == ("methods",) and len(key) > 2:
-            if key[2] == "options":
-                continue  # said where the options' meaning is checked
-            label = plain["methods"][key[1]]["label"]
-            key = ("methods", label if isinstance(label, str) else key[1])
-        yield Problem(key, problem.text)
-
-
-def _keys() -> dict[Key, Sequence[str]]:
-    """Named keys of every place that pydantic checks, for the nearest match."""
-    places: dict[Key, Sequence[str]] = {
-        (): FILE_KEYS,
-        ("evaluation",): tuple(Evaluation.model_fields),
-        ("slurm",): tuple(Slurm.model_fields),
-    }
-    for index in range(100):
-        places["backbones", index] = tuple(Backbone.model_fields)
-        places["overrides", index] = tuple(Override.model_fields)
-        places["overrides", index, "when"] = tuple(Override.When.model_fields)
-    return places

@@ -32,8 +32,6 @@ def config_schema() -> dict[str, Any]:
         **{f"protocol.{name}": _schema(known.protocol_options(name)) for name in known.protocol_names()},
     }
     whole = _schema(ExperimentConfig)["properties"]
-    whole["backbone"] = whole.pop("backbones")
-    del whole["imports"]
     whole["import"] = _one_or_several({"type": "string"})
     whole["plugins"] = parts["method.zero_shot"]["properties"]["plugins"]
     special = {

@@ -90,7 +90,7 @@ def findings(error: ValidationError, keys: Mapping[Key, Sequence[str]] | None = 
 
     Args:
         error: What validation raised.
-        keys: For each place that takes named keys, their names.
+        keys: For each place that takes named keys, their names; 0 stands for any place in a list.
     """
     texts: dict[Key, list[str]] = {}
     said: dict[Key, Any] = {}
@@ -99,7 +99,9 @@ def findings(error: ValidationError, keys: Mapping[Key, Sequence[str]] | None = 
         # Where several kinds of value are right, pydantic adds the kind that it tried last to the path.
         key: Key = tuple(part for part in found["loc"] if not (isinstance(part, str) and _KIND.fullmatch(part)))
         if found["type"] == "extra_forbidden":
-            text = unknown_name("key", key[-1], (keys or {}).get(key[:-1], ()))
+            text = unknown_name(
+                "key", key[-1], (keys or {}).get(tuple(0 if isinstance(one, int) else one for one in key[:-1]), ())
+            )
         elif key[-1:] == ("[key]",):
             key = key[:-1]
             text = unknown_name("key", key[-1], _choices(found))

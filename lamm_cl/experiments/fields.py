@@ -1,0 +1,316 @@
+"""What may stand below each key of a config: brought to one form, and checked for what it means.
+
+Each function here is the validator that pydantic calls before it looks at a key's types. It reads its key once, returns
+it with every list a list and every name with its options beside it, and adds what is wrong with it to the `Reading`.
+"""
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, BeforeValidator, ValidationError
+
+from lamm_cl.data.own_names import FORMULA, is_formula
+from lamm_cl.errors import UsageError, unknown_name
+from lamm_cl.experiments import known
+from lamm_cl.experiments.problems import Problem, from_pydantic
+from lamm_cl.experiments.rehearsal import stream_problems
+from lamm_cl.experiments.yaml_file import as_methods
+from lamm_cl.methods import text_bank
+from lamm_cl.methods.training import RENAMED, Training
+from lamm_cl.methods.values import Key
+from lamm_cl.streams.steps import read_order
+
+
+@dataclass
+class Reading:
+    """What is known and found while a config is validated, in the order of its keys.
+
+    Attributes:
+        folder: From which its paths are meant.
+        plugins: For every method that names none itself.
+        problems: What is wrong.
+        notes: What its author should know of how it was read.
+        protocol: Name and options, once they are right.
+        own: Names of the data sets that are the user's own.
+        labels: Of all methods.
+        methods: Those whose method exists: label, name and options.
+    """
+
+    folder: Path
+    plugins: Any = None
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    protocol: tuple[str, dict[str, Any]] | None = None
+    own: list[Any] = field(default_factory=list)
+    labels: list[Any] = field(default_factory=list)
+    methods: list[dict[str, Any]] = field(default_factory=list)
+
+    def say(self, key: Key, text: str) -> None:
+        """Add one problem."""
+        self.problems.append(Problem(key, text))
+
+    def current(self, options: Any, place: str) -> Any:
+        """Return options of a method by the names that they have now, with the digests of the files they name."""
+        if not isinstance(options, dict):
+            return options
+        for old, new in RENAMED.items():
+            if old in options and new not in options:
+                options = {(new if name == old else name): value for name, value in options.items()}
+                self.notes.append(f"{place}.{old} is called {new} now")
+        return text_bank.stamped(options, self.folder)
+
+
+def read_by(reader: Callable[[Any, Reading], Any]) -> BeforeValidator:
+    """Make a function of a value and the reading a validator."""
+    return BeforeValidator(lambda value, info: reader(value, info.context))
+
+
+def several(key: str) -> BeforeValidator:
+    """Return a validator for a key that takes one entry or a list without repetitions."""
+    return read_by(lambda value, reading: _listed_once(key, value, reading))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _listed_once(key: str, value: Any, reading: Reading) -> list[Any]:
+    entries = value if isinstance(value, list) else [value]
+    for index, entry in enumerate(entries):
+        if entry in entries[:index] and not isinstance(entry, bool):  # true would equal 1
+            reading.say((key, index), f"{entry!r} is listed twice.")
+    return entries
+
+
+def read_experiment(value: Any, reading: Reading) -> Any:
+    """Take digits as they were written for a name, unlike true, 1e5 and 0x10."""
+    return str(value) if type(value) is int else value
+
+
+def _option_problems(model: type[BaseModel], options: Mapping[str, Any], key: Key) -> list[Problem]:
+    try:
+        model.model_validate(options)
+    except ValidationError as error:
+        return from_pydantic(error, key, {(): tuple(model.model_fields)})
+    return []
+
+
+# -- protocol and data ---------------------------------------------------------------------------------------------
+
+
+def read_protocol(value: Any, reading: Reading) -> Any:
+    """Take a name, or a mapping that has the options beside the name."""
+    value = {"name": value} if isinstance(value, str) else value
+    if not isinstance(value, dict):
+        return value
+    options = {key: option for key, option in value.items() if key != "name"}
+    order = options.get("order")
+    if isinstance(order, dict) and set(order) == {"file"} and isinstance(order["file"], str):
+        try:  # the classes that a file lists make the run, not where they are listed
+            options["order"] = read_order(reading.folder / Path(order["file"]).expanduser())
+        except UsageError as error:
+            del options["order"]
+            reading.say(("protocol", "order"), str(error))
+    name = value.get("name")
+    if isinstance(name, str):
+        found = _protocol_problems(name, options)
+        reading.problems += found
+        reading.protocol = None if found else (name, options)
+    return {**({"name": name} if "name" in value else {}), "options": options}
+
+
+def _protocol_problems(name: str, options: Mapping[str, Any]) -> list[Problem]:
+    if name not in known.protocol_names():
+        return [Problem(("protocol",), unknown_name("protocol", name, known.protocol_names()))]
+    order = options.get("order")
+    listed = order if isinstance(order, list) else []
+    problems = [
+        Problem(("protocol", "order", place), "in an order, what is neither a label nor text stands in quotes.")
+        for place, entry in enumerate(listed)
+        if not isinstance(entry, str) and type(entry) is not int  # 1e5, 0x10 and true may be names
+    ]
+    word = next((entry for entry in listed if isinstance(entry, str)), None)
+    number = next((entry for entry in listed if not isinstance(entry, str)), None)
+    if not problems and word is not None and number is not None:
+        text = f"an order has labels or class names, not both: {word!r} is text and {number} a number."
+        problems = [Problem(("protocol", "order"), f"{text} Put class names that are numbers in quotes.")]
+    return problems or _option_problems(known.protocol_options(name), options, ("protocol",))
+
+
+def read_datasets(value: Any, reading: Reading) -> list[Any]:
+    """Take names in any spelling, and mappings that describe data; check them together with the protocol."""
+    entries = [_as_dataset(entry) for entry in _listed_once("datasets", value, reading)]
+    problems = []
+    for index, entry in enumerate(entries):
+        if isinstance(entry, str) and known.dataset_name(entry) is None:
+            problems.append(Problem(("datasets", index), unknown_name("data set", entry, known.dataset_names())))
+        elif isinstance(entry, dict):
+            problems += [Problem(("datasets", index), text) for text in known.described_data_problems(entry)]
+    if not problems and reading.protocol and all(isinstance(entry, str | dict) for entry in entries):
+        name, given = reading.protocol
+        options = known.protocol_options(name).model_validate(given).model_dump()
+        problems = stream_problems(name, options, [known.shown_name(entry) for entry in entries])
+    reading.problems += problems
+    reading.own = [entry.get("name") for entry in entries if isinstance(entry, dict)]
+    return entries
+
+
+def _as_dataset(value: Any) -> Any:
+    """Write the catalogue's name for any spelling of it, also where options stand beside it."""
+    if isinstance(value, dict) and isinstance(value.get("name"), str) and not known.is_own(value):
+        name = _as_dataset(value["name"])
+        return name if set(value) == {"name"} else {**value, "name": name}
+    return known.dataset_name(value) or value if isinstance(value, str) else value
+
+
+# -- methods and backbones -----------------------------------------------------------------------------------------
+
+
+def read_methods(value: Any, reading: Reading) -> Any:
+    """Take a name, a list of names, or a mapping from label to options; `method` among them names the method."""
+    if isinstance(value, list):  # one with options and one without would become one
+        names = [next(iter(entry)) if isinstance(entry, dict) and len(entry) == 1 else entry for entry in value]
+        _listed_once("methods", names, reading)
+    methods = as_methods(value)
+    if not isinstance(methods, dict):
+        return methods
+    return [_read_method(label, given, reading) for label, given in methods.items()]
+
+
+def _read_method(label: Any, given: Any, reading: Reading) -> dict[str, Any]:
+    key: Key = ("methods", label)
+    options = reading.current({} if given is None else given, f"methods.{label}")
+    name = options.pop("method", label) if isinstance(options, dict) else label
+    if isinstance(options, dict) and reading.plugins is not None:
+        options.setdefault("plugins", reading.plugins)
+    entry = {"label": label, "name": name, "options": options if isinstance(options, dict) else {}}
+    reading.labels.append(label)
+    problem = known.method_problem(name)
+    if problem is None:
+        reading.methods.append(entry)
+    if problem and isinstance(name, str):
+        reading.say(key, problem)
+    elif isinstance(name, str) and isinstance(options, dict):
+        reading.problems += _recipe_problems(name, options, key)
+        reading.problems += _option_problems(known.method_options(name), known.applicable(name, options), key)
+        reading.problems += _plugin_problems(options.get("plugins"), key)
+    elif isinstance(name, str):
+        reading.say(key, f"takes a mapping of options, not {options!r}.")
+    return entry
+
+
+def _recipe_problems(name: str, options: Mapping[str, Any], key: Key) -> list[Problem]:
+    """Refuse settings of a recipe for a method that takes no steps; an override for several methods passes it by."""
+    own = ", ".join(sorted(set(known.method_options(name).model_fields) - set(Training.model_fields)))
+    text = f"has no effect on {name}, which takes no training steps; its own options are: {own or 'none'}."
+    left = {one: value for one, value in options.items() if one not in known.applicable(name, options)}
+    return [*(Problem((*key, one), text) for one in left), *_option_problems(Training, left, key)]
+
+
+def _plugin_problems(plugins: Any, key: Key) -> list[Problem]:
+    """Make the plugins once; Avalanche takes seconds to import, and only who names one waits for it."""
+    if not isinstance(plugins, dict) or not all(isinstance(one, dict | None) for one in plugins.values()):
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Avalanche misses a solver that few of its plugins need
+        from lamm_cl.strategies.plugin_config import make_plugins
+
+    problems = []
+    for name, options in plugins.items():
+        try:
+            make_plugins({name: options})
+        except UsageError as error:
+            problems.append(Problem((*key, "plugins", name), str(error)))
+    return problems
+
+
+def read_backbones(value: Any, reading: Reading) -> list[Any]:
+    """Take names in any spelling, and mappings that have weights and precision beside the name."""
+    entries = [_as_backbone(entry) for entry in _listed_once("backbone", value, reading)]
+    for index, entry in enumerate(entries):
+        named = entry if isinstance(entry, dict) else {}
+        name = named.get("name")
+        if text := known.backbone_problem(name) if isinstance(name, str) else None:
+            reading.say(("backbone", index, "name"), text)
+        for key in ("name", "pretrained"):
+            if isinstance(named.get(key), str) and is_formula(named[key]):
+                reading.say(("backbone", index, key), f"{named[key]!r} {FORMULA}, a path with ./ before it.")
+    if any(isinstance(entry, dict) and entry.get("precision") == "pure_fp16" for entry in entries):
+        for method in reading.methods:
+            if not known.has_prompts_only(method["name"]):
+                text = "does not compute in pure_fp16: only methods that have prompts and nothing else do."
+                reading.say(("methods", method["label"]), text)
+    return entries
+
+
+def _as_backbone(value: Any) -> Any:
+    value = {"name": value} if isinstance(value, str) else value
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        return value
+    name, weights = known.backbone_and_weights(value["name"], value.get("pretrained"))
+    return {**value, "name": name, "pretrained": weights}
+
+
+# -- the rest ------------------------------------------------------------------------------------------------------
+
+
+def read_loggers(value: Any, reading: Reading) -> dict[str, Any]:
+    """Take names, or a mapping from name to options; what W&B takes, its installed version knows."""
+    if not isinstance(value, dict):
+        value = dict.fromkeys(map(str, _listed(value)))
+    found = {
+        name: {} if options in (None, True) else options for name, options in value.items() if options is not False
+    }
+    for name, options in found.items():
+        if options and isinstance(options, dict) and name in ("tensorboard", "csv", "text"):
+            reading.say(("loggers", name), f"takes no options; write {name}: true.")
+    return found
+
+
+def read_overrides(value: Any, reading: Reading) -> Any:
+    """Check the names in `when`, and the options against every method that they can meet.
+
+    An override may concern a data set, method or backbone that is not in the config: `--set` may have taken it out.
+    """
+    if not isinstance(value, list):
+        return value
+    return [_read_override(entry, ("overrides", index), reading) for index, entry in enumerate(value)]
+
+
+def _read_override(entry: Any, key: Key, reading: Reading) -> Any:
+    if not isinstance(entry, dict) or not isinstance(entry.get("options"), dict):
+        return entry
+    options = reading.current(entry["options"], f"overrides.{key[-1]}.options")
+    when = entry.get("when") or {}
+    if isinstance(when, dict):
+        reading.problems += _when_problems(when, reading, (*key, "when"))
+        key = (*key, "options")
+        labels = _listed(when.get("method"))
+        met = [one for one in reading.methods if when.get("method") is None or one["label"] in labels]
+        for one in met:
+            model, fitting = known.method_options(one["name"]), known.applicable(one["name"], options)
+            hint = f" Said of {one['label']}; `when: {{method: ...}}` names the methods that an override is for."
+            for problem in _option_problems(model, fitting, key):
+                reading.say(problem.key, problem.text + hint)
+        if met and not any(known.takes_steps(one["name"]) for one in met):
+            reading.problems += _recipe_problems(met[0]["name"], options, key)
+    return {**entry, "options": options}
+
+
+def _when_problems(when: Mapping[str, Any], reading: Reading, key: Key) -> Iterable[Problem]:
+    for name in _texts(when.get("dataset")):
+        if name not in known.dataset_names() and name not in reading.own and "+" not in name:
+            yield Problem((*key, "dataset"), unknown_name("data set", name, known.dataset_names()))
+    for name in _texts(when.get("method")):
+        if name not in reading.labels and known.method_problem(name):
+            yield Problem((*key, "method"), unknown_name("method", name, map(str, reading.labels)))
+    for name in _texts(when.get("backbone")):
+        if text := known.backbone_problem(name):
+            yield Problem((*key, "backbone"), text)
+
+
+def _texts(value: Any) -> list[str]:
+    return [one for one in _listed(value) if isinstance(one, str)]  # anything else is said where types are checked
