@@ -57,7 +57,7 @@ def _methods(options: bool) -> None:
     typer.echo("\nOn top of a method X (`lamm-cl list methods --parts` says of which, and why of others not):")
     _show(("", ""), [(f"X{suffix.name}", suffix.adds) for suffix in SUFFIXES.values()])
     if options:
-        from lamm_cl.experiments.known import method_options
+        from lamm_cl.experiments.names import method_options
 
         for name in METHODS:
             _options(f"methods.{name}", method_options(name))
@@ -126,7 +126,7 @@ def _protocols(options: bool) -> None:
         [(one.name, one.title, several[one.at_least > 1], one.source) for one in PROTOCOLS.values()],
     )
     if options:
-        from lamm_cl.experiments.known import protocol_options
+        from lamm_cl.experiments.names import protocol_options
 
         for name in PROTOCOLS:
             _options(f"protocol.{name}", protocol_options(name))

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
 
 from lamm_cl.errors import UsageError
-from lamm_cl.experiments import fields, imports, known
+from lamm_cl.experiments import fields, imports
 from lamm_cl.experiments.fields import Reading, read_by, several
+from lamm_cl.experiments.names import datasets_of_order
 from lamm_cl.experiments.problems import Problem, from_pydantic, raise_all
 from lamm_cl.experiments.yaml_file import Document
 from lamm_cl.methods.values import DEVICE, NAME, Key, Values
@@ -183,7 +184,7 @@ class ExperimentConfig(Part):
         """Take the data sets from a named order that has them."""
         protocol = data.get("protocol")
         named = protocol if isinstance(protocol, dict) else {}
-        listed = known.datasets_of_order(named.get("name"), named.get("order"))
+        listed = datasets_of_order(named.get("name"), named.get("order"))
         return {"datasets": listed, **data} if listed else data
 
     @property

@@ -8,14 +8,14 @@ from lamm_cl.data.load import data_root
 from lamm_cl.data.own_data import placed
 from lamm_cl.data.status import Status, readable, slow_to_list, state_of
 from lamm_cl.errors import UsageError
-from lamm_cl.experiments import known
 from lamm_cl.experiments.config import ExperimentConfig
 from lamm_cl.experiments.grid import environment
+from lamm_cl.experiments.names import datasets_beside, takes_all_datasets
 
 
 def data_of(config: ExperimentConfig) -> list[Any]:
     """Return the data sets that a config's runs read, with the paths that they mean here."""
-    return [*environment(config).placed(config.datasets), *known.datasets_beside(config.protocol.name, config.datasets)]
+    return [*environment(config).placed(config.datasets), *datasets_beside(config.protocol.name, config.datasets)]
 
 
 def root_of(config: ExperimentConfig) -> Path:
@@ -38,7 +38,7 @@ def only_available(config: ExperimentConfig) -> tuple[ExperimentConfig, list[Sta
     missing = [state for state in found if not state.usable]
     if not missing:
         return config, []
-    if known.takes_all_datasets(config.protocol.name):
+    if takes_all_datasets(config.protocol.name):
         raise UsageError(
             f"{config.protocol.name} takes all its data sets in one run: --available can leave none out. Not there: "
             f"{', '.join(state.name for state in missing)}."

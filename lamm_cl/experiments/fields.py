@@ -12,15 +12,30 @@ from typing import Any
 
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
+from lamm_cl.data.catalogue import CATALOGUE
+from lamm_cl.data.own_data import is_own
 from lamm_cl.data.own_names import FORMULA, is_formula
 from lamm_cl.errors import UsageError, unknown_name
-from lamm_cl.experiments import known
+from lamm_cl.experiments.names import (
+    applicable,
+    backbone_and_weights,
+    backbone_problem,
+    dataset_name,
+    described_data_problems,
+    method_options,
+    method_problem,
+    protocol_options,
+    shown_name,
+    takes_steps,
+)
 from lamm_cl.experiments.problems import Problem, from_pydantic
 from lamm_cl.experiments.rehearsal import stream_problems
 from lamm_cl.experiments.yaml_file import as_methods
 from lamm_cl.methods import text_bank
+from lamm_cl.methods.registry import get_method
 from lamm_cl.methods.training import RENAMED, Training
 from lamm_cl.methods.values import Key
+from lamm_cl.streams.protocols import PROTOCOLS
 from lamm_cl.streams.steps import read_order
 
 
@@ -123,8 +138,8 @@ def read_protocol(value: Any, reading: Reading) -> Any:
 
 
 def _protocol_problems(name: str, options: Mapping[str, Any]) -> list[Problem]:
-    if name not in known.protocol_names():
-        return [Problem(("protocol",), unknown_name("protocol", name, known.protocol_names()))]
+    if name not in PROTOCOLS:
+        return [Problem(("protocol",), unknown_name("protocol", name, PROTOCOLS))]
     order = options.get("order")
     listed = order if isinstance(order, list) else []
     problems = [
@@ -137,7 +152,7 @@ def _protocol_problems(name: str, options: Mapping[str, Any]) -> list[Problem]:
     if not problems and word is not None and number is not None:
         text = f"an order has labels or class names, not both: {word!r} is text and {number} a number."
         problems = [Problem(("protocol", "order"), f"{text} Put class names that are numbers in quotes.")]
-    return problems or _option_problems(known.protocol_options(name), options, ("protocol",))
+    return problems or _option_problems(protocol_options(name), options, ("protocol",))
 
 
 def read_datasets(value: Any, reading: Reading) -> list[Any]:
@@ -145,14 +160,14 @@ def read_datasets(value: Any, reading: Reading) -> list[Any]:
     entries = [_as_dataset(entry) for entry in _listed_once("datasets", value, reading)]
     problems = []
     for index, entry in enumerate(entries):
-        if isinstance(entry, str) and known.dataset_name(entry) is None:
-            problems.append(Problem(("datasets", index), unknown_name("data set", entry, known.dataset_names())))
+        if isinstance(entry, str) and dataset_name(entry) is None:
+            problems.append(Problem(("datasets", index), unknown_name("data set", entry, CATALOGUE)))
         elif isinstance(entry, dict):
-            problems += [Problem(("datasets", index), text) for text in known.described_data_problems(entry)]
+            problems += [Problem(("datasets", index), text) for text in described_data_problems(entry)]
     if not problems and reading.protocol and all(isinstance(entry, str | dict) for entry in entries):
         name, given = reading.protocol
-        options = known.protocol_options(name).model_validate(given).model_dump()
-        problems = stream_problems(name, options, [known.shown_name(entry) for entry in entries])
+        options = protocol_options(name).model_validate(given).model_dump()
+        problems = stream_problems(name, options, [shown_name(entry) for entry in entries])
     reading.problems += problems
     reading.own = [entry.get("name") for entry in entries if isinstance(entry, dict)]
     return entries
@@ -160,10 +175,10 @@ def read_datasets(value: Any, reading: Reading) -> list[Any]:
 
 def _as_dataset(value: Any) -> Any:
     """Write the catalogue's name for any spelling of it, also where options stand beside it."""
-    if isinstance(value, dict) and isinstance(value.get("name"), str) and not known.is_own(value):
+    if isinstance(value, dict) and isinstance(value.get("name"), str) and not is_own(value):
         name = _as_dataset(value["name"])
         return name if set(value) == {"name"} else {**value, "name": name}
-    return known.dataset_name(value) or value if isinstance(value, str) else value
+    return dataset_name(value) or value if isinstance(value, str) else value
 
 
 # -- methods and backbones -----------------------------------------------------------------------------------------
@@ -188,14 +203,14 @@ def _read_method(label: Any, given: Any, reading: Reading) -> dict[str, Any]:
         options.setdefault("plugins", reading.plugins)
     entry = {"label": label, "name": name, "options": options if isinstance(options, dict) else {}}
     reading.labels.append(label)
-    problem = known.method_problem(name)
+    problem = method_problem(name)
     if problem is None:
         reading.methods.append(entry)
     if problem and isinstance(name, str):
         reading.say(key, problem)
     elif isinstance(name, str) and isinstance(options, dict):
         reading.problems += _recipe_problems(name, options, key)
-        reading.problems += _option_problems(known.method_options(name), known.applicable(name, options), key)
+        reading.problems += _option_problems(method_options(name), applicable(name, options), key)
         reading.problems += _plugin_problems(options.get("plugins"), key)
     elif isinstance(name, str):
         reading.say(key, f"takes a mapping of options, not {options!r}.")
@@ -204,9 +219,9 @@ def _read_method(label: Any, given: Any, reading: Reading) -> dict[str, Any]:
 
 def _recipe_problems(name: str, options: Mapping[str, Any], key: Key) -> list[Problem]:
     """Refuse settings of a recipe for a method that takes no steps; an override for several methods passes it by."""
-    own = ", ".join(sorted(set(known.method_options(name).model_fields) - set(Training.model_fields)))
+    own = ", ".join(sorted(set(method_options(name).model_fields) - set(Training.model_fields)))
     text = f"has no effect on {name}, which takes no training steps; its own options are: {own or 'none'}."
-    left = {one: value for one, value in options.items() if one not in known.applicable(name, options)}
+    left = {one: value for one, value in options.items() if one not in applicable(name, options)}
     return [*(Problem((*key, one), text) for one in left), *_option_problems(Training, left, key)]
 
 
@@ -233,14 +248,14 @@ def read_backbones(value: Any, reading: Reading) -> list[Any]:
     for index, entry in enumerate(entries):
         named = entry if isinstance(entry, dict) else {}
         name = named.get("name")
-        if text := known.backbone_problem(name) if isinstance(name, str) else None:
+        if text := backbone_problem(name) if isinstance(name, str) else None:
             reading.say(("backbone", index, "name"), text)
         for key in ("name", "pretrained"):
             if isinstance(named.get(key), str) and is_formula(named[key]):
                 reading.say(("backbone", index, key), f"{named[key]!r} {FORMULA}, a path with ./ before it.")
     if any(isinstance(entry, dict) and entry.get("precision") == "pure_fp16" for entry in entries):
         for method in reading.methods:
-            if not known.has_prompts_only(method["name"]):
+            if not get_method(method["name"]).prompts_only:
                 text = "does not compute in pure_fp16: only methods that have prompts and nothing else do."
                 reading.say(("methods", method["label"]), text)
     return entries
@@ -250,7 +265,7 @@ def _as_backbone(value: Any) -> Any:
     value = {"name": value} if isinstance(value, str) else value
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         return value
-    name, weights = known.backbone_and_weights(value["name"], value.get("pretrained"))
+    name, weights = backbone_and_weights(value["name"], value.get("pretrained"))
     return {**value, "name": name, "pretrained": weights}
 
 
@@ -291,24 +306,24 @@ def _read_override(entry: Any, key: Key, reading: Reading) -> Any:
         labels = _listed(when.get("method"))
         met = [one for one in reading.methods if when.get("method") is None or one["label"] in labels]
         for one in met:
-            model, fitting = known.method_options(one["name"]), known.applicable(one["name"], options)
+            model, fitting = method_options(one["name"]), applicable(one["name"], options)
             hint = f" Said of {one['label']}; `when: {{method: ...}}` names the methods that an override is for."
             for problem in _option_problems(model, fitting, key):
                 reading.say(problem.key, problem.text + hint)
-        if met and not any(known.takes_steps(one["name"]) for one in met):
+        if met and not any(takes_steps(one["name"]) for one in met):
             reading.problems += _recipe_problems(met[0]["name"], options, key)
     return {**entry, "options": options}
 
 
 def _when_problems(when: Mapping[str, Any], reading: Reading, key: Key) -> Iterable[Problem]:
     for name in _texts(when.get("dataset")):
-        if name not in known.dataset_names() and name not in reading.own and "+" not in name:
-            yield Problem((*key, "dataset"), unknown_name("data set", name, known.dataset_names()))
+        if name not in CATALOGUE and name not in reading.own and "+" not in name:
+            yield Problem((*key, "dataset"), unknown_name("data set", name, CATALOGUE))
     for name in _texts(when.get("method")):
-        if name not in reading.labels and known.method_problem(name):
+        if name not in reading.labels and method_problem(name):
             yield Problem((*key, "method"), unknown_name("method", name, map(str, reading.labels)))
     for name in _texts(when.get("backbone")):
-        if text := known.backbone_problem(name):
+        if text := backbone_problem(name):
             yield Problem((*key, "backbone"), text)
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from lamm_cl.data.own_data import OPTIONS, find_from
 from lamm_cl.errors import UsageError
-from lamm_cl.experiments import known
 from lamm_cl.experiments.config import Backbone, ExperimentConfig, Method
+from lamm_cl.experiments.names import applicable, resolved_method, resolved_protocol, shown_name, takes_all_datasets
 from lamm_cl.experiments.spec import Environment, RunSpec
+from lamm_cl.methods.registry import get_method
 
 
 def grid(config: ExperimentConfig, device: str | None = None) -> list[RunSpec]:
@@ -41,7 +42,7 @@ def grid_size(config: ExperimentConfig) -> int:
 
 def _streams(config: ExperimentConfig) -> list[tuple[Any, ...]]:
     """Return what each stream is made of: one data set, or all of them where the protocol says so."""
-    if known.takes_all_datasets(config.protocol.name):
+    if takes_all_datasets(config.protocol.name):
         return [tuple(config.datasets)]
     return [(dataset,) for dataset in config.datasets]
 
@@ -55,20 +56,20 @@ def _run(
     seed: int,
     device: str,
 ) -> RunSpec:
-    title = "+".join(known.shown_name(dataset) for dataset in datasets)
+    title = "+".join(shown_name(dataset) for dataset in datasets)
     given = dict(method.options)
     for override in config.overrides:
         if override.when.matches(dataset=title, method=method.label, backbone=backbone.name, shots=shots):
-            given.update(known.applicable(method.name, override.options))
+            given.update(applicable(method.name, override.options))
     return RunSpec(
         experiment=config.experiment,
         protocol=config.protocol.name,
-        protocol_options=known.resolved_protocol(config.protocol.name, config.protocol.options),
+        protocol_options=resolved_protocol(config.protocol.name, config.protocol.options),
         datasets=datasets,
         dataset=title,
         label=method.label,
         method=method.name,
-        options=known.resolved_method(method.name, given, backbone.name),
+        options=resolved_method(method.name, given, backbone.name),
         backbone=backbone.name,
         pretrained=backbone.pretrained,
         precision=backbone.precision,
@@ -117,7 +118,7 @@ def environment(config: ExperimentConfig) -> Environment:
         loggers={str(name): options for name, options in config.loggers.items()},
         checkpoint_minutes=config.checkpoint_minutes,
         imports=tuple(config.imports),
-        unprojected=any(known.takes_unprojected(method.name) for method in config.methods),
+        unprojected=any(get_method(method.name).unprojected for method in config.methods),
         num_workers=config.num_workers,
         save=config.save is not None,
     )
@@ -128,7 +129,7 @@ def settings(config: ExperimentConfig, device: str) -> dict[str, Any]:
     fixed: dict[str, Any] = {
         "protocol": {
             "name": config.protocol.name,
-            **known.resolved_protocol(config.protocol.name, config.protocol.options),
+            **resolved_protocol(config.protocol.name, config.protocol.options),
         },
         "compute": {
             "device": device.partition(":")[0],
@@ -143,11 +144,11 @@ def settings(config: ExperimentConfig, device: str) -> dict[str, Any]:
     for dataset in config.datasets:
         given = dataset if isinstance(dataset, dict) else {}
         changed = {key: given[key] for key in OPTIONS if key in given}
-        fixed[f"datasets.{known.shown_name(dataset)}"] = changed
+        fixed[f"datasets.{shown_name(dataset)}"] = changed
     for backbone in config.backbones:
         name = backbone.name + (f" ({backbone.pretrained})" if backbone.pretrained else "")
         fixed[f"{name}: backbone"] = backbone.model_dump(include={"precision", "resize_mode"}, exclude_none=True)
         for method in config.methods:
-            options = known.resolved_method(method.name, method.options, backbone.name)
+            options = resolved_method(method.name, method.options, backbone.name)
             fixed[f"{name}: methods.{method.label}"] = {"method": method.name, **options}
     return fixed

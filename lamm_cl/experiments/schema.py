@@ -1,11 +1,15 @@
 """The JSON schema of a config file, so that editors complete keys and underline mistakes."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel
 
-from lamm_cl.experiments import known
+from lamm_cl.data.catalogue import CATALOGUE
 from lamm_cl.experiments.config import FILE_KEYS, Backbone, Evaluation, ExperimentConfig, Override, Slurm
+from lamm_cl.experiments.names import method_options, protocol_options
+from lamm_cl.methods.registry import method_names
+from lamm_cl.streams.protocols import PROTOCOLS
 
 _MORE = {
     "experiment": "Name of the experiment and of its directory [the file's name].",
@@ -28,15 +32,15 @@ def config_schema() -> dict[str, Any]:
         "slurm": _schema(Slurm),
         "backbone": _schema(Backbone),
         "override": _schema(Override),
-        **{f"method.{name}": _schema(known.method_options(name)) for name in known.method_names()},
-        **{f"protocol.{name}": _schema(known.protocol_options(name)) for name in known.protocol_names()},
+        **{f"method.{name}": _schema(method_options(name)) for name in method_names()},
+        **{f"protocol.{name}": _schema(protocol_options(name)) for name in PROTOCOLS},
     }
     whole = _schema(ExperimentConfig)["properties"]
     whole["import"] = _one_or_several({"type": "string"})
     whole["plugins"] = parts["method.zero_shot"]["properties"]["plugins"]
     special = {
         "protocol": _protocol(),
-        "datasets": _one_or_several({"anyOf": [_names(known.dataset_names()), {"type": "object"}]}),
+        "datasets": _one_or_several({"anyOf": [_names(CATALOGUE), {"type": "object"}]}),
         "methods": _methods(),
         "backbone": _one_or_several({"anyOf": [{"type": "string"}, {"$ref": "#/$defs/backbone"}]}),
         "shots": _one_or_several({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "full"}]}),
@@ -82,16 +86,15 @@ def _one_or_several(item: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]}
 
 
-def _names(names: list[str]) -> dict[str, Any]:
+def _names(names: Iterable[str]) -> dict[str, Any]:
     return {"type": "string", "enum": sorted(names)}
 
 
 def _protocol() -> dict[str, Any]:
     """Return the schema of `protocol`: a name, or a mapping whose other keys depend on the name."""
-    names = known.protocol_names()
     cases = []
-    for name in names:
-        own = known.protocol_options(name).model_fields
+    for name in PROTOCOLS:
+        own = protocol_options(name).model_fields
         keys = {key: {"$ref": f"#/$defs/protocol.{name}/properties/{key}"} for key in own}
         cases.append(
             {
@@ -101,11 +104,11 @@ def _protocol() -> dict[str, Any]:
                 "additionalProperties": False,
             }
         )
-    return {"anyOf": [_names(names), *cases]}
+    return {"anyOf": [_names(PROTOCOLS), *cases]}
 
 
 def _methods() -> dict[str, Any]:
-    names = known.method_names()
+    names = method_names()
     options = {name: {"anyOf": [{"type": "null"}, {"$ref": f"#/$defs/method.{name}"}]} for name in names}
     variant = {"type": "object", "properties": {"method": _names(names)}, "required": ["method"]}
     return {

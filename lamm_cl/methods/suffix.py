@@ -1,5 +1,6 @@
 """The suffix: "X+lamm" is method X with more parts, without code of its own."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -49,9 +50,7 @@ def composed(
         parts: what the whole is composed of.
         **changes: other fields of `Method` that change.
     """
-    fields: Mapping[str, Any] = {name: (info.annotation, info) for name, info in options.model_fields.items()}
-    name_of_both = f"{method.options.__name__}With{options.__name__}"
-    both = cast(type[Options], create_model(name_of_both, __base__=method.options, **fields))
+    both = _options_of_both(method.options, options)
 
     def compose(setting: Setting, chosen: Any) -> Any:
         own = {name: getattr(chosen, name) for name in method.options.model_fields}
@@ -59,3 +58,9 @@ def composed(
 
     name = method.name + suffix
     return replace(method, name=name, title=method.title + title, options=both, parts=parts, compose=compose, **changes)
+
+
+@functools.cache  # a config asks for a method many times, and a model takes milliseconds to make
+def _options_of_both(own: type[Options], added: type[Options]) -> type[Options]:
+    fields: Mapping[str, Any] = {name: (info.annotation, info) for name, info in added.model_fields.items()}
+    return cast(type[Options], create_model(f"{own.__name__}With{added.__name__}", __base__=own, **fields))

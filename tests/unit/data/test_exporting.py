@@ -16,7 +16,7 @@ from lamm_cl.data import export
 from lamm_cl.data.load import load_dataset
 from lamm_cl.data.status import state_of
 from lamm_cl.errors import UsageError
-from lamm_cl.experiments.known import described_data_problems
+from lamm_cl.experiments.names import described_data_problems
 
 RED = np.zeros((4, 5, 3), np.uint8) + np.array([200, 10, 20], np.uint8)
 

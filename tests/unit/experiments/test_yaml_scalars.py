@@ -128,10 +128,11 @@ def test_a_boolean_is_no_number(write_config: Write, key: str, message: str) -> 
 
 
 def test_a_boolean_is_no_number_of_any_method_or_protocol(write_config: Write) -> None:
-    from lamm_cl.experiments import known
+    from lamm_cl.experiments.names import method_options
+    from lamm_cl.methods.registry import method_names
 
-    for name in known.method_names():
-        for option, field in known.method_options(name).model_fields.items():
+    for name in method_names():
+        for option, field in method_options(name).model_fields.items():
             if {"int", "float"} & set(str(field.annotation).replace("|", " ").replace("'", " ").split()) or (
                 field.annotation in (int, float)
             ):

@@ -267,7 +267,7 @@ def test_missing_images_of_the_catalogue_say_how_to_get_them(shared: Path) -> No
 
 
 def test_every_option_says_what_it_means() -> None:
-    from lamm_cl.experiments.known import protocol_names, protocol_options
+    from lamm_cl.experiments.names import protocol_options
 
-    for name in protocol_names():
+    for name in PROTOCOLS:
         assert all(field.description for field in protocol_options(name).model_fields.values())

@@ -1,4 +1,4 @@
-"""What configs may name, asked from the rooms that know; none of this imports torch."""
+"""What the names in a config stand for, and their options; none of this imports torch."""
 
 import functools
 import importlib.util
@@ -11,10 +11,16 @@ from typing import Any
 
 from pydantic import BaseModel, Field, create_model
 
+from lamm_cl.data.catalogue import CATALOGUE, find
+from lamm_cl.data.load import OPTIONS
+from lamm_cl.data.own_data import KEYS, ONE_SOURCE, SOURCES, is_own, name_of, wrong_values
 from lamm_cl.errors import UsageError, nearest, unknown_name
 from lamm_cl.methods.recipe import Recipe
+from lamm_cl.methods.registry import get_method, recipe_for
 from lamm_cl.methods.training import Training
 from lamm_cl.methods.values import Values
+from lamm_cl.streams.domains import DOMAIN_ORDERS
+from lamm_cl.streams.protocols import MEANINGS, VARIANTS, find_protocol
 
 RECIPE = tuple(Recipe.model_fields)
 # Left out at their defaults, so that the runs of earlier versions keep their ids.
@@ -34,31 +40,17 @@ _LATER = (
 # -- methods -------------------------------------------------------------------------------------------------------
 
 
-def method_names() -> list[str]:
-    """Return the names of all methods, with the forms that one suffix gives."""
-    from lamm_cl.methods import registry
-
-    return registry.method_names()
-
-
-def method_problem(name: object) -> str | None:
+def method_problem(name: str) -> str | None:
     """Say what is wrong with a method's name, None when it is one."""
-    from lamm_cl.methods.registry import METHODS, SUFFIXES, get_method
-
-    base, *pluses = name.split("+") if isinstance(name, str) else ("",)
-    if base not in METHODS or any("+" + plus not in SUFFIXES for plus in pluses):
-        return unknown_name("method", name, method_names())
     try:
-        get_method("+".join([base, *pluses]))
+        get_method(name)
     except UsageError as error:
-        return f"{error}."
+        return f"{str(error).rstrip('.')}."
     return None
 
 
 def takes_steps(name: str) -> bool:
     """Whether a method takes training steps, so that the settings of a recipe mean something to it."""
-    from lamm_cl.methods.registry import get_method
-
     return get_method(name).recipe.lr > 0
 
 
@@ -68,25 +60,9 @@ def applicable(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key in own or key not in RECIPE or takes_steps(name)}
 
 
-def takes_unprojected(name: str) -> bool:
-    """Whether a method takes image features before CLIP's projection."""
-    from lamm_cl.methods.registry import get_method
-
-    return get_method(name).unprojected
-
-
-def has_prompts_only(name: str) -> bool:
-    """Whether a method has prompts and nothing else, so that it computes in pure half precision."""
-    from lamm_cl.methods.registry import get_method
-
-    return get_method(name).prompts_only
-
-
 @functools.cache
 def method_options(name: str) -> type[BaseModel]:
     """Return the model of everything that may stand below a method in a config."""
-    from lamm_cl.methods.registry import get_method
-
     method = get_method(name)
     own = method.options
     without = RECIPE if not takes_steps(name) else () if method.recipe.epochs is None else ("steps_per_shot",)
@@ -105,8 +81,6 @@ def resolved_method(name: str, options: Mapping[str, Any], backbone: str) -> dic
 
 @functools.cache
 def _resolved_method(name: str, given: str, backbone: str) -> dict[str, Any]:
-    from lamm_cl.methods.registry import recipe_for
-
     options = json.loads(given)
     values = method_options(name).model_validate(options).model_dump(mode="json")
     values |= {key: None for key in RECIPE if key not in values}  # part of a run's id also where nothing trains
@@ -119,17 +93,9 @@ def _resolved_method(name: str, given: str, backbone: str) -> dict[str, Any]:
 # -- protocols and data --------------------------------------------------------------------------------------------
 
 
-def protocol_names() -> list[str]:
-    """Return the names of all protocols."""
-    from lamm_cl.streams.protocols import PROTOCOLS
-
-    return list(PROTOCOLS)
-
-
 @functools.cache
 def protocol_options(name: str) -> type[BaseModel]:
     """Return the model of a protocol's options, read from the signature of what builds it."""
-    from lamm_cl.streams.protocols import MEANINGS, find_protocol
 
     def field(option: str, default: Any) -> Any:
         return Field(default, description=MEANINGS.get(f"{name}.{option}") or MEANINGS[option])
@@ -152,54 +118,30 @@ def resolved_protocol(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def takes_all_datasets(protocol: str) -> bool:
     """Whether one run of the protocol takes all data sets of a config; else each data set is a run of its own."""
-    from lamm_cl.streams.protocols import find_protocol
-
     return find_protocol(protocol).at_least > 1
 
 
 def datasets_of_order(protocol: object, order: object) -> list[str]:
     """Return the data sets that a named order of `multi_domain` consists of; none for any other order."""
-    from lamm_cl.streams.domains import DOMAIN_ORDERS
-
     named = protocol == "multi_domain" and isinstance(order, str)
     return list(DOMAIN_ORDERS.get(str(order), ())) if named else []
 
 
 def datasets_beside(protocol: str, datasets: Sequence[Any]) -> list[str]:
     """Return the data sets that a protocol reads beside those that it is given."""
-    from lamm_cl.streams.protocols import VARIANTS
-
     return list(VARIANTS) if protocol == "domain_generalization" and list(datasets) == ["imagenet"] else []
-
-
-def dataset_names() -> list[str]:
-    """Return the names of the catalogue."""
-    from lamm_cl.data.catalogue import CATALOGUE
-
-    return list(CATALOGUE)
 
 
 def dataset_name(name: str) -> str | None:
     """Return the catalogue's name for any spelling of it, None for what it does not have."""
-    from lamm_cl.data.catalogue import find
-
     try:
         return find(name).name
     except UsageError:
         return None
 
 
-def is_own(dataset: Any) -> bool:
-    """Whether a config's data set is one's own, not one of the catalogue."""
-    from lamm_cl.data import own_data
-
-    return own_data.is_own(dataset)
-
-
 def shown_name(dataset: str | Mapping[str, Any]) -> str:
     """Return what tables call a data set: its name, or that of its folder or file."""
-    from lamm_cl.data.own_data import name_of
-
     try:
         return name_of(dataset)
     except UsageError:
@@ -211,9 +153,6 @@ def described_data_problems(description: Mapping[str, Any]) -> list[str]:
 
     It is the user's own, or one of the catalogue by name, with options.
     """
-    from lamm_cl.data.load import OPTIONS
-    from lamm_cl.data.own_data import KEYS, ONE_SOURCE, SOURCES, name_of, wrong_values
-
     own = is_own(description)
     keys = KEYS if own or "name" not in description else ("name", "root", *OPTIONS)
     texts = [unknown_name("key of a data set", key, KEYS) for key in description if key not in KEYS]
@@ -222,7 +161,7 @@ def described_data_problems(description: Mapping[str, Any]) -> list[str]:
         texts.append(ONE_SOURCE)
     name = description.get("name")
     if not own and "name" in description and (not isinstance(name, str) or dataset_name(name) is None):
-        texts.append(unknown_name("data set", name, dataset_names()))
+        texts.append(unknown_name("data set", name, CATALOGUE))
     if own and description.get("name", "") is None:
         texts.append("name says nothing: leave it out, or put it in quotes if it is a name.")
     if own and "name" not in description:
