@@ -2,6 +2,8 @@
 
 import shutil
 import signal
+import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,8 @@ class Readers:
             generator=torch.Generator(),  # else it would draw from the one that plugins draw from
             prefetch_factor=_AHEAD,
             persistent_workers=True,
+            # A worker of `lamm-cl` was itself spawned and would spawn these, with seconds of imports for each train.
+            multiprocessing_context="fork" if sys.platform == "linux" else None,
         )
 
     def pieces(self, keys: Sequence[Sequence[Key]]) -> Iterator[Tensor]:
@@ -84,7 +88,11 @@ class Readers:
         self._pieces.keys = keys
         self.busy = True
         try:
-            for found in self._loader:
+            with warnings.catch_warnings():
+                # Python 3.12 warns of forks beside threads: readers take none of their locks.
+                warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
+                started = iter(self._loader)
+            for found in started:
                 if isinstance(found, UsageError):
                     raise found
                 yield found
