@@ -55,7 +55,7 @@ def _estimate(plan: Plan, console: Console, make_work: Callable[[], Work]) -> in
             plan.check(workers)
         except UsageError as error:
             say(console, f"These runs cannot start: {error}")
-            lacking = ", as if what is missing were there"
+            lacking = ", as if nothing were in the way"
         costs: list[Cost] = workers.ask("measure", plan.pending)
     except UsageError as error:
         say(console, f"There is no estimate: {error}")

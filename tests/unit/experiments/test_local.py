@@ -299,9 +299,24 @@ def test_a_dry_run_where_data_is_missing_shows_the_grid_and_what_it_would_cost(r
     dry = run(work={"refuse": "dtd is not under ./data"}, request={"dry_run": True}, datasets=["digits", "glyphs"])
     assert dry.code == 2, "as the run itself"
     assert "These runs cannot start: dtd is not under ./data" in dry.text
-    assert "from a few timed steps, as if what is missing were there: time" in dry.text
+    assert "from a few timed steps, as if nothing were in the way: time" in dry.text
     listed = [line for line in dry.text.splitlines() if line.startswith(("digits", "glyphs"))]
     assert listed == ["digits: 4 runs", "glyphs: 4 runs"]
+
+
+def test_a_dry_run_finds_what_keeps_a_run_from_starting_besides_its_data(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(seeds=[1])
+    other = run(work={"weights": "4567"}, request={"dry_run": True})
+    assert other.code == 2
+    (line,) = [line for line in other.text.splitlines() if line.startswith("These runs cannot start: ")]
+    assert "weights.tiny" in other.text
+    assert str(other.out) in line
+    monkeypatch.setenv("PATH", "")
+    remote = run(out="remote", request={"dry_run": True, "executor": "slurm"})
+    assert remote.code == 2
+    assert "These runs cannot start: --executor slurm: there is no `sbatch`" in remote.text
 
 
 def test_the_start_of_workers_is_part_of_the_estimate() -> None:
