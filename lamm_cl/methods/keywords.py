@@ -1,7 +1,7 @@
 """What may stand behind `**`, by name and type, for editors and type checkers; models of options decide at run time.
 
 A test compares these with the options of all registered methods. Options of a method of one's own pass a type checker
-as `**{"strength": 0.5}`.
+as `**own`, a `dict[str, Any]`.
 """
 
 from collections.abc import Mapping, Sequence
