@@ -48,11 +48,14 @@ def accuracy_matrix(frame: pd.DataFrame, dataset: str | None = None) -> Figure:
     return _draw(rows, stage_names(rows), described(rows))
 
 
-def matrix(rows: pd.DataFrame, stages: Sequence[float], sets: Sequence[str]) -> np.ndarray:
-    """Return the mean accuracy in percent, shape (stages, sets), NaN where nothing was measured."""
-    means = rows.groupby(["stage", "eval_set"])["value"].mean()
-    table = means.unstack().reindex(index=list(stages), columns=list(sets))
-    return 100 * table.to_numpy(dtype=float)
+def matrices(
+    rows: pd.DataFrame, spaces: Sequence[str], methods: Sequence[str], stages: Sequence[float], sets: Sequence[str]
+) -> np.ndarray:
+    """Return the mean accuracies in percent, (spaces, methods, stages, sets), NaN where nothing was measured."""
+    means = rows.groupby(["label_space", "label", "stage", "eval_set"])["value"].mean().unstack()
+    wanted = pd.MultiIndex.from_product([spaces, methods, stages])
+    found = means.reindex(index=wanted, columns=list(sets)).to_numpy(dtype=float)
+    return 100 * found.reshape(len(spaces), len(methods), len(stages), len(sets))
 
 
 def eval_sets(rows: pd.DataFrame) -> list[str]:
@@ -73,14 +76,14 @@ def _draw(rows: pd.DataFrame, names: Mapping[float, str], title: str) -> Figure:
     wide, tall = max(1.7, look.width * len(sets) + 0.6), max(1.3, look.height * len(stages) + 0.6)
     across = min(len(methods), look.across, fit(0.62 * wide, 1.1))
     blocks = [methods[place : place + across] for place in range(0, len(methods), across)]
+    in_order = bool(names) or sets == numbered_sets(sets)
     values = {
-        (space, method): _without_the_unmet(
-            matrix(rows[(rows["label_space"] == space) & (rows["label"] == method)], stages, sets),
-            space,
-            stages,
-            in_order=bool(names) or sets == numbered_sets(sets),
+        (space, method): _without_the_unmet(found, space, stages, in_order)
+        for (space, method), found in zip(
+            product(spaces, methods),
+            matrices(rows, spaces, methods, stages, sets).reshape(-1, len(stages), len(sets)),
+            strict=True,
         )
-        for space, method in product(spaces, methods)
     }
     colours = _colours(list(values.values()))
     ticks = [names.get(stage, f"{stage:g}" if stage or not names else "before") for stage in stages]
