@@ -13,10 +13,9 @@ from lamm_cl.clip.backbone import ClipBackbone
 from lamm_cl.clip.library import RANDOM
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments import imports
-from lamm_cl.experiments.costs import Cost
 from lamm_cl.experiments.rehearsal import layout_without_data
 from lamm_cl.experiments.run_one import backbone_of
-from lamm_cl.experiments.spec import Environment, RunSpec
+from lamm_cl.experiments.spec import Cost, Environment, RunSpec
 from lamm_cl.methods.build import build_model
 from lamm_cl.methods.fit import TensorData
 from lamm_cl.methods.recipe import Recipe

@@ -12,10 +12,9 @@ from pydantic import BaseModel, Field, PrivateAttr, StringConstraints, Validatio
 
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments import fields, imports
+from lamm_cl.experiments.document import Document, Problem, from_pydantic, raise_all
 from lamm_cl.experiments.fields import Reading, read_by, several
 from lamm_cl.experiments.names import datasets_of_order
-from lamm_cl.experiments.problems import Problem, from_pydantic, raise_all
-from lamm_cl.experiments.yaml_file import Document
 from lamm_cl.methods.values import DEVICE, NAME, Key, Values
 from lamm_cl.strategies.settings import PrecisionName
 

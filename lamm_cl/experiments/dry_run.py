@@ -1,18 +1,20 @@
 """`--dry-run`: the grid, what of it is done, and what the rest will cost. Writes nothing."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 
 from lamm_cl.errors import UsageError
-from lamm_cl.experiments.costs import Cost, total
 from lamm_cl.experiments.plan import Plan, local_workers
 from lamm_cl.experiments.progress import duration, say
-from lamm_cl.experiments.spec import RunSpec
+from lamm_cl.experiments.spec import Cost, RunSpec
 from lamm_cl.experiments.work import Work
 from lamm_cl.files import size_in_words
 from lamm_cl.records import DONE
+
+_RECORD_BYTES = 100_000
 
 
 def show(plan: Plan, console: Console, make_work: Callable[[], Work]) -> int:
@@ -70,3 +72,34 @@ def _estimate(plan: Plan, console: Console, make_work: Callable[[], Work]) -> in
         f"disk {size_in_words(1e6 * sum_.disk_mb)} (records and cached features).",
     )
     return 2 if lacking else 0
+
+
+@dataclass(frozen=True)
+class Total:
+    """What a grid will cost: seconds with `jobs` workers, MB of memory at one time, MB of disk."""
+
+    seconds: float
+    memory_mb: float
+    disk_mb: float
+
+
+def total(costs: Sequence[Cost], jobs: int) -> Total:
+    """Add up a grid's costs: views are encoded once, however many runs want them.
+
+    >>> total([Cost(10.0, 500.0, {"a": 100}, 0.1, 1000), Cost(20.0, 600.0, {"a": 50}, 0.1, 1000)], jobs=2)
+    Total(seconds=20.0, memory_mb=1200.0, disk_mb=0.3)
+    """
+    most: dict[str, tuple[int, float, int]] = {}
+    for cost in costs:
+        for view, count in cost.views.items():
+            most[view] = max(most.get(view, (0, 0.0, 0)), (count, cost.seconds_a_view, cost.bytes_a_view))
+    encoding = sum(count * seconds for count, seconds, _ in most.values())
+    kept = sum(count * size for count, _, size in most.values()) + _RECORD_BYTES * len(costs)
+    alone = max((cost.seconds for cost in costs), default=0.0)
+    together = (sum(cost.seconds for cost in costs) + encoding) / max(1, min(jobs, len(costs)))
+    start = max((cost.start for cost in costs), default=0.0)  # all workers at once
+    alone, together = alone + start, together + start
+    memory = sum(sorted((cost.memory_mb for cost in costs), reverse=True)[:jobs])
+    if len(costs) < jobs or not costs:
+        return Total(max(alone, together), memory, kept / 1e6)
+    return Total(max(alone, together), jobs * max(cost.memory_mb for cost in costs), kept / 1e6)

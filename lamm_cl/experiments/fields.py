@@ -16,6 +16,7 @@ from lamm_cl.data.catalogue import CATALOGUE
 from lamm_cl.data.own_data import is_own
 from lamm_cl.data.own_names import FORMULA, is_formula
 from lamm_cl.errors import UsageError, unknown_name
+from lamm_cl.experiments.document import Problem, as_methods, from_pydantic
 from lamm_cl.experiments.names import (
     applicable,
     backbone_and_weights,
@@ -28,9 +29,7 @@ from lamm_cl.experiments.names import (
     shown_name,
     takes_steps,
 )
-from lamm_cl.experiments.problems import Problem, from_pydantic
 from lamm_cl.experiments.rehearsal import stream_problems
-from lamm_cl.experiments.yaml_file import as_methods
 from lamm_cl.methods import text_bank
 from lamm_cl.methods.registry import get_method
 from lamm_cl.methods.training import RENAMED, Training

@@ -17,8 +17,7 @@ from lamm_cl.experiments.signals import TIME_IS_UP, Signals
 from lamm_cl.experiments.spec import RunSpec
 from lamm_cl.experiments.summary import Summary
 from lamm_cl.experiments.surroundings import cache_trouble, check_loggers
-from lamm_cl.experiments.work import Outcome, TorchWork, Work, tidy
-from lamm_cl.experiments.worker import Worker
+from lamm_cl.experiments.work import Outcome, TorchWork, Work, Worker, tidy
 from lamm_cl.records import FAILED, ExperimentDirectory
 
 TIME_WAS_UP = 75

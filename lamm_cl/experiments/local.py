@@ -21,8 +21,7 @@ from lamm_cl.experiments.follow import Follower, GaveUp
 from lamm_cl.experiments.grid_file import Grid
 from lamm_cl.experiments.signals import Signals
 from lamm_cl.experiments.spec import Environment, RunSpec
-from lamm_cl.experiments.work import Work, worker_name
-from lamm_cl.experiments.worker import Worker
+from lamm_cl.experiments.work import Work, Worker, worker_name
 from lamm_cl.records import ExperimentDirectory
 from lamm_cl.strategies.settings import FIXED, WORKSPACE
 

@@ -16,8 +16,8 @@ from lamm_cl.data.load import data_root, load_dataset
 from lamm_cl.data.own_data import is_own
 from lamm_cl.data.status import readable, state_of
 from lamm_cl.errors import UsageError
+from lamm_cl.experiments.document import Problem
 from lamm_cl.experiments.names import datasets_beside
-from lamm_cl.experiments.problems import Problem
 from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.methods.values import Key
 from lamm_cl.streams.build import build_layout

@@ -1,8 +1,8 @@
-"""One run: everything that determines its result, and a name made of nothing else."""
+"""One run: all that determines its result, where it is done, what comes of it and what it costs."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,3 +145,63 @@ class Environment:
         """Return data sets of a config with the paths that they mean here."""
         base = Path(self.folder or ".").absolute()
         return [placed(one, base)[0] if isinstance(one, Mapping) else one for one in datasets]
+
+
+CHECKPOINT = "checkpoint.safetensors"
+MODEL = "model.safetensors"
+
+
+class Stopped(Exception):  # noqa: N818 - it is no error
+    """Raised by a progress callback: leave the run as it was last saved."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run and where to do it.
+
+    Attributes:
+        spec: The run.
+        directory: The run's own directory, for its checkpoint and logs.
+        environment: Where data and caches are.
+        device: "cpu", "cuda:1", ...
+        progress: Called with the done fraction and a few words; may raise `Stopped` at a moment when all is saved.
+        alone: Whether a run for which the device has no memory has failed; else others may have taken that memory.
+        sharing: Runs that share the machine's cores, this one included.
+    """
+
+    spec: RunSpec
+    directory: Path
+    environment: Environment
+    device: str
+    progress: Callable[[float, str], None]
+    alone: bool = True
+    sharing: int = 1
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gave: rows as `lamm_cl.records.record` wants them, and further entries of the record."""
+
+    rows: Sequence[Sequence[Any]]
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run will cost.
+
+    Attributes:
+        seconds: Of its own computation.
+        memory_mb: Of the process that does it.
+        views: Images to encode beforehand, by view; runs that name the same view share it through the cache.
+        seconds_a_view: To encode one.
+        bytes_a_view: To keep one.
+        start: Seconds until a new worker begins its first run: Python, torch, Avalanche.
+    """
+
+    seconds: float
+    memory_mb: float
+    views: Mapping[str, int] = field(default_factory=dict)
+    seconds_a_view: float = 0.0
+    bytes_a_view: int = 0
+    start: float = 0.0

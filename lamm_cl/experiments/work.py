@@ -1,21 +1,30 @@
-"""Doing one run: alone, recorded whatever happens, and resumable."""
+"""A worker, here or on a cluster: over all runs of a grid, claim one that nobody has, perform it, go on.
+
+A run is recorded whatever happens, and can be taken up again.
+"""
 
 import contextlib
 import datetime
+import functools
+import gc
+import importlib.metadata
 import os
 import platform
+import subprocess
+import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from lamm_cl import __version__
 from lamm_cl.avalanche_home import import_avalanche
 from lamm_cl.errors import UsageError
-from lamm_cl.experiments.costs import Cost
-from lamm_cl.experiments.job import CHECKPOINT, Job, Result, Stopped
-from lamm_cl.experiments.origin import origin
-from lamm_cl.experiments.spec import Environment, RunSpec
-from lamm_cl.records import DONE, FAILED, ExperimentDirectory, Record
+from lamm_cl.experiments.grid_file import Grid
+from lamm_cl.experiments.signals import Signals
+from lamm_cl.experiments.spec import CHECKPOINT, Cost, Environment, Job, Result, RunSpec, Stopped
+from lamm_cl.records import DONE, FAILED, ExperimentDirectory, Progress, Record
 
 
 class Work(Protocol):
@@ -206,3 +215,128 @@ def _is_gpu_memory(error: BaseException) -> bool:
 
 def _is_broken_device(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(word in str(error) for word in _BROKEN) and not _is_gpu_memory(error)
+
+
+_SECONDS_BETWEEN_REPORTS = 0.5
+
+
+@dataclass
+class Worker:
+    """Does the runs of a grid, one after the other, that nobody else does or did.
+
+    Attributes:
+        home: The experiment's directory.
+        grid: Its runs.
+        work: Does one.
+        device: Where: "cpu", "cuda:1", ...
+        signals: Held ones; they ask to save and stop.
+        tell: Hears of each run that this worker recorded.
+        alone: Whether a run for which the device has no memory has failed; else others may have taken that memory.
+        sharing: Workers of this machine that are known, this one included.
+    """
+
+    home: ExperimentDirectory
+    grid: Grid
+    work: Work
+    device: str
+    signals: Signals
+    tell: Callable[[RunSpec, Outcome], None] = lambda spec, outcome: None
+    alone: bool = True
+    sharing: int = 1
+
+    def run(self) -> Outcome | None:
+        """Work until there is nothing left to claim.
+
+        Returns:
+            What ended it early, "stopped", "disk", "memory" or "device"; None when there was nothing left.
+        """
+        ended, worked = None, True
+        try:
+            while worked and ended is None:
+                worked = False
+                for spec in self.grid.specs:
+                    outcome = self._perform(spec)
+                    if outcome.status in ("done", "failed"):
+                        worked = True
+                        self.tell(spec, outcome)
+                        # Strategies, models and loaders refer to each other in cycles. They are few objects with much
+                        # memory behind them, and Python, which counts objects, would collect them late.
+                        gc.collect()
+                    elif outcome.status in ("stopped", "disk", "memory", "device"):
+                        ended = outcome
+                        break
+        except OSError as error:
+            ended = Outcome("disk", self.home.explain(error))
+        return ended
+
+    def _perform(self, spec: RunSpec) -> Outcome:
+        if self.signals.noted:
+            return Outcome("stopped")
+        if not self.grid.wants(spec.run_id, self.home.entry(spec.run_id)):
+            return Outcome("elsewhere")
+        directory, report = self.home.run(spec.run_id), self._reporter(spec)
+        job = Job(spec, directory, self.grid.environment, self.device, report, self.alone, self.sharing)
+        return perform(self.home, self.work, job, self.grid.again.get(spec.run_id))
+
+    def _reporter(self, spec: RunSpec) -> Callable[[float, str], None]:
+        due = 0.0
+
+        def report(fraction: float, text: str) -> None:
+            nonlocal due
+            if self.signals.noted:
+                raise Stopped
+            if time.monotonic() >= due:
+                due = time.monotonic() + _SECONDS_BETWEEN_REPORTS
+                self.home.write_progress(spec.run_id, Progress(worker_name(), fraction, text))
+
+        return report
+
+
+_PACKAGES = ("torch", "torchvision", "open_clip_torch", "avalanche-lib", "numpy", "safetensors")
+
+
+@functools.cache
+def origin() -> dict[str, Any]:
+    """Return versions, git commit and machine, as a record keeps them; asked for once a process."""
+    return {
+        "versions": {"lamm_cl": __version__, "python": platform.python_version(), **_versions()},
+        "git": _git(Path(__file__).parent),
+        "machine": {"host": platform.node(), "system": platform.platform(), "processor": _processor()},
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _git(directory: Path) -> dict[str, Any] | None:
+    """Return the commit of the source and whether files differ from it; None for an installed package."""
+    if not (directory.parents[1] / ".git").exists():
+        return None
+    try:
+        commit = _ask(directory, "rev-parse", "HEAD")
+        changed = _ask(directory, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "changed": bool(changed)}
+
+
+def _ask(directory: Path, *words: str) -> str:
+    command = ["git", "-C", str(directory), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()

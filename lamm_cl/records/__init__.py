@@ -1,8 +1,7 @@
 """What runs leave on disk, and the table made from it."""
 
 from lamm_cl.records.directory import ExperimentDirectory
-from lamm_cl.records.progress import Progress
-from lamm_cl.records.record import COLUMNS, DAMAGED, DONE, FAILED, MEASURED, RUN_COLUMNS, Record
+from lamm_cl.records.record import COLUMNS, DAMAGED, DONE, FAILED, MEASURED, RUN_COLUMNS, Progress, Record
 from lamm_cl.records.table import Entry
 
 __all__ = [

@@ -10,8 +10,7 @@ from typing import Any
 from lamm_cl.errors import UsageError
 from lamm_cl.files import FULL, check_writable, disk_error, finite, parse_json, read_bytes, remove_leftovers, write_json
 from lamm_cl.locks import Lock
-from lamm_cl.records.progress import Progress
-from lamm_cl.records.record import DAMAGED, DONE, FORMAT, Record
+from lamm_cl.records.record import DAMAGED, DONE, FORMAT, Progress, Record
 from lamm_cl.records.table import Entry, RunsTable
 
 _REMEDY = "remove it or choose another --out."

@@ -1,11 +1,14 @@
 """What one run left: its configuration, where and how it ran, its numbers or its error."""
 
+import contextlib
+import json
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lamm_cl.files import digest, finite, parse_json, read_bytes, write_json
+from lamm_cl.files import TEMPORARY, digest, finite, parse_json, read_bytes, write_json
 
 FORMAT = 1
 DONE, FAILED, DAMAGED = "done", "failed", "damaged"
@@ -89,3 +92,37 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record's JSON with the digest of all the rest of it."""
     rest = {key: value for key, value in content.items() if key != "digest"}
     return {**rest, "digest": digest(rest)}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        worker: Who does it: machine and number of the process.
+        fraction: That is done, 0 to 1.
+        text: A few words.
+    """
+
+    worker: str
+    fraction: float
+    text: str
+
+    def write(self, path: Path) -> None:
+        """Write it where it can be written; a reader sees all of it or the one before."""
+        temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+        try:
+            temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
+            temporary.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def read(cls, path: Path) -> "Progress | None":
+        """Return what `path` says, None where nothing can be read."""
+        try:
+            content = parse_json(path.read_bytes()) or {}
+            return cls(str(content["worker"]), float(content["fraction"]), str(content["text"]))
+        except (OSError, KeyError, TypeError, ValueError):
+            return None

@@ -27,8 +27,7 @@ from lamm_cl.errors import UsageError
 from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.plan import Request, make_plan
 from lamm_cl.experiments.signals import Signals
-from lamm_cl.experiments.work import tidy
-from lamm_cl.experiments.worker import Worker
+from lamm_cl.experiments.work import Worker, tidy
 
 CALLS = ("open", "os.rename", "os.remove", "os.mkdir", "os.listdir", "os.scandir", "fcntl.flock")
 REMOUNT = "read-only"

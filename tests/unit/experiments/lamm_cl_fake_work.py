@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lamm_cl.errors import UsageError
-from lamm_cl.experiments.costs import Cost
-from lamm_cl.experiments.spec import Environment, RunSpec
+from lamm_cl.experiments.spec import Cost, Environment, RunSpec
 from lamm_cl.experiments.work import CHECKPOINT, Job, Result
 from lamm_cl.files import write_json
 

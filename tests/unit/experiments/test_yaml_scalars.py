@@ -8,8 +8,8 @@ import pytest
 
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.config import read_config
+from lamm_cl.experiments.document import Document
 from lamm_cl.experiments.grid import grid
-from lamm_cl.experiments.yaml_file import Document
 
 Write = Callable[..., Path]
 TEXT = "protocol: few_shot\nmethods: [zero_shot]\ndatasets: [digits]\nseeds: [1]\n"

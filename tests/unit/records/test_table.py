@@ -10,8 +10,7 @@ from lamm_cl import files
 from lamm_cl.errors import UsageError
 from lamm_cl.files import TEMPORARY, parse_json
 from lamm_cl.records import COLUMNS, ExperimentDirectory, Record
-from lamm_cl.records.progress import Progress
-from lamm_cl.records.record import DAMAGED, sealed
+from lamm_cl.records.record import DAMAGED, Progress, sealed
 from lamm_cl.records.table import Entry
 
 
