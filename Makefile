@@ -44,6 +44,9 @@ ifeq ($(TORCH),cpu)
 	    $(BIN)/python -m pip uninstall --yes --quiet torch torchvision; \
 	    echo "pip gave torch with CUDA: say where it finds the CPU build, as in PIP_EXTRA_INDEX_URL=ADDRESS make ..."; \
 	    exit 1; }
+	@$(BIN)/python -c 'import torchvision' 2>/dev/null || { \
+	    $(BIN)/python -m pip uninstall --yes --quiet torch torchvision; \
+	    echo "torchvision does not load beside torch: let pip find the CPU builds of both in one place"; exit 1; }
 endif
 	$(PIP) --editable .
 	@touch $@

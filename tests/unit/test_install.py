@@ -41,6 +41,7 @@ def test_make_takes_the_cpu_build_where_it_is_asked_for(torch: str, first: bool,
     said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     assert ("install --quiet --disable-pip-version-check torch torchvision" in said) == first
     assert "http" not in said
+    assert ("import torchvision" in said) == first, "torchvision of another build does not load"
     assert said.index("--editable .") > said.find("torch torchvision")
 
 
