@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lamm_cl.data.catalogue import CATALOGUE, Entry
+from lamm_cl.data.folders import class_folders, images_in
 from lamm_cl.data.imagenet import read_class_names
 from lamm_cl.data.images import show
 from lamm_cl.data.items import PARTS, Item
@@ -31,6 +32,7 @@ def read_subset(entry: Entry, description: Mapping[str, Any], root: Path) -> tup
     Args:
         entry: the subset.
         description: `folder`, and `names`, `rename`, `ignore` and `depth` as of one's own data (`own_data.load_own`).
+            CUB-200 may also be the makers' folder, with `images/`, `images.txt` and `train_test_split.txt`.
         root: of the data sets; `imagenet/classnames.txt` in it names WordNet ids.
 
     Raises:
@@ -43,13 +45,16 @@ def read_subset(entry: Entry, description: Mapping[str, Any], root: Path) -> tup
             f"data set {entry.name!r}: {show(str(place))} is empty: the images are missing. `lamm-cl data prepare "
             f"{entry.name}` says how to get them."
         )
-    rows, notes = read_folder(
-        entry.name,
-        place,
-        ignore=description.get("ignore"),
-        depth=description.get("depth"),
-        classes=list(rename),
-    )
+    rows = _makers(place)
+    notes: list[str] = []
+    if not rows:
+        rows, notes = read_folder(
+            entry.name,
+            place,
+            ignore=description.get("ignore"),
+            depth=description.get("depth"),
+            classes=list(rename),
+        )
     if not {"val", "test"} & {row.part for row in rows}:
         raise UsageError(
             f"data set {entry.name!r}: {show(str(place))} must hold train/ and test/ (or val/), each with one folder "
@@ -66,6 +71,26 @@ def read_subset(entry: Entry, description: Mapping[str, Any], root: Path) -> tup
     if numbered:
         notes.append(f"{entry.name}: its classes are called by numbers, of which no prompt can be made: give `names`")
     return parts, str(place), tuple(notes), numbered
+
+
+def _makers(place: Path) -> list[Row]:
+    """Return the images of CUB-200 as its makers divide them, where their archive lies unpacked; none elsewhere."""
+    lists = [place / name for name in ("images.txt", "train_test_split.txt")]
+    if not all(map(Path.is_file, lists)):
+        return []
+    try:
+        paths, trained = (dict(line.split(" ", 1) for line in one.read_text().splitlines() if line) for one in lists)
+    except ValueError:  # a line of another form, or no text
+        paths, trained = {}, {}
+    there = {f"{one}/{file}" for one in class_folders(place / "images") for file in images_in(place / "images" / one)}
+    if paths.keys() != trained.keys() or set(paths.values()) != there:
+        raise UsageError(
+            f"{show(str(lists[0]))} and {lists[1].name} list other images than images/ holds: unpack the archive again."
+        )
+    return [
+        Row(str(place / "images" / path), path.partition("/")[0], "train" if trained[number] == "1" else "test")
+        for number, path in paths.items()
+    ]
 
 
 def _items(rows: list[Row], part: str, called: Mapping[str, str], labels: Mapping[str, int]) -> tuple[Item, ...]:

@@ -39,8 +39,11 @@ NO_RUN = {
         for what in ("average", "last")
     },
     **{
-        ("setting-b", method, f"{what}_incremental_accuracy"): "templates of this data set"
-        for method in ("zero_shot", "rapf", "proof", "bofa")
+        ("setting-b", method, f"{what}_incremental_accuracy"): why
+        for method, why in {
+            **dict.fromkeys(("zero_shot", "rapf", "bofa"), "templates of this data set"),
+            "proof": "templates of this data set|is not known|mixes runs|not those of B0",
+        }.items()
         for what in ("average", "last")
     },
     **{("mtil", "zero_shot", metric): "several templates a data set" for metric in ("transfer", "average", "last")},
@@ -176,7 +179,7 @@ def test_what_no_run_gives_says_so() -> None:
     for name in NAMES:
         for row in published.numbers(name):
             if ours(row) and "no run" in row.note:
-                assert NO_RUN[place(row)] in row.note
+                assert re.search(NO_RUN[place(row)], row.note)
 
 
 @pytest.mark.parametrize(

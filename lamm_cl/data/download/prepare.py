@@ -92,6 +92,8 @@ def prepare(name: str, root: Path, tools: Tools | None = None) -> Outcome:
             makes = [folder / source.beside]
         if all(map(Path.exists, makes)):
             outcome.present.append(", ".join(source.makes))
+        elif entry.reader == "subset" and state_of(entry.name, root).dataset is not None:
+            outcome.present.append(str(folder))  # one folder deeper, or as the makers divide it
         elif any(made.is_relative_to(place) for made in makes for place in elsewhere):
             continue  # said above
         elif isinstance(source, Source) and source.optional:

@@ -207,3 +207,25 @@ def test_no_split_is_made_and_what_is_missing_is_said(tmp_path: Path) -> None:
     outcome = prepare("cub200", tmp_path)
     assert outcome.complete
     assert "not the papers' data" in outcome.notes[0]
+
+
+def test_the_makers_folder_of_cub_is_divided_by_their_list(tmp_path: Path, small: Any) -> None:
+    small("cub200", classes=3, sizes=(6, 0, 3), settings={"setting-a": (6, 0, 3), "setting-b": (9, 0, 1)})
+    folder = fill(tmp_path / "CUB_200_2011", BIRDS, train=3, held_out="other")
+    (folder / "train").rename(folder / "images")
+    paths = [f"{bird}/{i}.png" for bird in BIRDS for i in range(3)]
+    (folder / "images.txt").write_text("".join(f"{k} {path}\n" for k, path in enumerate(paths, start=1)))
+    (folder / "train_test_split.txt").write_text("".join(f"{k} {int(k % 3 > 0)}\n" for k in range(1, 10)))
+    dataset = load_dataset({"name": "cub200", "folder": folder})
+    assert (dataset.split, dataset.class_names[0]) == ("setting-a", "Black_footed_Albatross")
+    folder = folder.rename(tmp_path / "cub200")
+    assert prepare("cub200", tmp_path).present == [str(folder)]
+    dataset = load_dataset("cub200", tmp_path)
+    assert [dataset.relative(item) for item in dataset.test] == [f"images/{bird}/2.png" for bird in BIRDS]
+    (folder / "images.txt").write_text("001.png\n")
+    with pytest.raises(UsageError, match="list other images than images/ holds"):
+        load_dataset({"name": "cub200", "folder": folder})
+    (folder / "images.txt").write_text("".join(f"{k} {path}\n" for k, path in enumerate(paths, start=1)))
+    (folder / "images" / BIRDS[0] / "0.png").unlink()
+    with pytest.raises(UsageError, match="list other images than images/ holds"):
+        load_dataset({"name": "cub200", "folder": folder})
