@@ -22,11 +22,7 @@ Name = Annotated[str, StringConstraints(pattern=NAME, max_length=80)]
 Positive = Annotated[int, Field(ge=1)]
 
 
-class Part(Values, BaseModel):
-    """Base of every part of a config."""
-
-
-class Backbone(Part):
+class Backbone(Values):
     """Which CLIP: its name, the tag or file of its weights, the precision it computes in, its images' resizing."""
 
     name: str = "tiny"
@@ -35,14 +31,14 @@ class Backbone(Part):
     resize_mode: Literal["shortest", "longest", "squash"] | None = None
 
 
-class Protocol(Part):
+class Protocol(Values):
     """How data sets become a stream and test sets."""
 
     name: str
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class Method(Part):
+class Method(Values):
     """A method with its options; `label` is what the tables call it."""
 
     label: Name
@@ -50,10 +46,10 @@ class Method(Part):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-class Override(Part):
+class Override(Values):
     """Options that apply only to some runs: those that match every entry of `when`."""
 
-    class When(Part):
+    class When(Values):
         """What a run must be; a list means any of its entries."""
 
         dataset: str | list[str] | None = None
@@ -73,7 +69,7 @@ class Override(Part):
     options: dict[str, Any]
 
 
-class Evaluation(Part):
+class Evaluation(Values):
     """What is measured beside the accuracy matrix.
 
     Attributes:
@@ -89,7 +85,7 @@ class Evaluation(Part):
     confusion: bool = False
 
 
-class Slurm(Part):
+class Slurm(Values):
     """How to ask a SLURM cluster for one worker.
 
     Attributes:
@@ -119,7 +115,7 @@ class Slurm(Part):
     extra: dict[str, Any] = Field(default_factory=dict)
 
 
-class ExperimentConfig(Part):
+class ExperimentConfig(Values, BaseModel):
     """A whole experiment; `configs/README.md` explains each key.
 
     Attributes:

@@ -10,13 +10,13 @@ from rich.console import Console
 from lamm_cl import __version__
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments import devices, imports
+from lamm_cl.experiments.environment import cache_trouble, check_loggers
 from lamm_cl.experiments.grid_file import Grid
-from lamm_cl.experiments.local import set_surroundings
+from lamm_cl.experiments.local import set_compute
 from lamm_cl.experiments.progress import say, verdict
 from lamm_cl.experiments.signals import TIME_IS_UP, Signals
 from lamm_cl.experiments.spec import RunSpec
 from lamm_cl.experiments.summary import Summary
-from lamm_cl.experiments.surroundings import cache_trouble, check_loggers
 from lamm_cl.experiments.work import Outcome, TorchWork, Work, Worker, tidy
 from lamm_cl.records import FAILED, ExperimentDirectory
 
@@ -51,7 +51,7 @@ def join(directory: Path, device: str | None, console: Console, make_work: Calla
         os.chdir(grid.folder)  # where relative paths of the config start
     for folder in grid.modules:
         imports.look_in(Path(folder))
-    set_surroundings(grid.specs[0].threads, grid.specs[0].deterministic)
+    set_compute(grid.specs[0].threads, grid.specs[0].deterministic)
     wanted = [spec for spec in grid.specs if grid.wants(spec.run_id, home.entry(spec.run_id))]
     with Signals(TIME_IS_UP) as signals:
         try:

@@ -70,7 +70,7 @@ def main(pipe: Any, settings: WorkerSettings) -> None:
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     _end_with_parent(settings.log)
     _write_to(settings.log)
-    set_surroundings(settings.threads, settings.deterministic)
+    set_compute(settings.threads, settings.deterministic)
     work = settings.make_work()
     grid: Grid | None = None
     while grid is None:
@@ -94,7 +94,7 @@ def main(pipe: Any, settings: WorkerSettings) -> None:
         sys.exit(_CODES[ended.status])
 
 
-def set_surroundings(threads: int, deterministic: bool) -> None:
+def set_compute(threads: int, deterministic: bool) -> None:
     """Tell numerical libraries that are loaded from now on how many threads to use, and cuBLAS to repeat its bits."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)

@@ -11,8 +11,8 @@ from avalanche.logging import BaseLogger, CSVLogger, TensorboardLogger, TextLogg
 
 from lamm_cl.clip import hub
 from lamm_cl.errors import unknown
+from lamm_cl.experiments.environment import require_tensorboard, require_wandb, stays_here, wandb_server
 from lamm_cl.experiments.spec import Job
-from lamm_cl.experiments.surroundings import require_tensorboard, require_wandb, stays_here, wandb_server
 
 LOG = logging.getLogger("lamm_cl")
 NAMES = ("tensorboard", "wandb", "csv", "text")

@@ -24,9 +24,9 @@ from lamm_cl.clip.precision import arithmetic
 from lamm_cl.errors import UsageError
 from lamm_cl.evaluation.plugins import AccuracyMatrix, StageCost, evaluator
 from lamm_cl.experiments import imports
+from lamm_cl.experiments.environment import cache_folder
 from lamm_cl.experiments.loggers import make_loggers, watched
 from lamm_cl.experiments.spec import CHECKPOINT, MODEL, Environment, Job, Result, RunSpec, Stopped
-from lamm_cl.experiments.surroundings import cache_folder
 from lamm_cl.files import read_bytes, write_atomic
 from lamm_cl.methods.storage import write_learner
 from lamm_cl.strategies.build import build_strategy

@@ -14,7 +14,7 @@ from avalanche.benchmarks.scenarios.supervised import with_classes_timeline
 from avalanche.benchmarks.utils import DataAttribute, TaskAwareSupervisedClassificationDataset
 from avalanche.benchmarks.utils.utils import ConstantSequence
 
-from lamm_cl.streams.layout import Layout, Part
+from lamm_cl.streams.layout import ExperienceData, Layout
 from lamm_cl.streams.plan import EvaluationPlan
 from lamm_cl.streams.source import Backbone, ImageSource
 
@@ -110,7 +110,7 @@ def as_dataset(source: ImageSource) -> Any:
     )
 
 
-def _describe(stream: Any, parts: Sequence[Part], class_names: Sequence[str]) -> None:
+def _describe(stream: Any, parts: Sequence[ExperienceData], class_names: Sequence[str]) -> None:
     for experience, part in zip(stream, parts, strict=True):
         experience.name = part.name
         experience.dataset_name = part.dataset

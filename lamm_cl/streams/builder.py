@@ -7,7 +7,7 @@ from typing import NamedTuple
 from lamm_cl.data.few_shot import few_shot
 from lamm_cl.data.items import Dataset, Item
 from lamm_cl.streams.columns import Columns, one_column_each
-from lamm_cl.streams.layout import Layout, Part, Sample
+from lamm_cl.streams.layout import ExperienceData, Layout, Sample
 
 Parts = Sequence[Sequence[int]]  # labels of each part
 
@@ -33,9 +33,9 @@ class LayoutBuilder:
         self._protocol = protocol
         self.datasets = tuple(datasets)
         self.columns = one_column_each(datasets) if columns is None else list(columns)
-        self._train: list[Part] = []
-        self._val: list[Part] = []
-        self._test: list[Part] = []
+        self._train: list[ExperienceData] = []
+        self._val: list[ExperienceData] = []
+        self._test: list[ExperienceData] = []
         self._notes = [note for dataset in datasets for note in dataset.notes]
 
     def train_on(self, k: int, drawing: Drawing, parts: Parts | None = None, names: Sequence[str] = ()) -> None:
@@ -62,7 +62,7 @@ class LayoutBuilder:
         dealt = self._deal(k, self.datasets[k].test, parts, names)
         self._test += [replace(part, trained_in=t) for part, t in zip(dealt, trained_in, strict=True)]
 
-    def _deal(self, k: int, items: Sequence[Item], parts: Parts | None, names: Sequence[str]) -> list[Part]:
+    def _deal(self, k: int, items: Sequence[Item], parts: Parts | None, names: Sequence[str]) -> list[ExperienceData]:
         dataset, columns = self.datasets[k], self.columns[k]
         labels = parts or [range(len(dataset.class_names))]
         owner = {label: p for p, some in enumerate(labels) for label in some}
@@ -72,7 +72,7 @@ class LayoutBuilder:
             if p is not None:
                 dealt[p].append(Sample(k, item, columns[item.label]))
         return [
-            Part(name, dataset.name, tuple(samples), tuple(sorted(columns[label] for label in some)))
+            ExperienceData(name, dataset.name, tuple(samples), tuple(sorted(columns[label] for label in some)))
             for name, samples, some in zip(names or [dataset.name], dealt, labels, strict=True)
         ]
 

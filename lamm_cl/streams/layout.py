@@ -23,7 +23,7 @@ class Sample(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Part:
+class ExperienceData:
     """One experience: its images and its classes.
 
     Attributes:
@@ -60,9 +60,9 @@ class Layout:
     datasets: tuple[Dataset, ...]
     class_names: tuple[str, ...]
     templates: tuple[str, ...]
-    train: tuple[Part, ...]
-    test: tuple[Part, ...]
-    val: tuple[Part, ...] = ()
+    train: tuple[ExperienceData, ...]
+    test: tuple[ExperienceData, ...]
+    val: tuple[ExperienceData, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property

@@ -12,7 +12,7 @@ import pytest
 import lamm_cl
 from lamm_cl.data.download.network import DownloadError, _drive
 from lamm_cl.errors import UsageError
-from lamm_cl.experiments.surroundings import check_loggers
+from lamm_cl.experiments.environment import check_loggers
 
 ROOT = Path(__file__).parents[2]
 

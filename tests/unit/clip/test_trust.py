@@ -12,8 +12,8 @@ import torch
 
 from lamm_cl.clip import cache_folder, trust
 from lamm_cl.clip.feature_cache import FeatureStore
+from lamm_cl.experiments.environment import cache_trouble
 from lamm_cl.experiments.spec import Environment
-from lamm_cl.experiments.surroundings import cache_trouble
 from tests.unit.clip.cached import files, get
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="permissions and links of POSIX")

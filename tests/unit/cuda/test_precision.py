@@ -13,7 +13,7 @@ from lamm_cl.clip.precision import arithmetic
 from lamm_cl.experiments import devices
 from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import grid, settings
-from lamm_cl.experiments.local import set_surroundings
+from lamm_cl.experiments.local import set_compute
 from lamm_cl.experiments.plan import Request, make_plan
 from lamm_cl.strategies.settings import WORKSPACE
 
@@ -138,9 +138,9 @@ def test_workers_tell_cublas(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv(WORKSPACE, "unset")
-    set_surroundings(1, deterministic=False)
+    set_compute(1, deterministic=False)
     assert os.environ[WORKSPACE] == "unset"
-    set_surroundings(1, deterministic=True)
+    set_compute(1, deterministic=True)
     assert os.environ[WORKSPACE] == ":4096:8"
 
 

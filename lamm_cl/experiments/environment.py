@@ -1,4 +1,4 @@
-"""What runs need around them beside data and weights: loggers that can log, and a folder for cached features."""
+"""What the environment of runs must offer beside data and weights: loggers that can log, and a folder for features."""
 
 import configparser
 import contextlib
