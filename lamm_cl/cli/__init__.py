@@ -1,4 +1,4 @@
-"""The command `lamm-cl`; each command has a file of its own."""
+"""The command `lamm-cl`."""
 
 import signal
 import sys

@@ -15,18 +15,19 @@ from lamm_cl.experiments.signals import Signals
 # typer brings its own copy of click in some versions; its public exceptions lead to the bases in all of them.
 _WrongUse: Any = typer.BadParameter.__bases__[0]
 _Refusal: Any = _WrongUse.__bases__[0]
-# Each command's module in this folder, in the order that `--help` shows.
+# Each command's module in this folder, in the order that `--help` shows, and the function in it; a module without one
+# has an `app` with sub-commands of its own.
 COMMANDS = {
-    "quickstart": "quickstart",
-    "init": "init",
-    "run": "run",
-    "work": "work",
-    "validate": "validate",
-    "report": "report",
-    "predict": "predict",
+    "quickstart": "run.quickstart",
+    "init": "configs.init",
+    "run": "run.run",
+    "work": "run.work",
+    "validate": "configs.validate",
+    "report": "report.report",
+    "predict": "predict.predict",
     "data": "data",
     "cache": "cache",
-    "list": "listing",
+    "list": "listing.listing",
 }
 COMPLETING = "_LAMM_CL_COMPLETE"
 
@@ -57,13 +58,14 @@ def _options(
 
 
 def _mount() -> None:
-    """Add every command's module: an `app` with sub-commands of its own, or a function of the module's name."""
-    for name, home in COMMANDS.items():
+    """Add every command."""
+    for name, place in COMMANDS.items():
+        home, _, function = place.partition(".")
         module = importlib.import_module(f"lamm_cl.cli.{home}")
-        if isinstance(getattr(module, "app", None), typer.Typer):
-            app.add_typer(module.app, name=name)
+        if function:
+            app.command(name)(getattr(module, function))
         else:
-            app.command(name)(getattr(module, home))
+            app.add_typer(module.app, name=name)
 
 
 def main(arguments: list[str] | None = None) -> None:
