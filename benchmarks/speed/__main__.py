@@ -21,14 +21,16 @@ from benchmarks.speed.floor import peak_flops
 from benchmarks.speed.growth import grow
 from benchmarks.speed.launches import METHODS as COUNTED
 from benchmarks.speed.launches import launches
+from benchmarks.speed.loading import loading
 from benchmarks.speed.plot import plot_growth
 from benchmarks.speed.steps import METHODS, Step, measure_step, measure_transport
 from benchmarks.speed.whole_run import image_seconds, whole_runs
+from lamm_cl.strategies.settings import cores
 
 CONSOLE = Console()
 CLASSES = (10, 47, 102)
 UNSEEN = ("batch", "ratio_low", "ratio_high", "reference_system_seconds", "before_mb")  # in the file, not on the screen
-TABLES = ("steps", "transport", "growth", "launches", "class_incremental")
+TABLES = ("steps", "transport", "growth", "launches", "loading", "class_incremental")
 
 
 def machine() -> dict[str, Any]:
@@ -115,6 +117,8 @@ def main() -> None:
     if "transport" in arguments.only:
         rows = [measure_transport(backbone, count, arguments.repeat) for count in CLASSES]
         write(rows, arguments.out / "transport.csv", about)
+    if "loading" in arguments.only:
+        write(loading(backbone), arguments.out / "loading.csv", {**about, "cores": f"{cores()}, shared"})
     if "growth" in arguments.only:
         plot_growth(write(list(grow(backbone.name)), arguments.out / "growth.csv", about), arguments.out / "growth")
 
