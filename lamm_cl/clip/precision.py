@@ -4,7 +4,7 @@ Norms, embeddings and the scale keep at least float32.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -65,7 +65,8 @@ def arithmetic(device: torch.device, tf32: bool = False, deterministic: bool = F
     """Set, within the block, how `device` computes in float32; torch's switches are the process's, and come back.
 
     torch lets cuDNN's convolutions (patch embeddings, ResNets) round their factors to TF32's 10 bits as it comes, and
-    NVIDIA's containers may do the same to products. On a CPU only `deterministic` has a meaning.
+    NVIDIA's containers may do the same to products. A GPU by number becomes the current one: memory is pinned for
+    that. On a CPU only `deterministic` has a meaning.
 
     Args:
         device: where the block computes.
@@ -77,6 +78,8 @@ def arithmetic(device: torch.device, tf32: bool = False, deterministic: bool = F
     convolutions = cudnn.allow_tf32 if gpu else False
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     choice = cudnn.deterministic, cudnn.benchmark
+    numbered = gpu and device.index is not None and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    current: AbstractContextManager[Any] = torch.cuda.device(device) if numbered else nullcontext()
     try:
         if gpu:
             torch.set_float32_matmul_precision("high" if tf32 else "highest")
@@ -84,7 +87,8 @@ def arithmetic(device: torch.device, tf32: bool = False, deterministic: bool = F
         if deterministic:
             torch.use_deterministic_algorithms(True)
             cudnn.deterministic, cudnn.benchmark = True, False
-        yield
+        with current:
+            yield
     finally:
         if gpu:
             torch.set_float32_matmul_precision(products)
