@@ -229,6 +229,14 @@ GROWTH = {
     "before_mb": "before, MB",
     "peak_mb": "peak, MB",
 }
+LOADING = {
+    "step": "step",
+    "reader": "read",
+    "number": "number",
+    "batch": "batch",
+    "images_per_second": "images a second",
+    "waited": "share that a step waits",
+}
 # Document -> mark -> what makes the text between `<!-- mark: begin -->` and `<!-- mark: end -->`.
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
@@ -250,6 +258,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
         "whole_runs": lambda: speed("whole_runs", RUN),
         "transport": lambda: speed("transport", TRANSPORT),
         "growth": lambda: speed("growth", GROWTH),
+        "loading": lambda: speed("loading", LOADING),
     },
 }
 
