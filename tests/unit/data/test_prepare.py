@@ -43,7 +43,7 @@ def archive(name: str, paths: list[str]) -> bytes:
     return buffer.getvalue()
 
 
-SUBSETS = tuple(name for name, entry in CATALOGUE.items() if entry.reader == "subset")  # test_subsets
+SUBSETS = {name for name, entry in CATALOGUE.items() if entry.reader == "subset"} - {"cub200"}  # test_subsets
 OTHERS = ("imagenet", "stanford_cars", "cifar100", "mnist", *SUBSETS)  # by hand, and arrays (test_arrays)
 
 

@@ -197,9 +197,9 @@ def test_no_split_is_made_and_what_is_missing_is_said(tmp_path: Path) -> None:
         load_dataset({"name": "cub200", "folder": tmp_path / "a" / "train"})
     state = state_of("cub200", tmp_path)
     assert (state.state, state.note) == ("absent", f"{tmp_path / 'cub200'} does not exist")
-    (told,) = prepare("cub200", tmp_path).by_hand
-    assert str(tmp_path / "cub200") in told
-    assert "{name: cub200, folder: PATH}" in told
+    (told,) = prepare("objectnet200", tmp_path).by_hand
+    assert str(tmp_path / "objectnet200") in told
+    assert "{name: objectnet200, folder: PATH}" in told
     assert load_dataset(json.loads(json.dumps({"name": "cub200", "folder": str(tmp_path / "a")}))).split == "own"
     with pytest.raises(UsageError, match="key of a data set"):
         load_dataset({"name": "cub200", "folder": tmp_path / "a", "shots": 1})
@@ -219,7 +219,7 @@ def test_the_makers_folder_of_cub_is_divided_by_their_list(tmp_path: Path, small
     dataset = load_dataset({"name": "cub200", "folder": folder})
     assert (dataset.split, dataset.class_names[0]) == ("setting-a", "Black_footed_Albatross")
     folder = folder.rename(tmp_path / "cub200")
-    assert prepare("cub200", tmp_path).present == [str(folder)]
+    assert prepare("cub200", tmp_path).present == ["images, images.txt, train_test_split.txt"]
     dataset = load_dataset("cub200", tmp_path)
     assert [dataset.relative(item) for item in dataset.test] == [f"images/{bird}/2.png" for bird in BIRDS]
     (folder / "images.txt").write_text("001.png\n")
