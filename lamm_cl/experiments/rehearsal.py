@@ -21,7 +21,6 @@ from lamm_cl.experiments.names import datasets_beside
 from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.methods.values import Key
 from lamm_cl.streams.build import build_layout
-from lamm_cl.streams.domains import DOMAIN_ORDERS
 from lamm_cl.streams.layout import Layout
 from lamm_cl.streams.protocols import VARIANTS, find_protocol
 
@@ -120,8 +119,7 @@ def layout_without_data(spec: RunSpec, environment: Environment) -> Layout:
         UsageError: Nothing tells the numbers of one of them.
     """
     specs = environment.placed(spec.datasets)
-    order = spec.protocol_options.get("order")
-    specs += datasets_beside(spec.protocol, specs) or (DOMAIN_ORDERS.get(order, ()) if not specs and order else ())
+    specs += datasets_beside(spec.protocol, specs)
     sets = [_as_far_as_there(one, data_root(environment.root), spec.shots) for one in specs]
     options = dict(spec.protocol_options)
     if spec.protocol == "class_incremental":

@@ -1,22 +1,15 @@
-"""One run, for real: stream, strategy, training stage by stage, evaluation, rows. Imported by workers only.
-
-The state of an unfinished run is one file: tensors, and JSON in the same file's header. Nothing is pickled.
-"""
+"""One run, for real: stream, strategy, training stage by stage, evaluation, rows. Imported by workers only."""
 
 import functools
 import gc
-import json
 import logging
 import time
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from lamm_cl import __version__
 from lamm_cl.clip.backbone import ClipBackbone, FeatureKind
 from lamm_cl.clip.feature_cache import FeatureStore
 from lamm_cl.clip.load import load_clip
@@ -24,16 +17,15 @@ from lamm_cl.clip.precision import arithmetic
 from lamm_cl.errors import UsageError
 from lamm_cl.evaluation.plugins import AccuracyMatrix, StageCost, evaluator
 from lamm_cl.experiments import imports
+from lamm_cl.experiments.checkpoints import Saved, load_checkpoint, save_checkpoint
 from lamm_cl.experiments.environment import cache_folder
 from lamm_cl.experiments.loggers import make_loggers, watched
 from lamm_cl.experiments.spec import CHECKPOINT, MODEL, Environment, Job, Result, RunSpec, Stopped
-from lamm_cl.files import read_bytes, write_atomic
 from lamm_cl.methods.storage import write_learner
 from lamm_cl.strategies.build import build_strategy
 from lamm_cl.strategies.plugin_memory import CannotSaveError
 from lamm_cl.strategies.settings import PURE, default_workers
 from lamm_cl.streams.build import build_stream
-from lamm_cl.tensor_file import pack, unpack
 
 LOG = logging.getLogger("lamm_cl")
 Backbones = MutableMapping[Any, tuple[ClipBackbone, FeatureStore | None]]
@@ -305,65 +297,3 @@ def _confusions(benchmark: Any, matrix: AccuracyMatrix) -> dict[str, Any]:
 def _device(device: torch.device, threads: int) -> dict[str, Any]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     return {"kind": device.type, "name": name, "threads": threads}
-
-
-LOG = logging.getLogger("lamm_cl")
-
-
-@dataclass(frozen=True)
-class Saved:
-    """What a checkpoint holds.
-
-    Attributes:
-        run_id: The run it belongs to.
-        tensors: Learned tensors, momentum, generators.
-        state: The rest of the strategy, JSON-able.
-        course: How far the run has come.
-    """
-
-    run_id: str
-    tensors: dict[str, Tensor]
-    state: Mapping[str, Any]
-    course: Mapping[str, Any]
-
-
-def save_checkpoint(path: Path, saved: Saved) -> None:
-    """Write a checkpoint, whole or not at all, with a digest of all that it holds.
-
-    Raises:
-        OSError: There is no room for it.
-    """
-    header = {
-        "version": __version__,
-        "run_id": saved.run_id,
-        "state": json.dumps(saved.state),
-        "course": json.dumps(saved.course),
-    }
-    write_atomic(path, pack(header, saved.tensors))
-
-
-def load_checkpoint(path: Path, run_id: str) -> Saved | None:
-    """Return the checkpoint of a run; None when there is none, or one of another version.
-
-    A damaged one is renamed to `checkpoint.damaged.safetensors`, and counts as none.
-
-    Raises:
-        OSError: It is there, but cannot be read.
-    """
-    data = read_bytes(path)
-    if data is None:
-        return None
-    try:
-        header, tensors = unpack(data)
-        if header["run_id"] != run_id or header["version"] != __version__:
-            return None
-        return Saved(run_id, tensors, json.loads(header["state"]), json.loads(header["course"]))
-    except (LookupError, ValueError) as error:
-        aside = path.replace(damaged(path))
-        LOG.warning("%s is damaged (%s): it is kept as %s, and the run begins anew.", path, error, aside.name)
-        return None
-
-
-def damaged(path: Path) -> Path:
-    """Return where a damaged checkpoint is kept."""
-    return path.with_name(f"{path.stem}.damaged{path.suffix}")
