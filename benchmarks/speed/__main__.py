@@ -120,7 +120,7 @@ def main() -> None:
         rows = [measure_transport(backbone, count, arguments.repeat) for count in CLASSES]
         write(rows, arguments.out / "transport.csv", about)
     if "loading" in arguments.only:
-        write(loading(backbone), arguments.out / "loading.csv", {**about, "cores": f"{cores()}, shared"})
+        write(loading(backbone), arguments.out / "loading.csv", {**about, "cores": cores()})
     if "growth" in arguments.only:
         plot_growth(write(list(grow(backbone.name)), arguments.out / "growth.csv", about), arguments.out / "growth")
 
