@@ -7,10 +7,10 @@ al., "Preventing Zero-Shot Transfer Degradation in Continual Learning of Vision-
 
 The subsets are those of papers on class-incremental learning with CLIP: `setting-a` is RAPF (Huang et al., ECCV 2024),
 `setting-b` PROOF (Zhou et al., TPAMI 2025), and `vtab50` SimpleCIL (Zhou et al., IJCV 2024). Their numbers of images
-are those that are told of them. Checked: the test sizes of Cars, UCF, Food, ImageNet-R and ObjectNet, of which the
-accuracies in the logs of PROOF's code are fractions, and ImageNet-R of Setting A, whose list has 30,001 lines. Not
-checked: the other test sizes and the training sizes of `setting-b`, `vtab50`, `imagenet100`, and that RAPF's CUB-200
-is as its makers divide it.
+are as reported. Checked: the test sizes of Cars, UCF, Food, ImageNet-R and ObjectNet, of which the accuracies in the
+logs of PROOF's code are fractions, and ImageNet-R of Setting A, whose list has 30,001 lines. Not checked: the other
+test sizes and the training sizes of `setting-b`, `vtab50`, `imagenet100`, and that RAPF's CUB-200 is as its makers
+divide it.
 """
 
 from lamm_cl.data.embedded import DIGIT_NAMES
