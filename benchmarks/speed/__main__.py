@@ -95,11 +95,7 @@ def main() -> None:
             return
     about = machine()
     if "class_incremental" in arguments.only and not (arguments.quick or arguments.methods):
-        data, rows = class_incremental.drawn(), []
-        for method in class_incremental.METHODS:
-            rows.append(class_incremental.measure(method, data))
-            CONSOLE.print(f"{method}: {rows[-1].seconds / 60:.1f} min")
-        write([*rows, class_incremental.total(rows)], arguments.out / "class_incremental.csv", about)
+        write(list(class_incremental.measure()), arguments.out / "class_incremental.csv", about)
         if set(arguments.only) <= {"launches", "class_incremental"}:
             return
     backbone = random_backbone(arguments.backbone)

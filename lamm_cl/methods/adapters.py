@@ -1,6 +1,7 @@
 """Adapters: small learned maps of features, in front of a head."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lamm_cl.clip.backbone import FeatureKind
@@ -115,8 +116,10 @@ class StageSum(Adapter):
         self.maps.append(self._initial.linear(where, self._width, self._width))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the sum over stages of W f + b."""
+        """Return the sum over stages of W f + b, as one map of the summed W and b."""
         if self._backbone is not None:
             features = projected(features, self._backbone)
-        parts = [one(features) for one in self.maps]
-        return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0] if parts else features
+        if not self.maps:
+            return features
+        weight, bias = (torch.stack([getattr(one, name) for one in self.maps]).sum(0) for name in ("weight", "bias"))
+        return F.linear(features, weight, bias)

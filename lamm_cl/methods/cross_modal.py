@@ -1,5 +1,6 @@
 """Cross-modal fusion: an image looks at the texts, the prototypes and learned context of all classes (PROOF)."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -19,8 +20,12 @@ from lamm_cl.seeds import seed_for
 TO_TEXT, TO_PROTOTYPES = "fused text", "fused prototypes"
 
 
-class SelfAttention(nn.Module):
-    """One head over a sequence, with dropout in its weights and behind it, a residual and a LayerNorm.
+class SharedAttention(nn.Module):
+    """One head of self-attention over sequences that differ in their first token alone: an image before others.
+
+    A training step drops some of its weights and of its outputs; a residual and a LayerNorm stand behind. What all
+    images share is projected once, and the last map is taken of the values, before they are summed and not behind:
+    fc(sum of w_s v_s) = sum of w_s fc(v_s), so that no matrix of width x width meets every token of every image.
 
     Args:
         width: of the tokens.
@@ -44,22 +49,49 @@ class SelfAttention(nn.Module):
         self.fc.weight.data = initial.normal("attention/fc/weight", width, width, std=width**-0.5)
         self.layer_norm = nn.LayerNorm(width, device=initial.device, dtype=initial.dtype)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return tokens (batch, n, width)."""
-        q, k, v = (self.get_submodule(name)(tokens) for name in ("w_qs", "w_ks", "w_vs"))
-        weights = self._dropped(((q @ k.mT) / self._temperature).softmax(-1), 0)
-        mixed: Tensor = self.layer_norm(self._dropped(self.fc(weights @ v), 1) + tokens)
-        return mixed
+    def forward(self, images: Tensor, others: Tensor, n: int) -> tuple[Tensor, Tensor]:
+        """Return the outputs of the images (b, width) and, for each, of the first n others (b, n, width).
 
-    def _dropped(self, x: Tensor, call: int) -> Tensor:
+        Args:
+            images: (b, width), the first token of each sequence.
+            others: (m, width), which follow in every sequence.
+            n: how many of them are wanted; the rest are looked at alone.
+        """
+        q, k, v = (self.get_submodule(name)(images) for name in ("w_qs", "w_ks", "w_vs"))
+        queries, keys, values = (self.get_submodule(name)(others) for name in ("w_qs", "w_ks", "w_vs"))
+        of_image = torch.cat([(q * k).sum(-1, keepdim=True), q @ keys.T], 1)[:, None]
+        among = (queries[:n] @ keys.T).expand(len(images), n, len(others))
+        of_others = torch.cat([(k @ queries[:n].T)[:, :, None], among], 2)
+        kept = self._masks(len(images), 1 + len(others))
+        left = 1 - self._dropout if kept else 1.0
+        v, values = (F.linear(x, self.fc.weight) / left**2 for x in (v, values))
+
+        def mixed(scores: Tensor, rows: slice, tokens: Tensor) -> Tensor:
+            weights = (scores / self._temperature).softmax(-1)
+            if kept:
+                weights = torch.where(kept[0][:, rows], weights, 0.0)
+            out = F.linear(weights[..., 1:], values.T, self.fc.bias / left)
+            out = torch.addcmul(out, weights[..., :1], v[:, None])
+            if kept:
+                out = torch.where(kept[1][:, rows], out, 0.0)
+            normed: Tensor = self.layer_norm(out + tokens)
+            return normed
+
+        return mixed(of_image, slice(0, 1), images[:, None])[:, 0], mixed(of_others, slice(1, 1 + n), others[:n])
+
+    def _masks(self, batch: int, n: int) -> list[Tensor]:
+        """Return what stays of weights (batch, n, n) and of outputs (batch, n, width); nothing where all stay."""
         if not self._dropout or self.step is None or not torch.is_grad_enabled():
-            return x
-        return x * self.kept(self.step, call, x.shape).to(x) / (1 - self._dropout)
+            return []
+        shapes = (batch, n, n), (batch, n, self.fc.out_features)
+        return [self.kept(self.step, call, shape).to(self.fc.weight.device) for call, shape in enumerate(shapes)]
 
     def kept(self, step: Step, call: int, shape: Sequence[int]) -> Tensor:
-        """Return 1 where a value stays, else 0; drawn for each step and call by itself."""
+        """Return True where a value stays; drawn for each step and call by itself, as 16 bits of a random number."""
         generator = torch.Generator().manual_seed(seed_for("attention dropout", *step.place, call))
-        return torch.rand(tuple(shape), generator=generator) >= self._dropout
+        size = math.prod(shape)
+        drawn = torch.empty(-(-size // 4), dtype=torch.long).random_(-(2**63), None, generator=generator)
+        return drawn.view(torch.int16)[:size].view(*shape) >= round(self._dropout * 2**16) - 2**15
 
 
 class CrossModal(Head):
@@ -98,7 +130,7 @@ class CrossModal(Head):
         super().__init__()
         self._adapter = (adapter,)  # in a tuple: its values are the learner's
         self._width, self._tokens, self._average, self._initial = width, tokens, average, initial
-        self.attention = SelfAttention(width, initial, dropout)
+        self.attention = SharedAttention(width, initial, dropout)
         self.contexts = nn.ParameterList()
         self.logit_scale = nn.Parameter(scale.detach().log().to(initial.dtype).clone())
         self.prototypes = ClassStatistics(width)
@@ -144,9 +176,9 @@ class CrossModal(Head):
         if not seen:
             text.found[TO_TEXT] = text.found[TO_PROTOTYPES] = text(columns)
             return text(columns)
-        image, words = self._adapter[0](features), text.features(seen)
-        means = F.normalize(self._adapter[0](self.prototypes.mean[seen].to(features)), dim=-1)
-        image = F.normalize(image, dim=-1) if text.training else image
+        words, means = text.features(seen), self.prototypes.mean[seen].to(features)
+        image, means = self._adapter[0](torch.cat([features, means])).split((len(features), len(means)))
+        image, means = F.normalize(image, dim=-1) if text.training else image, F.normalize(means, dim=-1)
         fused, to_text, to_prototypes = self._fused(image, words, means, text.training or self._average == "batch")
         products = {
             TO_TEXT: _product(fused, to_text),
@@ -161,11 +193,10 @@ class CrossModal(Head):
     def _fused(self, image: Tensor, words: Tensor, means: Tensor, average: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Return images (b, E), and texts and prototypes: (n, E), or (b, n, E) where each image has its own."""
         others, n = torch.cat([words, means, *self.contexts]), len(words)
-        mixed = self.attention(torch.cat([image[:, None], others.expand(len(image), *others.shape)], 1))
-        texts, prototypes = mixed[:, 1 : 1 + n], mixed[:, 1 + n : 1 + 2 * n]
+        fused, rest = self.attention(image, others, 2 * n)
         if average:
-            texts, prototypes = texts.mean(0), prototypes.mean(0)
-        return mixed[:, 0], texts, prototypes
+            rest = rest.mean(0)
+        return fused, rest[..., :n, :], rest[..., n:, :]
 
     @staticmethod
     def _ce(batch: Batch, name: str) -> Tensor:
