@@ -57,16 +57,15 @@ class FrozenBlock:
     def query(self, y: Tensor, delta: Delta = NONE) -> Tensor:
         """Project normalised tokens (..., D) to queries (..., D)."""
         width = y.shape[-1]
-        attention = self.block.attn
-        query = F.linear(y, attention.in_proj_weight[:width], _slice(attention.in_proj_bias, 0, width))
+        weight, bias = self._in.read()
+        query = F.linear(y, weight[:width], _slice(bias, 0, width))
         return plus(query, y, [delta.get("q")])
 
     def key_value(self, y: Tensor, delta: Delta = NONE) -> tuple[Tensor, Tensor]:
         """Project normalised tokens (..., D) to keys and values (..., D) each."""
         width = y.shape[-1]
-        attention = self.block.attn
-        bias = _slice(attention.in_proj_bias, width, 3 * width)
-        both = F.linear(y, attention.in_proj_weight[width:], bias)
+        weight, bias = self._in.read()
+        both = F.linear(y, weight[width:], _slice(bias, width, 3 * width))
         key, value = plus(both, y, [delta.get("k"), delta.get("v")]).chunk(2, -1)
         return key, value
 
@@ -159,7 +158,7 @@ class FrozenBlock:
         if tokens.is_cuda and tokens.shape[0] * tokens.shape[1] <= FEW_ROWS:
             return self._gather_directly(reader, tokens, shared, mask, delta)
         count, width = reader.shape
-        weight, bias = self.block.attn.in_proj_weight[width:], self.block.attn.in_proj_bias
+        weight, bias = self._in.read()[0][width:], self.block.attn.in_proj_bias  # autocast does not round a sum's terms
         query = self.query(reader, delta).view(count, self.heads, -1).transpose(0, 1)
         low = [delta.get("k"), delta.get("v")]
         if any(low):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lamm_cl.clip.blocks import FrozenBlock, matrix_shapes, repeated
 from lamm_cl.clip.families import native_vision
-from lamm_cl.clip.linear import FrozenLinear
+from lamm_cl.clip.linear import FrozenLinear, Rounded
 from lamm_cl.clip.low_rank import NONE, NOWHERE, Delta, Deltas, Shapes
 from lamm_cl.errors import UsageError
 
@@ -90,6 +90,7 @@ class ImageTower:
             self._blocks = [frozen_block(block) for block in visual.transformer.resblocks]
             self.width = int(visual.conv1.weight.shape[0])
             self._patch = FrozenLinear(lambda: (visual.conv1.weight.flatten(1), None))
+            self._projection = Rounded(lambda: (visual.proj, None))
         self.layers = len(self._blocks)
 
     def __call__(
@@ -178,8 +179,7 @@ class ImageTower:
 
     def project(self, unprojected: Tensor) -> Tensor:
         """Return the features (batch, d) of unprojected ones."""
-        projection = self.visual.proj
-        return unprojected if projection is None else unprojected @ projection
+        return unprojected if self.visual.proj is None else unprojected @ self._projection()[0]
 
     def _check(self, images: Tensor, prompts: Tensor | None, deep: Sequence[Tensor], tokens: bool) -> None:
         if images.ndim != 4 or images.shape[1] != 3 or tuple(images.shape[2:]) != self.image_size:

@@ -12,11 +12,41 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lamm_cl.clip.lasting import lasting
+from lamm_cl.clip.lasting import lasting, number_type
 
 SMALLEST = 1 << 17  # values of a weight below which a call costs more than it saves
 LARGEST = 1 << 22  # values above which a copy in another order would take too much memory (of a ViT-H: gigabytes)
 ROWS = 512  # rows for which a weight is laid out; other numbers of rows are as fast
+
+
+Read = Callable[[], tuple[Tensor, Tensor | None]]
+
+
+class Rounded:
+    """A frozen weight and its bias in the type that autocast computes in, which would cast them anew in every call.
+
+    The copies belong to no module, so that nothing saves them. They stay while the weights are what they were.
+
+    Args:
+        read: gives the weight and the bias or None, as they are at the moment.
+    """
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        # With the tensors themselves: while they are held, no other ones can take their addresses.
+        self._known: tuple[tuple[object, ...], object, tuple[Tensor, Tensor | None]] | None = None
+
+    def __call__(self) -> tuple[Tensor, Tensor | None]:
+        """Return both, rounded where autocast is on."""
+        given = self._read()
+        kind = number_type(given[0].device)
+        if kind is None or given[0].dtype != torch.float32 or any(x is not None and x.requires_grad for x in given):
+            return given
+        state = (kind, *state_of(*given))
+        if self._known is None or self._known[0] != state:
+            with lasting(), torch.no_grad():
+                self._known = (state, given, (given[0].to(kind), None if given[1] is None else given[1].to(kind)))
+        return self._known[2]
 
 
 class FrozenLinear:
@@ -25,16 +55,19 @@ class FrozenLinear:
     Args:
         read: gives W (out, in) and b (out,) or None, as they are at the moment. They are laid out anew whenever they
             are not the ones that were laid out before.
+
+    Attributes:
+        read: the same, rounded where autocast is on.
     """
 
-    def __init__(self, read: Callable[[], tuple[Tensor, Tensor | None]]) -> None:
-        self._read = read
+    def __init__(self, read: Read) -> None:
+        self.read = Rounded(read)
         # With the matrix that was laid out: while it is held, no other one can take its address.
         self._laid_out: dict[str, tuple[tuple[object, ...], Tensor, Tensor]] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map x (..., in) to (..., out)."""
-        weight, bias = self._read()
+        weight, bias = self.read()
         if not _pays(x, weight):
             return F.linear(x, weight, bias)
         if not (torch.is_grad_enabled() and x.requires_grad):

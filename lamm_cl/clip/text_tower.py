@@ -5,9 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lamm_cl.clip.blocks import FEW_ROWS, FrozenBlock, matrix_shapes
+from lamm_cl.clip.linear import Rounded
 from lamm_cl.clip.low_rank import NOWHERE, Deltas, Shapes, drops
 from lamm_cl.clip.prompts_layout import Layout
 from lamm_cl.clip.text_engine import Injection, PackedText, TextEngine, recomputed
@@ -47,6 +49,7 @@ class TextTower:
         self.chunk: int | None = None
         self._room: int | None = None  # of a GPU, when it was first asked for
         self._blocks = [FrozenBlock(b) for b in blocks] if all(FrozenBlock.supports(b) for b in blocks) else []
+        self._projection = Rounded(self._read_projection)
         self._engine = TextEngine(self._blocks, self.module.positional_embedding) if self.exact else None
 
     @property
@@ -245,11 +248,15 @@ class TextTower:
 
     def _read(self, tokens: Tensor) -> Tensor:
         """Normalise and project tokens (..., D) to features (..., E)."""
-        x = self.module.ln_final(tokens)
+        x: Tensor = self.module.ln_final(tokens)
+        if self.module.text_projection is None:
+            return x
+        weight, bias = self._projection()
+        return F.linear(x, weight, bias) if isinstance(self.module.text_projection, nn.Linear) else x @ weight
+
+    def _read_projection(self) -> tuple[Tensor, Tensor | None]:
         projection = self.module.text_projection
-        if projection is None:
-            return torch.as_tensor(x)
-        return torch.as_tensor(projection(x) if isinstance(projection, nn.Linear) else x @ projection)
+        return (projection.weight, projection.bias) if isinstance(projection, nn.Linear) else (projection, None)
 
     def _plain_parts(
         self,

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lamm_cl.clip import linear
-from lamm_cl.clip.linear import FrozenLinear
+from lamm_cl.clip.linear import FrozenLinear, Rounded
 
 LARGE = (512, 384)  # values enough to be laid out
 needs_kernel = pytest.mark.skipif(not linear.AVAILABLE, reason="this build of torch has no laid-out product")
@@ -93,3 +93,28 @@ def test_leaves_autocast_to_torch() -> None:
     x, weight, b = made()
     with torch.autocast("cpu", torch.bfloat16):
         assert FrozenLinear(lambda: (weight, b))(x).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_weight_is_rounded_once_and_anew_when_it_changes(dtype: torch.dtype) -> None:
+    x, weight, b = made()
+    read = Rounded(lambda: (weight, b))
+    assert read() == (weight, b)
+    with torch.autocast("cpu", dtype):
+        with torch.inference_mode():
+            first = read()
+        assert [one.dtype for one in first if one is not None] == [dtype, dtype]
+        assert all(one is other for one, other in zip(read(), first, strict=True))
+        compute = FrozenLinear(lambda: (weight, b))
+        y, plain = compute(x), F.linear(x, weight, b)
+        assert torch.equal(y, plain)
+        assert torch.equal(*(torch.autograd.grad(one.float().sum(), x)[0] for one in (y, plain)))
+        weight.mul_(2)
+        assert torch.equal(compute(x), F.linear(x, weight, b))
+    assert read() == (weight, b)
+
+
+def test_what_trains_and_double_precision_are_left_to_torch() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        for weight in (made()[1].requires_grad_(), made(dtype=torch.float64)[1]):
+            assert Rounded(lambda weight=weight: (weight, None))()[0] is weight  # type: ignore[misc]

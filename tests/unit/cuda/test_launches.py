@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.speed.launches import GPU, Counted, course, launches, small_backbone
 from benchmarks.speed.pretended_gpu import pretended_gpu
@@ -122,6 +123,31 @@ def test_steps_launch_no_more_than_they_should() -> None:
             assert int(row["evaluation"]) <= 10
             assert int(row["waits"]) <= 1
     assert launches("lamm", 10).step == int(rows["lamm", 10]["step"])
+
+
+def test_half_precision_rounds_no_frozen_matrix_in_a_step(backbones: Any) -> None:
+    weights = backbones[0].model.named_parameters()  # of the shapes that nothing else has
+    frozen = {
+        tuple(weight.shape) for name, weight in weights if "in_proj_w" in name or (".c_" in name and weight.dim() > 1)
+    }
+    rounded: list[tuple[int, ...]] = []
+
+    class Casts(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func is torch.ops.aten._to_copy.default:
+                rounded.append(tuple(args[0].shape))
+            return func(*args, **(kwargs or {}))
+
+    for method in ("lamm", "maple"):
+        model = build_model(method, backbones[0], NAMES, shots=4)
+        x = torch.randn(4, 3, *backbones[0].image_size)
+        given = x if model.takes == "images" else backbones[0].encode_images(x)
+        for step in range(2):
+            rounded.clear()
+            with Casts(), torch.autocast("cpu", torch.bfloat16):
+                model.losses(given, torch.tensor([0, 1, 2, 0]))
+            assert rounded
+            assert (step == 0) == bool(frozen.intersection(rounded)), method
 
 
 def test_the_table_holds_no_method_that_is_gone(known: Any) -> None:
