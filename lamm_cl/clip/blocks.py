@@ -103,6 +103,9 @@ class FrozenBlock:
         Returns:
             (N, L, D), or (N * v, L, D).
         """
+        if beside is not None and x.is_cuda and not delta and len(beside) <= len(x):
+            # A GPU computes these few outputs sooner than it starts the operations that would leave them out.
+            return self.full(behind(x, beside))[:, : x.shape[1]]
         projected = self.projected(self.norm_1(x), delta)
         if beside is not None:
             x, projected = (repeated(each, beside) for each in (x, projected))
@@ -266,6 +269,12 @@ def repeated(x: Tensor, like: Tensor) -> Tensor:
     """Repeat each sequence of `x` (N, ...) v times where `like` has N * v of them."""
     times = len(like) // len(x)
     return x.repeat_interleave(times, 0) if times > 1 else x
+
+
+def behind(x: Tensor, prompts: Tensor) -> Tensor:
+    """Put prompts (1 or N * v, n, D) behind the tokens x (N, L, D), each sequence v times."""
+    x = repeated(x, prompts)
+    return torch.cat([x, prompts.expand(len(x), -1, -1)], 1)
 
 
 def _each(shared: Tensor, total: int) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lamm_cl.clip.blocks import FrozenBlock, matrix_shapes, repeated
+from lamm_cl.clip.blocks import FrozenBlock, behind, matrix_shapes
 from lamm_cl.clip.families import native_vision
 from lamm_cl.clip.linear import FrozenLinear, Rounded
 from lamm_cl.clip.low_rank import NONE, NOWHERE, Delta, Deltas, Shapes
@@ -22,7 +22,7 @@ class ModuleBlock:
     def full(self, x: Tensor, beside: Tensor | None = None, delta: Delta = NONE) -> Tensor:
         """Run the block on all positions of `x` (batch, length, width); `beside` as for `FrozenBlock`."""
         assert not delta, "`matrix_shapes` refuses deltas of such a block"
-        out: Tensor = self.block(x if beside is None else _behind(x, beside))
+        out: Tensor = self.block(x if beside is None else behind(x, beside))
         return out[:, : x.shape[1]]
 
     def rows(self, x: Tensor, rows: Tensor, delta: Delta = NONE) -> Tensor:
@@ -33,12 +33,6 @@ class ModuleBlock:
 def frozen_block(block: nn.Module) -> FrozenBlock | ModuleBlock:
     """Return the fast form of a transformer block where there is one, the module itself otherwise."""
     return FrozenBlock(block) if FrozenBlock.supports(block) else ModuleBlock(block)
-
-
-def _behind(x: Tensor, prompts: Tensor) -> Tensor:
-    """Put prompts (1 or N * v, n, D) behind the tokens x (N, L, D), each sequence v times."""
-    x = repeated(x, prompts)
-    return torch.cat([x, prompts.expand(len(x), -1, -1)], 1)
 
 
 def _norm(norm: nn.Module, x: Tensor) -> Tensor:
@@ -226,9 +220,9 @@ class ImageTower:
             if layer < len(fresh) - 1:  # the next layer takes other prompts: nobody reads what becomes of these
                 x = block.full(x, beside=fresh[layer], delta=delta)
             else:
-                x = block.full(_behind(x, fresh[layer]) if layer < len(fresh) else x, delta=delta)
+                x = block.full(behind(x, fresh[layer]) if layer < len(fresh) else x, delta=delta)
         if len(fresh) == self.layers:
-            x = _behind(x, fresh[-1])
+            x = behind(x, fresh[-1])
         return self._last(x, own, tokens, deltas.get(self.layers - 1, NONE))
 
     def _last(self, x: Tensor, own: int, tokens: bool, delta: Delta) -> tuple[Tensor, Tensor | None]:
