@@ -12,6 +12,9 @@ from lamm_cl.clip.linear import FrozenLinear, Rounded
 from lamm_cl.clip.low_rank import NONE, NOWHERE, Delta, Deltas, Shapes
 from lamm_cl.errors import UsageError
 
+VALUES_PER_TOKEN = 17  # that a layer holds at once, in units of the tower's width
+VALUES_PER_PIXEL = 60  # that a convolution holds at once
+
 
 class ModuleBlock:
     """One transformer block as the module computes it, for blocks other than open_clip's standard one."""
@@ -125,6 +128,15 @@ class ImageTower:
             feature, every = self._run(images, prompts, deep, tokens, deltas)
             projected = self.project(feature)
         return projected if every is None else (projected, every)
+
+    @property
+    def bytes_an_image(self) -> int:
+        """Memory that an image takes at most on its way through the tower, without gradient."""
+        high, wide = self.image_size
+        if not self.supports_prompts:
+            return high * wide * VALUES_PER_PIXEL * 4
+        tokens = self.visual.positional_embedding.shape[0]
+        return int(tokens * self.width * VALUES_PER_TOKEN * 4)
 
     def matrices(self, names: Sequence[str], layers: Sequence[int] | None = None) -> Shapes:
         """Return the shapes of matrices that may have low-rank deltas; see `blocks.matrix_shapes`.

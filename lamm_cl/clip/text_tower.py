@@ -12,14 +12,14 @@ from lamm_cl.clip.blocks import FEW_ROWS, FrozenBlock, matrix_shapes
 from lamm_cl.clip.linear import Rounded
 from lamm_cl.clip.low_rank import NOWHERE, Deltas, Shapes, drops
 from lamm_cl.clip.prompts_layout import Layout
+from lamm_cl.clip.room import room
 from lamm_cl.clip.text_engine import Injection, PackedText, TextEngine, recomputed
 from lamm_cl.clip.text_plain import run_window
 from lamm_cl.clip.words import Words
 
 ACTIVATIONS_PER_TOKEN = 17  # values that one layer keeps for the backward pass, in units of the tower's width
 KEPT_BYTES = 1 << 30  # activations above this are computed again in the backward pass instead of kept,
-PIECE_BYTES = 1 << 28  # in pieces of this size
-GPU_SHARE = 8  # on a GPU, both are this part of the memory that was free: up to four runs share one and leave half
+PIECE_BYTES = 1 << 28  # in pieces of this size; on a GPU, both are what `room` says
 
 
 class TextTower:
@@ -47,7 +47,6 @@ class TextTower:
         self.why_plain = _why_plain(self.module, self.pool, blocks)
         self.exact = not self.why_plain
         self.chunk: int | None = None
-        self._room: int | None = None  # of a GPU, when it was first asked for
         self._blocks = [FrozenBlock(b) for b in blocks] if all(FrozenBlock.supports(b) for b in blocks) else []
         self._projection = Rounded(self._read_projection)
         self._engine = TextEngine(self._blocks, self.module.positional_embedding) if self.exact else None
@@ -283,11 +282,8 @@ class TextTower:
 
     def _bytes(self) -> tuple[int, int]:
         """Return how many bytes of activations may be kept, and how many a piece takes that is computed again."""
-        if self.device.type != "cuda":
-            return KEPT_BYTES, PIECE_BYTES  # fixed: sums must not depend on what else the machine does
-        if self._room is None:
-            self._room = torch.cuda.mem_get_info(self.device)[0] // GPU_SHARE
-        return self._room, self._room
+        found = room(self.device)
+        return (KEPT_BYTES, PIECE_BYTES) if found is None else (found, found)
 
 
 def _why_plain(module: Any, pool: str, blocks: Sequence[nn.Module]) -> str:

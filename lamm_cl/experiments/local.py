@@ -44,7 +44,7 @@ class WorkerSettings:
         make_work: Makes the work.
         device: Of this worker.
         log: Takes what it prints.
-        alone: Whether no other worker uses the device.
+        on_device: Workers that use the device.
         sharing: Workers of this machine.
     """
 
@@ -55,7 +55,7 @@ class WorkerSettings:
     deterministic: bool = False
     device: str = "cpu"
     log: Path = Path()
-    alone: bool = True
+    on_device: int = 1
     sharing: int = 1
 
 
@@ -87,7 +87,9 @@ def main(pipe: Any, settings: WorkerSettings) -> None:
             pipe.send((None, str(error)))
     with Signals() as signals, signals.held():
         home = ExperimentDirectory(settings.directory)
-        worker = Worker(home, grid, work, settings.device, signals, alone=settings.alone, sharing=settings.sharing)
+        worker = Worker(
+            home, grid, work, settings.device, signals, on_device=settings.on_device, sharing=settings.sharing
+        )
         ended = worker.run()
     if ended is not None:
         print(ended.message, flush=True)
@@ -186,7 +188,7 @@ class LocalWorkers:
     """Worker processes of one command.
 
     Args:
-        settings: For every worker; device, log and alone are filled in.
+        settings: For every worker; device, log and numbers of workers are filled in.
         devices: One per worker.
 
     Attributes:
@@ -267,7 +269,7 @@ class LocalWorkers:
             self._settings,
             device=self._devices[number],
             log=Path(self._logs.name) / f"worker-{number}.log",
-            alone=not self._sharing(number),
+            on_device=self._on_device(number),
             sharing=len(self._devices),
         )
         ours, theirs = self._context.Pipe()
@@ -284,8 +286,8 @@ class LocalWorkers:
         self._working.discard(worker.number)
         worker.end(seconds)
 
-    def _sharing(self, number: int) -> bool:
-        return any(other != number and device == self._devices[number] for other, device in self._devices.items())
+    def _on_device(self, number: int) -> int:
+        return list(self._devices.values()).count(self._devices[number])
 
     def _bury(self, worker: _Process, follower: Follower) -> None:
         """See why a worker ended; what it worked on is done again."""
@@ -295,7 +297,7 @@ class LocalWorkers:
         if code == _DISK:
             raise GaveUp(worker.last_words() or f"{follower.home.path} cannot be written.")
         if code == _MEMORY:
-            if self._sharing(worker.number):
+            if self._on_device(worker.number) > 1:
                 device = self._devices.pop(worker.number)
                 follower.note(f"{device} is too small for one more run at a time: one worker less")
         elif code == _DEVICE:

@@ -14,6 +14,7 @@ from lamm_cl.clip.backbone import ClipBackbone, FeatureKind
 from lamm_cl.clip.feature_cache import FeatureStore
 from lamm_cl.clip.load import load_clip
 from lamm_cl.clip.precision import arithmetic
+from lamm_cl.clip.room import shared
 from lamm_cl.errors import UsageError
 from lamm_cl.evaluation.plugins import AccuracyMatrix, StageCost, evaluator
 from lamm_cl.experiments import imports
@@ -158,7 +159,12 @@ def execute(job: Job, loaded: Backbones) -> Result:
     _set_imports_apart()
     imports.check(job.environment.imports, spec.imports)
     torch.set_num_threads(spec.threads)
-    with arithmetic(torch.device(job.device), spec.precision == "tf32", spec.deterministic):
+    if job.halved and job.device.startswith("cuda"):
+        torch.cuda.empty_cache()
+    with (
+        arithmetic(torch.device(job.device), spec.precision == "tf32", spec.deterministic),
+        shared(job.on_device, job.halved),
+    ):
         return _execute(job, loaded)
 
 
@@ -177,6 +183,8 @@ def _execute(job: Job, loaded: Backbones) -> Result:
     loading = job.environment.num_workers
     loading = default_workers(torch.device(job.device).type, job.sharing) if loading is None else loading
     course = Course(job, stages=len(benchmark.train_stream))
+    if job.halved:
+        course.notes.append("the GPU ran out of memory: it was tried once more with pieces of half the size")
     with make_loggers(job) as loggers:
         course.notes += [note for logger in loggers if (note := getattr(logger, "note", ""))]
 

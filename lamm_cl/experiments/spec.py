@@ -165,8 +165,10 @@ class Job:
         environment: Where data and caches are.
         device: "cpu", "cuda:1", ...
         progress: Called with the done fraction and a few words; may raise `Stopped` at a moment when all is saved.
-        alone: Whether a run for which the device has no memory has failed; else others may have taken that memory.
+        on_device: Runs that share the device, this one included. Where it is alone and the device has no memory for it,
+            it has failed; else others may have taken that memory.
         sharing: Runs that share the machine's cores, this one included.
+        halved: Whether it is tried once more with pieces of half the size, for want of the GPU's memory.
     """
 
     spec: RunSpec
@@ -174,8 +176,9 @@ class Job:
     environment: Environment
     device: str
     progress: Callable[[float, str], None]
-    alone: bool = True
+    on_device: int = 1
     sharing: int = 1
+    halved: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from lamm_cl.avalanche_home import import_avalanche
@@ -126,14 +126,14 @@ def _do(home: ExperimentDirectory, work: Work, job: Job) -> Outcome:
     started = datetime.datetime.now(datetime.UTC)
     try:
         job.progress(0.0, "starting")
-        result = work.execute(job)
+        result = _executed(work, job)
     except Stopped:
         return Outcome("stopped")
     except Exception as error:
         trouble = home.trouble(error)
         if trouble is not None:
             return Outcome("disk", trouble)
-        if not job.alone and _is_gpu_memory(error):
+        if job.on_device > 1 and _is_gpu_memory(error):
             return Outcome("memory", str(error).splitlines()[0])
         if _is_broken_device(error):
             return _after_device_error(home, job, error, started)
@@ -143,6 +143,17 @@ def _do(home: ExperimentDirectory, work: Work, job: Job) -> Outcome:
     home.write_record(Record(job.spec.run_id, DONE, job.spec.columns(), result.rows, details))
     forget_checkpoint(home, job.spec.run_id)
     return Outcome("done", " ".join(result.details.get("notes", ())), float(details["seconds"]))
+
+
+def _executed(work: Work, job: Job) -> Result:
+    """Do a run; where the GPU had no memory for it, once more from its last checkpoint with pieces of half the size."""
+    try:
+        return work.execute(job)
+    except Exception as error:
+        if not _is_gpu_memory(error):
+            raise
+    gc.collect()  # out of the handler, where nothing holds the tensors of the first try any more
+    return work.execute(replace(job, halved=True))
 
 
 def record_failure(
@@ -227,7 +238,7 @@ class Worker:
         device: Where: "cpu", "cuda:1", ...
         signals: Held ones; they ask to save and stop.
         tell: Hears of each run that this worker recorded.
-        alone: Whether a run for which the device has no memory has failed; else others may have taken that memory.
+        on_device: Workers of the device that are known, this one included; see `Job`.
         sharing: Workers of this machine that are known, this one included.
     """
 
@@ -237,7 +248,7 @@ class Worker:
     device: str
     signals: Signals
     tell: Callable[[RunSpec, Outcome], None] = lambda spec, outcome: None
-    alone: bool = True
+    on_device: int = 1
     sharing: int = 1
 
     def run(self) -> Outcome | None:
@@ -271,7 +282,7 @@ class Worker:
         if not self.grid.wants(spec.run_id, self.home.entry(spec.run_id)):
             return Outcome("elsewhere")
         directory, report = self.home.run(spec.run_id), self._reporter(spec)
-        job = Job(spec, directory, self.grid.environment, self.device, report, self.alone, self.sharing)
+        job = Job(spec, directory, self.grid.environment, self.device, report, self.on_device, self.sharing)
         return perform(self.home, self.work, job, self.grid.again.get(spec.run_id))
 
     def _reporter(self, spec: RunSpec) -> Callable[[float, str], None]:

@@ -66,6 +66,11 @@ class ComposedLearner(Learner):
         return super().rehearses or self.rehearsal is not None or any(part.among_seen for part in self.learner_parts)
 
     @property
+    def scores_by_batch(self) -> bool:
+        """Whether some part's outputs depend on the mini-batch."""
+        return any(part.scores_by_batch for part in self.learner_parts)
+
+    @property
     def rates(self) -> Rates:
         """What the parts train at a rate of their own."""
         named = [(name, part) for name, part in self.named_children() if isinstance(part, LearnerPart)]

@@ -130,6 +130,7 @@ class CrossModal(Head):
         super().__init__()
         self._adapter = (adapter,)  # in a tuple: its values are the learner's
         self._width, self._tokens, self._average, self._initial = width, tokens, average, initial
+        self.scores_by_batch = average == "batch"
         self.attention = SharedAttention(width, initial, dropout)
         self.contexts = nn.ParameterList()
         self.logit_scale = nn.Parameter(scale.detach().log().to(initial.dtype).clone())

@@ -87,6 +87,11 @@ class Learner(nn.Module):
         return self.exemplars is not None
 
     @property
+    def scores_by_batch(self) -> bool:
+        """Whether logits depend on the mini-batch that an image comes in: its size is then part of the result."""
+        return False
+
+    @property
     def rates(self) -> Rates:
         """What trains at a rate of its own, unless the user gives an optimizer."""
         return {}

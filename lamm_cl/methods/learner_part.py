@@ -41,10 +41,12 @@ class LearnerPart(nn.Module):
         among_seen: whether the loss compares with all classes seen so far, where nothing else is chosen.
         rates: see `Rates`.
         needs_images: whether it looks at pixels while it trains, so that cached features do not do.
+        scores_by_batch: see `Learner.scores_by_batch`.
     """
 
     looks_at: frozenset[Split] = frozenset()
     needs_images: bool = False
+    scores_by_batch: bool = False
     among_seen: bool = False
 
     @property

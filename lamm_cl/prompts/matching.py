@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lamm_cl.clip.precision import at_least_float
+from lamm_cl.clip.room import room
 from lamm_cl.prompts.transport import sinkhorn
 
-LARGEST = 1 << 21  # similarities held at once by the token-level transport: more would leave the cache
+LARGEST = 1 << 21  # similarities held at once by the token-level transport: more would leave a processor's cache
+COPIES = 6  # of similarities that it holds at once: themselves, kernel, plan, and what is made on the way
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,9 @@ class Transport:
         assert text.used is not None
         batch, v, patches, _ = image.tokens.shape
         n, w, length, _ = text.tokens.shape
-        step = max(1, LARGEST // (batch * v * w * patches * length))
+        found = room(image.tokens.device)
+        largest = LARGEST if found is None else found // (COPIES * 4)
+        step = max(1, largest // (batch * v * w * patches * length))
         pieces = [self._token_part(image, text, slice(i, i + step))[1] for i in range(0, n, step)]
         return torch.cat(pieces, 1)
 

@@ -9,6 +9,8 @@ from avalanche.training.templates import SupervisedTemplate
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from lamm_cl.clip.backbone import ClipBackbone
+from lamm_cl.clip.room import fitting
 from lamm_cl.methods.recipe import Recipe
 from lamm_cl.seeds import seed_for
 from lamm_cl.strategies.loaders import EpochBatches, FeatureLoader, ImageLoader
@@ -22,6 +24,7 @@ class StageBatches(SupervisedTemplate):
     """The part of `LearnerStrategy` that knows data: regime, order of mini-batches, features instead of images."""
 
     mbatch: Any
+    eval_mb_size: int
     optimizer: Optimizer
     precision: Precision
     settings: Settings
@@ -64,6 +67,15 @@ class StageBatches(SupervisedTemplate):
         """Ids of all classes that have trained in some stage."""
         return tuple(sorted({c for own in self.trained for c in own}))
 
+    @property
+    def scored_at_once(self) -> int:
+        """Images of a mini-batch when nothing trains: `eval_mb_size`, and fewer where a GPU has no room for so many."""
+        if self.model.scores_by_batch:
+            return self.eval_mb_size
+        backbone = self.model.backbone
+        each = backbone.image.bytes_an_image if isinstance(backbone, ClipBackbone) else 4 * backbone.embed_dim
+        return fitting(self.eval_mb_size, each, self.device)
+
     def train_dataset_adaptation(self, **kwargs: Any) -> None:
         """Choose the images of the stage: its own, those so far, or the whole stream's."""
         super().train_dataset_adaptation(**kwargs)
@@ -101,13 +113,17 @@ class StageBatches(SupervisedTemplate):
 
     def make_eval_dataloader(self, num_workers: int | None = None, **kwargs: Any) -> None:
         """Make the loader of an evaluation: features from the cache where there is one."""
-        batches = EpochBatches(len(self.adapted_dataset), self.eval_mb_size, None, drop_last=False)
+        batches = EpochBatches(len(self.adapted_dataset), self.scored_at_once, None, drop_last=False)
         if self.pictures.serves(self.adapted_dataset):
             self.dataloader = FeatureLoader(self.adapted_dataset, self.pictures.rows, batches, self.device)
         elif self.pictures.gives(self.adapted_dataset):
             self.dataloader = self._images(batches, num_workers)
         else:
-            super().make_eval_dataloader(num_workers=self._foreign_workers(num_workers), **kwargs)
+            kept, self.eval_mb_size = self.eval_mb_size, self.scored_at_once
+            try:
+                super().make_eval_dataloader(num_workers=self._foreign_workers(num_workers), **kwargs)
+            finally:
+                self.eval_mb_size = kept
 
     def _images(self, batches: EpochBatches, num_workers: int | None) -> ImageLoader:
         return ImageLoader(self.adapted_dataset, partial(self.pictures.images, workers=num_workers), batches)

@@ -91,7 +91,7 @@ class FakeWork:
             raise OSError(28, "No space left on device")
         if trick == "device assert" or (trick == "device assert once" and times == 1):
             raise RuntimeError("CUDA error: device-side assert triggered\nCompile with TORCH_USE_CUDA_DSA")
-        if trick == "gpu memory" and times == 1:
+        if trick == "gpu memory" and times <= 2:
             raise type("OutOfMemoryError", (RuntimeError,), {"__module__": "torch"})("CUDA out of memory. Tried")
         return 0.5
 

@@ -340,5 +340,5 @@ def test_the_runs_of_a_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch, 
     for device, wanted, sharing in (("cuda:1", None, 4), ("cuda:1", None, 1), ("cuda:1", 7, 4), ("cpu", None, 1)):
         environment = Environment(num_workers=wanted)
         with pytest.raises(Stopped):
-            execute(Job(spec, tmp_path, environment, device, lambda *_: None, True, sharing), {})
+            execute(Job(spec, tmp_path, environment, device, lambda *_: None, 1, sharing), {})
     assert asked == [3, 15, 7, 0]
