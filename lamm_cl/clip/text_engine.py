@@ -249,7 +249,8 @@ class TextEngine:
                 return block.finish(x, _attend_together(block, lead, projected, places), delta)
             attended, seen = _causal(block, lead, places.groups)
             first.append(attended)
-        gathered = [_attend(block, projected, seen, bucket, rows) for bucket, rows in places.buckets]
+        padded = (projected,) if places.packed is None else _Padded.apply(projected, places.packed, *places.rows)
+        gathered = [_attend(block, one, seen, bucket) for one, bucket in zip(padded, places.buckets, strict=True)]
         rest = torch.cat(gathered) if len(gathered) > 1 else gathered[0]
         rest = rest if places.packed is None else rest.index_select(0, places.packed)
         return block.finish(x, torch.cat([*first, rest]) if first else rest, delta)
@@ -277,10 +278,11 @@ class _Places:
         groups: G.
         lead: rows G * P of the shared beginning.
         widest: M.
-        buckets: each bucket, and the packed row for each place of its padded forms (G * b * M,).
+        buckets: of the layout.
+        rows: for each bucket the packed row for each place of its padded forms (G * b * M,).
         packed: (G * T,) place of each packed row in the padded forms of all buckets, one after the other.
-        padded: (G * n * M,) packed row for each place of the padded form of all prompts. None, as the rows of buckets
-            and `packed`, where packed and padded form are the same.
+        padded: (G * n * M,) packed row for each place of the padded form of all prompts. None, as `packed`, where
+            packed and padded form are the same.
         last: (G * n,) packed row that is read.
         last_of_all: (G * n,) the same row where the shared beginning stands before the packed rows.
         first: (G * P + G * n * M,) row of the beginning, in the first prompt of its group, and of each prompt's rest,
@@ -293,7 +295,8 @@ class _Places:
         self.groups, self.lead, self.widest = groups, groups * layout.shared, layout.widest
         self.padded: Tensor | None = None
         self.packed: Tensor | None = None
-        self.buckets: list[tuple[Bucket, Tensor | None]]
+        self.buckets = layout.buckets
+        self.rows: list[Tensor] = []
         self.last = _repeat(layout.last, groups, total)
         self.last_of_all = self.last + self.lead
         rows = torch.arange(groups * layout.n * (layout.shared + layout.widest), device=self.last.device)
@@ -302,10 +305,9 @@ class _Places:
         self.first = torch.cat([first.flatten(), rest.flatten()])
         self.last_mask = layout.last_mask.repeat(groups, 1, 1) if groups > 1 else layout.last_mask
         if layout.even:
-            self.buckets = [(layout.buckets[0], None)]
             return
         self.padded = _repeat(layout.padded, groups, total)
-        self.buckets = [(bucket, _repeat(bucket.padded, groups, total)) for bucket in layout.buckets]
+        self.rows = [_repeat(bucket.padded, groups, total) for bucket in layout.buckets]
         self.packed = torch.empty(groups * total, dtype=torch.long, device=self.last.device)
         start = 0
         for bucket in layout.buckets:
@@ -328,23 +330,38 @@ class _Places:
         return padded.view(-1, self.widest, packed.shape[-1])
 
 
-def _attend(
-    block: FrozenBlock, projected: Tensor, seen: KeyValue | None, bucket: Bucket, rows: Tensor | None
-) -> Tensor:
+class _Padded(torch.autograd.Function):
+    """Packed rows in the padded forms of all buckets; the gradient is read there, and not summed.
+
+    A place behind a prompt's end repeats some row, and nothing reads what comes of it: its gradient is zero.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, packed: Tensor, places: Tensor, *rows: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.places = places  # type: ignore[attr-defined]
+        return tuple(packed.index_select(0, one) for one in rows)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        every = torch.cat(grads) if len(grads) > 1 else grads[0]
+        return every.index_select(0, ctx.places), None, *(None for _ in grads)  # type: ignore[attr-defined]
+
+
+def _attend(block: FrozenBlock, padded: Tensor, seen: KeyValue | None, bucket: Bucket) -> Tensor:
     """Let the prompts of a bucket attend to the beginning and to themselves.
 
     Args:
         block: the layer.
-        projected: (G * T, 3 D) queries, keys and values of all packed rows.
+        padded: (G * b * M, 3 D) queries, keys and values of their rows, padded.
         seen: keys and values (G, h, P, d) of the beginning; None where nothing is shared.
         bucket: which prompts.
-        rows: (G * b * M,) their packed rows, padded; None: as they are.
 
     Returns:
         (G * b * M, D) gathered values, heads joined.
     """
-    padded = projected if rows is None else projected.index_select(0, rows)
-    padded = padded.view(-1, bucket.widest, projected.shape[-1])
+    padded = padded.view(-1, bucket.widest, padded.shape[-1])
     query, key, value = (block.split(part) for part in padded.chunk(3, -1))
     if seen is not None:
         key, value = (

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lamm_cl.clip.prompts_layout import Layout, slot
-from lamm_cl.clip.text_engine import Injection
+from lamm_cl.clip.text_engine import Injection, _Padded, _Places
 from lamm_cl.clip.text_tower import TextTower
 from lamm_cl.errors import UsageError
 
@@ -221,3 +221,23 @@ def test_fixed_beginning_is_computed_once() -> None:
     assert len(calls) == 1
     found.encode(prompts(found), learned(7))
     assert len(calls) == 1  # what is learned runs with the rest
+
+
+def test_gradients_of_padded_forms_are_read_and_not_summed() -> None:
+    layout = Layout.of([[1, *range(2, 3 + length)] for length in (1, 2, 11, 12) * 40], window=16)
+    buckets, rows = layout.buckets, [bucket.padded for bucket in layout.buckets]
+    assert len(buckets) > 1
+    places = _Places.of(layout, 1).packed
+    assert places is not None
+    weight = [torch.randn(bucket.count, bucket.widest, 4) for bucket in buckets]
+    for one, bucket in zip(weight, buckets, strict=True):  # places behind a prompt's end are not read
+        one.view(-1, 4)[torch.ones(len(bucket.padded), dtype=torch.bool).index_fill(0, bucket.places, value=False)] = 0
+    found = []
+    for pad in (lambda x: _Padded.apply(x, places, *rows), lambda x: [x.index_select(0, one) for one in rows]):
+        x = torch.randn(len(layout.suffix), 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
+        loss = sum((one.flatten() ** 3 @ more.flatten()) for one, more in zip(pad(x), weight, strict=True))
+        (first,) = torch.autograd.grad(loss, x, create_graph=True)
+        (second,) = torch.autograd.grad(first.sum(), x)
+        found.append((first, second))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
