@@ -67,13 +67,13 @@ class StageBatches(SupervisedTemplate):
         """Ids of all classes that have trained in some stage."""
         return tuple(sorted({c for own in self.trained for c in own}))
 
-    @property
-    def scored_at_once(self) -> int:
-        """Images of a mini-batch when nothing trains: `eval_mb_size`, and fewer where a GPU has no room for so many."""
+    def scored_at_once(self, dataset: Any) -> int:
+        """Return the images of a mini-batch when nothing trains: `eval_mb_size`, fewer where a GPU has no room."""
         if self.model.scores_by_batch:
             return self.eval_mb_size
         backbone = self.model.backbone
-        each = backbone.image.bytes_an_image if isinstance(backbone, ClipBackbone) else 4 * backbone.embed_dim
+        encodes = isinstance(backbone, ClipBackbone) and not self.pictures.serves(dataset)
+        each = backbone.image.bytes_an_image if encodes else 4 * backbone.embed_dim
         return fitting(self.eval_mb_size, each, self.device)
 
     def train_dataset_adaptation(self, **kwargs: Any) -> None:
@@ -113,13 +113,14 @@ class StageBatches(SupervisedTemplate):
 
     def make_eval_dataloader(self, num_workers: int | None = None, **kwargs: Any) -> None:
         """Make the loader of an evaluation: features from the cache where there is one."""
-        batches = EpochBatches(len(self.adapted_dataset), self.scored_at_once, None, drop_last=False)
+        size = self.scored_at_once(self.adapted_dataset)
+        batches = EpochBatches(len(self.adapted_dataset), size, None, drop_last=False)
         if self.pictures.serves(self.adapted_dataset):
             self.dataloader = FeatureLoader(self.adapted_dataset, self.pictures.rows, batches, self.device)
         elif self.pictures.gives(self.adapted_dataset):
             self.dataloader = self._images(batches, num_workers)
         else:
-            kept, self.eval_mb_size = self.eval_mb_size, self.scored_at_once
+            kept, self.eval_mb_size = self.eval_mb_size, size
             try:
                 super().make_eval_dataloader(num_workers=self._foreign_workers(num_workers), **kwargs)
             finally:

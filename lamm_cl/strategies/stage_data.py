@@ -43,7 +43,7 @@ class StreamData:
             pictures.show(shown)
 
     def _read(self, dataset: Any, order: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
-        pictures, size = self._strategy.pictures, self._strategy.scored_at_once
+        pictures, size = self._strategy.pictures, self._strategy.scored_at_once(dataset)
         if pictures.serves(dataset):
             index = [int(dataset.index[i]) for i in order]
             labels = torch.tensor([int(dataset.targets[i]) for i in order])
