@@ -72,7 +72,7 @@ def _shown(rows: list[tuple[str, list[tuple[str, float]]]], form: str) -> str:
     import io
     import json
 
-    from lamm_cl.data.own_names import is_formula
+    from lamm_cl.data.own_data import is_formula
 
     def as_cell(text: str) -> str:
         """Return what no spreadsheet runs."""

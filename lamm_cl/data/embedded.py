@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+DIGITS_CUTS = (718, 898)  # where val and test begin
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -83,3 +84,33 @@ def digits() -> "tuple[NDArray[np.float64], NDArray[np.int64]]":
 
     data = load_digits()
     return data.images, data.target
+
+
+Rows = list[tuple[str, int, str]]  # virtual path, label, class name
+
+
+def rows(name: str) -> dict[str, Rows]:
+    """Return the train, val and test rows of an embedded data set, whose split is fixed.
+
+    Those of scikit-learn's 1,797 digits stand in numpy's permutation of seed 0: the first 718 train, the next 180 val,
+    the rest test, which leaves every class at least 65 training and 13 validation images. Within a part, rows stand by
+    label, then by index.
+    """
+    if name == "glyphs":
+        from lamm_cl.data.glyphs import CLASS_NAMES, SIZES
+
+        return {
+            part: [
+                (f"glyphs/{part}/{label:02d}/{i:03d}", label, name)
+                for label, name in enumerate(CLASS_NAMES)
+                for i in range(count)
+            ]
+            for part, count in SIZES.items()
+        }
+    import numpy as np
+
+    _, target = digits()
+    order = np.random.default_rng(0).permutation(len(target))
+    parts = dict(zip(("train", "val", "test"), np.split(order, DIGITS_CUTS), strict=True))
+    pairs = {part: sorted((int(target[i]), int(i)) for i in found) for part, found in parts.items()}
+    return {part: [(f"digits/{i:04d}", label, DIGIT_NAMES[label]) for label, i in both] for part, both in pairs.items()}

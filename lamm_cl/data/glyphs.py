@@ -5,7 +5,9 @@ Computer Modern), other outlines, other colours and other effects.
 """
 
 import colorsys
+import math
 import string
+from collections.abc import Callable
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,9 +17,202 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from lamm_cl.data.glyph_shapes import SHAPES, roughen
 from lamm_cl.errors import UsageError, unknown
 from lamm_cl.seeds import seed_for
+
+Outline = NDArray[np.float64]  # (points, 2) in about -1..1, y downwards
+Parts = list[tuple[bool, Outline]]  # True adds ink, False cuts a hole
+Vary = Callable[[float, float], float]  # a random number between two bounds
+
+
+def _at(radius: float | NDArray[np.float64], degrees: NDArray[np.float64]) -> Outline:
+    angle = np.radians(degrees)
+    points: Outline = np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1)
+    return points
+
+
+def _shift(outline: Outline, x: float, y: float) -> Outline:
+    moved: Outline = outline + np.array([x, y])
+    return moved
+
+
+def _oval(x: float, y: float, wide: float, high: float) -> Outline:
+    return _shift(_at(1.0, np.arange(0, 360, 12.0)) * (wide, high), x, y)
+
+
+def _polygon(*points: tuple[float, float]) -> Outline:
+    return np.array(points)
+
+
+def _bar(left: float, top: float, right: float, bottom: float) -> Outline:
+    return _polygon((left, top), (right, top), (right, bottom), (left, bottom))
+
+
+def _mirrored(*right: tuple[float, float]) -> Outline:
+    """Close a right half (top to bottom) with its mirror image."""
+    half = np.array(right)
+    return np.concatenate([half, half[::-1] * (-1, 1)])
+
+
+def _band(centre: Outline, width: float) -> Outline:
+    """Turn a path into the outline of a thick line along it."""
+    step = np.gradient(centre, axis=0)
+    normal = np.stack([-step[:, 1], step[:, 0]], 1) / np.linalg.norm(step, axis=1, keepdims=True)
+    return np.concatenate([centre + width * normal, (centre - width * normal)[::-1]])
+
+
+def _square(vary: Vary) -> Parts:
+    return [(True, _bar(-0.85, -vary(0.75, 0.9), 0.85, vary(0.75, 0.9)))]
+
+
+def _star(vary: Vary) -> Parts:
+    degrees = np.arange(-90, 270, 36.0)
+    return [(True, _at(np.where(np.arange(10) % 2, vary(0.36, 0.52), 1.0), degrees))]
+
+
+def _cross(vary: Vary) -> Parts:
+    a, b = vary(0.2, 0.36), vary(0.2, 0.36)
+    return [(True, _bar(-a, -1, a, 1)), (True, _bar(-1, -b, 1, b))]
+
+
+def _heart(vary: Vary) -> Parts:
+    dip, side = vary(-0.5, -0.3), vary(-0.15, 0.05)
+    half = [(0, dip), (0.25, -0.8), (0.6, -0.88), (0.9, -0.6), (0.95, -0.25), (0.75, side + 0.3), (0, 1)]
+    return [(True, _mirrored(*half))]
+
+
+def _arrow(vary: Vary) -> Parts:
+    shaft, neck, barb = vary(0.14, 0.28), vary(0.0, 0.3), vary(0.6, 0.8)
+    half = [(-1, shaft), (neck, shaft), (neck - 0.1, barb), (1, 0)]
+    return [(True, _polygon(*half, *((x, -y) for x, y in reversed(half[:-1]))))]
+
+
+def _moon(vary: Vary) -> Parts:
+    horn = vary(42, 60)
+    outer = _at(1.0, np.linspace(horn, 360 - horn, 24))
+    x, y = outer[-1]
+    across = np.linspace(y, -y, 20)[1:-1]
+    hollow = x - (1 + x - vary(0.5, 0.8)) * (1 - (across / y) ** 2)
+    return [(True, _shift(np.concatenate([outer, np.stack([hollow, across], 1)]), 0.25, 0))]
+
+
+def _wave(vary: Vary) -> Parts:
+    t = np.linspace(-1, 1, 60)
+    return [(True, _band(np.stack([t, vary(0.22, 0.38) * np.cos(t * vary(6, 7.5))], 1), vary(0.1, 0.16)))]
+
+
+def _spiral(vary: Vary) -> Parts:
+    t = np.linspace(0.05, 1, 90)
+    return [(True, _band(_at(t * 0.92, t * vary(780, 920)), vary(0.08, 0.12)))]
+
+
+def _house(vary: Vary) -> Parts:
+    wall, door = vary(0.65, 0.8), vary(0.14, 0.24)
+    roof = _polygon((0, -1), (1, vary(-0.2, 0)), (-1, vary(-0.2, 0)))
+    return [(True, roof), (True, _bar(-wall, -0.2, wall, 0.9)), (False, _bar(-door, 0.35, door, 0.9))]
+
+
+def _tree(vary: Vary) -> Parts:
+    low = vary(0.6, 0.85)
+    upper, lower = _mirrored((0, -1), (low * 0.75, -0.15)), _mirrored((0, -0.5), (low, 0.5))
+    return [(True, upper), (True, lower), (True, _bar(-0.14, 0.4, 0.14, 1))]
+
+
+def _flower(vary: Vary) -> Parts:
+    size = vary(0.32, 0.4)
+    middles = _at(0.6, np.arange(0, 360, 72.0) + vary(0, 72))
+    petals = [(True, _oval(float(x), float(y), size, size)) for x, y in middles]
+    return [*petals, (True, _oval(0, 0, 0.35, 0.35)), (False, _oval(0, 0, 0.24, 0.24))]
+
+
+def _cloud(vary: Vary) -> Parts:
+    puffs = [(-0.58, 0.25, 0.4), (-0.15, -0.2, vary(0.45, 0.58)), (0.4, 0.0, vary(0.4, 0.5)), (0.65, 0.3, 0.35)]
+    return [*((True, _oval(x, y, r, r)) for x, y, r in puffs), (True, _bar(-0.58, 0.2, 0.65, 0.65))]
+
+
+def _crown(vary: Vary) -> Parts:
+    dip, base = vary(-0.1, 0.15), vary(0.75, 0.9)
+    return [(True, _mirrored((0, vary(-0.95, -0.75)), (0.42, dip), (0.98, vary(-0.8, -0.55)), (base, 0.75)))]
+
+
+def _lightning(vary: Vary) -> Parts:
+    k = vary(0.1, 0.3)
+    return [(True, _polygon((k + 0.1, -1), (-0.6, k), (-0.1, k), (-0.4, 1), (0.6, -k), (0.1, -k), (0.5, -1)))]
+
+
+def _drop(vary: Vary) -> Parts:
+    round_part = _shift(_at(vary(0.58, 0.68), np.arange(-25, 206, 11.0)), 0, 0.35)
+    return [(True, np.concatenate([round_part, [(0.0, -1.0)]]))]
+
+
+def _fish(vary: Vary) -> Parts:
+    tail = vary(0.4, 0.6)
+    parts: Parts = [(True, _oval(-0.25, 0, 0.72, vary(0.38, 0.5))), (True, _polygon((0.25, 0), (1, -tail), (1, tail)))]
+    return [*parts, (False, _oval(-0.62, -0.1, 0.09, 0.09))]
+
+
+def _cup(vary: Vary) -> Parts:
+    foot = vary(0.4, 0.62)
+    handle: Parts = [(True, _oval(0.6, -0.05, 0.4, 0.4)), (False, _oval(0.6, -0.05, 0.22, 0.22))]
+    return [*handle, (True, _polygon((-0.85, -0.8), (0.6, -0.8), (foot - 0.1, 0.8), (-foot - 0.15, 0.8)))]
+
+
+def _flag(vary: Vary) -> Parts:
+    tip = vary(-0.6, -0.4)
+    return [(True, _bar(-0.75, -1, -0.58, 1)), (True, _polygon((-0.6, -0.95), (0.9, tip), (-0.6, vary(-0.1, 0.1))))]
+
+
+def _key(vary: Vary) -> Parts:
+    bow, bit = vary(0.38, 0.46), vary(0.35, 0.5)
+    return [
+        (True, _oval(-0.55, 0, bow, bow)),
+        (False, _oval(-0.55, 0, bow * 0.45, bow * 0.45)),
+        (True, _bar(-0.2, -0.11, 1, 0.11)),
+        (True, _bar(0.74, 0, 0.94, bit)),
+        (True, _bar(0.4, 0, 0.57, bit * 0.85)),
+    ]
+
+
+SHAPES: dict[str, Callable[[Vary], Parts]] = {
+    "circle": lambda vary: [(True, _oval(0, 0, 1, 1))],
+    "square": _square,
+    "triangle": lambda vary: [(True, _polygon((vary(-0.15, 0.15), -0.95), (1, 0.8), (-1, 0.8)))],
+    "star": _star,
+    "cross": _cross,
+    "ring": lambda vary: [(True, _oval(0, 0, 1, 1)), (False, _oval(0, 0, hole := vary(0.5, 0.68), hole))],
+    "heart": _heart,
+    "diamond": lambda vary: [(True, _at(np.array([vary(0.55, 0.7), 1.0] * 2), np.arange(0, 360, 90.0)))],
+    "hexagon": lambda vary: [(True, _at(1.0, np.arange(0, 360, 60.0)))],
+    "arrow": _arrow,
+    "moon": _moon,
+    "wave": _wave,
+    "spiral": _spiral,
+    "house": _house,
+    "tree": _tree,
+    "flower": _flower,
+    "cloud": _cloud,
+    "crown": _crown,
+    "lightning": _lightning,
+    "drop": _drop,
+    "fish": _fish,
+    "cup": _cup,
+    "flag": _flag,
+    "key": _key,
+}
+
+
+def roughen(outline: Outline, rng: np.random.Generator, amount: float) -> Outline:
+    """Redraw an outline with an unsteady hand: points are added along it and pushed by slow waves."""
+    closed = np.concatenate([outline, outline[:1]])
+    lengths = np.linalg.norm(np.diff(closed, axis=0), axis=1)
+    where = np.r_[0, np.cumsum(lengths)]
+    even = np.linspace(0, where[-1], max(24, len(closed)), endpoint=False)
+    places = np.union1d(where[:-1], even)  # the corners stay
+    points = np.stack([np.interp(places, where, closed[:, k]) for k in (0, 1)], 1)
+    turns = 2 * math.pi * places[:, None] / where[-1] * rng.integers(2, 7, (1, 2))
+    shaken: Outline = points + amount * np.sin(turns + rng.uniform(0, 2 * math.pi, (1, 2)))
+    return shaken
+
 
 Split = Literal["train", "val", "test"]
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from lamm_cl.data import embedded, embedded_items
-from lamm_cl.data.aircraft import read_aircraft
+from lamm_cl.data import embedded
 from lamm_cl.data.catalogue import CATALOGUE, Entry, find
 from lamm_cl.data.folders import stray_note
 from lamm_cl.data.imagenet import read_imagenet, read_variant
@@ -17,9 +16,7 @@ from lamm_cl.data.images import show
 from lamm_cl.data.items import PARTS, Dataset, Item, SplitKind
 from lamm_cl.data.misplaced import elsewhere
 from lamm_cl.data.own_data import is_own, load_own, template, view_options
-from lamm_cl.data.own_split import own_split
-from lamm_cl.data.part_folders import read_part_folders
-from lamm_cl.data.split_file import Parts, class_names, read_split
+from lamm_cl.data.splits import Parts, class_names, own_split, read_aircraft, read_part_folders, read_split
 from lamm_cl.data.subsets import read_subset, subset_of
 from lamm_cl.errors import UsageError, unknown
 
@@ -139,7 +136,7 @@ def _cure(dataset: Dataset) -> str:
 
 def _load(entry: Entry, root: Path) -> Dataset:
     if entry.embedded:
-        parts = embedded_items.items(entry.name)
+        parts = {part: tuple(map(Item._make, rows)) for part, rows in embedded.rows(entry.name).items()}
         return _dataset(entry, parts, "", embedded.class_names(entry.name))
     folder = root / entry.folder
     if not folder.is_dir():

@@ -10,12 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from lamm_cl.data.aircraft import AIRCRAFT_LISTS
-from lamm_cl.data.catalogue import called_so
-from lamm_cl.data.entry import Entry
+from lamm_cl.data.catalogue import Entry, called_so
 from lamm_cl.data.folders import JUNK, SUFFIXES
 from lamm_cl.data.items import PARTS
-from lamm_cl.data.split_file import read_split
+from lamm_cl.data.splits import AIRCRAFT_LISTS, read_split
 from lamm_cl.errors import UsageError
 
 _DEEP, _WIDE, _MOST = 5, 64, 3000  # folders below each other, looked into in one folder, and in all

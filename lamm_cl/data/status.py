@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lamm_cl.data.catalogue import CATALOGUE, Entry, find
+from lamm_cl.data.exporting import from_library, is_written
 from lamm_cl.data.folders import sizes_of
 from lamm_cl.data.items import Dataset
-from lamm_cl.data.libraries import from_library, is_written
 from lamm_cl.data.load import load_dataset
 from lamm_cl.data.misplaced import elsewhere
 from lamm_cl.data.own_data import is_own, name_of

@@ -13,10 +13,9 @@ from lamm_cl.data.folders import class_folders, images_in
 from lamm_cl.data.imagenet import read_class_names
 from lamm_cl.data.images import show
 from lamm_cl.data.items import PARTS, Item
-from lamm_cl.data.own_data import check_description, source_of
-from lamm_cl.data.own_folder import Row, read_folder
-from lamm_cl.data.own_names import is_number, named, renames
-from lamm_cl.data.split_file import Parts
+from lamm_cl.data.own_data import check_description, is_number, named, renames, source_of
+from lamm_cl.data.own_files import Row, read_folder
+from lamm_cl.data.splits import Parts
 from lamm_cl.errors import UsageError
 
 

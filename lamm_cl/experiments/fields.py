@@ -13,8 +13,7 @@ from typing import Any
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from lamm_cl.data.catalogue import CATALOGUE
-from lamm_cl.data.own_data import is_own
-from lamm_cl.data.own_names import FORMULA, is_formula
+from lamm_cl.data.own_data import FORMULA, is_formula, is_own
 from lamm_cl.errors import UsageError, unknown_name
 from lamm_cl.experiments.document import Problem, as_methods, from_pydantic
 from lamm_cl.experiments.names import (

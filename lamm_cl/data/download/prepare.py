@@ -8,13 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from lamm_cl.data.catalogue import Entry, find
-from lamm_cl.data.download.archive import unpack
-from lamm_cl.data.download.arrays import write_pictures
-from lamm_cl.data.download.frames import Grab, middle_frames
-from lamm_cl.data.download.network import DownloadError, Fetch, address, fetch
+from lamm_cl.data.download.network import DownloadError, Fetch, Report, address, download, fetch, md5_of
 from lamm_cl.data.download.sources import SOURCES, Arrays, ByHand, Source
-from lamm_cl.data.download.transfer import Report, download, md5_of
-from lamm_cl.data.imagenet_val import flat_images, sort_images, what_to_do
+from lamm_cl.data.download.unpack import Grab, middle_frames, unpack, write_pictures
+from lamm_cl.data.imagenet import flat_images, sort_images, what_to_do
 from lamm_cl.data.images import show
 from lamm_cl.data.load import check_split
 from lamm_cl.data.misplaced import find_misplaced

@@ -9,11 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lamm_cl.data.aircraft import AIRCRAFT_LISTS
 from lamm_cl.data.catalogue import CATALOGUE
-from lamm_cl.data.download.arrays import MNIST_FILES, Reader, read_cifar, read_mnist
+from lamm_cl.data.download.unpack import MNIST_FILES, Reader, read_cifar, read_mnist
 from lamm_cl.data.imagenet import check_class_names
-from lamm_cl.data.own_split import check_flower_names
+from lamm_cl.data.splits import AIRCRAFT_LISTS, check_flower_names
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from benchmarks.tiny_clip import captions, strokes
 from benchmarks.tiny_clip.pretrain import Recipe, Student, pretrain, soft_loss
 from benchmarks.tiny_clip.scene import Artist
 from benchmarks.tiny_clip.templates import FONTS
-from lamm_cl.data.glyph_shapes import SHAPES
-from lamm_cl.data.glyphs import _FONTS
+from lamm_cl.data.glyphs import _FONTS, SHAPES
 
 
 def test_pictures_and_captions_are_a_function_of_the_seed() -> None:

@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 
 from lamm_cl.data.catalogue import CATALOGUE
-from lamm_cl.data.download.arrays import read_mnist, write_pictures
 from lamm_cl.data.download.network import DownloadError, Response
 from lamm_cl.data.download.prepare import Tools, prepare
 from lamm_cl.data.download.sources import SOURCES, Arrays
+from lamm_cl.data.download.unpack import read_mnist, write_pictures
 from lamm_cl.data.load import load_dataset
 from lamm_cl.data.status import status
 from lamm_cl.streams.build import build_layout

@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 
-from lamm_cl.data.download import network, transfer
-from lamm_cl.data.download.archive import unpack
-from lamm_cl.data.download.network import DownloadError, Response, fetch
-from lamm_cl.data.download.transfer import download
+from lamm_cl.data.download import network
+from lamm_cl.data.download.network import DownloadError, Response, download, fetch
+from lamm_cl.data.download.unpack import unpack
 from lamm_cl.locks import Lock
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
@@ -140,7 +139,7 @@ def test_a_wrong_checksum_leaves_nothing(server: Server, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("status", "tries"), [(404, 1), (403, 1), *((passing, transfer.TRIES) for passing in (408, 425, 429, 503))]
+    ("status", "tries"), [(404, 1), (403, 1), *((passing, network.TRIES) for passing in (408, 425, 429, 503))]
 )
 def test_refusals_are_told_and_only_passing_ones_retried(
     server: Server, tmp_path: Path, status: int, tries: int
@@ -352,7 +351,7 @@ def test_a_disk_that_fills_while_unpacking_leaves_nothing(tmp_path: Path, monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     archive = make_tar(tmp_path / "a", {"images/x.jpg": b"x"})
-    monkeypatch.setattr("lamm_cl.data.download.archive.shutil.copyfileobj", full)
+    monkeypatch.setattr("lamm_cl.data.download.unpack.shutil.copyfileobj", full)
     with pytest.raises(DownloadError, match="disk is full"):
         unpack(archive, tmp_path / "data", {"images": "images"})
     assert listed(tmp_path / "data") == []

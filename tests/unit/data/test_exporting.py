@@ -116,7 +116,7 @@ def mnist(folder: Path) -> None:
 
 
 def test_a_data_set_of_torchvision_is_written_once(tmp_path: Path) -> None:
-    from lamm_cl.data.libraries import cached
+    from lamm_cl.data.exporting import cached
 
     spec = {"torchvision": "MNIST"}
     assert state_of(spec, tmp_path).state == "absent"

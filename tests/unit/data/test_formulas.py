@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lamm_cl.data.load import load_dataset
-from lamm_cl.data.own_names import is_formula
+from lamm_cl.data.own_data import is_formula
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import grid

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lamm_cl.data import glyphs
-from lamm_cl.data.glyph_shapes import SHAPES
+from lamm_cl.data.glyphs import SHAPES
 from lamm_cl.errors import UsageError
 
 

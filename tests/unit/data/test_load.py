@@ -12,7 +12,7 @@ import lamm_cl
 from lamm_cl.data.catalogue import CATALOGUE, find
 from lamm_cl.data.items import Dataset
 from lamm_cl.data.load import judge, load_dataset
-from lamm_cl.data.split_file import read_split
+from lamm_cl.data.splits import read_split
 from lamm_cl.errors import UsageError
 
 WNIDS = ("n01440764", "n01443537", "n01484850")

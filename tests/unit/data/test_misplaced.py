@@ -13,7 +13,7 @@ from scipy.io import savemat
 from lamm_cl.data.catalogue import CATALOGUE
 from lamm_cl.data.download.network import DownloadError, Response
 from lamm_cl.data.download.prepare import Tools, prepare
-from lamm_cl.data.imagenet_val import DEVKIT, KAGGLE, TRUTH, flat_images, labels_of
+from lamm_cl.data.imagenet import DEVKIT, KAGGLE, TRUTH, flat_images, labels_of
 from lamm_cl.data.load import load_dataset
 from lamm_cl.data.misplaced import find_misplaced
 from lamm_cl.data.status import state_of

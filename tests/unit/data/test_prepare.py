@@ -15,13 +15,13 @@ import pytest
 from PIL import Image
 
 from lamm_cl.data.catalogue import CATALOGUE
-from lamm_cl.data.download.frames import action_folder, middle_frames
 from lamm_cl.data.download.network import DownloadError, Response, fetch
 from lamm_cl.data.download.prepare import Tools, prepare
 from lamm_cl.data.download.sources import SOURCES, ByHand, Source
+from lamm_cl.data.download.unpack import action_folder, middle_frames
 from lamm_cl.data.imagenet import check_class_names
 from lamm_cl.data.load import check_split, load_dataset
-from lamm_cl.data.own_split import check_flower_names
+from lamm_cl.data.splits import check_flower_names
 from lamm_cl.data.status import status
 from lamm_cl.errors import UsageError
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lamm_cl.data.load import load_dataset
-from lamm_cl.data.repeated import repeated_pictures
+from lamm_cl.data.verify import repeated_pictures
 from lamm_cl.errors import UsageError
 
 
@@ -81,12 +81,12 @@ def test_a_change_of_the_files_is_seen(photos: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_ends_nothing(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lamm_cl.data import repeated
+    from lamm_cl.data import verify
 
     def refuse(path: str) -> str:
         raise UsageError(f"image {path} cannot be read")
 
-    monkeypatch.setattr(repeated, "content_key", refuse)
+    monkeypatch.setattr(verify, "content_key", refuse)
     (photos / "test/dog/new.ppm").write_bytes((photos / "train/cat/0.ppm").read_bytes())
     assert notes(photos) == []
 

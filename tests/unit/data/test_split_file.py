@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lamm_cl.data.split_file import class_names, read_split
+from lamm_cl.data.splits import class_names, read_split
 from lamm_cl.errors import UsageError
 
 GOOD: dict[str, Any] = {

@@ -1,0 +1,365 @@
+"""How a data set of the catalogue is split: by the papers' file, by its makers' lists or folders, or else here."""
+
+import json
+import os
+import random
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+from lamm_cl.data.folders import class_folders, images_in
+from lamm_cl.data.images import encodable, show
+from lamm_cl.data.items import PARTS, Item
+from lamm_cl.errors import UsageError
+from lamm_cl.seeds import seed_for
+
+if TYPE_CHECKING:
+    from lamm_cl.data.catalogue import Entry
+
+Parts = dict[str, tuple[Item, ...]]
+
+
+def read_split(path: Path, image_folder: str) -> Parts:
+    """Return the items of a split file, in its order, their paths made absolute under `image_folder`.
+
+    Raises:
+        UsageError: the file is no such split; names the file and the entry.
+    """
+    content = _load(path)
+    parts: Parts = {part: _items(path, part, content[part], image_folder) for part in PARTS}
+    class_names(path, (item for part in PARTS for item in parts[part]))
+    return parts
+
+
+def class_names(source: object, items: Iterable[Item], repeated: bool = False) -> tuple[str, ...]:
+    """Return one class name per label, after checking that labels and names belong together.
+
+    Args:
+        source: what to blame in the error, usually the split file.
+        items: all items of the data set.
+        repeated: two labels may share a name.
+
+    Raises:
+        UsageError: a label has two names, a name two labels, or labels do not count 0, 1, 2, ...
+    """
+    names: dict[int, str] = {}
+    for item in items:
+        if names.setdefault(item.label, item.class_name) != item.class_name:
+            raise UsageError(
+                f"{source}: label {item.label} has two class names, {names[item.label]!r} and {item.class_name!r}."
+            )
+    if not names:
+        raise UsageError(f"{source}: lists no image.")
+    if max(names) >= len(names):
+        gap = next(label for label in range(len(names)) if label not in names)
+        raise UsageError(
+            f"{source}: labels must count 0, 1, 2, ... without a gap; the largest is {max(names)} and no image has "
+            f"label {gap}."
+        )
+    ordered = tuple(names[label] for label in range(len(names)))
+    if not repeated:
+        check_names(source, ordered)
+    return ordered
+
+
+def check_names(source: object, names: Iterable[str]) -> None:
+    """Refuse a class name that is empty, that cannot stand in a prompt or a table, or that two classes share.
+
+    Names that differ only in case or between `_` and a space give the same prompt, so they count as one name.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        if not name.strip(" _"):
+            raise UsageError(f"{source}: a class name is empty.")
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{source}: the class name {show(name)} is not valid UTF-8. Rename it.") from None
+        if any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
+            raise UsageError(f"{source}: the class name {name!r} holds a line break or control character. Rename it.")
+        plain = " ".join(name.replace("_", " ").lower().split())
+        if plain in seen:
+            first = seen[plain]
+            what = f"are called {name!r}" if first == name else f"give the same prompt: {first!r} and {name!r}"
+            raise UsageError(f"{source}: two classes {what}. Give each class its own name.")
+        seen[plain] = name
+
+
+def _load(path: Path) -> dict[str, list[Any]]:
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is not valid UTF-8 (byte {error.start}). Fetch the file again.") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
+        raise UsageError(f"{path}: is not JSON: {error}. Fetch the file again.") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: must hold an object with the lists train, val and test, not {_type(content)}.")
+    for part in PARTS:
+        if not isinstance(content.get(part), list):
+            found = "nothing" if part not in content else _type(content[part])
+            raise UsageError(f"{path}: needs a list under {part!r}, found {found}.")
+    return content
+
+
+def _items(path: Path, part: str, entries: list[Any], image_folder: str) -> tuple[Item, ...]:
+    # Checked in bulk first: the usual, sound file with 100,000 entries should not pay for error messages.
+    prefix = image_folder + os.sep
+    made = []
+    for position, entry in enumerate(entries):
+        if type(entry) is not list or len(entry) != 3:
+            raise UsageError(f"{path}: {part}[{position}] must be [path, label, class name], not {_short(entry)}.")
+        relative, label, name = entry
+        if type(label) is str and label.isdecimal() and len(label) < 9:
+            label = int(label)  # the papers' code reads labels with int()
+        if type(relative) is not str or type(label) is not int or label < 0 or type(name) is not str:
+            raise UsageError(
+                f"{path}: {part}[{position}] must be [path, label from 0, class name], not {_short(entry)}."
+            )
+        if _escapes(relative):
+            raise UsageError(
+                f"{path}: {part}[{position}] points outside the data set: {_short(relative)}. Paths must be relative "
+                f"to {image_folder} and stay in it."
+            )
+        made.append(Item(prefix + relative, label, name))
+    return tuple(made)
+
+
+def _escapes(relative: str) -> bool:
+    """Whether a path is empty, absolute (on any system), climbs with `..`, or can be no path at all."""
+    if not relative or relative[0] in "/\\" or "\0" in relative or not (relative.isascii() or encodable(relative)):
+        return True
+    if ":" in relative[:2] and PureWindowsPath(relative).drive:
+        return True
+    return ".." in relative and ".." in relative.replace("\\", "/").split("/")
+
+
+def _type(value: object) -> str:
+    return {
+        "dict": "an object",
+        "list": "a list",
+        "str": "a text",
+        "int": "a number",
+        "float": "a number",
+        "bool": "true or false",
+    }.get(type(value).__name__, "null")
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=True, default=str)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+AIRCRAFT_LISTS = ("variants.txt", *(f"images_variant_{part}.txt" for part in PARTS))
+
+
+def read_aircraft(folder: Path, images: str) -> Parts:
+    """Return the parts of `images_variant_{train,val,test}.txt`; labels count the lines of `variants.txt`.
+
+    Raises:
+        UsageError: a list is missing or a line is none of theirs.
+    """
+    labels = {name: label for label, name in enumerate(_aircraft_lines(folder / "variants.txt"))}
+    parts: Parts = {}
+    for part in PARTS:
+        path = folder / f"images_variant_{part}.txt"
+        items = []
+        for number, line in enumerate(_aircraft_lines(path), start=1):
+            image, _, name = line.partition(" ")
+            if name not in labels or not image.isalnum():
+                raise UsageError(
+                    f"{path}, line {number}: expected an image number and one of the {len(labels)} names in "
+                    f"variants.txt, found {line!r}."
+                )
+            items.append(Item(f"{images}/{image}.jpg", labels[name], name))
+        parts[part] = tuple(items)
+    return parts
+
+
+def _aircraft_lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be read: {error.strerror}. `lamm-cl data prepare fgvc_aircraft` fetches the lists."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is not valid UTF-8 (byte {error.start}). Fetch the file again.") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def read_part_folders(entry: "Entry", images: str) -> Parts:
+    """Return train and test as the folders have them; there is no val. Labels count the class folders by name.
+
+    Raises:
+        UsageError: a part is missing, or the two have different classes.
+    """
+    folders = {part: Path(images) / part for part in ("train", "test")}
+    for folder in folders.values():
+        if not folder.is_dir():
+            raise UsageError(
+                f"data set {entry.name!r}: {folder} does not exist: the images are missing. "
+                f"`lamm-cl data prepare {entry.name}` fetches them or says how."
+            )
+    classes = {part: class_folders(folder) for part, folder in folders.items()}
+    odd = sorted(set(classes["train"]) ^ set(classes["test"]))
+    if odd:
+        raise UsageError(
+            f"{images}: train and test must have the same class folders; {len(odd)} stand in one only: "
+            f"{', '.join(odd[:5])}."
+        )
+    parts: Parts = {"val": ()}
+    for part, folder in folders.items():
+        parts[part] = tuple(
+            Item(f"{folder / name}{os.sep}{file}", label, entry.renamed.get(name, name))
+            for label, name in enumerate(classes[part])
+            for file in images_in(folder / name)
+        )
+    return parts
+
+
+TRAIN_SHARE, VAL_SHARE = 0.5, 0.2  # CoOp's shares for sets that come without a split
+Classes = dict[str, list[str]]  # class name -> absolute image paths; labels count the classes in this order
+
+
+def split_classes(name: str, classes: Classes) -> Parts:
+    """Split each class into 50% train, 20% val, 30% test, at least one image each.
+
+    The draw depends on the data set's name, the class's name and the class's file names: one class more or
+    less does not change the others.
+
+    Raises:
+        UsageError: a class has fewer than three images, or a name that cannot be used.
+    """
+    check_names(f"data set {name!r}", classes)
+    parts: dict[str, list[Item]] = {"train": [], "val": [], "test": []}
+    for label, (class_name, paths) in enumerate(classes.items()):
+        if len(paths) < 3:
+            raise UsageError(
+                f"data set {name!r}: class {class_name!r} has {len(paths)} image(s); a split needs three at least, one "
+                "each for train, val and test. Add images, or say which image belongs to which part."
+            )
+        n_val = max(1, round(len(paths) * VAL_SHARE))
+        n_test = max(1, len(paths) - round(len(paths) * TRAIN_SHARE) - n_val)
+        order = sorted(paths)
+        random.Random(seed_for("split", name, class_name)).shuffle(order)
+        cuts = {"test": order[:n_test], "val": order[n_test : n_test + n_val], "train": order[n_test + n_val :]}
+        for part, chosen in cuts.items():
+            parts[part] += [Item(path, label, class_name) for path in sorted(chosen)]
+    return {part: tuple(items) for part, items in parts.items()}
+
+
+def own_split(entry: "Entry", folder: Path, images: str) -> Parts:
+    """Make a split of a catalogue's data set from its images and annotations.
+
+    Args:
+        entry: the catalogue's entry.
+        folder: the data set's folder.
+        images: the folder of its images, absolute.
+
+    Raises:
+        UsageError: images or annotations are missing.
+    """
+    gather = {"folders": _folders, "pets": _pets, "cars": _cars, "flowers": _flowers, "scenes": _scenes}
+    return split_classes(entry.name, gather[entry.own_split](entry, folder, Path(images)))
+
+
+def _folders(entry: "Entry", folder: Path, images: Path) -> Classes:
+    names = class_folders(images, entry.ignored)
+    return {entry.renamed.get(n, n): [str(images / n / file) for file in images_in(images / n)] for n in names}
+
+
+def _scenes(entry: "Entry", folder: Path, images: Path) -> Classes:
+    """SUN397: `a/apartment_building/outdoor/x.jpg` is an "outdoor apartment_building", as CoOp names it."""
+    classes: Classes = {}
+    for letter in class_folders(images):
+        for file in images_in(images / letter):
+            name = " ".join(reversed(file.split("/")[:-1]))
+            classes.setdefault(name, []).append(str(images / letter / file))
+    return classes
+
+
+def _pets(entry: "Entry", folder: Path, images: Path) -> Classes:
+    """OxfordPets: the file name is the breed and a number; the breeds' alphabetical order is that of the labels."""
+    classes: Classes = {}
+    for file in images_in(images, beside=".mat"):  # the archive holds a few stray MATLAB files
+        breed, _, number = Path(file).stem.rpartition("_")
+        if not breed or not number.isdecimal():
+            raise UsageError(f"{images / file}: expected a name such as Abyssinian_1.jpg, breed and number.")
+        classes.setdefault(breed.lower(), []).append(str(images / file))
+    return dict(sorted(classes.items()))
+
+
+def _cars(entry: "Entry", folder: Path, images: Path) -> Classes:
+    """StanfordCars: names from the devkit, with the year moved to the front as CoOp does."""
+    meta = folder / "devkit" / "cars_meta.mat"
+    names = [str(name[0]) for name in _matlab(entry, meta, "class_names")]
+    classes: Classes = {}
+    for name in names:
+        model, _, year = name.rpartition(" ")
+        classes[f"{year} {model}"] = []
+    ordered = list(classes)
+    lists = {"cars_train": "devkit/cars_train_annos.mat", "cars_test": "cars_test_annos_withlabels.mat"}
+    for part, file in lists.items():
+        for record in _matlab(entry, folder / file, "annotations"):
+            try:
+                label, picture = int(record["class"][0, 0]) - 1, str(record["fname"][0])
+            except (LookupError, TypeError, ValueError) as error:
+                raise UsageError(f"{folder / file}: holds no such list of cars: {error}. Fetch it again.") from None
+            if not 0 <= label < len(ordered):
+                raise UsageError(f"{folder / file}: class {label + 1} is not one of the {len(ordered)} in {meta}.")
+            classes[ordered[label]].append(str(folder / part / Path(picture).name))
+    return classes
+
+
+def _flowers(entry: "Entry", folder: Path, images: Path) -> Classes:
+    """Flowers102: labels from `imagelabels.mat`, names from `cat_to_name.json`, both counting from 1."""
+    names_file, labels_file = folder / "cat_to_name.json", folder / "imagelabels.mat"
+    if not names_file.is_file():
+        raise _incomplete(entry, names_file)
+    try:
+        names = json.loads(names_file.read_bytes())
+        labels = [int(label) for label in _matlab(entry, labels_file, "labels")]
+        classes: Classes = {str(names[str(number)]): [] for number in sorted(set(labels))}
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(
+            f"{names_file} and {labels_file.name}: are not the names and labels of the flowers: {error!r}. Fetch them "
+            "again."
+        ) from None
+    for position, label in enumerate(labels, start=1):
+        classes[str(names[str(label)])].append(str(images / f"image_{position:05d}.jpg"))
+    return classes
+
+
+def check_flower_names(path: Path) -> str:
+    """Say what is wrong with the names of the flowers: one for each of the numbers 1 to 102."""
+    try:
+        names = json.loads(path.read_bytes())
+        right = set(names) == {str(number) for number in range(1, 103)} and len(set(names.values())) == 102
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        return f"is not JSON of names by number: {error!r}"
+    return "" if right else "does not name the flowers 1 to 102"
+
+
+def _matlab(entry: "Entry", path: Path, key: str) -> Sequence[Any]:
+    """Return the first row of an array in a MATLAB file."""
+    from scipy.io import loadmat
+
+    if not path.is_file():
+        raise _incomplete(entry, path)
+    try:
+        row: Sequence[Any] = loadmat(str(path))[key][0]
+    except Exception as error:
+        # scipy raises whatever its parser stumbles over; every kind means a damaged file.
+        raise UsageError(f"{path}: cannot be read as the MATLAB file it should be: {error}. Fetch it again.") from None
+    return row
+
+
+def _incomplete(entry: "Entry", path: Path) -> UsageError:
+    return UsageError(
+        f"data set {entry.name!r}: neither the papers' split {entry.split_file} nor {path}, from which a split could "
+        f"be made, is there. `lamm-cl data prepare {entry.name}` fetches them or says where they are."
+    )
