@@ -7,6 +7,7 @@ import json
 import math
 import os
 import secrets
+import stat
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -40,6 +41,30 @@ def write_atomic(path: Path, data: bytes) -> None:
             error.filename = str(path)
         raise
     sync_directory(path.parent)
+
+
+def write_out(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, or to what it links to, whole or not at all; a device or a pipe is written to as it is.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    # Asked before links are followed by name: /dev/stdout leads to a pipe, which has none.
+    mode, target = mode_of(path), Path(os.path.realpath(path))
+    if (mode and not stat.S_ISREG(mode)) or target.is_symlink():  # what is a link even then leads to itself
+        with path.open("wb") as stream:
+            stream.write(data)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(target, data)
+
+
+def mode_of(path: Path) -> int:
+    """Return what kind of thing a path leads to, 0 where nothing is known of it."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return 0
 
 
 def sync_directory(directory: Path) -> None:

@@ -46,7 +46,7 @@ def report(
     """
     from lamm_cl.errors import unknown
     from lamm_cl.reports import published
-    from lamm_cl.reports.place import check_place
+    from lamm_cl.reports.output import check_place
     from lamm_cl.reports.report import make_report
     from lamm_cl.reports.results import read_results
 
@@ -77,9 +77,9 @@ def _write(
     made: "Report", form: str, out: Path | None, tables: Path | None, figures: Path | None, width: str | None
 ) -> None:
     from lamm_cl.errors import UsageError
+    from lamm_cl.files import write_out
     from lamm_cl.reports.names import spelled_out
     from lamm_cl.reports.output import render, show, write_tables
-    from lamm_cl.reports.place import write_out
 
     if out is None and form == "html" and sys.stdout.isatty():
         out = made.results.directory / "report.html"

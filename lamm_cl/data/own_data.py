@@ -56,8 +56,8 @@ def load_own(description: Mapping[str, Any], store: Path) -> Dataset:
     """Return the data set that `description` describes.
 
     Args:
-        description: one of `folder` (see `own_folder`), `csv` (see `own_table`), `torchvision` (the name of one of its
-            data sets) or `hf` (a folder or name that Hugging Face's `datasets` knows; see `libraries`), and
+        description: one of `folder` and `csv` (see `own_files`), `torchvision` (the name of one of its
+            data sets) or `hf` (a folder or name that Hugging Face's `datasets` knows; see `exporting`), and
 
             - `name` (default: the folder's or file's name), `template`, `flip` and `scale` of the training views;
             - `root`, which relative paths start from (default: the working directory for `folder` and `csv`, the CSV's

@@ -1,16 +1,20 @@
-"""Measured and published numbers side by side, with the interval over seeds."""
+"""Measured and published numbers side by side, with the interval over seeds; or why they may not stand there."""
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
 from statistics import fmean
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pandas as pd
+import yaml
 
+from lamm_cl.errors import UsageError
 from lamm_cl.evaluation import metrics
 from lamm_cl.evaluation.statistics import summarise
 from lamm_cl.reports import published
-from lamm_cl.reports.comparable import Measured, found_in, reasons, unique
 from lamm_cl.reports.names import AVERAGE, ELEVEN, dataset_rank, method_rank, shots_rank
 from lamm_cl.reports.published import PublishedNumber
 from lamm_cl.reports.results import Record, Results
@@ -19,9 +23,26 @@ from lamm_cl.reports.tables.collect import SETTINGS, TITLES
 from lamm_cl.reports.tables.model import Cell, Column, Row, Table
 from lamm_cl.reports.tables.protocols import ClassIncremental
 
+T = TypeVar("T")
+
+# What a record must say of a method's options; the rest of them changes the machine's work, not the result's meaning.
+# `label_space` is what records of earlier builds call `train_label_space`.
+_UNSET = ("freeze_context_after", "plugins")
+_ORDINARY = {"train_label_space": "own", "label_space": "own", "regime": "naive", **dict.fromkeys(_UNSET)}
+_USUAL = "what the weights have"
+_NOT_THE_RESULT = frozenset({"device", "threads", "eval_mb_size", "precision", "compile", "chunk", "workers"})
+# What methods take for no depth on the 12 layers of ViT-B/16, with which everything published here was measured.
+_DEPTHS = {"prompt_depth": 9, "prompt_depth_text": 12, "prompt_depth_vision": 12}
+_SPLITS = {
+    "own": "own split, not the official one",
+    "other": "another split than the papers', though of its name and sizes",
+    "embedded": "data set that no paper uses",
+}
+_OF_A_SETTING = frozenset({"setting-a", "setting-b"})
 _QUANTITIES = {one.key: f"{one.group} {one.title}".strip() for one in (*ClassIncremental.TWO, *ClassIncremental.MANY)}
 _QUANTITIES |= {"harmonic_mean": "H", "accuracy": "Accuracy", "average_with_source": "average with source"}
 _QUANTITIES |= {"transfer": "Transfer", "average": "Avg", "last": "Last"}
+_PLACE = ("shots", "label_space", "setting", "backbone", "pretrained")
 _COLUMNS = (
     *(Column(key, TITLES[key]) for key in ("dataset", "setting", "method", "dialect", "shots")),
     Column("quantity", "Number"),
@@ -36,16 +57,60 @@ _COLUMNS = (
 )
 
 
+def unique(values: Iterable[T]) -> list[T]:
+    """Return each value once, in order."""
+    return list(dict.fromkeys(values))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One measured number with what its runs' records say.
+
+    Attributes:
+        label, method: What tables call the method, and the registered method behind it.
+        dialect, dataset, quantity, shots, label_space, setting, backbone, pretrained: As in `tables.collect`.
+        mean: What tables print, in percent: the mean over seeds, of H the harmonic mean of two such means.
+        values, seeds: One per seed, in percent, and those seeds.
+        datasets: The data sets that an average is over; else one.
+        minus: The other method, where the number is a difference of two methods; else "".
+        configs: The distinct (method, data set, options) of its runs; empty where no record tells them.
+        streams: The distinct protocols of its runs, with their options, number of classes and seed; likewise.
+        resize_modes: How images came to the tower's size; empty text where a run took what its weights have.
+        precisions, splits, synthetic: What the records say of these.
+    """
+
+    label: str
+    method: str
+    dialect: str
+    dataset: str
+    quantity: str
+    shots: str
+    label_space: str
+    setting: str
+    backbone: str
+    pretrained: str
+    mean: float
+    values: tuple[float, ...]
+    seeds: tuple[float, ...]
+    run_ids: tuple[str, ...]
+    datasets: frozenset[str]
+    minus: str = ""
+    configs: tuple[tuple[str, str, Mapping[str, Any]], ...] = ()
+    streams: tuple[tuple[Mapping[str, Any], int, int], ...] = ()
+    precisions: frozenset[str] = frozenset()
+    resize_modes: frozenset[str] = frozenset()
+    splits: frozenset[str] = frozenset()
+    synthetic: bool = False
+
+
 @dataclass(frozen=True)
 class Comparison:
     """One measured number beside its published one.
 
     Attributes:
-        measured: The measured number.
         printed: The published number of the same method, data set and metric; None where there is none.
         why_not: Why they must not be compared; empty where they may.
-        low: Lower end of the 95% interval over seeds, percent; None with one seed.
-        high: Upper end.
+        low, high: The ends of the 95% interval over seeds, percent; None with one seed.
         std: Sample standard deviation over seeds (n - 1 in the denominator), percent; None with one seed.
     """
 
@@ -95,17 +160,17 @@ def compare(results: Results, name: str) -> list[Comparison]:
     Raises:
         UsageError: There is no published table of that name.
     """
-    rows = published.numbers(name)
-    return _worth_showing([beside for one in _measured(results, rows) for beside in _beside(one, rows)], rows)
+    return _compare(results, published.numbers(name))[0]
 
 
-def _worth_showing(found: list[Comparison], rows: tuple[PublishedNumber, ...]) -> list[Comparison]:
-    """Leave out what the published table has no place for, unless nothing else was measured."""
+def _compare(results: Results, rows: tuple[PublishedNumber, ...]) -> tuple[list[Comparison], list[Comparison]]:
+    """Return the comparisons that the published table has a place for, unless nothing else was measured; and all."""
+    found = [beside for one in _measured(results, rows) for beside in _beside(one, rows)]
     datasets, quantities = ({_place(row)[part] for row in rows} for part in (1, 2))
     known = [one for one in found if one.measured.dataset in datasets]
     places = {_place(row)[1:] for row in rows}
     inside = [one for one in known if (one.measured.dataset, one.measured.quantity) in places]
-    return inside or [one for one in found if one.measured.quantity in quantities] or found
+    return inside or [one for one in found if one.measured.quantity in quantities] or found, found
 
 
 def compare_table(results: Results, name: str) -> Table:
@@ -115,8 +180,7 @@ def compare_table(results: Results, name: str) -> Table:
         UsageError: There is no published table of that name.
     """
     rows = published.numbers(name)
-    everything = [beside for one in _measured(results, rows) for beside in _beside(one, rows)]
-    comparisons = _worth_showing(everything, rows)
+    comparisons, everything = _compare(results, rows)
     met = {_number(one.printed) for one in comparisons if one.printed is not None and not one.why_not}
     lacking = [row for row in rows if _number(row) not in met]
     notes = [f"Published: {'; '.join(unique(row.citation for row in rows))}."]
@@ -125,7 +189,8 @@ def compare_table(results: Results, name: str) -> Table:
         "Interval: Student's t over the seeds. * marks a published number outside of it (rounding allowed for). "
         "Measured: mean ± sample deviation (n - 1); papers print the population deviation (n)."
     )
-    computed = [unique(row.precision for row in rows if row.precision), sorted(_precisions(comparisons))]
+    precisions = {precision for one in comparisons for precision in one.measured.precisions}
+    computed = [unique(row.precision for row in rows if row.precision), sorted(precisions)]
     if all(computed):
         published_in, measured_in = map(", ".join, computed)
         notes.append(f"Precision is not judged: published in {published_in}, measured in {measured_in}.")
@@ -152,16 +217,9 @@ def compare_table(results: Results, name: str) -> Table:
 def _measured(results: Results, rows: tuple[PublishedNumber, ...]) -> list[Measured]:
     spaces = {row.label_space for row in rows}
     numbers = [one for one in measure(results, rows[0].protocol) if one.label_space in spaces]
-    found = list(differences(numbers, _pairs(rows))) if rows[0].minus else numbers
-    return sorted(found, key=_reading_order)
-
-
-def _reading_order(one: Measured) -> tuple[Any, ...]:
-    return dataset_rank(one.dataset), one.backbone, one.pretrained, shots_rank(one.shots), method_rank(one.label)
-
-
-def _precisions(comparisons: list[Comparison]) -> set[str]:
-    return {precision for one in comparisons for precision in one.measured.precisions}
+    found = list(differences(numbers, [(row.method, row.minus) for row in rows])) if rows[0].minus else numbers
+    found.sort(key=lambda one: (shots_rank(one.shots), method_rank(one.label)))
+    return sorted(found, key=lambda one: (dataset_rank(one.dataset), one.backbone, one.pretrained))
 
 
 def _said(rows: list[PublishedNumber]) -> Iterator[str]:
@@ -175,34 +233,22 @@ def _said(rows: list[PublishedNumber]) -> Iterator[str]:
         for field in ("dataset", "metric"):
             names = unique(getattr(row, field) for row in group)
             if len(names) == 1 < len({getattr(row, field) for row in rows}):
-                words.append(_quantity(names[0]) if field == "metric" else names[0])
+                words.append(_QUANTITIES.get(names[0], names[0]) if field == "metric" else names[0])
         yield f"{', '.join(words)}: {sentence}."
 
 
-def _quantity(name: str) -> str:
-    return _QUANTITIES.get(name, name)
-
-
 def _row(one: Comparison) -> Row:
-    measured = one.measured
-    mark = "*" if one.outside else ""
-    if one.printed is not None and not one.why_not and not measured.splits:
-        mark += "?"
-    number = Cell(one.mean, one.std, len(measured.values), run_ids=measured.run_ids)
+    measured, printed = one.measured, one.printed
+    unknown_split = printed is not None and not one.why_not and not measured.splits
+    setting = measured.setting or (printed.setting if printed and not one.why_not else "")
+    quantity = _QUANTITIES.get(measured.quantity, measured.quantity)
+    words = (measured.dataset, setting, measured.label, measured.dialect, measured.shots, quantity)
     cells = (
-        Cell(text=measured.dataset),
-        Cell(text=measured.setting or (one.printed.setting if one.printed and not one.why_not else "")),
-        Cell(text=measured.label),
-        Cell(text=measured.dialect),
-        Cell(text=measured.shots),
-        Cell(text=_quantity(measured.quantity)),
-        number,
-        Cell(one.population_std),
-        Cell(one.low),
-        Cell(one.high),
-        Cell(one.printed.value if one.printed else None),
-        Cell(text=f"{one.printed.source} ({one.printed.standing})" if one.printed else ""),
-        Cell(one.difference, mark=mark),
+        *(Cell(text=word) for word in words),
+        Cell(one.mean, one.std, len(measured.values), run_ids=measured.run_ids),
+        *map(Cell, (one.population_std, one.low, one.high, printed.value if printed else None)),
+        Cell(text=f"{printed.source} ({printed.standing})" if printed else ""),
+        Cell(one.difference, mark="*" * bool(one.outside) + "?" * unknown_split),
         Cell(text=one.verdict),
     )
     return Row(cells, measured.dataset)
@@ -267,11 +313,6 @@ def _absent(measured: Measured, rows: tuple[PublishedNumber, ...]) -> list[str]:
     return unique([lacks, *min(others, key=len)])
 
 
-def _pairs(rows: tuple[PublishedNumber, ...]) -> list[tuple[str, str]]:
-    """Return the pairs (method, method subtracted) of published differences."""
-    return list(dict.fromkeys((row.method, row.minus) for row in rows))
-
-
 # -- the measured side -------------------------------------------------------------------------------------------------
 
 
@@ -295,35 +336,26 @@ def measure(results: Results, protocol: str) -> Iterator[Measured]:
 
 def differences(numbers: list[Measured], pairs: list[tuple[str, str]]) -> Iterator[Measured]:
     """Yield, for each pair of methods under the same settings, the difference seed by seed."""
-    for one in numbers:
-        for other in numbers:
-            if (one.method, other.method) not in pairs or _settings(one) != _settings(other):
-                continue
-            there = dict(zip(other.seeds, other.values, strict=True))
-            both = [
-                (seed, value - there[seed]) for seed, value in zip(one.seeds, one.values, strict=True) if seed in there
-            ]
-            if both:
-                yield replace(
-                    one,
-                    label=f"{one.label} - {other.label}",
-                    minus=other.method,
-                    quantity="difference",
-                    mean=fmean(value for _, value in both),
-                    seeds=tuple(seed for seed, _ in both),
-                    values=tuple(value for _, value in both),
-                    run_ids=one.run_ids + other.run_ids,
-                    configs=one.configs + other.configs,
-                    streams=one.streams + other.streams,
-                    precisions=one.precisions | other.precisions,
-                    resize_modes=one.resize_modes | other.resize_modes,
-                    splits=one.splits | other.splits,
-                    synthetic=one.synthetic or other.synthetic,
-                )
+    for one, other in product(numbers, numbers):
+        there = dict(zip(other.seeds, other.values, strict=True))
+        both = {seed: value - there[seed] for seed, value in zip(one.seeds, one.values, strict=True) if seed in there}
+        if both and (one.method, other.method) in pairs and _settings(one) == _settings(other):
+            yield replace(
+                one,
+                label=f"{one.label} - {other.label}",
+                minus=other.method,
+                quantity="difference",
+                mean=fmean(both.values()),
+                seeds=tuple(both),
+                values=tuple(both.values()),
+                synthetic=one.synthetic or other.synthetic,
+                **{key: getattr(one, key) + getattr(other, key) for key in ("run_ids", "configs", "streams")},
+                **{key: getattr(one, key) | getattr(other, key) for key in ("precisions", "resize_modes", "splits")},
+            )
 
 
 def _settings(one: Measured) -> tuple[object, ...]:
-    return one.dataset, one.datasets, one.shots, one.label_space, one.setting, one.backbone, one.pretrained
+    return one.dataset, one.datasets, *(getattr(one, key) for key in _PLACE)
 
 
 def _with_records(
@@ -366,8 +398,199 @@ def _with_records(
         resize_modes=frozenset(str(one.get("resize_mode") or "") for one in backbones),
         splits=frozenset(str(split) for record in records for split in found_in(record, "split") if split),
         synthetic=any(flag is True for record in records for flag in found_in(record, "synthetic")),
-        **{
-            key: words[key]
-            for key in ("dialect", "dataset", "shots", "label_space", "setting", "backbone", "pretrained")
-        },
+        **{key: words[key] for key in (*_PLACE, "dialect", "dataset")},
     )
+
+
+# -- whether the two may stand side by side ----------------------------------------------------------------------------
+
+
+def found_in(record: Any, name: str) -> Iterator[Any]:
+    """Yield every value under the key `name` in a record, at any depth, apart from its config and its rows."""
+    if isinstance(record, Mapping):
+        for key, value in record.items():
+            if key == name:
+                yield value
+            elif key not in ("config", "rows"):
+                yield from found_in(value, name)
+    elif isinstance(record, list | tuple):
+        for value in record:
+            yield from found_in(value, name)
+
+
+def reasons(measured: Measured, printed: PublishedNumber, datasets: frozenset[str]) -> list[str]:
+    """Return why the two must not be compared, nothing where they may.
+
+    Args:
+        measured: The measured number.
+        printed: The published one with the same method, data set and metric.
+        datasets: What the paper's averages are over.
+    """
+    backbone = list(_backbone(measured, printed))
+    # Another backbone has a recipe of its own: its options need not be named as well.
+    configs = () if backbone else measured.configs
+    options = [text for one in configs for text in _options(*one, measured.shots, printed)]
+    streams = [text for one in measured.streams for text in _stream(*one, printed)]
+    if printed.protocol_options and not measured.streams:
+        streams = ["steps and class order not known: its runs left no record of them"]
+    return [*backbone, *_dialect(measured.dialect, printed), *_data(measured, printed, datasets), *streams, *options]
+
+
+def _backbone(measured: Measured, printed: PublishedNumber) -> Iterator[str]:
+    if _architecture(measured.backbone, measured.pretrained) != _architecture(printed.backbone, printed.pretrained):
+        yield f"other backbone: {measured.backbone}, published with {printed.backbone}"
+    elif measured.pretrained != printed.pretrained:
+        yield f"other weights: {measured.pretrained or 'not named'}, published with {printed.pretrained}"
+    for mode in sorted(measured.resize_modes - {printed.resize_mode}):
+        yield f"other resize_mode: {mode or _USUAL}, published with {printed.resize_mode or _USUAL}"
+
+
+def _dialect(dialect: str, printed: PublishedNumber) -> Iterator[str]:
+    if printed.dialect and dialect != printed.dialect:
+        yield f"other dialect: {dialect or 'not named'}, published with {printed.dialect}"
+
+
+def _architecture(backbone: str, pretrained: str) -> str:
+    # OpenAI's weights are QuickGELU models under either of open_clip's names; other weights are not.
+    name = backbone.lower().replace("/", "-")
+    return name.removesuffix("-quickgelu") if pretrained == "openai" else name
+
+
+def _data(measured: Measured, printed: PublishedNumber, datasets: frozenset[str]) -> Iterator[str]:
+    if measured.shots != printed.shots and measured.method != "zero_shot":
+        yield f"other shots: {measured.shots or 'not named'}, published with {printed.shots}"
+    if printed.setting and not printed.protocol_options and measured.setting != printed.setting:
+        yield f"other setting: {measured.setting or 'not named'}, published with {printed.setting}"
+    yield from (text for split, text in _SPLITS.items() if split in measured.splits)
+    if printed.table in _OF_A_SETTING:
+        others = sorted(measured.splits & _OF_A_SETTING - {printed.table})
+        yield from (f"split of {split}, published with that of {printed.table}" for split in others)
+    if measured.synthetic:
+        yield "synthetic data"
+    if printed.dataset.startswith(AVERAGE) and measured.datasets != datasets:
+        missing, extra = sorted(datasets - measured.datasets), sorted(measured.datasets - datasets)
+        parts = [f"without {_few(missing)}"] * bool(missing) + [f"with {_few(extra)}"] * bool(extra)
+        yield f"average over other data sets: {' and '.join(parts)}"
+
+
+def _stream(options: Mapping[str, Any], classes: int, seed: int, printed: PublishedNumber) -> Iterator[str]:
+    """Yield what a class-incremental stream has other than the published one: sizes of its steps, order of classes."""
+    if not printed.protocol_options:
+        return
+    wanted = parse_options(printed.protocol_options)
+    sizes = (_sizes(classes, options), _sizes(classes, wanted))
+    if sizes[0] != sizes[1]:
+        yield f"other steps: {_few([str(size) for size in sizes[0]])} classes, published with {printed.setting}"
+    order, published_order = options.get("order", "dataset"), wanted["order"]
+    if _order(classes, order, options.get("order_seed"), seed) != _order(classes, published_order, None, seed):
+        words = "that of RAPF's code" if "digest" in published_order else _word(published_order)
+        brief = _few([*map(str, order)]) if isinstance(order, list | tuple) else _word(order)
+        yield f"other class order: {brief}, published with {words}"
+
+
+def _sizes(classes: int, options: Mapping[str, Any]) -> tuple[int, ...]:
+    from lamm_cl.streams.protocols import step_sizes
+
+    try:
+        return step_sizes(classes, *(options.get(name) for name in ("steps", "base", "increment")))
+    except UsageError:  # published for another number of classes
+        return ()
+
+
+def _order(classes: int, order: Any, order_seed: int | None, seed: int) -> str:
+    """Return the digest of a class order; of names, which labels cannot be told from, or of no order, some other."""
+    from lamm_cl.streams.steps import ORDER_SEED, class_order
+
+    if isinstance(order, Mapping) and "digest" in order:
+        return str(order["digest"])
+    if order == "alphabetical":
+        return "alphabetical"
+    try:
+        # Labels alone say what the order is, but for `alphabetical`.
+        labels = class_order([f"class {label}" for label in range(classes)], order, order_seed or ORDER_SEED, seed)
+    except UsageError:
+        return "names"
+    return order_digest(labels)
+
+
+def order_digest(labels: Iterable[int]) -> str:
+    """Return what published rows call a class order that is listed in a file.
+
+    >>> order_digest([2, 0, 1])
+    'cea67d8b58d7'
+    """
+    return hashlib.sha256(",".join(map(str, labels)).encode()).hexdigest()[:12]
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _options(
+    method: str, dataset: str, options: Mapping[str, Any], shots: str, printed: PublishedNumber
+) -> Iterator[str]:
+    texts = {printed.minus: printed.minus_options, printed.method: printed.options}
+    named = {
+        name: value.get(dataset, value.get("others")) if isinstance(value, Mapping) else value
+        for name, value in parse_options(texts.get(method, "")).items()
+    }
+    wanted = _spelled({**defaults(method), **_ORDINARY, **named}, shots)
+    for name, value in _spelled(options, shots).items():
+        if name == "dialect":
+            yield from _dialect(str(value), printed)
+        elif name in wanted and name not in _NOT_THE_RESULT and not _same(value, wanted[name]):
+            yield f"other option {name}: {_word(value)}, published with {_word(wanted[name])}"
+
+
+def _spelled(options: Mapping[str, Any], shots: str) -> dict[str, Any]:
+    """Return options with defaults that stand for a value replaced by it, so that both compare as the same."""
+    out = dict(options)
+    out |= {name: depth for name, depth in _DEPTHS.items() if name in out and out[name] is None}
+    if "lambda_wc" in out and out["lambda_wc"] is None and shots.isdigit():
+        out["lambda_wc"] = 1 / max(int(shots), 1)
+    if "ctx_init" in out:
+        out["ctx_init"] = str(out["ctx_init"]).replace("_", " ")
+        if out.get("n_ctx") == 0:
+            out["n_ctx"] = len(out["ctx_init"].split()) or 16
+    return out
+
+
+def _word(value: Any) -> str:
+    if value is None or value == "":
+        return "default" if value is None else "none"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_word(one)}" for key, one in value.items() if one is not None) + "}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _same(first: Any, second: Any) -> bool:
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
+        return list(first) == list(second)  # records have no tuples
+    if isinstance(first, Mapping) and isinstance(second, Mapping):  # what is not given is None in records
+        given = [{key: value for key, value in one.items() if value is not None} for one in (first, second)]
+        return given[0] == given[1]
+    if isinstance(first, int | float) and isinstance(second, int | float):
+        return abs(first - second) <= 1e-12
+    return bool(first == second)
+
+
+@cache
+def parse_options(text: str) -> Mapping[str, Any]:
+    """Return the options that a published row names, written as in a config.
+
+    >>> parse_options("ctx_init: a photo of a, epochs: {imagenet: 50, others: 200}")
+    {'ctx_init': 'a photo of a', 'epochs': {'imagenet': 50, 'others': 200}}
+    """
+    return dict(yaml.safe_load("{" + text + "}"))
+
+
+@cache
+def defaults(method: str) -> Mapping[str, Any]:
+    """Return a method's options and recipe as its paper has them; nothing for a method that is not registered."""
+    from lamm_cl.methods.registry import get_method
+
+    try:
+        found = get_method(method)
+    except UsageError:
+        return {}
+    return {**found.options().model_dump(), **found.recipe.model_dump()}

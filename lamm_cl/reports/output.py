@@ -1,14 +1,17 @@
-"""A whole report as text, Markdown, LaTeX, CSV, JSON or HTML."""
+"""A whole report as text, Markdown, LaTeX, CSV, JSON or HTML, and where it goes: never over an experiment's own."""
 
 import csv
 import io
 import json
+import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lamm_cl.reports.place import write_out
+from lamm_cl.errors import UsageError
+from lamm_cl.files import mode_of, write_out
 from lamm_cl.reports.report import Report
 from lamm_cl.reports.tables import latex_document, render_csv, render_markdown, render_rich, render_text
 from lamm_cl.reports.tables.model import Cell
@@ -133,3 +136,26 @@ def _json_cell(cell: Cell) -> Any:
         return cell.text
     found = {"mean": cell.value, "std": cell.std, "seeds": cell.seeds or None, "mark": cell.mark}
     return {**{key: value for key, value in found.items() if value not in (None, "")}, "runs": cell.run_ids}
+
+
+def check_place(path: Path, experiment: Path, wants_directory: bool = False) -> None:
+    """Refuse a path that cannot be written, or that is an experiment's own, before any work is done.
+
+    Args:
+        path: A file, or the directory of several.
+        experiment: The directory that is reported on.
+        wants_directory: Whether `path` must be a directory.
+
+    Raises:
+        UsageError: `path` is of the other kind, or belongs to this experiment or another one.
+    """
+    wanted, other = ("directory", "file") if wants_directory else ("file", "directory")
+    mode = mode_of(path)
+    if mode and stat.S_ISDIR(mode) != wants_directory:
+        raise UsageError(f"{path} is a {other}. Give the name of a {wanted}.")
+    place = Path(os.path.realpath(path))
+    others = (parent for parent in place.parents if mode_of(parent / "experiment.json"))
+    for home in (Path(os.path.realpath(experiment)), *others):
+        own = [home / "runs.csv", home / "experiment.json"]
+        if place in own or Path(os.path.realpath(home / "runs")) in (place, *place.parents):
+            raise UsageError(f"{path} belongs to the results of the experiment in {home}. Choose another path.")

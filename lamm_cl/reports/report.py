@@ -8,9 +8,7 @@ from lamm_cl.errors import unknown
 from lamm_cl.reports.names import method_rank, spelled_out
 from lamm_cl.reports.results import Results
 from lamm_cl.reports.tables import PROTOCOLS, Table
-from lamm_cl.reports.tables.across import ablation_tables, cost_table, stream_table
-from lamm_cl.reports.tables.classes import class_tables
-from lamm_cl.reports.tables.paired import paired_table
+from lamm_cl.reports.tables.extra import ablation_tables, class_tables, cost_table, paired_table, stream_table
 
 _PLACE = ("dataset", "backbone", "pretrained", "shots")
 _SHOWN = 5

@@ -16,8 +16,7 @@ from lamm_cl.experiments.spec import RunSpec
 from lamm_cl.methods.registry import method_names
 from lamm_cl.records import COLUMNS
 from lamm_cl.reports import published
-from lamm_cl.reports.comparable import order_digest, parse_options
-from lamm_cl.reports.compare import Comparison, compare
+from lamm_cl.reports.compare import Comparison, compare, order_digest, parse_options
 from lamm_cl.reports.published import PublishedNumber
 from lamm_cl.reports.results import Results
 from lamm_cl.reports.tables.collect import tidy

@@ -290,7 +290,7 @@ def test_texts_of_users_are_texts(page: Any) -> None:
 
 
 def test_compressed_records_open_too(browser: Any, report_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lamm_cl.reports.html.tables._PLAIN_BYTES", 10)
+    monkeypatch.setattr("lamm_cl.reports.html._PLAIN_BYTES", 10)
     path = report_file.with_name("packed.html")
     path.write_text(render(make_report(read_results(report_file.parent)), "html"))
     page = browser.new_page()

@@ -15,7 +15,7 @@ import pytest
 from lamm_cl.errors import UsageError
 from lamm_cl.evaluation import metrics
 from lamm_cl.reports import published
-from lamm_cl.reports.comparable import defaults, order_digest, parse_options
+from lamm_cl.reports.compare import defaults, order_digest, parse_options
 from lamm_cl.reports.published import PublishedNumber
 from lamm_cl.streams.steps import read_order
 

@@ -23,7 +23,7 @@ class Source:
         url: its address, or `drive:ID`; "" for an archive that must be fetched by hand and is unpacked where it lies.
         name: what it is called in the data set's folder, where its address does not end so.
         md5: its checksum, "" where none is published.
-        moves: for an archive, what goes where (see `archive.unpack`).
+        moves: for an archive, what goes where (see `unpack.unpack`).
         by_hand: what a user can do when the address is dead.
         check: says what is wrong with what the file holds, "" where nothing is.
         beside: another place where the readers find it, from the data set's folder.

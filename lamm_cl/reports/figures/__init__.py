@@ -7,7 +7,7 @@ from lamm_cl.reports.figures.charts import (
     few_shot_curves,
     own_against_joint,
 )
-from lamm_cl.reports.figures.matrix import accuracy_matrix
+from lamm_cl.reports.figures.heatmaps import accuracy_matrix
 from lamm_cl.reports.figures.style import render, save
 
 __all__ = [

@@ -37,8 +37,8 @@ from lamm_cl.reports.names import (
     space_rank,
 )
 from lamm_cl.reports.tables import PROTOCOLS
-from lamm_cl.reports.tables.across import COSTS, costs
 from lamm_cl.reports.tables.collect import numbered_sets, tidy
+from lamm_cl.reports.tables.extra import COSTS, costs
 from lamm_cl.reports.tables.model import Column
 from lamm_cl.reports.tables.protocols import STREAMS
 from lamm_cl.reports.tables.render import heading

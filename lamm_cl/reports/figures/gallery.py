@@ -20,13 +20,12 @@ from lamm_cl.reports.figures.charts import (
     methods_of,
     own_against_joint,
 )
-from lamm_cl.reports.figures.confusion import confusion_figure
-from lamm_cl.reports.figures.matrix import accuracy_matrix
+from lamm_cl.reports.figures.heatmaps import accuracy_matrix, confusion_figure
 from lamm_cl.reports.figures.style import fitted, save
 from lamm_cl.reports.names import dataset_rank, shots_in_words, shots_rank
 from lamm_cl.reports.results import Results
 from lamm_cl.reports.tables import PROTOCOLS
-from lamm_cl.reports.tables.across import COSTS
+from lamm_cl.reports.tables.extra import COSTS
 
 _MOST_PANELS = 150  # of all matrices together; more are too many to look at
 

@@ -18,7 +18,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lamm_cl.reports.place import write_out
+from lamm_cl.files import write_out
 
 COLOURS = (
     "#0072B2",

@@ -1,5 +1,307 @@
-"""The report as one HTML file that needs nothing else and asks for nothing."""
+"""The report as one HTML file that needs nothing else and asks for nothing.
 
-from lamm_cl.reports.html.page import render_html
+Every number leads to its runs, and each run to its config and record; the script shows that data on demand.
+"""
 
-__all__ = ["render_html"]
+import base64
+import gzip
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from itertools import groupby
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from jinja2 import Environment
+from markupsafe import Markup
+from matplotlib.collections import QuadMesh
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+
+from lamm_cl import __version__
+from lamm_cl.files import finite
+from lamm_cl.reports.figures.gallery import Picture, pictures
+from lamm_cl.reports.figures.style import render
+from lamm_cl.reports.report import Report
+from lamm_cl.reports.results import Results, error_of
+from lamm_cl.reports.tables.collect import TITLES
+from lamm_cl.reports.tables.extra import pivot_tables
+from lamm_cl.reports.tables.model import Cell, Column, Row, Table
+from lamm_cl.reports.tables.render import heading, notes, plain, render_csv, render_latex
+
+_OPEN_FIGURES = 12  # of more, the first four: the page must load and print in seconds
+_MOST_POINTS = 400  # more than that nobody listens to
+
+
+def render_html(report: Report) -> str:
+    """Return the whole page. Every text that comes from results is escaped by the template."""
+    every = [*pivot_tables(report.results.rows), *report.tables]
+    tables = [table_view(table) for table in every]
+    figures = [inline_figure(picture) for picture in pictures(report.results)]
+    runs = runs_view(report.results)
+    tables += [runs] if runs else []
+    downloads = {
+        f"table-{anchor(table.name)}": {"csv": render_csv(table), "tex": render_latex(table, report.title)}
+        for table in every
+    }
+    contents = [(one["id"], one["title"]) for one in (*tables, *figures)]
+    template = Environment(autoescape=True).from_string(_file("page.html"))
+    return template.render(
+        title=report.title,
+        summary=report.summary,
+        problems=[list(_linked(problem, report)) for problem in report.problems],
+        contents=[("summary", "Summary"), *contents],
+        tables=tables,
+        figures=figures,
+        open_figures=len(figures) if len(figures) <= _OPEN_FIGURES else 4,
+        version=__version__,
+        style=Markup(_file("style.css")),
+        script=Markup(_file("script.js")),
+        runs=Markup(embedded_runs(report.results)),
+        files=Markup(embedded("files", downloads)),
+    )
+
+
+def _file(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _linked(text: str, report: Report) -> Iterator[tuple[str, str]]:
+    """Yield the parts of a sentence, each with the address of the run that it names."""
+    known = report.results.records
+    for part in re.split(r"([^\s,;:()]+)", text):
+        yield part, runs_link(part.removesuffix(".")) if part.removesuffix(".") in known else ""
+
+
+def inline_figure(picture: Picture) -> dict[str, Any]:
+    """Return what the page shows of a figure: drawing, title, caption and numbers."""
+    name, drawn = f"figure-{anchor(picture.name)}", picture.draw()
+    svg = inline_svg(render(drawn, "svg").decode(), name, picture.title)
+    shown = {"id": name, "title": picture.title, "caption": picture.caption}
+    points = list(points_of(drawn))
+    return {**shown, "svg": Markup(svg), "points": points if len(points) <= _MOST_POINTS else []}
+
+
+def points_of(figure: Figure) -> Iterator[tuple[str, str, str, str, str]]:
+    """Yield the numbers that a figure draws: panel, series, horizontal and vertical place, value where it is colour."""
+    for axis in figure.axes:
+        if axis.get_label() == "<colorbar>" or not axis.get_visible():
+            continue
+        across, down = (
+            {
+                float(at): text.get_text()
+                for at, text in zip(one.get_majorticklocs(), one.get_ticklabels(), strict=False)
+            }
+            for one in (axis.xaxis, axis.yaxis)
+        )
+        panel = " ".join(axis.get_title().split()) or axis.get_xlabel()
+        for container in axis.containers:
+            if isinstance(container, ErrorbarContainer) and (line := container.lines[0]) is not None:
+                for x, y in zip(np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float), strict=True):
+                    yield panel, str(container.get_label()), _at(x, across), _at(y, down), ""
+        for mesh in axis.collections:
+            if isinstance(mesh, QuadMesh) and (values := mesh.get_array()) is not None:
+                left = np.asarray(mesh.get_coordinates())[0, 0, 0] + 0.5
+                named = " ".join(str(mesh.get_label()).split())
+                part = panel if named.startswith("_") else named  # methods side by side, or the only one
+                for (i, j), value in np.ndenumerate(np.ma.filled(values, np.nan)):
+                    if value == value:
+                        x = across.get(left + j, str(j + 1))
+                        yield part, axis.get_ylabel(), x, down.get(i, str(i)), f"{value:.2f}"
+
+
+def _at(value: float, names: dict[float, str]) -> str:
+    near = round(value)
+    named = names.get(float(near), "") if abs(value - near) < 0.3 else ""
+    return named if named and not named.replace("\N{MINUS SIGN}", "").replace(".", "").isdigit() else f"{value:.4g}"
+
+
+def inline_svg(svg: str, name: str, title: str) -> str:
+    """Return matplotlib's SVG fit for standing inside a page: no prologue, no global style, ids of its own."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r'\b(id="|xlink:href="#|href="#|url\(#)', rf"\g<1>{name}-", body)
+    body = body.replace("*{stroke-linejoin", f"#{name}-svg *{{stroke-linejoin")
+    width = re.search(r'<svg[^>]* width="([\d.]+)pt"', body)
+    limit = f"max-width:{float(width[1]) * 4 / 3:.0f}px" if width else ""
+    head, _, rest = body.partition(">")
+    head = re.sub(r' (width|height)="[\d.]+pt"', "", head)
+    label = Markup.escape(title)
+    return f'{head} id="{name}-svg" role="img" aria-label="{label}" style="{limit}">{rest.strip()}'
+
+
+_MOST_CHOICES = 60
+_LONG = 40  # characters; longer texts may wrap
+_MOST_ROWS = 40  # of a table whose sections are not folded
+_PLAIN_BYTES = 8_000_000  # beyond that the data travels compressed
+_RUN_COLUMNS = ("run_id", "protocol", "dataset", "method", "dialect", "backbone", "shots", "seed", "status")
+_NUMERIC = ("shots", "seed")
+
+
+def anchor(name: str) -> str:
+    """Return `name` as an id."""
+    return "".join(one if one.isalnum() or one in "-_" else "-" for one in name)
+
+
+def runs_link(*run_ids: str) -> str:
+    """Return the address that opens these runs."""
+    return "#runs=" + ",".join(quote(run_id, safe="") for run_id in run_ids)
+
+
+def table_view(table: Table) -> dict[str, Any]:
+    """Return one table with its columns, sections, filters and notes."""
+    sections = [tuple(rows) for rows in table.sections()]
+    words = [place for place, column in enumerate(table.columns) if not column.numeric]
+    header = next((place for place, column in enumerate(table.columns) if column.key == "method"), 0)
+    same = [
+        place
+        for place in words
+        if place != header and all(len({row.cells[place].text for row in rows}) == 1 for rows in sections)
+    ]
+    fold = len(table.rows) > _MOST_ROWS and len(sections) > 1
+    columns = [
+        {
+            "title": _heading(column),
+            "numeric": column.numeric,
+            "best": column.best,
+            "sec": fold and place in same,
+            "first": place == header,
+        }
+        for place, column in enumerate(table.columns)
+    ]
+    shown = [
+        {
+            "number": number,
+            "title": ", ".join(f"{table.columns[place].title} {rows[0].cells[place].text}" for place in same),
+            "rows": [_row(table, row, header, same if fold else []) for row in rows],
+        }
+        for number, rows in enumerate(sections)
+    ]
+    choices = []
+    for place in words:
+        values = list(dict.fromkeys(row.cells[place].text or "" for row in table.rows))
+        if 1 < len(values) <= _MOST_CHOICES and "" not in values:
+            choices.append({"title": table.columns[place].title, "place": place, "of": values})
+    return {
+        "id": f"table-{anchor(table.name)}",
+        "title": table.title.partition(":")[0],
+        "caption": table.title,
+        "columns": columns,
+        "sections": shown,
+        "choices": choices,
+        "fold": fold,
+        "files": True,
+        "notes": notes(table),
+    }
+
+
+def _heading(column: Column) -> str:
+    title = f"{column.group} {heading(column)}" if column.group else heading(column)
+    return title + (" [%]" if column.unit == "%" else "")
+
+
+def _row(table: Table, row: Row, header: int, same: Sequence[int]) -> dict[str, Any]:
+    cells = zip(row.cells, table.columns, strict=True)
+    shown = [_cell(cell, column, table.seeds, k == header, k in same) for k, (cell, column) in enumerate(cells)]
+    return {"kind": "free" if row.cells[header].text == "zero_shot" else "", "cells": shown}
+
+
+def _cell(cell: Cell, column: Column, usual_seeds: int, header: bool, same: bool) -> dict[str, Any]:
+    text = plain(cell, column, usual_seeds)
+    number = column.numeric and cell.value is not None
+    kinds = ["number"] * column.numeric + ["words"] * (len(text) > _LONG) + ["sec"] * same + ["first"] * header
+    return {
+        "tag": "th" if header and not column.numeric else "td",
+        "text": text,
+        "kind": " ".join(kinds),
+        "value": repr(cell.value) if number else None,
+        "best": cell.best,
+        "href": runs_link(*cell.run_ids) if number and cell.run_ids else "",
+    }
+
+
+# -- runs --------------------------------------------------------------------------------------------------------
+
+
+def runs_view(results: Results) -> dict[str, Any] | None:
+    """Return the table of all runs, each linked to its record, in sections of protocol and data set."""
+    runs = results.runs
+    if runs.empty:
+        return None
+    choices = []
+    for place, key in enumerate(_RUN_COLUMNS):
+        values = sorted(map(_word, runs[key].unique()))
+        if 1 < len(values) <= _MOST_CHOICES and key != "run_id" and "" not in values:
+            choices.append({"title": TITLES[key], "place": place, "of": values})
+    columns = [runs[key].map(_word).tolist() for key in _RUN_COLUMNS]
+    lines = sorted(zip(*columns, strict=True), key=lambda line: (line[1], line[2]))
+    sections = [
+        {
+            "number": number,
+            "title": f"{protocol}, {dataset}",
+            "rows": [_line(values, results.records.get(values[0])) for values in group],
+        }
+        for number, ((protocol, dataset), group) in enumerate(groupby(lines, key=lambda line: (line[1], line[2])))
+    ]
+    heads = [{"title": TITLES[key], "numeric": key in _NUMERIC, "first": key == "run_id"} for key in _RUN_COLUMNS]
+    return {
+        "id": "runs",
+        "title": "Runs",
+        "caption": "Every run, with its config and its record",
+        "columns": [*heads, {"title": "Error"}],
+        "sections": sections,
+        "choices": choices,
+        "fold": len(lines) > _MOST_ROWS,
+    }
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if value != value else f"{value:g}"
+    return str(value)
+
+
+def _line(values: tuple[str, ...], record: Mapping[str, Any] | None) -> dict[str, Any]:
+    run_id, *rest = values
+    cells: list[dict[str, Any]] = [
+        {"tag": "th", "text": run_id, "kind": "first", "value": None, "href": runs_link(run_id)}
+    ]
+    for key, value in zip(_RUN_COLUMNS[1:], rest, strict=True):
+        number = key in _NUMERIC and value != ""
+        cells.append({"tag": "td", "text": value or "-", "kind": "number" * number, "value": value if number else None})
+    failed = rest[-1] == "failed"
+    error = error_of(record) if failed and record else ""
+    cells.append({"tag": "td", "text": error, "kind": "words" * bool(error), "value": None})
+    return {"kind": "failed" if failed else "", "cells": cells}
+
+
+def _json(content: Any) -> str:
+    try:
+        return json.dumps(content, allow_nan=False, separators=(",", ":"))
+    except ValueError:  # a number that JSON has no word for
+        return json.dumps(finite(content), allow_nan=False, separators=(",", ":"))
+
+
+def embedded_runs(results: Results) -> str:
+    """Return a script element with the settings, config and record of every run."""
+    runs = results.runs
+    content: dict[Any, Any] = {
+        run["run_id"]: {"run": {key: value for key, value in run.items() if value == value and value != ""}}
+        for run in runs.to_dict("records")
+    }
+    for run_id, record in results.records.items():
+        content.setdefault(run_id, {"run": {}})["record"] = record
+    return embedded("data", content)
+
+
+def embedded(name: str, content: Any) -> str:
+    """Return a script element of this id with JSON that HTML cannot end, compressed where it is long."""
+    text = _json(content)
+    if len(text) > _PLAIN_BYTES:
+        packed = base64.b64encode(gzip.compress(text.encode(), compresslevel=3, mtime=0)).decode()
+        return f'<script type="text/plain" id="{name}" data-packed="gzip">{packed}</script>'
+    # "</script>" or "<!--" inside a string would end or change the element.
+    safe = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return f'<script type="application/json" id="{name}">{safe}</script>'

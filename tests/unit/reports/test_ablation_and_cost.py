@@ -5,7 +5,7 @@ import pytest
 
 from lamm_cl.reports.report import make_report
 from lamm_cl.reports.results import read_results
-from lamm_cl.reports.tables.across import cost_table
+from lamm_cl.reports.tables.extra import cost_table
 
 
 def test_options_that_differ_stand_in_columns(write, run):

@@ -5,7 +5,7 @@ import pytest
 
 from lamm_cl.reports.results import read_results
 from lamm_cl.reports.tables import PROTOCOLS, render_text
-from lamm_cl.reports.tables.across import stream_table
+from lamm_cl.reports.tables.extra import stream_table
 
 
 def test_means_deviations_and_degradation(frame, two_methods):

@@ -21,7 +21,7 @@ from lamm_cl.reports.figures import (
 )
 from lamm_cl.reports.figures.charts import TOGETHER, described, over_stages, point
 from lamm_cl.reports.figures.gallery import pictures, write_figures
-from lamm_cl.reports.figures.matrix import matrices
+from lamm_cl.reports.figures.heatmaps import matrices
 from lamm_cl.reports.figures.style import COLOURS, fitted, series
 from lamm_cl.reports.results import read_results
 from lamm_cl.reports.tables import PROTOCOLS

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from lamm_cl.records.record import sealed
-from lamm_cl.reports.html.tables import embedded_runs
+from lamm_cl.reports.html import embedded_runs
 from lamm_cl.reports.output import render
 from lamm_cl.reports.report import make_report
 from lamm_cl.reports.results import read_results
@@ -133,7 +133,7 @@ def test_every_table_is_there_to_download(page):
 def test_a_large_directory_is_embedded_compressed(write, two_methods, monkeypatch):
     results = read_results(write(two_methods))
     plain = embedded_runs(results)
-    monkeypatch.setattr("lamm_cl.reports.html.tables._PLAIN_BYTES", 10)
+    monkeypatch.setattr("lamm_cl.reports.html._PLAIN_BYTES", 10)
     packed = embedded_runs(results)
     assert 'data-packed="gzip"' in packed
     assert len(packed) < len(plain)

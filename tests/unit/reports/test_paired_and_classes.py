@@ -8,14 +8,13 @@ import pytest
 from scipy.stats import ttest_rel
 
 from lamm_cl.errors import UsageError
-from lamm_cl.reports.figures.confusion import confusion_figure, confusion_shares
 from lamm_cl.reports.figures.gallery import pictures
-from lamm_cl.reports.html.page import points_of
+from lamm_cl.reports.figures.heatmaps import confusion_figure, confusion_shares
+from lamm_cl.reports.html import points_of
 from lamm_cl.reports.output import render, write_tables
 from lamm_cl.reports.report import make_report
 from lamm_cl.reports.results import read_results
-from lamm_cl.reports.tables.classes import class_tables
-from lamm_cl.reports.tables.paired import paired_table
+from lamm_cl.reports.tables.extra import class_tables, paired_table
 
 SEEDS = {"coop": {1: 0.5, 2: 0.61, 3: 0.58}, "lamm": {1: 0.6, 2: 0.64, 3: 0.7, 4: 0.1}, "maple": {1: 0.9}}
 

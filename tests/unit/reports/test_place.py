@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from lamm_cl.errors import UsageError
-from lamm_cl.reports.place import check_place, write_out
+from lamm_cl.files import write_out
+from lamm_cl.reports.output import check_place
 
 
 @pytest.fixture

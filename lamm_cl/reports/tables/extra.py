@@ -1,20 +1,26 @@
-"""Tables beside those of the protocols: one method under several options, whole streams, costs."""
+"""Tables beside those of the protocols: options of a method, whole streams, costs, classes, paired differences."""
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import pandas as pd
 
+from lamm_cl.evaluation.statistics import compare_paired, summarise
+from lamm_cl.reports.names import method_rank, shots_in_words, space_rank
 from lamm_cl.reports.tables.collect import (
     SETTINGS,
+    TITLES,
     build_table,
     by_shots,
+    order,
     stream_lengths,
     tidy,
     with_averages,
     with_steps,
 )
-from lamm_cl.reports.tables.model import Cell, Column, Row, Table
+from lamm_cl.reports.tables.model import Cell, Column, Row, Table, mark_best
 from lamm_cl.reports.tables.protocols import PROTOCOLS, STREAMS
 
 _STREAM = (
@@ -197,3 +203,128 @@ def _with_options(table: Table, method: str, options: Mapping[str, Mapping[str, 
         tuple(rows),
         table.notes,
     )
+
+
+_METRIC = "class_accuracy/"
+_OF_A_CLASS = ["backbone", "dataset", "shots", "label_space", "eval_set", "word"]
+
+
+def class_tables(frame: pd.DataFrame, names: Mapping[str, Sequence[str]]) -> list[Table]:
+    """Return a table for each protocol: a line per class after the last stage, a column per method.
+
+    Args:
+        frame: Rows of `runs.csv`.
+        names: By run id, the names of the classes in the order of their columns, where the record holds them.
+    """
+    rows = tidy(frame)
+    rows = rows[rows["metric"].str.startswith(_METRIC) & rows["value"].notna()]
+    rows = rows[rows["stage"] == rows["run_id"].map(rows.groupby("run_id")["stage"].max())]
+    tables = []
+    for protocol, part in rows.groupby("protocol", sort=False):
+        if "all" in set(part["label_space"]):  # at the end of a stream `seen` is the same
+            part = part[part["label_space"] != "seen"]
+        places = part["metric"].str.removeprefix(_METRIC).astype(int)
+        known = [
+            names[run][place] if place < len(names.get(run, ())) else f"class {place}"
+            for run, place in zip(part["run_id"], places, strict=True)
+        ]
+        home = part["experiment"] if part["experiment"].nunique() > 1 else ""
+        label = (part["method"] + " " + part["variant"] + " " + home).str.strip()
+        tables.append(_table(str(protocol), part.assign(word=known, label=label, place=places)))
+    return tables
+
+
+def _table(protocol: str, rows: pd.DataFrame) -> Table:
+    methods = sorted(set(rows["label"]), key=method_rank)
+    shown = [key for key in _OF_A_CLASS if key == "word" or rows[key].nunique() > 1]
+    titles = {"backbone": "Backbone", "dataset": "Data set", "shots": "Shots", "label_space": "Label space"}
+    titles |= {"eval_set": "Set", "word": "Class"}
+    heads = [Column("class" if key == "word" else key, titles[key]) for key in shown]
+    columns = [Column(f"method_{name}", name, unit="%", best="max") for name in methods]
+    lines = []
+    for values, group in rows.groupby(_OF_A_CLASS, sort=False):
+        words = dict(zip(_OF_A_CLASS, map(str, values), strict=True))
+        cells = []
+        for name in methods:
+            mine = group[group["label"] == name]
+            found = summarise(100 * mine["value"])
+            std = found.std if found.n > 1 else None
+            cells.append(Cell(found.mean, std, found.n, run_ids=tuple(mine["run_id"])) if found.n else Cell())
+        place = (*(words[key] for key in ("backbone", "dataset", "shots")), space_rank(words["label_space"]))
+        texts = tuple(Cell(text=words[key]) for key in shown)
+        lines.append(((place, group["place"].min()), Row((*texts, *cells), f"{place}/{words['word']}")))
+    constant = {key: str(rows[key].iloc[0]) for key in _OF_A_CLASS[:4] if key not in shown}
+    if constant.get("shots"):
+        constant["shots"] = shots_in_words(constant["shots"])
+    if constant.get("label_space"):
+        constant["label_space"] += " label space"
+    about = ", ".join(filter(None, constant.values()))
+    title = f"Accuracy on each class ({protocol}), after the last stage" + (f": {about}" if about else "")
+    ordered = tuple(row for _, row in sorted(lines, key=lambda item: item[0]))
+    return mark_best(Table(f"classes_{protocol}", title, (*heads, *columns), ordered))
+
+
+_PLACE = ("backbone", "pretrained", "setting", "shots", "dataset", "label_space")
+_NAME = ("method", "variant", "dialect", "experiment")
+_PAIRED = (
+    Column("difference", "Difference", unit="%", signed=True),
+    Column("low", "from", group="95% interval", unit="%", signed=True),
+    Column("high", "to", group="95% interval", unit="%", signed=True),
+    Column("p", "p", unit="1", digits=4),
+)
+
+
+def paired_table(frame: pd.DataFrame, protocol: str, against: str) -> Table:
+    """Return the differences in the protocol's headline to `against`, each on the seeds that both have.
+
+    Args:
+        frame: Rows of `runs.csv`.
+        protocol: Whose runs.
+        against: The label of a method, which all others are compared with, or an experiment, whose methods are
+            compared with the same methods elsewhere.
+    """
+    found = PROTOCOLS[protocol].accuracy(frame)
+    which = "method" if against in set(found["method"]) else "experiment"
+    shown = [key for key in SETTINGS if key == "method" or found[key].nunique() > 1]
+    rows = []
+    for place, part in found.groupby(list(_PLACE), sort=False, dropna=False):
+        groups = [
+            (dict(zip(_NAME, map(str, names), strict=True)), group)
+            for names, group in part.groupby(list(_NAME), sort=False, dropna=False)
+        ]
+        for (name, group), (other, reference) in product(groups, groups):
+            if other[which] == against != name[which] and _match(name, other, which, [one for one, _ in groups]):
+                words = {**dict(zip(_PLACE, map(str, place), strict=True)), **name}
+                if cells := _compared(group, reference):
+                    section = "/".join(words[key] for key in shown if key in _PLACE)
+                    texts = tuple(Cell(text=words[key]) for key in shown)
+                    rows.append((order(tuple(words[key] for key in SETTINGS)), Row((*texts, *cells), section)))
+    notes = (
+        f"Each minus {against}, on the seeds that both have; the number after ± is the deviation of the differences.",
+        "Interval and two-sided p: Student's t over paired differences, not corrected for the number of comparisons.",
+    )
+    title = f"Paired differences to {against} ({protocol}): {PROTOCOLS[protocol].headline.removesuffix(' [%]')}"
+    heads = tuple(Column(key, TITLES[key]) for key in shown)
+    ordered = tuple(row for _, row in sorted(rows, key=lambda item: item[0]))
+    return Table(f"paired_{protocol}", title, (*heads, *_PAIRED), ordered, notes)
+
+
+def _match(name: Mapping[str, str], other: Mapping[str, str], which: str, every: list[dict[str, str]]) -> bool:
+    """Return whether two may be compared: a method with one of its own experiment where that has it; else any."""
+    if which == "experiment":
+        return all(name[key] == other[key] for key in ("method", "variant", "dialect"))
+    at_home = any(one["method"] == other["method"] and one["experiment"] == name["experiment"] for one in every)
+    return name["experiment"] == other["experiment"] or not at_home
+
+
+def _compared(first: pd.DataFrame, second: pd.DataFrame) -> tuple[Cell, ...]:
+    """Return the cells of one comparison; nothing where fewer than two seeds are there with both."""
+    one, two = (100 * part.groupby("seed")["accuracy"].mean() for part in (first, second))
+    seeds = one.index.intersection(two.index)
+    found = compare_paired(one[seeds].tolist(), two[seeds].tolist())
+    if found.n < 2:
+        return ()
+    ids = tuple(dict.fromkeys(one for part in (first, second) for ids in part["run_id"] for one in ids))
+    p = Cell() if math.isnan(found.p) else Cell(found.p, None, found.n)
+    difference = Cell(found.difference, found.std, found.n, run_ids=ids)
+    return difference, Cell(found.low, None, found.n), Cell(found.high, None, found.n), p
