@@ -85,11 +85,7 @@ def shortfalls(dataset: Dataset, shots: int) -> tuple[str, ...]:
 
 
 def base_new(source: Dataset | Iterable[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Split the labels into base (the first ceil(n/2) of the sorted labels) and new (the rest), as CoOp does.
-
-    Args:
-        source: a data set, or labels.
-    """
+    """Split the labels into base (the first ceil(n/2), sorted) and new (the rest), as CoOp does."""
     labels = range(len(source.class_names)) if isinstance(source, Dataset) else source
     ordered = sorted(set(labels))
     half = (len(ordered) + 1) // 2

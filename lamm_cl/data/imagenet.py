@@ -157,11 +157,7 @@ def flat_images(folder: Path) -> list[str]:
 
 
 def what_to_do(folder: Path) -> str:
-    """Say what flat validation images are and how to sort them.
-
-    Args:
-        folder: ImageNet's folder, which holds images/val.
-    """
+    """Say what flat validation images are and how to sort them."""
     place = folder / "images"
     try:
         labels = f"the labels are in {_where(folder)[1]}"

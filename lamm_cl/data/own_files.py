@@ -158,11 +158,7 @@ _DELIMITERS = ",;\t"
 def read_table(name: str, path: Path, base: Path, columns: Mapping[str, str]) -> tuple[list[Row], list[str]]:
     """Return a CSV's images in its order, and what a reader must know.
 
-    Args:
-        name: of the data set.
-        path: the file; its columns are parted by commas, semicolons or tabs.
-        base: the folder that the paths in it start from.
-        columns: the columns that the user has named, by role.
+    Its columns are parted by commas, semicolons or tabs; `columns` names those of a role, and paths start from `base`.
 
     Raises:
         UsageError: a column is missing or doubtful, a row is damaged, an image is not there; names file and line.

@@ -253,11 +253,6 @@ def split_classes(name: str, classes: Classes) -> Parts:
 def own_split(entry: "Entry", folder: Path, images: str) -> Parts:
     """Make a split of a catalogue's data set from its images and annotations.
 
-    Args:
-        entry: the catalogue's entry.
-        folder: the data set's folder.
-        images: the folder of its images, absolute.
-
     Raises:
         UsageError: images or annotations are missing.
     """

@@ -77,12 +77,9 @@ def is_absent(entry: Entry, root: Path) -> bool:
 
 
 def state_of(spec: Spec, root: Path, sizes: bool = False) -> Status:
-    """Return the state of one data set; opens no image.
+    """Return the state of a data set of the catalogue or a config; opens no image.
 
-    Args:
-        spec: a name of the catalogue, or a mapping as in a config.
-        root: the folder of the data sets.
-        sizes: also ask for the size of every image, which takes a system call each. Without, folders are listed once.
+    With `sizes` every image is asked for its size, a system call each; without, folders are listed once.
     """
     entry = None if is_own(spec) else find(spec.get("name", "") if isinstance(spec, Mapping) else spec)
     name = entry.name if entry else name_of(spec)

@@ -35,12 +35,7 @@ class Verification:
 
 
 def verify(dataset: Dataset, progress: Callable[[int, int], None] = lambda done, total: None) -> Verification:
-    """Open every image once and compare counts.
-
-    Args:
-        dataset: the data set.
-        progress: called with (images done, images in all).
-    """
+    """Open every image once and compare counts; `progress` is called with (images done, images in all)."""
     unique = list({item.path: item for item in dataset.items}.values())
     keys: dict[str, str] = {}
     problems: list[str] = []

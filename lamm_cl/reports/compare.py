@@ -419,13 +419,7 @@ def found_in(record: Any, name: str) -> Iterator[Any]:
 
 
 def reasons(measured: Measured, printed: PublishedNumber, datasets: frozenset[str]) -> list[str]:
-    """Return why the two must not be compared, nothing where they may.
-
-    Args:
-        measured: The measured number.
-        printed: The published one with the same method, data set and metric.
-        datasets: What the paper's averages are over.
-    """
+    """Return why the two must not be compared, nothing where they may."""
     backbone = list(_backbone(measured, printed))
     # Another backbone has a recipe of its own: its options need not be named as well.
     configs = () if backbone else measured.configs

@@ -141,11 +141,6 @@ def _json_cell(cell: Cell) -> Any:
 def check_place(path: Path, experiment: Path, wants_directory: bool = False) -> None:
     """Refuse a path that cannot be written, or that is an experiment's own, before any work is done.
 
-    Args:
-        path: A file, or the directory of several.
-        experiment: The directory that is reported on.
-        wants_directory: Whether `path` must be a directory.
-
     Raises:
         UsageError: `path` is of the other kind, or belongs to this experiment or another one.
     """

@@ -16,15 +16,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Report:
-    """The parts of a report.
-
-    Attributes:
-        title: Name of the experiment.
-        summary: Sentences that say what was measured.
-        problems: Sentences that say what is missing.
-        tables: Tables in reading order.
-        results: What it was made of.
-    """
+    """The parts of a report."""
 
     title: str
     summary: tuple[str, ...]

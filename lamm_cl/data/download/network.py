@@ -145,15 +145,7 @@ def download(
     report: Report = lambda name, done, total: None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Path:
-    """Fetch `url` to `target`; what an earlier try left in `target.part` is continued.
-
-    Args:
-        url: what `fetch` understands.
-        target: where the file goes; it appears there only when it is whole and its checksum is right.
-        fetch: the network.
-        md5: the expected checksum; "" where none is published.
-        report: called as bytes arrive.
-        pause: waits between tries.
+    """Fetch `url` to `target`; what an earlier try left in `target.part` is continued. `md5` is "" where none is known.
 
     Raises:
         DownloadError: the network, the checksum or the disk fails; the message says what is kept.

@@ -214,14 +214,6 @@ def middle_frames(videos: Path, target: Path, grab: Grab | None = None) -> int:
     call continues; the target appears when all are there. How CoOp's frames were compressed is not known, so
     pixels differ a little from those of its archive.
 
-    Args:
-        videos: the folder `UCF-101`, with one folder per action.
-        target: the folder `UCF-101-midframes`.
-        grab: takes a video and a path, and writes the frame there; default: ffmpeg.
-
-    Returns:
-        The number of frames.
-
     Raises:
         DownloadError: there is no video, no ffmpeg, or a video that cannot be read.
     """

@@ -108,12 +108,7 @@ def broken(label: str) -> str:
 
 
 def described(rows: pd.DataFrame, shown: Sequence[str] = ()) -> str:
-    """Say what a figure's numbers were measured on, and over what they are means.
-
-    Args:
-        rows: What it is made of.
-        shown: The settings that its axes or panels show.
-    """
+    """Say what a figure's numbers were measured on, and over what they are means."""
     constant, means = [], []
     for key, noun in _SETTINGS.items():
         if key in shown or key not in rows:
@@ -177,10 +172,6 @@ def few_shot_curves(frame: pd.DataFrame, dataset: str | None = None) -> Figure:
 
     With more than eight methods each has a panel of its own, and all are of one data set or of the average.
 
-    Args:
-        frame: Rows of `runs.csv`.
-        dataset: Draw this one alone.
-
     Source: LAMM (AAAI 2024), Figure 3.
     """
     rows = PROTOCOLS["few_shot"].accuracy(frame)
@@ -201,9 +192,6 @@ def accuracy_over_steps(frame: pd.DataFrame) -> Figure:
     """Draw the accuracy over everything met so far after each step, with 95% intervals over seeds.
 
     A panel per label space, or per method where there are more than eight. Several data sets are drawn as one mean.
-
-    Args:
-        frame: Rows of `runs.csv`.
     """
     rows = over_stages(frame)
     if rows.empty:
@@ -291,10 +279,6 @@ def own_against_joint(frame: pd.DataFrame, protocol: str = "class_incremental") 
     """Draw, for each method, the final accuracy in the own and in the joint label space, with 95% intervals over seeds.
 
     At the end of a stream every class has been seen: `seen` is `all` by definition and is drawn where that is absent.
-
-    Args:
-        frame: Rows of `runs.csv`.
-        protocol: Whose runs.
     """
     scored = PROTOCOLS[protocol].accuracy(frame)
     rows = one_place(scored)
@@ -314,10 +298,7 @@ def own_against_joint(frame: pd.DataFrame, protocol: str = "class_incremental") 
 def ablation_dots(frame: pd.DataFrame, names: Mapping[str, str], protocol: str = "few_shot") -> Figure:
     """Draw one line per variant of a method, a dot per number of shots, with 95% intervals over seeds.
 
-    Args:
-        frame: Rows of `runs.csv`.
-        names: The variants: label in `runs.csv` to what the figure calls it.
-        protocol: Whose runs.
+    `names` gives the variants: label in `runs.csv` to what the figure calls it.
     """
     scored = PROTOCOLS[protocol].accuracy(frame)
     rows = one_place(scored)
@@ -380,10 +361,6 @@ def accuracy_against_cost(frame: pd.DataFrame, protocol: str = "class_incrementa
     line across, so that the axes are those of the methods that learn. Memory is that above the run which took least:
     the rest is the process and the frozen model. More than eight methods stand one below the other, each cost beside
     the accuracy.
-
-    Args:
-        frame: Rows of `runs.csv`.
-        protocol: Whose runs.
     """
     rows = tidy(frame)
     rows = rows[rows["protocol"] == protocol]

@@ -32,14 +32,7 @@ _MOST_PANELS = 150  # of all matrices together; more are too many to look at
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of a report.
-
-    Attributes:
-        name: For file names and anchors.
-        title: What it shows.
-        caption: How to read it.
-        draw: Makes it.
-    """
+    """A figure of a report."""
 
     name: str
     title: str
@@ -181,10 +174,7 @@ def variants(results: Results, protocol: str) -> dict[str, Mapping[str, str]]:
 def write_figures(results: Results, directory: Path, width: str | None = None) -> Iterator[Path]:
     """Write every figure as SVG, PNG and PDF into `directory`, which is made where absent; yields the files.
 
-    Args:
-        results: What to draw.
-        directory: Where.
-        width: "column" or "page" of a paper; None: as wide as each needs to be.
+    `width` is "column" or "page" of a paper; None: as wide as each needs to be.
     """
     directory.mkdir(parents=True, exist_ok=True)
     for picture in pictures(results):

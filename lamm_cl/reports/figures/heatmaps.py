@@ -34,10 +34,6 @@ def accuracy_matrix(frame: pd.DataFrame, dataset: str | None = None) -> Figure:
     The methods of a row share its axes, which matplotlib lays out and draws in a fraction of the time of one each.
     Means over seeds, in percent. What was not measured is hatched, never 0; so are, in the label space of the seen
     classes, sets still to come.
-
-    Args:
-        frame: Rows of `runs.csv` of one protocol.
-        dataset: Draw this data set alone; default: the mean over all of them.
     """
     rows = tidy(frame)
     rows = rows[(rows["metric"] == "accuracy") & rows["value"].notna() & (rows["eval_set"] != "total")]
@@ -184,10 +180,6 @@ def confusion_figure(found: Mapping[str, Iterable[Mapping[str, Any]]], title: st
     """Draw a panel per method: of the images of each class (row), how many percent were taken for which (column).
 
     All sets after the last stage, among all classes, summed over the runs of a method.
-
-    Args:
-        found: What the records of each method's runs hold under `confusion`.
-        title: What the runs have in common.
     """
     parts = {name: list(ones) for name, ones in found.items()}
     classes = next(list(ones[0]["classes"]) for ones in parts.values())

@@ -20,31 +20,6 @@ from matplotlib.figure import Figure
 
 from lamm_cl.files import write_out
 
-COLOURS = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#000000",
-    "#E69F00",
-    "#56B4E9",
-    "#8B5A2B",
-    "#6A3D9A",
-    "#7F7F7F",
-)
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
-LINES = (
-    "-",
-    "--",
-    "-.",
-    ":",
-    (0, (5, 1, 1, 1, 1, 1)),
-    (0, (8, 2)),
-    (0, (1, 1)),
-    (0, (3, 1, 1, 1)),
-    (0, (6, 3)),
-    "-",
-)
 HEAT = "cividis"
 # Width in inches and font size in points: a column and a page of the usual two-column styles.
 SIZES: dict[str, tuple[float | None, float]] = {"column": (3.3, 7.0), "page": (6.9, 8.0)}
@@ -84,9 +59,24 @@ class Series:
     line: Any
 
 
+_LOOKS = (
+    Series("#0072B2", "o", "-"),
+    Series("#D55E00", "s", "--"),
+    Series("#009E73", "^", "-."),
+    Series("#CC79A7", "D", ":"),
+    Series("#000000", "v", (0, (5, 1, 1, 1, 1, 1))),
+    Series("#E69F00", "P", (0, (8, 2))),
+    Series("#56B4E9", "X", (0, (1, 1))),
+    Series("#8B5A2B", "<", (0, (3, 1, 1, 1))),
+    Series("#6A3D9A", ">", (0, (6, 3))),
+    Series("#7F7F7F", "h", "-"),
+)
+COLOURS = tuple(one.colour for one in _LOOKS)
+
+
 def series(index: int) -> Series:
     """Return the look of series number `index`, below ten."""
-    return Series(COLOURS[index], MARKERS[index], LINES[index])
+    return _LOOKS[index]
 
 
 class Panels(NamedTuple):
@@ -128,16 +118,7 @@ def fit(width: float, spare: float = 0.0) -> int:
 
 
 def panels(count: int, width: float, height: float, most: int = 4, spare: float = 1.0, **shared: Any) -> Panels:
-    """Return a figure with `count` panels of about this size in inches, and these in reading order.
-
-    Args:
-        count: How many.
-        width: Of one, in inches.
-        height: Of one, in inches.
-        most: Side by side, less where the figure must fit a paper.
-        spare: Height for title and legend, in inches.
-        shared: What `subplots` takes.
-    """
+    """Return a figure with `count` panels of about this size, and `spare` for title and legend, all in inches."""
     across = min(count, most, fit(0.65 * width))
     down = math.ceil(count / across)
     figure = new_figure(max(width * across + 0.4, 4.2), height * down + spare)

@@ -14,37 +14,13 @@ from lamm_cl.reports.tables.model import Cell, Column, Row, Table, mark_best
 
 # What tells one row of a table from another; the seed does not. `setting` is what a protocol's
 # options add ("5 steps"), `variant` what a method's options add ("kd off").
-SETTINGS = (
-    "backbone",
-    "pretrained",
-    "setting",
-    "shots",
-    "dataset",
-    "label_space",
-    "method",
-    "variant",
-    "dialect",
-    "experiment",
-)
 _OF_A_METHOD = ("method", "variant", "dialect", "experiment")
+SETTINGS = ("backbone", "pretrained", "setting", "shots", "dataset", "label_space", *_OF_A_METHOD)
 _ADDED = ("setting", "variant")
 _NUMBERS = ("seed", "stage", "value", "n")
-TITLES = {
-    "experiment": "Experiment",
-    "dataset": "Data set",
-    "label_space": "Label space",
-    "method": "Method",
-    "variant": "Options",
-    "setting": "Setting",
-    "dialect": "Dialect",
-    "backbone": "Backbone",
-    "pretrained": "Weights",
-    "shots": "Shots",
-    "protocol": "Protocol",
-    "run_id": "Run",
-    "seed": "Seed",
-    "status": "Status",
-}
+_WORDS = (*SETTINGS, "protocol", "run_id", "seed", "status")
+TITLES = {key: key.replace("_", " ").capitalize() for key in _WORDS}
+TITLES |= {"dataset": "Data set", "variant": "Options", "pretrained": "Weights", "run_id": "Run"}
 _RANKS: dict[str, Callable[[str], Any]] = {
     "method": method_rank,
     "dataset": dataset_rank,
@@ -106,12 +82,7 @@ def wide(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def run_ids(groups: Any, ids: Iterable[tuple[str, ...]]) -> "pd.Series[Any]":
-    """Return, for each group, the run ids of its rows as one tuple, each id once.
-
-    Args:
-        groups: A pandas group-by made with `sort=False`.
-        ids: The ids of every row that was grouped.
-    """
+    """Return, for each group of rows (made with `sort=False`), their `ids` as one tuple, each id once."""
     index = groups.size().index
     parts: list[dict[str, None]] = [{} for _ in range(len(index))]
     for place, row in zip(groups.ngroup().to_numpy(), ids, strict=True):

@@ -34,11 +34,7 @@ _STREAM_NOTE = "Formulas and sources: lamm_cl/evaluation/README.md. Forgetting c
 
 
 def stream_table(frame: pd.DataFrame) -> Table:
-    """Return the metrics of whole streams, in every label space, from the runs' own rows after their last stage.
-
-    Args:
-        frame: Rows of `runs.csv`; only streams with several stages have such metrics.
-    """
+    """Return the metrics of whole streams, in every label space, from the runs' own rows after their last stage."""
     rows = tidy(frame)
     rows = rows[rows["protocol"].isin(STREAMS)]
     lengths = stream_lengths(rows[rows["metric"] == "accuracy"])
@@ -114,9 +110,6 @@ def pivot_tables(frame: pd.DataFrame) -> Iterator[Table]:
     """Yield, for each protocol that ran with several numbers of shots, its headline: methods in rows, shots across.
 
     The table of few-shot runs has this shape already.
-
-    Args:
-        frame: Rows of `runs.csv`.
     """
     for one in PROTOCOLS.values():
         rows = frame[(frame["protocol"] == one.name) & frame["value"].notna()]
@@ -212,9 +205,7 @@ _OF_A_CLASS = ["backbone", "dataset", "shots", "label_space", "eval_set", "word"
 def class_tables(frame: pd.DataFrame, names: Mapping[str, Sequence[str]]) -> list[Table]:
     """Return a table for each protocol: a line per class after the last stage, a column per method.
 
-    Args:
-        frame: Rows of `runs.csv`.
-        names: By run id, the names of the classes in the order of their columns, where the record holds them.
+    `names` gives, by run id, the names of the classes in the order of their columns, where the record holds them.
     """
     rows = tidy(frame)
     rows = rows[rows["metric"].str.startswith(_METRIC) & rows["value"].notna()]
@@ -237,8 +228,7 @@ def class_tables(frame: pd.DataFrame, names: Mapping[str, Sequence[str]]) -> lis
 def _table(protocol: str, rows: pd.DataFrame) -> Table:
     methods = sorted(set(rows["label"]), key=method_rank)
     shown = [key for key in _OF_A_CLASS if key == "word" or rows[key].nunique() > 1]
-    titles = {"backbone": "Backbone", "dataset": "Data set", "shots": "Shots", "label_space": "Label space"}
-    titles |= {"eval_set": "Set", "word": "Class"}
+    titles = {**TITLES, "eval_set": "Set", "word": "Class"}
     heads = [Column("class" if key == "word" else key, titles[key]) for key in shown]
     columns = [Column(f"method_{name}", name, unit="%", best="max") for name in methods]
     lines = []
@@ -264,8 +254,7 @@ def _table(protocol: str, rows: pd.DataFrame) -> Table:
     return mark_best(Table(f"classes_{protocol}", title, (*heads, *columns), ordered))
 
 
-_PLACE = ("backbone", "pretrained", "setting", "shots", "dataset", "label_space")
-_NAME = ("method", "variant", "dialect", "experiment")
+_PLACE, _NAME = SETTINGS[:6], SETTINGS[6:]
 _PAIRED = (
     Column("difference", "Difference", unit="%", signed=True),
     Column("low", "from", group="95% interval", unit="%", signed=True),

@@ -228,10 +228,6 @@ def render_latex(table: Table, experiment: str = "") -> str:
     """Return a `table` environment in booktabs style, the best in bold, methods under the names that papers give them.
 
     A table of many columns is shrunk to the line, which needs graphicx as well.
-
-    Args:
-        table: What to print.
-        experiment: Stands in the label, so that tables of several experiments fit into one paper.
     """
     table = replace(table, rows=tuple(replace(row, cells=_titled(table, row)) for row in table.rows))
     label = ":".join(one for one in ("tab", _label(experiment), _label(table.name)) if one)
