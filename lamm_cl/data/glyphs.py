@@ -61,15 +61,6 @@ def _band(centre: Outline, width: float) -> Outline:
     return np.concatenate([centre + width * normal, (centre - width * normal)[::-1]])
 
 
-def _square(vary: Vary) -> Parts:
-    return [(True, _bar(-0.85, -vary(0.75, 0.9), 0.85, vary(0.75, 0.9)))]
-
-
-def _star(vary: Vary) -> Parts:
-    degrees = np.arange(-90, 270, 36.0)
-    return [(True, _at(np.where(np.arange(10) % 2, vary(0.36, 0.52), 1.0), degrees))]
-
-
 def _cross(vary: Vary) -> Parts:
     a, b = vary(0.2, 0.36), vary(0.2, 0.36)
     return [(True, _bar(-a, -1, a, 1)), (True, _bar(-1, -b, 1, b))]
@@ -175,9 +166,9 @@ def _key(vary: Vary) -> Parts:
 
 SHAPES: dict[str, Callable[[Vary], Parts]] = {
     "circle": lambda vary: [(True, _oval(0, 0, 1, 1))],
-    "square": _square,
+    "square": lambda vary: [(True, _bar(-0.85, -vary(0.75, 0.9), 0.85, vary(0.75, 0.9)))],
     "triangle": lambda vary: [(True, _polygon((vary(-0.15, 0.15), -0.95), (1, 0.8), (-1, 0.8)))],
-    "star": _star,
+    "star": lambda vary: [(True, _at(np.where(np.arange(10) % 2, vary(0.36, 0.52), 1.0), np.arange(-90, 270, 36.0)))],
     "cross": _cross,
     "ring": lambda vary: [(True, _oval(0, 0, 1, 1)), (False, _oval(0, 0, hole := vary(0.5, 0.68), hole))],
     "heart": _heart,

@@ -18,7 +18,7 @@ from typing import Any
 from lamm_cl.data.folders import class_folders, images_in
 from lamm_cl.data.images import show
 from lamm_cl.data.items import Item
-from lamm_cl.data.splits import Parts
+from lamm_cl.data.splits import Parts, same_classes
 from lamm_cl.errors import UsageError
 
 # Of CoOp's list: its lines with single spaces, joined by line feeds.
@@ -40,13 +40,7 @@ def read_imagenet(folder: Path, images: str) -> tuple[Parts, tuple[str, ...]]:
         raise UsageError(what_to_do(folder))
     ids = class_folders(val_folder)
     if train_folder.is_dir():
-        train_ids = class_folders(train_folder)
-        if train_ids != ids:
-            odd = sorted(set(train_ids) ^ set(ids))
-            raise UsageError(
-                f"{images}: train and val must have the same class folders; {len(odd)} stand in one only: "
-                f"{', '.join(odd[:5])}."
-            )
+        same_classes(images, train=class_folders(train_folder), val=ids)
         train = _items(train_folder, [(wnid, wnid) for wnid in ids], names)
     val = _items(val_folder, [(wnid, wnid) for wnid in ids], names)
     return {"train": train, "val": val, "test": val}, tuple(ids)

@@ -153,8 +153,7 @@ def _load(entry: Entry, root: Path) -> Dataset:
     if entry.reader == "subset":
         return _subset(entry, {"folder": str(folder)}, root)
     if entry.reader == "part_folders":
-        parts = read_part_folders(entry, images)
-        return judge(entry, parts, images, class_names(images, _all(parts)))
+        return judge(entry, read_part_folders(entry, images), images)
     read = read_imagenet if entry.reader == "imagenet" else read_variant
     parts, ids = read(folder, images)
     names = class_names(images, parts["test"], entry.repeated_names)

@@ -227,16 +227,21 @@ def _parts(name: str, place: Path, rows: list[Row], called: Mapping[str, str]) -
         for row in rows:
             classes[called[row.label]].append(row.path)
         return split_classes(name, classes), [f"{name}: split made here, 50% train, 20% val, 30% test of each class"]
-    labels = {label: number for number, label in enumerate(called)}
-    parts: Parts = {
-        part: tuple(Item(row.path, labels[row.label], called[row.label]) for row in rows if row.part == part)
-        for part in PARTS
-    }
+    parts = items_of(rows, called)
     if parts["test"]:
         return parts, []
     if not parts["val"]:
         raise UsageError(f"{place}: no row is in test (nor val): there is nothing to evaluate on.")
     return {**parts, "test": parts["val"]}, [f"{name}: there is no test/: val/ is also the test set"]
+
+
+def items_of(rows: Sequence[Row], called: Mapping[str, str]) -> Parts:
+    """Return the items of rows, whose labels count the classes in the order in which they are `called`."""
+    labels = {label: number for number, label in enumerate(called)}
+    return {
+        part: tuple(Item(row.path, labels[row.label], called[row.label]) for row in rows if row.part == part)
+        for part in PARTS
+    }
 
 
 def _deep_note(name: str, items: Sequence[Item]) -> list[str]:

@@ -189,6 +189,16 @@ def _aircraft_lines(path: Path) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
+def same_classes(images: object, **classes: list[str]) -> None:
+    """Refuse two parts, by their names, whose class folders are not the same."""
+    first, second = map(set, classes.values())
+    if odd := sorted(first ^ second):
+        raise UsageError(
+            f"{images}: {' and '.join(classes)} must have the same class folders; {len(odd)} stand in one only: "
+            f"{', '.join(odd[:5])}."
+        )
+
+
 def read_part_folders(entry: "Entry", images: str) -> Parts:
     """Return train and test as the folders have them; there is no val. Labels count the class folders by name.
 
@@ -203,12 +213,7 @@ def read_part_folders(entry: "Entry", images: str) -> Parts:
                 f"`lamm-cl data prepare {entry.name}` fetches them or says how."
             )
     classes = {part: class_folders(folder) for part, folder in folders.items()}
-    odd = sorted(set(classes["train"]) ^ set(classes["test"]))
-    if odd:
-        raise UsageError(
-            f"{images}: train and test must have the same class folders; {len(odd)} stand in one only: "
-            f"{', '.join(odd[:5])}."
-        )
+    same_classes(images, **classes)
     parts: Parts = {"val": ()}
     for part, folder in folders.items():
         parts[part] = tuple(

@@ -12,8 +12,7 @@ from lamm_cl.data.catalogue import CATALOGUE, Entry
 from lamm_cl.data.folders import class_folders, images_in
 from lamm_cl.data.imagenet import read_class_names
 from lamm_cl.data.images import show
-from lamm_cl.data.items import PARTS, Item
-from lamm_cl.data.own_data import check_description, is_number, named, renames, source_of
+from lamm_cl.data.own_data import check_description, is_number, items_of, named, renames, source_of
 from lamm_cl.data.own_files import Row, read_folder
 from lamm_cl.data.splits import Parts
 from lamm_cl.errors import UsageError
@@ -47,13 +46,8 @@ def read_subset(entry: Entry, description: Mapping[str, Any], root: Path) -> tup
     rows = _makers(place)
     notes: list[str] = []
     if not rows:
-        rows, notes = read_folder(
-            entry.name,
-            place,
-            ignore=description.get("ignore"),
-            depth=description.get("depth"),
-            classes=list(rename),
-        )
+        said = {key: description.get(key) for key in ("ignore", "depth")}
+        rows, notes = read_folder(entry.name, place, classes=list(rename), **said)
     if not {"val", "test"} & {row.part for row in rows}:
         raise UsageError(
             f"data set {entry.name!r}: {show(str(place))} must hold train/ and test/ (or val/), each with one folder "
@@ -62,8 +56,7 @@ def read_subset(entry: Entry, description: Mapping[str, Any], root: Path) -> tup
     folders = sorted({row.label for row in rows})
     _refuse_another(entry, place, folders)
     called = _called(entry, place, folders, rename, description.get("names"), root)
-    labels = {folder: label for label, folder in enumerate(folders)}  # as text, also numbers: the papers' order
-    parts: Parts = {part: _items(rows, part, called, labels) for part in PARTS}
+    parts = items_of(rows, {folder: called[folder] for folder in folders})  # as text, also numbers: the papers' order
     if not parts["test"]:
         parts |= {"val": (), "test": parts["val"]}
     numbered = all(map(is_number, called.values())) and not description.get("numbers_are_names")
@@ -92,10 +85,6 @@ def _makers(place: Path) -> list[Row]:
     ]
 
 
-def _items(rows: list[Row], part: str, called: Mapping[str, str], labels: Mapping[str, int]) -> tuple[Item, ...]:
-    return tuple(Item(row.path, labels[row.label], called[row.label]) for row in rows if row.part == part)
-
-
 def _called(
     entry: Entry, place: Path, folders: list[str], rename: Mapping[str, str], names: Any, root: Path
 ) -> dict[str, str]:
@@ -115,7 +104,9 @@ def _called(
 def _refuse_another(entry: Entry, place: Path, folders: list[str]) -> None:
     """Refuse class folders that are clearly another data set's."""
     there = {_plain(folder) for folder in folders}
-    others = [one for one in CATALOGUE.values() if one is not entry and _told(one, there)]
+    others = [
+        one for one in CATALOGUE.values() if one is not entry and one.telling and {*map(_plain, one.telling)} <= there
+    ]
     what = ""
     if len(folders) > entry.classes:
         what = f"holds {len(folders)} class folders, and {entry.title} has {entry.classes}"
@@ -126,10 +117,6 @@ def _refuse_another(entry: Entry, place: Path, folders: list[str]) -> None:
             f"data set {entry.name!r}: {show(str(place))} {what}: it is another data set. As your own data it needs a "
             f"name of its own, `{{name: mine, folder: {show(str(place))}}}`."
         )
-
-
-def _told(entry: Entry, there: set[str]) -> bool:
-    return bool(entry.telling) and all(_plain(folder) in there for folder in entry.telling)
 
 
 def _plain(folder: str) -> str:

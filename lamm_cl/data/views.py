@@ -83,6 +83,12 @@ class TrainView:
 
     Crop and resize are Pillow's, as torchvision does on Pillow images, so the pixels equal the papers' for
     the same box. Pictures smaller than `size` (8 x 8 digits) are enlarged by the same filter.
+
+    Args:
+        size: output (height, width) in pixels, or one number for a square.
+        mean, std: per channel, of pixels in 0..1.
+        interpolation: one of INTERPOLATIONS.
+        scale, flip: see `view_box`.
     """
 
     def __init__(
@@ -95,16 +101,6 @@ class TrainView:
         scale: tuple[float, float] = SCALE,
         flip: bool = True,
     ) -> None:
-        """Set up the view.
-
-        Args:
-            size: output (height, width) in pixels, or one number for a square.
-            mean: per channel, of pixels in 0..1.
-            std: per channel.
-            interpolation: one of INTERPOLATIONS.
-            scale: see `view_box`.
-            flip: see `view_box`.
-        """
         if interpolation not in INTERPOLATIONS:
             raise unknown("interpolation", interpolation, INTERPOLATIONS)
         if not 0 < scale[0] <= scale[1] <= 1:

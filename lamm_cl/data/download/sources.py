@@ -79,8 +79,13 @@ class Arrays:
     makes: tuple[str, ...] = ("images/train", "images/test")
 
 
+def _same(name: str) -> dict[str, str]:
+    return {name: name}
+
+
 VGG = "https://www.robots.ox.ac.uk/~vgg/data"
 HUB = "https://huggingface.co/datasets"
+CIFAR = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz"
 BERKELEY = "https://people.eecs.berkeley.edu/~hendrycks"
 CLASS_NAMES = Source(
     "drive:1-61f_ol79pViBFDG_IDlUQSwoLcn2XXF",
@@ -118,11 +123,11 @@ SOURCES: dict[str, tuple[Source | ByHand | Arrays, ...]] = {
         Source("drive:1hyarUivQE36mY6jSomru6Fjd-JzwcCzN", "split_zhou_Caltech101.json"),
     ),
     "oxford_pets": (
-        Source(f"{VGG}/pets/data/images.tar.gz", md5="5c4f3ee8e5d25df40f4fd59a7f44e54c", moves={"images": "images"}),
+        Source(f"{VGG}/pets/data/images.tar.gz", md5="5c4f3ee8e5d25df40f4fd59a7f44e54c", moves=_same("images")),
         Source(
             f"{VGG}/pets/data/annotations.tar.gz",
             md5="95a8c909bbe2e81eed6a22bccdf3f68f",
-            moves={"annotations": "annotations"},
+            moves=_same("annotations"),
             optional="work of one's own",
         ),
         Source("drive:1501r8Ber4nNKvmlFVQZ8SeUHTcdTTEqs", "split_zhou_OxfordPets.json"),
@@ -136,13 +141,13 @@ SOURCES: dict[str, tuple[Source | ByHand | Arrays, ...]] = {
             "4ce7ebf6a94d07f1952d94dd34c4d501), and run this command again: it unpacks them.",
             ("cars_train", "cars_test"),
             (
-                Source("", "cars_train.tgz", "065e5b463ae28d29e77c1b4b166cfe61", {"cars_train": "cars_train"}),
-                Source("", "cars_test.tgz", "4ce7ebf6a94d07f1952d94dd34c4d501", {"cars_test": "cars_test"}),
+                Source("", "cars_train.tgz", "065e5b463ae28d29e77c1b4b166cfe61", _same("cars_train")),
+                Source("", "cars_test.tgz", "4ce7ebf6a94d07f1952d94dd34c4d501", _same("cars_test")),
             ),
         ),
     ),
     "oxford_flowers": (
-        Source(f"{VGG}/flowers/102/102flowers.tgz", md5="52808999861908f626f3c1f4e79d11fa", moves={"jpg": "jpg"}),
+        Source(f"{VGG}/flowers/102/102flowers.tgz", md5="52808999861908f626f3c1f4e79d11fa", moves=_same("jpg")),
         Source(f"{VGG}/flowers/102/imagelabels.mat", md5="e0620be6f572b9609742df49c70aed4d", optional=FOR_AN_OWN_SPLIT),
         Source(
             "drive:1AkcxCXeK_RCGCEC_GvmWxjcjaNhu-at0",
@@ -170,7 +175,7 @@ SOURCES: dict[str, tuple[Source | ByHand | Arrays, ...]] = {
         Source(
             "http://vision.princeton.edu/projects/2010/SUN/SUN397.tar.gz",
             md5="8ca2778205c41d23104230ba66911c7a",
-            moves={"SUN397": "SUN397"},
+            moves=_same("SUN397"),
             by_hand="Princeton's address has answered 404 since July 2025, MIT's SUN397.tar does too (June 2026, "
             "https://github.com/pytorch/vision/issues/9348). https://opendatalab.com/OpenDataLab/SUN397 is said to be "
             "a copy (March 2026; not tried). Any copy will do that has this md5, or, as {folder}/SUN397, the files "
@@ -190,7 +195,7 @@ SOURCES: dict[str, tuple[Source | ByHand | Arrays, ...]] = {
         Source(
             f"{HUB}/torchgeo/eurosat/resolve/c877bcd43f099cd0196738f714544e355477f3fd/EuroSAT.zip",
             md5="c8fa014336c82ac7804f0398fcb19387",
-            moves={"2750": "2750"},
+            moves=_same("2750"),
         ),
         Source("drive:1Ip7yaCWFi0eaOFUGga0lUdVi_DDQth1o", "split_zhou_EuroSAT.json"),
     ),
@@ -198,7 +203,7 @@ SOURCES: dict[str, tuple[Source | ByHand | Arrays, ...]] = {
         Source(
             "drive:10Jqome3vtUA2keJkNanAiFpgbyC9Hc2O",
             "UCF-101-midframes.zip",
-            moves={"UCF-101-midframes": "UCF-101-midframes"},
+            moves=_same("UCF-101-midframes"),
             by_hand="or put the videos of https://www.crcv.ucf.edu/data/UCF101.php into {folder}/UCF-101 and run this "
             "command again: it takes their middle frames (with ffmpeg)",
         ),
@@ -207,7 +212,7 @@ SOURCES: dict[str, tuple[Source | ByHand | Arrays, ...]] = {
     "imagenetv2": (
         Source(
             f"{HUB}/vaishaal/ImageNetV2/resolve/main/imagenetv2-matched-frequency.tar.gz",
-            moves={"imagenetv2-matched-frequency-format-val": "imagenetv2-matched-frequency-format-val"},
+            moves=_same("imagenetv2-matched-frequency-format-val"),
         ),
         CLASS_NAMES,
     ),
@@ -216,25 +221,17 @@ SOURCES: dict[str, tuple[Source | ByHand | Arrays, ...]] = {
         CLASS_NAMES,
     ),
     "imagenet_a": (
-        Source(
-            f"{BERKELEY}/imagenet-a.tar", md5="c3e55429088dc681f30d81f4726b6595", moves={"imagenet-a": "imagenet-a"}
-        ),
+        Source(f"{BERKELEY}/imagenet-a.tar", md5="c3e55429088dc681f30d81f4726b6595", moves=_same("imagenet-a")),
         CLASS_NAMES,
     ),
     "imagenet_r": (
-        Source(
-            f"{BERKELEY}/imagenet-r.tar", md5="a61312130a589d0ca1a8fca1f2bd3337", moves={"imagenet-r": "imagenet-r"}
-        ),
+        Source(f"{BERKELEY}/imagenet-r.tar", md5="a61312130a589d0ca1a8fca1f2bd3337", moves=_same("imagenet-r")),
         CLASS_NAMES,
     ),
     "cifar100": (
         Arrays(
             read_cifar,
-            (
-                Source(
-                    "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz", md5="03b5dce01913d631647c71ecec9e9cb8"
-                ),
-            ),
+            (Source(CIFAR, md5="03b5dce01913d631647c71ecec9e9cb8"),),
         ),
     ),
     "mnist": (
