@@ -68,6 +68,11 @@ def space_rank(name: str) -> tuple[int, str]:
     return (_place(name, LABEL_SPACES), name)
 
 
+def anchor(name: str, other: str = "-") -> str:
+    """Return `name` as an id or a file's name: `other` stands for what is no letter, number, dash or underscore."""
+    return "".join(one if one.isalnum() or one in "-_" else other for one in name)
+
+
 def spelled_out(value: Any) -> Any:
     """Return JSON `value` with every half of a letter, which no file or terminal takes, spelled as an escape."""
     if isinstance(value, str):

@@ -6,12 +6,13 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lamm_cl.errors import UsageError
 from lamm_cl.files import mode_of, write_out
+from lamm_cl.reports.names import anchor
 from lamm_cl.reports.report import Report
 from lamm_cl.reports.tables import latex_document, render_csv, render_markdown, render_rich, render_text
 from lamm_cl.reports.tables.model import Cell
@@ -26,14 +27,7 @@ def render(report: Report, form: str) -> str:
         from lamm_cl.reports.html import render_html
 
         return render_html(report)
-    writers: dict[str, Callable[[Report], str]] = {
-        "text": _text,
-        "markdown": _markdown,
-        "latex": _latex,
-        "csv": _csv,
-        "json": _json,
-    }
-    return writers[form](report)
+    return {"text": _text, "markdown": _markdown, "latex": _latex, "csv": _csv, "json": _json}[form](report)
 
 
 def show(report: Report, form: str) -> None:
@@ -67,8 +61,7 @@ def _head(report: Report) -> list[str]:
 
 
 def _text(report: Report) -> str:
-    parts = ["\n".join(_head(report)) + "\n", *(render_text(table) for table in report.tables)]
-    return "\n".join(parts)
+    return "\n".join(["\n".join(_head(report)) + "\n", *map(render_text, report.tables)])
 
 
 def _markdown(report: Report) -> str:
@@ -105,7 +98,7 @@ def write_tables(report: Report, directory: Path) -> Iterator[Path]:
     """Write each table as a CSV file of its own into `directory`, which is made where absent; yields the files."""
     directory.mkdir(parents=True, exist_ok=True)
     for table in report.tables:
-        path = directory / ("".join(one if one.isalnum() or one in "-_" else "_" for one in table.name) + ".csv")
+        path = directory / f"{anchor(table.name, '_')}.csv"
         write_out(path, render_csv(table).encode())
         yield path
 
@@ -116,9 +109,7 @@ def _json(report: Report) -> str:
         {
             "name": table.name,
             "title": table.title,
-            "columns": [
-                {"key": one.key, "title": one.title, "group": one.group, "unit": one.unit} for one in table.columns
-            ],
+            "columns": [{key: getattr(one, key) for key in ("key", "title", "group", "unit")} for one in table.columns],
             "rows": [
                 {column.key: _json_cell(cell) for column, cell in zip(table.columns, row.cells, strict=True)}
                 for row in table.rows

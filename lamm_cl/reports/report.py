@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from lamm_cl.errors import unknown
 from lamm_cl.reports.names import method_rank, spelled_out
-from lamm_cl.reports.results import Results
+from lamm_cl.reports.results import Results, part
 from lamm_cl.reports.tables import PROTOCOLS, Table
+from lamm_cl.reports.tables.collect import TITLES
 from lamm_cl.reports.tables.extra import ablation_tables, class_tables, cost_table, paired_table, stream_table
 
 _PLACE = ("dataset", "backbone", "pretrained", "shots")
@@ -55,18 +55,12 @@ def make_report(results: Results, compare: str | None = None, against: str | Non
 def _with_notes(table: Table, protocol: str, results: Results) -> Table:
     """Add what the runs behind a table say of their data (another split than the papers', ...), and of class orders."""
     records = [one for one in results.records.values() if protocol in ("", one["run"]["protocol"])]
-    data = [one for record in records if isinstance(one := record.get("data"), Mapping)]
-    found = [str(note) for one in data if isinstance(one.get("notes"), list) for note in one["notes"]]
+    said = [part(record, "data").get("notes") for record in records]
+    found = [str(note) for one in said if isinstance(one, list) for note in one]
     notes = table.notes
-    if any(_order(record) == {"numpy": "seed"} for record in records):
+    if any(part(record, "config", "protocol").get("order") == {"numpy": "seed"} for record in records):
         notes += ("Every seed has a class order of its own: means and deviations are over class orders as well.",)
     return replace(table, notes=notes, data_notes=tuple(dict.fromkeys(found)))
-
-
-def _order(record: Mapping[str, Any]) -> Any:
-    config = record.get("config")
-    protocol = config.get("protocol") if isinstance(config, Mapping) else None
-    return protocol.get("order") if isinstance(protocol, Mapping) else None
 
 
 def _first(results: Results) -> str | None:
@@ -84,7 +78,7 @@ def _first(results: Results) -> str | None:
 def _tables(results: Results, against: str | None) -> Iterator[tuple[str, Table]]:
     """Yield the tables, each with its protocol; "" where it is over all of them."""
     frame = results.rows
-    configs = _configs(results)
+    configs = {run_id: part(record, "config") for run_id, record in results.records.items()}
     for protocol, one in PROTOCOLS.items():
         rows = frame[(frame["protocol"] == protocol) & frame["value"].notna()]
         if rows.empty:
@@ -104,14 +98,9 @@ def _class_names(results: Results) -> Mapping[str, list[str]]:
     found = {}
     for run_id, record in results.records.items():
         for key, name in (("stream", "class_names"), ("confusion", "classes")):
-            if isinstance(part := record.get(key), Mapping) and isinstance(part.get(name), list):
-                found[run_id] = [str(one) for one in part[name]]
+            if isinstance(listed := part(record, key).get(name), list):
+                found[run_id] = [str(one) for one in listed]
     return found
-
-
-def _configs(results: Results) -> Mapping[str, Mapping[str, Any]]:
-    found = {run_id: record.get("config") for run_id, record in results.records.items()}
-    return {run_id: config for run_id, config in found.items() if isinstance(config, Mapping)}
 
 
 def _summary(results: Results) -> Iterator[str]:
@@ -122,19 +111,12 @@ def _summary(results: Results) -> Iterator[str]:
         f"{count} {status or 'without status'}" for status, count in runs["status"].value_counts().items()
     )
     yield f"{len(runs)} run{'s' * (len(runs) != 1)}: {statuses}."
-    for column, word in (
-        ("protocol", "Protocols"),
-        ("dataset", "Data sets"),
-        ("method", "Methods"),
-        ("backbone", "Backbones"),
-    ):
+    for column in ("protocol", "dataset", "method", "backbone"):
         names = [name for name in runs[column].unique() if name]
         more = f" and {len(names) - 20} more" if len(names) > 20 else ""
         if names:
-            yield f"{word}: {', '.join(names[:20])}{more}."
-    commits = {
-        str(git.get("commit")) for record in results.records.values() if isinstance(git := record.get("git"), Mapping)
-    }
+            yield f"{TITLES[column]}s: {', '.join(names[:20])}{more}."
+    commits = {str(git.get("commit")) for record in results.records.values() if (git := part(record, "git"))}
     if commits:
         yield f"Made by commit {', '.join(sorted(commit[:12] for commit in commits))}."
 

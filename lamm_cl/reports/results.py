@@ -146,16 +146,16 @@ def _together(found: list[Results]) -> Results:
     parts: list[Results] = []
     for one in found:
         titles = {name: f"{name} ({one.directory})" for name in one.settings if names.count(name) > 1}
-        known = {run_id for part in parts for run_id in part.frame["run_id"]}
+        known = {run_id for each in parts for run_id in each.frame["run_id"]}
         frame = one.frame[~one.frame["run_id"].isin(known)].replace({"experiment": titles})
         settings = {titles.get(name, name): value for name, value in one.settings.items()}
         parts.append(replace(one, frame=frame, settings=settings))
-    settings = {name: value for part in parts for name, value in part.settings.items()}
-    problems = [f"{part.directory}: {problem}" for part in parts for problem in part.problems]
+    settings = {name: value for each in parts for name, value in each.settings.items()}
+    problems = [f"{each.directory}: {problem}" for each in parts for problem in each.problems]
     differing = dict(_differences(settings))
-    frame = pd.concat([part.frame for part in parts], ignore_index=True)
+    frame = pd.concat([each.frame for each in parts], ignore_index=True)
     frame.attrs["tidy"] = True
-    records = {run_id: record for part in reversed(parts) for run_id, record in part.records.items()}
+    records = {run_id: record for each in reversed(parts) for run_id, record in each.records.items()}
     # Those of several protocols meet in no table but that of the costs.
     said = [
         text for names, text in differing.items() if frame[frame["experiment"].isin(names)]["protocol"].nunique() == 1
@@ -338,7 +338,7 @@ def _checked(rows: pd.DataFrame, problems: list[str]) -> pd.DataFrame:
 
 def _joint_at_the_end(frame: pd.DataFrame, records: Mapping[str, Record]) -> pd.DataFrame:
     """Call the only stage of joint training the last: it knows what a stream knows at its end, and never less."""
-    joint = {run_id for run_id, record in records.items() if option(record, "regime") == "joint"}
+    joint = {run_id for run_id, record in records.items() if part(record, "config", "options").get("regime") == "joint"}
     if joint:
         mine = frame["run_id"].isin(joint) & (frame["stage"] >= 1)
         lengths = frame["run_id"].map(stream_lengths(frame))
@@ -346,11 +346,12 @@ def _joint_at_the_end(frame: pd.DataFrame, records: Mapping[str, Record]) -> pd.
     return frame
 
 
-def option(record: Record, name: str) -> Any:
-    """Return an option of a record's method, None where the record has none."""
-    config = record.get("config")
-    options = config.get("options") if isinstance(config, Mapping) else None
-    return options.get(name) if isinstance(options, Mapping) else None
+def part(record: Record, *keys: str) -> Mapping[str, Any]:
+    """Return the mapping that a record has under these keys, an empty one where it has none."""
+    found: Any = record
+    for key in keys:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def _failures(frame: pd.DataFrame, records: Mapping[str, Record]) -> list[str]:
@@ -363,8 +364,7 @@ def _versions(records: Mapping[str, Record]) -> list[str]:
     """Say which versions made the records, of each package that differs."""
     found: dict[str, dict[str, list[str]]] = {}
     for run_id, record in records.items():
-        versions = record.get("versions")
-        for package, version in versions.items() if isinstance(versions, Mapping) else ():
+        for package, version in part(record, "versions").items():
             found.setdefault(str(package), {}).setdefault(str(version), []).append(run_id)
     return [
         f"The records are of several versions of {package}, whose numbers may differ: "

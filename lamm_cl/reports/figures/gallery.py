@@ -22,7 +22,7 @@ from lamm_cl.reports.figures.charts import (
 )
 from lamm_cl.reports.figures.heatmaps import accuracy_matrix, confusion_figure
 from lamm_cl.reports.figures.style import fitted, save
-from lamm_cl.reports.names import dataset_rank, shots_in_words, shots_rank
+from lamm_cl.reports.names import anchor, dataset_rank, shots_in_words, shots_rank
 from lamm_cl.reports.results import Results
 from lamm_cl.reports.tables import PROTOCOLS
 from lamm_cl.reports.tables.extra import COSTS
@@ -96,7 +96,7 @@ def _of_setting(results: Results, protocol: str, rows: pd.DataFrame, panels: flo
             f"options_{protocol}_{method}",
             f"Options of {method}",
             "Dots: means over seeds; whiskers: 95% intervals.",
-            _late(ablation_dots, rows, names=names, protocol=protocol),
+            partial(ablation_dots, rows, names=names, protocol=protocol),
         )
     yield from _confusions(results, protocol, rows)
     if rows["metric"].isin([column.key for column in COSTS]).any():
@@ -104,7 +104,7 @@ def _of_setting(results: Results, protocol: str, rows: pd.DataFrame, panels: flo
             f"cost_{protocol}",
             f"Accuracy against cost ({protocol})",
             "Whiskers: 95% intervals over seeds. Memory: above the run that took least.",
-            _late(accuracy_against_cost, rows, protocol=protocol),
+            partial(accuracy_against_cost, rows, protocol=protocol),
         )
 
 
@@ -112,20 +112,20 @@ def _of_protocol(rows: pd.DataFrame, protocol: str, scored: pd.DataFrame, panels
     datasets = sorted(set(scored["dataset"]), key=dataset_rank)
     if PROTOCOLS[protocol].figures == "shots":
         caption = "Whiskers: 95% intervals over seeds."
-        yield Picture("few_shot", "Accuracy over images a class", caption, _late(few_shot_curves, rows))
+        yield Picture("few_shot", "Accuracy over images a class", caption, partial(few_shot_curves, rows))
         if len(datasets) > 1 and scored["method"].nunique() > TOGETHER:
             for name in datasets:
-                draw = _late(few_shot_curves, rows, dataset=name)
+                draw = partial(few_shot_curves, rows, dataset=name)
                 yield Picture(f"few_shot_{name}", f"Accuracy over images a class, {name}", caption, draw)
     if PROTOCOLS[protocol].figures != "stages":
         return
     caption = "Accuracy over everything met so far. Whiskers: 95% intervals over seeds."
-    yield Picture(f"steps_{protocol}", f"Accuracy over steps ({protocol})", caption, _late(accuracy_over_steps, rows))
+    yield Picture(f"steps_{protocol}", f"Accuracy over steps ({protocol})", caption, partial(accuracy_over_steps, rows))
     caption = (
         "Own: an image competes among the classes of its set; all: among all of the stream, which at its end are those "
         "seen. Whiskers: 95% intervals over seeds."
     )
-    draw = _late(own_against_joint, rows, protocol=protocol)
+    draw = partial(own_against_joint, rows, protocol=protocol)
     yield Picture(f"label_spaces_{protocol}", f"Own against joint label space ({protocol})", caption, draw)
     caption = (
         "Row: after which experience; column: on which set. Means over seeds. Hatched: not measured, or still to come "
@@ -133,10 +133,10 @@ def _of_protocol(rows: pd.DataFrame, protocol: str, scored: pd.DataFrame, panels
     )
     if len(datasets) > 1 and len(datasets) * scored["method"].nunique() * scored["label_space"].nunique() > panels:
         title = f"Accuracy matrix, mean over {len(datasets)} data sets"
-        yield Picture(f"matrix_{protocol}", title, caption, _late(accuracy_matrix, rows))
+        yield Picture(f"matrix_{protocol}", title, caption, partial(accuracy_matrix, rows))
         return
     for dataset in datasets:
-        draw = _late(accuracy_matrix, rows, dataset=dataset)
+        draw = partial(accuracy_matrix, rows, dataset=dataset)
         yield Picture(f"matrix_{protocol}_{dataset}", f"Accuracy matrix, {dataset}", caption, draw)
 
 
@@ -152,10 +152,6 @@ def _confusions(results: Results, protocol: str, rows: pd.DataFrame) -> Iterator
             draw = partial(confusion_figure, found, described(part))
             caption = "Row: the class; column: what it was taken for, after the last stage, among all classes."
             yield Picture(f"confusion_{protocol}_{dataset}", f"Confusion, {dataset}", caption, draw)
-
-
-def _late(draw: Callable[..., Figure], rows: pd.DataFrame, **options: object) -> Callable[[], Figure]:
-    return lambda: draw(rows, **options)
 
 
 def variants(results: Results, protocol: str) -> dict[str, Mapping[str, str]]:
@@ -178,6 +174,5 @@ def write_figures(results: Results, directory: Path, width: str | None = None) -
     """
     directory.mkdir(parents=True, exist_ok=True)
     for picture in pictures(results):
-        safe = "".join(one if one.isalnum() or one in "-_." else "_" for one in picture.name)
         with fitted(width):
-            yield from save(picture.draw(), directory / safe.replace(".", "_"))
+            yield from save(picture.draw(), directory / anchor(picture.name, "_"))

@@ -7,7 +7,7 @@ import base64
 import gzip
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from itertools import groupby
 from typing import Any
@@ -24,6 +24,7 @@ from lamm_cl import __version__
 from lamm_cl.files import finite
 from lamm_cl.reports.figures.gallery import Picture, pictures
 from lamm_cl.reports.figures.style import render
+from lamm_cl.reports.names import anchor
 from lamm_cl.reports.report import Report
 from lamm_cl.reports.results import Results, error_of
 from lamm_cl.reports.tables.collect import TITLES
@@ -140,11 +141,6 @@ _RUN_COLUMNS = ("run_id", "protocol", "dataset", "method", "dialect", "backbone"
 _NUMERIC = ("shots", "seed")
 
 
-def anchor(name: str) -> str:
-    """Return `name` as an id."""
-    return "".join(one if one.isalnum() or one in "-_" else "-" for one in name)
-
-
 def runs_link(*run_ids: str) -> str:
     """Return the address that opens these runs."""
     return "#runs=" + ",".join(quote(run_id, safe="") for run_id in run_ids)
@@ -163,13 +159,13 @@ def table_view(table: Table) -> dict[str, Any]:
     fold = len(table.rows) > _MOST_ROWS and len(sections) > 1
     columns = [
         {
-            "title": _heading(column),
-            "numeric": column.numeric,
-            "best": column.best,
-            "sec": fold and place in same,
-            "first": place == header,
+            "title": _heading(one),
+            "numeric": one.numeric,
+            "best": one.best,
+            "sec": fold and k in same,
+            "first": k == header,
         }
-        for place, column in enumerate(table.columns)
+        for k, one in enumerate(table.columns)
     ]
     shown = [
         {
@@ -179,11 +175,9 @@ def table_view(table: Table) -> dict[str, Any]:
         }
         for number, rows in enumerate(sections)
     ]
-    choices = []
-    for place in words:
-        values = list(dict.fromkeys(row.cells[place].text or "" for row in table.rows))
-        if 1 < len(values) <= _MOST_CHOICES and "" not in values:
-            choices.append({"title": table.columns[place].title, "place": place, "of": values})
+    choices = _choices(
+        (place, table.columns[place].title, [row.cells[place].text or "" for row in table.rows]) for place in words
+    )
     return {
         "id": f"table-{anchor(table.name)}",
         "title": table.title.partition(":")[0],
@@ -195,6 +189,13 @@ def table_view(table: Table) -> dict[str, Any]:
         "files": True,
         "notes": notes(table),
     }
+
+
+def _choices(columns: Iterable[tuple[int, str, list[str]]]) -> list[dict[str, Any]]:
+    """Return the filters of columns (place, title, values): those with several values, and not too many."""
+    found = [(place, title, list(dict.fromkeys(values))) for place, title, values in columns]
+    fit = [one for one in found if 1 < len(one[2]) <= _MOST_CHOICES and "" not in one[2]]
+    return [{"title": title, "place": place, "of": values} for place, title, values in fit]
 
 
 def _heading(column: Column) -> str:
@@ -230,12 +231,9 @@ def runs_view(results: Results) -> dict[str, Any] | None:
     runs = results.runs
     if runs.empty:
         return None
-    choices = []
-    for place, key in enumerate(_RUN_COLUMNS):
-        values = sorted(map(_word, runs[key].unique()))
-        if 1 < len(values) <= _MOST_CHOICES and key != "run_id" and "" not in values:
-            choices.append({"title": TITLES[key], "place": place, "of": values})
     columns = [runs[key].map(_word).tolist() for key in _RUN_COLUMNS]
+    found = enumerate(zip(_RUN_COLUMNS, columns, strict=True))
+    choices = _choices((place, TITLES[key], sorted(values)) for place, (key, values) in found if key != "run_id")
     lines = sorted(zip(*columns, strict=True), key=lambda line: (line[1], line[2]))
     sections = [
         {
@@ -277,13 +275,6 @@ def _line(values: tuple[str, ...], record: Mapping[str, Any] | None) -> dict[str
     return {"kind": "failed" if failed else "", "cells": cells}
 
 
-def _json(content: Any) -> str:
-    try:
-        return json.dumps(content, allow_nan=False, separators=(",", ":"))
-    except ValueError:  # a number that JSON has no word for
-        return json.dumps(finite(content), allow_nan=False, separators=(",", ":"))
-
-
 def embedded_runs(results: Results) -> str:
     """Return a script element with the settings, config and record of every run."""
     runs = results.runs
@@ -298,7 +289,10 @@ def embedded_runs(results: Results) -> str:
 
 def embedded(name: str, content: Any) -> str:
     """Return a script element of this id with JSON that HTML cannot end, compressed where it is long."""
-    text = _json(content)
+    try:
+        text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    except ValueError:  # a number that JSON has no word for
+        text = json.dumps(finite(content), allow_nan=False, separators=(",", ":"))
     if len(text) > _PLAIN_BYTES:
         packed = base64.b64encode(gzip.compress(text.encode(), compresslevel=3, mtime=0)).decode()
         return f'<script type="text/plain" id="{name}" data-packed="gzip">{packed}</script>'
