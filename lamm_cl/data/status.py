@@ -1,12 +1,12 @@
 """What of a data set is there: the one reading behind `lamm-cl data` and `run --available`."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lamm_cl.data.catalogue import CATALOGUE, Entry, find
+from lamm_cl.data.catalogue import Entry, find
 from lamm_cl.data.exporting import from_library, is_written
 from lamm_cl.data.folders import sizes_of
 from lamm_cl.data.items import Dataset
@@ -64,11 +64,6 @@ class Status:
     def usable(self) -> bool:
         """Whether all of it is there."""
         return self.state in ("ready", "embedded")
-
-
-def status(root: Path, specs: Iterable[Spec] | None = None, sizes: bool = False) -> list[Status]:
-    """Return the state of data sets (default: all of the catalogue)."""
-    return [state_of(spec, root, sizes) for spec in (CATALOGUE if specs is None else specs)]
 
 
 def is_absent(entry: Entry, root: Path) -> bool:

@@ -5,7 +5,7 @@ names it. Up to eight methods share a panel; more get a panel or a line each.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -45,6 +45,7 @@ from lamm_cl.reports.tables.render import heading
 
 TOGETHER = 8  # methods in one panel: more lines than that nobody tells apart
 _GREY = Series("#7F7F7F", "", ":")
+_RANKS: Mapping[str, Callable[[str], Any]] = {"dataset": dataset_rank, "shots": shots_rank}
 _SETTINGS = {
     "dataset": "data sets",
     "backbone": "backbones",
@@ -113,7 +114,7 @@ def described(rows: pd.DataFrame, shown: Sequence[str] = ()) -> str:
     for key, noun in _SETTINGS.items():
         if key in shown or key not in rows:
             continue
-        values = sorted(set(rows[key]) - {""} - ({AVERAGE} if key == "dataset" else set()), key=_rank_of(key))
+        values = sorted(set(rows[key]) - {""} - ({AVERAGE} if key == "dataset" else set()), key=_RANKS.get(key))
         words = [f"{value:g}" if isinstance(value, float) else str(value) for value in values if value == value]
         if len(words) == 1:
             constant.append({"shots": shots_in_words(words[0]), "seed": f"seed {words[0]}"}.get(key, words[0]))
@@ -122,10 +123,6 @@ def described(rows: pd.DataFrame, shown: Sequence[str] = ()) -> str:
             means.append(f"{len(words)} {noun} ({', '.join(words[:5])}{more})")
     over = f"mean over {' and '.join(means)}" if means else ""
     return "; ".join(part for part in (", ".join(constant), over) if part)
-
-
-def _rank_of(key: str) -> Any:
-    return {"dataset": dataset_rank, "shots": shots_rank}.get(key)
 
 
 def places(rows: pd.DataFrame) -> "pd.Series[float]":
@@ -244,18 +241,9 @@ def _panel(axis: Axes, rows: pd.DataFrame, by: str, keys: Sequence[str], log: bo
         aside = (index - (len(keys) - 1) / 2) * 0.05
         xs = [x * 2**aside if log else x + aside * _step(ticks) for x, _ in found]
         points = [one for _, one in found]
-        axis.errorbar(
-            xs,
-            [one.mean for one in points],
-            yerr=error_bars(points) if points else None,
-            label=name,
-            color=look.colour,
-            marker=look.marker,
-            linestyle=look.line,
-            capsize=2.5,
-            elinewidth=0.8,
-            markersize=5.5 if len(ticks) <= 10 else 3.5,
-        )
+        bars, size = error_bars(points) if points else None, 5.5 if len(ticks) <= 10 else 3.5
+        style = {**look.style, "capsize": 2.5, "markersize": size}
+        axis.errorbar(xs, [one.mean for one in points], yerr=bars, label=name, elinewidth=0.8, **style)
     if log and ticks:
         axis.set_xscale("log", base=2)
     if log or len(ticks) <= 6:
@@ -337,9 +325,7 @@ def _dots(found: Mapping[str, Sequence[Point | None]], lines: Sequence[str], x_t
             there = [(place, one) for place, one in enumerate(points) if one is not None]
             ys = [place + (index - (len(found) - 1) / 2) * 0.12 for place, _ in there]
             _whiskers(axis, [one for _, one in there], ys, series(index), name)
-        axis.set_yticks(range(len(lines)), lines)
-        axis.set_ylim(len(lines) - 0.4, -0.6)
-        axis.set_xlim(max(axis.get_xlim()[0], -1.5), min(axis.get_xlim()[1], 101.5))
+        _names_down(axis, lines)
         axis.set_xlabel(x_title.replace(", ", ",\n"))
         legend_below(figure, axis)
         figure.suptitle(title, fontsize="small", wrap=True)
@@ -347,8 +333,15 @@ def _dots(found: Mapping[str, Sequence[Point | None]], lines: Sequence[str], x_t
 
 
 def _whiskers(axis: Axes, points: Sequence[Point], ys: Sequence[float], look: Series, name: str) -> None:
-    style: dict[str, Any] = {"color": look.colour, "marker": look.marker, "linestyle": "none", "capsize": 2}
+    style: dict[str, Any] = {**look.style, "linestyle": "none", "capsize": 2}
     axis.errorbar([one.mean for one in points], ys, xerr=error_bars(points), label=name, elinewidth=0.8, **style)
+
+
+def _names_down(axis: Axes, names: Sequence[str]) -> None:
+    """Name one line below the other, with percent across."""
+    axis.set_yticks(range(len(names)), names)
+    axis.set_ylim(len(names) - 0.4, -0.6)
+    axis.set_xlim(max(axis.get_xlim()[0], -1.5), min(axis.get_xlim()[1], 101.5))
 
 
 # -- cost --------------------------------------------------------------------------------------------------------------
@@ -391,9 +384,7 @@ def accuracy_against_cost(frame: pd.DataFrame, protocol: str = "class_incrementa
         if many:
             there = [(place, one) for place, one in enumerate(scores) if one is not None]
             _whiskers(axes[0], [one for _, one in there], [place for place, _ in there], series(0), "")
-            axes[0].set_yticks(range(len(methods)), methods)
-            axes[0].set_ylim(len(methods) - 0.4, -0.6)
-            axes[0].set_xlim(max(axes[0].get_xlim()[0], -1.5), min(axes[0].get_xlim()[1], 101.5))
+            _names_down(axes[0], methods)
             axes[0].set_xlabel(what)
             _reference(axes[0].axvline, reference)
         else:
@@ -403,7 +394,9 @@ def accuracy_against_cost(frame: pd.DataFrame, protocol: str = "class_incrementa
                 if many:
                     axis.plot([x], [place], "o", color=series(0).colour)
                 elif one is not None and x == x:
-                    _cost_point(axis, x, one, series(place), methods[place])
+                    style = {**series(place).style, "linestyle": "none", "markersize": 8, "capsize": 2.5}
+                    bars = error_bars([one])
+                    axis.errorbar([x], [one.mean], yerr=bars, label=methods[place], elinewidth=0.8, **style)
             if not many:
                 _reference(axis.axhline, reference)
             axis.margins(x=0.15)
@@ -418,11 +411,6 @@ def accuracy_against_cost(frame: pd.DataFrame, protocol: str = "class_incrementa
 def _reference(line: Any, reference: Point | None) -> None:
     if reference is not None:
         line(reference.mean, color=_GREY.colour, linestyle=_GREY.line, label=method_title("zero_shot"))
-
-
-def _cost_point(axis: Axes, x: float, one: Point, look: Series, name: str) -> None:
-    style: dict[str, Any] = {"color": look.colour, "marker": look.marker, "markersize": 8, "linestyle": "none"}
-    axis.errorbar([x], [one.mean], yerr=error_bars([one]), label=name, elinewidth=0.8, capsize=2.5, **style)
 
 
 def _cost_axis(axis: Axes, column: Column, xs: "pd.Series[float]", head: str) -> None:

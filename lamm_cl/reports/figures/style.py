@@ -58,6 +58,11 @@ class Series:
     marker: str
     line: Any
 
+    @property
+    def style(self) -> dict[str, Any]:
+        """What matplotlib's artists take."""
+        return {"color": self.colour, "marker": self.marker, "linestyle": self.line}
+
 
 _LOOKS = (
     Series("#0072B2", "o", "-"),

@@ -49,14 +49,10 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
             out[name] = pd.to_numeric(out[name], errors="coerce").astype(float)
         else:
             out[name] = out[name].astype(object).where(out[name].notna(), "").astype(str)
-    out["shots"] = out["shots"].map({text: _shots(text) for text in out["shots"].unique()}).astype(str)
+    # A column of whole numbers with a gap in it reads as floats: "16.0".
+    out["shots"] = out["shots"].map({text: text.removesuffix(".0") for text in out["shots"].unique()}).astype(str)
     out.attrs["tidy"] = True
     return out
-
-
-def _shots(text: str) -> str:
-    # A column of whole numbers with a gap in it reads as floats: "16.0".
-    return text.removesuffix(".0")
 
 
 def accuracies(frame: pd.DataFrame, protocol: str, metric: str = "accuracy") -> pd.DataFrame:
@@ -248,14 +244,7 @@ def _split_settings(observations: pd.DataFrame) -> tuple[list[str], str]:
         if key == "method" or len(values) > 1 or (key in _ADDED and values):
             shown.append(key)
         elif values and key != "experiment":
-            constant.append(_constant(key, values[0]))
+            shots = "full training sets" if values[0] == "full" else f"{values[0]} shots"
+            named = {"shots": shots, "label_space": f"{values[0]} label space", "dialect": f"{values[0]} dialect"}
+            constant.append(named.get(key, values[0]))
     return shown, ", ".join(constant)
-
-
-def _constant(key: str, value: str) -> str:
-    words = {
-        "shots": "full training sets" if value == "full" else f"{value} shots",
-        "label_space": f"{value} label space",
-        "dialect": f"{value} dialect",
-    }
-    return words.get(key, value)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from typing import Literal
@@ -91,8 +91,8 @@ class Table:
     title: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-    notes: tuple[str, ...] = field(default=())
-    data_notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    data_notes: tuple[str, ...] = ()
 
     def sections(self) -> Iterator[tuple[Row, ...]]:
         """Yield the rows of one section after the other."""
@@ -138,31 +138,21 @@ def mark_best(table: Table) -> Table:
     rows: list[Row] = []
     method = next((index for index, column in enumerate(table.columns) if column.key == "method"), None)
     for section in table.sections():
-        learned = tuple(row for row in section if method is None or row.cells[method].text != "zero_shot")
-        best = [_best_text(section, index, column) for index, column in enumerate(table.columns)]
-        tied = [_has(learned, index, column, best[index]) for index, column in enumerate(table.columns)]
-        for row in section:
-            cells = tuple(
-                replace(cell, best=_is(cell, column, best[index]) and (row in learned or not tied[index]))
-                for index, (cell, column) in enumerate(zip(row.cells, table.columns, strict=True))
-            )
+        free = [method is not None and row.cells[method].text == "zero_shot" for row in section]
+        best = [_best(section, free, index, column) for index, column in enumerate(table.columns)]
+        for row, marks in zip(section, zip(*best, strict=True), strict=True):
+            cells = tuple(replace(cell, best=mark) for cell, mark in zip(row.cells, marks, strict=True))
             rows.append(Row(cells, row.section))
-    return Table(table.name, table.title, table.columns, tuple(rows), table.notes)
+    return replace(table, rows=tuple(rows))
 
 
-def _best_text(rows: tuple[Row, ...], index: int, column: Column) -> str | None:
-    if column.best is None:
-        return None
-    values = [cell.value for row in rows if (cell := row.cells[index]).value is not None]
+def _best(rows: tuple[Row, ...], free: list[bool], index: int, column: Column) -> list[bool]:
+    """Return of each row of a section whether its cell prints as the best; `free`: which rows learned nothing."""
+    values = [row.cells[index].value for row in rows]
     finite = [value for value in values if value is not None and math.isfinite(value)]
-    if len(finite) < 2:
-        return None
-    return number(max(finite) if column.best == "max" else min(finite), column)
-
-
-def _has(rows: tuple[Row, ...], index: int, column: Column, best: str | None) -> bool:
-    return any(_is(row.cells[index], column, best) for row in rows)
-
-
-def _is(cell: Cell, column: Column, best: str | None) -> bool:
-    return best is not None and cell.value is not None and number(cell.value, column) == best
+    if column.best is None or len(finite) < 2:
+        return [False] * len(rows)
+    text = number(max(finite) if column.best == "max" else min(finite), column)
+    same = [value is not None and number(value, column) == text for value in values]
+    tied = any(one and not alone for one, alone in zip(same, free, strict=True))
+    return [one and not (alone and tied) for one, alone in zip(same, free, strict=True)]

@@ -321,20 +321,17 @@ class Transfer(ProtocolReport):
         ]
         note = "Averages are over the data sets not trained on"
         note += "; the last column counts the source as well." if self._with_source else "."
-        found = per_seed(rows, self._quantities(sources, targets))
+        found = per_seed(rows, partial(self._quantities, sources, targets))
         return Numbers(found, tuple(columns), self._title, (note,), frozenset([*sources, *targets]))
 
     @staticmethod
-    def _quantities(sources: list[str], targets: list[str]) -> Callable[[pd.DataFrame], Quantities]:
-        def make(table: pd.DataFrame) -> Quantities:
-            values = pd.DataFrame({name: trained(table, name) for name in (*sources, *targets)})
-            return {
-                **{name: values[name] for name in (*sources, *targets)},
-                "average": values[targets].mean(axis=1, skipna=False) if targets else values.mean(axis=1) * np.nan,
-                "average_with_source": values.mean(axis=1, skipna=False),
-            }
-
-        return make
+    def _quantities(sources: list[str], targets: list[str], table: pd.DataFrame) -> Quantities:
+        values = pd.DataFrame({name: trained(table, name) for name in (*sources, *targets)})
+        return {
+            **{name: values[name] for name in (*sources, *targets)},
+            "average": values[targets].mean(axis=1, skipna=False) if targets else values.mean(axis=1) * np.nan,
+            "average_with_source": values.mean(axis=1, skipna=False),
+        }
 
 
 # Streams that papers have, by the order of their data sets.

@@ -22,7 +22,7 @@ from lamm_cl.data.download.prepare import Tools, prepare
 from lamm_cl.data.download.sources import SOURCES, Arrays
 from lamm_cl.data.download.unpack import read_mnist, write_pictures
 from lamm_cl.data.load import load_dataset
-from lamm_cl.data.status import status
+from lamm_cl.data.status import state_of
 from lamm_cl.streams.build import build_layout
 
 DIGITS = {"train": [3, 0, 3], "test": [9, 0]}
@@ -105,16 +105,16 @@ def test_mnist_becomes_pictures_that_load_as_a_data_set(tmp_path: Path) -> None:
     assert stat.S_IMODE((folder / "images" / "train").stat().st_mode) & 0o055 == 0o055
     with Image.open(folder / "images" / "train" / "3" / "00002.pgm") as picture:
         assert (picture.size, picture.mode, picture.getextrema()) == ((28, 28), "L", (2, 2))
-    assert status(tmp_path, ["mnist"])[0].state == "broken"  # other digits in train than in test
+    assert state_of("mnist", tmp_path).state == "broken"  # other digits in train than in test
     (folder / "images" / "train" / "3").rename(folder / "images" / "train" / "9")
     dataset = load_dataset("mnist", tmp_path, check_images=True)
     assert dataset.class_names == ("0 - zero", "9 - nine")
     assert dataset.split == "own"
     assert [len(part) for part in (dataset.train, dataset.val, dataset.test)] == [3, 0, 2]
     assert dataset.open(dataset.train[0]).mode == "RGB"
-    assert status(tmp_path, ["mnist"])[0].state == "ready"
+    assert state_of("mnist", tmp_path).state == "ready"
     shutil.rmtree(folder / "images")
-    assert status(tmp_path, ["mnist"])[0].state == "no images"
+    assert state_of("mnist", tmp_path).state == "no images"
 
 
 def test_cifar_becomes_pictures_that_load_as_a_data_set(tmp_path: Path) -> None:

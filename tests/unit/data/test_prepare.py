@@ -22,7 +22,7 @@ from lamm_cl.data.download.unpack import action_folder, middle_frames
 from lamm_cl.data.imagenet import check_class_names
 from lamm_cl.data.load import check_split, load_dataset
 from lamm_cl.data.splits import check_flower_names
-from lamm_cl.data.status import status
+from lamm_cl.data.status import state_of
 from lamm_cl.errors import UsageError
 
 
@@ -409,7 +409,7 @@ def test_a_split_drawn_at_random_under_the_papers_name_is_left_to_do(shared: Pat
         damaged = prepare("eurosat", tmp_path, Tools(fetch=fetch_local)).damaged
         assert "is not the papers' split" in damaged[0]
         assert f"Remove {folder / entry.split_file} and run this command again" in damaged[0]
-        assert status(tmp_path, ["eurosat"])[0].split == "other"
+        assert state_of("eurosat", tmp_path).split == "other"
 
 
 PAPERS = CATALOGUE["eurosat"].fingerprint
@@ -463,35 +463,35 @@ def test_status_asks_for_no_size_and_lists_each_folder_once(tmp_path: Path, monk
 
     monkeypatch.setattr(os, "scandir", noting)
     monkeypatch.setattr(os, "stat", asking)
-    (row,) = status(tmp_path, ["caltech101"])
+    row = state_of("caltech101", tmp_path)
     assert (row.state, row.images) == ("ready", 100)
     assert sorted(listed) == ["ant", "bass"]
     assert not [path for path in asked if path.endswith(".jpg")]
 
 
 def test_status_tells_what_is_there(tmp_path: Path) -> None:
-    assert {row.state for row in status(tmp_path)} == {"absent", "embedded"}
+    assert {row.state for row in (state_of(name, tmp_path) for name in CATALOGUE)} == {"absent", "embedded"}
     folder = tmp_path / "eurosat" / "2750" / "River"
     folder.mkdir(parents=True)
     for i in range(10):
         (folder / f"{i}.jpg").write_bytes(b"12345")
-    (row,) = status(tmp_path, ["eurosat"], sizes=True)
+    row = state_of("eurosat", tmp_path, sizes=True)
     assert (row.state, row.split, row.images, row.expected, row.size) == ("ready", "own", 10, 10, 50)
     (folder / "3.jpg").write_bytes(b"")
-    (row,) = status(tmp_path, ["eurosat"], sizes=True)
+    row = state_of("eurosat", tmp_path, sizes=True)
     assert (row.state, row.note.split(";")[0]) == ("incomplete", "1 of 10 images are empty files")
-    (row,) = status(tmp_path, ["eurosat"])
+    row = state_of("eurosat", tmp_path)
     assert (row.state, row.size) == ("ready", None)  # to see it would take a question a file
     split = {part: [[f"River/{i}.jpg", 0, "River"]] for i, part in enumerate(("train", "val", "test"))}
     (tmp_path / "eurosat" / "split_zhou_EuroSAT.json").write_text(json.dumps(split))
     assert load_dataset("eurosat", tmp_path).split == "own"
     (folder / "1.jpg").unlink()
-    (row,) = status(tmp_path, ["eurosat"])
+    row = state_of("eurosat", tmp_path)
     assert (row.state, row.images, row.expected) == ("incomplete", 2, 3)
     shutil.rmtree(folder)
-    assert status(tmp_path, ["eurosat"])[0].state == "no images"
+    assert state_of("eurosat", tmp_path).state == "no images"
     (tmp_path / "eurosat" / "split_zhou_EuroSAT.json").write_text("{")
-    assert status(tmp_path, ["eurosat"])[0].state == "broken"
+    assert state_of("eurosat", tmp_path).state == "broken"
     (tmp_path / "imagenet").mkdir()
     (tmp_path / "imagenet" / "classnames.txt").write_text("n01440764 tench\n")
-    assert status(tmp_path, ["imagenet"])[0].state == "no images"
+    assert state_of("imagenet", tmp_path).state == "no images"
