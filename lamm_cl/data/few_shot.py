@@ -1,12 +1,12 @@
-"""Few-shot and base/new selection, image by image as the papers' codes select.
+"""Few-shot selection, image by image as the papers' codes select.
 
-The codes of CoOp, MaPLe and LAMM (Dassl's `generate_fewshot_dataset`, CoOp's `subsample_classes`) call
+The codes of CoOp, MaPLe and LAMM (Dassl's `generate_fewshot_dataset`) call
 `random.seed(seed)` once and then draw: train first, val after it from the same generator.
 `random.Random(seed)` gives those numbers without touching Python's global generator.
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
@@ -82,23 +82,6 @@ def shortfalls(dataset: Dataset, shots: int) -> tuple[str, ...]:
             more = f" and {len(few) - NAMED} more classes" if len(few) > NAMED else ""
             notes.append(f"{dataset.name}: fewer than {wanted} {part} images, taken whole: {names}{more}")
     return tuple(notes)
-
-
-def base_new(source: Dataset | Iterable[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Split the labels into base (the first ceil(n/2), sorted) and new (the rest), as CoOp does."""
-    labels = range(len(source.class_names)) if isinstance(source, Dataset) else source
-    ordered = sorted(set(labels))
-    half = (len(ordered) + 1) // 2
-    return tuple(ordered[:half]), tuple(ordered[half:])
-
-
-def select_classes(items: Iterable[Item], labels: Sequence[int], relabel: bool = True) -> tuple[Item, ...]:
-    """Keep the items of `labels`; with `relabel`, labels become positions in `labels` (as in CoOp)."""
-    position = {label: index for index, label in enumerate(labels)}
-    kept = (item for item in items if item.label in position)
-    if relabel:
-        return tuple(item._replace(label=position[item.label]) for item in kept)
-    return tuple(kept)
 
 
 def _check(dataset: Dataset, shots: int | None, seed: int) -> None:

@@ -7,9 +7,10 @@ import pytest
 
 import lamm_cl
 from lamm_cl.data import embedded
-from lamm_cl.data.few_shot import base_new, few_shot, select_classes
+from lamm_cl.data.few_shot import few_shot
 from lamm_cl.data.items import Dataset, Item
 from lamm_cl.errors import UsageError
+from lamm_cl.streams.steps import even_sizes
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +54,10 @@ def test_every_class_gets_its_shots(digits: Dataset) -> None:
 
 
 def test_base_and_new(digits: Dataset) -> None:
-    assert base_new(digits) == ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9))
-    assert base_new([3, 1, 7, 3]) == ((1, 3), (7,))
-    new = select_classes(digits.test, base_new(digits)[1])
-    assert {(item.label, item.class_name) for item in new} == set(enumerate(digits.class_names[5:]))
-    kept = select_classes(digits.test, (9, 8), relabel=False)
-    assert {item.label for item in kept} == {8, 9}
+    stream = lamm_cl.base_to_novel("digits", shots=1, seed=1)
+    classes = [sorted(experience.classes_in_this_experience) for experience in stream.train_stream]
+    assert classes == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    assert even_sizes(3, 2) == (2, 1)
 
 
 def test_where_val_is_the_test_set_it_stays_whole() -> None:
