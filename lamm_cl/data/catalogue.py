@@ -30,22 +30,16 @@ class Entry:
     """One data set of the catalogue.
 
     Attributes:
-        name: what configs and commands call it.
-        title: what tables call it.
+        name, title: what configs and commands, and what tables call it.
         folder: its folder under the root.
-        classes: number of classes.
-        sizes: number of train, val and test images; where val and test are the same images (ImageNet), both
-            say so.
+        sizes: number of train, val and test images; where val and test are the same (ImageNet), both say so.
         images: the folder, inside `folder`, that paths in the split start from.
         reader: how its split is read.
         split_file: the papers' split, inside `folder`.
         own_split: how a split is made here where the papers' is missing.
         ignored, renamed: class folders that the papers leave out or call otherwise.
         template: the papers' prompt, `{}` stands for the class name.
-        source: where it comes from.
         licence: what its makers allow, in short; read theirs before use.
-        aliases: other spellings.
-        views: how training views are drawn.
         synthetic: drawn by code.
         repeated_names: two classes share a name in the papers' list (ImageNet's "missile" and "sunglasses").
         fingerprint: `Dataset.fingerprint` of the papers' split, "" where it is not known.

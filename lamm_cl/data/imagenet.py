@@ -193,8 +193,11 @@ def labels_of(folder: Path) -> list[str]:
                 found = {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(file)}
             wnids = [found[name] for name in sorted(found)]
         else:
+            from scipy.io import loadmat
+
             truth, meta = (_member(path, name) for name in (TRUTH, "meta.mat"))
-            wnid_of = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in _synsets(meta)}
+            synsets: Any = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
+            wnid_of = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets}
             wnids = [wnid_of[int(line)] for line in truth.split()]
     except Exception as error:
         # scipy raises whatever its parser stumbles over; every kind means a damaged file.
@@ -223,9 +226,3 @@ def _member(devkit: Path, name: str) -> bytes:
         if file is None:
             raise KeyError(name)
         return file.read()
-
-
-def _synsets(meta: bytes) -> Any:
-    from scipy.io import loadmat
-
-    return loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]

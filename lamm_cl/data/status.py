@@ -23,15 +23,12 @@ class Status:
     """One data set's state.
 
     Attributes:
-        name: what it is called.
         entry: of the catalogue; None for one's own data.
         state: "ready", "incomplete" (some images are missing, or empty where sizes were asked), "no images" (only the
             split), "absent", "broken" (its lists cannot be read) or "embedded".
         note: what is missing or odd, in words.
-        dataset: what could be read; None where nothing could.
         expected: different images that the split lists.
-        missing: paths of those that are not there, or empty where sizes were asked.
-        empty: how many of these are empty.
+        missing, empty: paths of those that are not there, or empty where sizes were asked, and how many are empty.
         size: bytes of the images that are there; None where nobody asked.
     """
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 
 from lamm_cl.data.folders import sizes_of
 from lamm_cl.data.images import content_key, deep, show
@@ -20,9 +19,7 @@ class Verification:
 
     Attributes:
         images: number of different images.
-        problems: one line each; empty when all is well.
         warnings: oddities that do not stop a run.
-        fingerprint: of the split (`Dataset.fingerprint`).
         content: of all images' content; None when some cannot be read.
     """
 
@@ -99,6 +96,7 @@ def _warnings(dataset: Dataset, keys: dict[str, str]) -> list[str]:
 
 _NAMED = 3
 _KNOWN = 64  # data sets whose notes are kept: every run of a worker reads its data set again
+_known: dict[tuple[str, str], tuple[str, ...]] = {}
 
 
 def repeated_pictures(dataset: Dataset) -> tuple[str, ...]:
@@ -106,26 +104,15 @@ def repeated_pictures(dataset: Dataset) -> tuple[str, ...]:
 
     A file is asked for its size, and read only where another one is as large.
     """
-    return _repeated(_ByFingerprint(dataset))
+    key = (dataset.folder, dataset.fingerprint)
+    if key not in _known:
+        if len(_known) >= _KNOWN:
+            _known.clear()
+        _known[key] = _repeated(dataset)
+    return _known[key]
 
 
-class _ByFingerprint:
-    """A data set that equals another one of the same files: what a cache needs."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-        self._key = (dataset.folder, dataset.fingerprint)
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByFingerprint) and other._key == self._key
-
-
-@lru_cache(maxsize=_KNOWN)
-def _repeated(one: _ByFingerprint) -> tuple[str, ...]:
-    dataset = one.dataset
+def _repeated(dataset: Dataset) -> tuple[str, ...]:
     train = {item.path for item in dataset.train}
     kinds: dict[str, list[tuple[Item, Item]]] = {"in train and again in val or test": [], "under two classes": []}
     across, classes = kinds.values()

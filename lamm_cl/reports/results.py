@@ -17,7 +17,7 @@ from lamm_cl.records.directory import changes
 from lamm_cl.records.record import COLUMNS, FAILED, ROW_COLUMNS, RUN_COLUMNS
 from lamm_cl.records.record import Record as StoredRecord
 from lamm_cl.reports.names import spelled_out
-from lamm_cl.reports.tables.collect import stream_lengths, tidy
+from lamm_cl.reports.tables.collect import TITLES, stream_lengths, tidy
 
 _SHOWN = 5
 Record = Mapping[str, Any]
@@ -63,16 +63,12 @@ class Results:
             UsageError: There is nothing of that name.
         """
         frame = self.frame
-        for column, noun, names in (
-            ("method", "method", methods),
-            ("seed", "seed", seeds),
-            ("dataset", "data set", datasets),
-        ):
+        for column, names in (("method", methods), ("seed", seeds), ("dataset", datasets)):
             if names:
                 words = frame[column].map(_word)
                 for name in names:
                     if name not in set(words):
-                        raise unknown(noun, name, set(self.frame[column].map(_word)) - {""})
+                        raise unknown(TITLES[column].lower(), name, set(self.frame[column].map(_word)) - {""})
                 frame = frame[words.isin(names)]
         if frame is self.frame:
             return self

@@ -145,7 +145,8 @@ def _heat(
     mesh = axes.pcolormesh(*edges, np.ma.masked_invalid(values), cmap=colours.cmap, clim=colours.get_clim())
     for (i, j), value in np.ndenumerate(values):
         if np.isnan(value):
-            axes.add_patch(_missing(left + j, i))
+            hatched: dict[str, Any] = {"facecolor": "none", "edgecolor": "#999999", "hatch": "///", "linewidth": 0}
+            axes.add_patch(matplotlib.patches.Rectangle((left + j - 0.5, i - 0.5), 1, 1, **hatched))
         elif look.size:
             red, green, blue, _ = colours.to_rgba(value)
             ink = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
@@ -165,12 +166,6 @@ def _ticks(axes: Axes, lefts: Sequence[float], stages: Sequence[str], sets: Sequ
     axes.grid(visible=False)
     axes.tick_params(length=0, labelsize="small" if short else None)
     axes.spines[:].set_visible(False)
-
-
-def _missing(column: float, row: int) -> "matplotlib.patches.Rectangle":
-    return matplotlib.patches.Rectangle(
-        (column - 0.5, row - 0.5), 1, 1, facecolor="none", edgecolor="#999999", hatch="///", linewidth=0
-    )
 
 
 _MOST_NAMES = 25  # more do not fit the side of a panel

@@ -211,21 +211,20 @@ def _cells(observations: pd.DataFrame, columns: Sequence[Column]) -> list[tuple[
     keys = [column.key for column in columns]
     values = groups[keys]
     scale = np.array([100.0 if column.unit == "%" else 1.0 for column in columns])
-    means, stds = (frame.to_numpy(dtype=float) * scale for frame in (values.mean(), values.std()))
+    means, stds = ((frame.to_numpy(dtype=float) * scale).tolist() for frame in (values.mean(), values.std()))
     counts = values.count()
     ids = run_ids(groups, observations["run_id"])
     found = []
     for place, settings in enumerate(counts.index):
         line = zip(means[place], stds[place], counts.to_numpy()[place], strict=True)
-        cells = [_cell(*numbers, ids.iloc[place]) for numbers in line]
+        cells = [
+            Cell()
+            if np.isnan(mean)
+            else Cell(mean, None if np.isnan(std) else std, int(count), run_ids=ids.iloc[place])
+            for mean, std, count in line
+        ]
         found.append((settings, dict(zip(keys, cells, strict=True))))
     return sorted(found, key=lambda item: order(item[0]))
-
-
-def _cell(mean: float, std: float, count: int, ids: tuple[str, ...]) -> Cell:
-    if np.isnan(mean):
-        return Cell()
-    return Cell(float(mean), None if np.isnan(std) else float(std), int(count), run_ids=ids)
 
 
 def order(settings: tuple[str, ...]) -> tuple[Any, ...]:

@@ -15,11 +15,9 @@ class Cell:
     """One place of a table: words, or a mean over seeds.
 
     Attributes:
-        value: Mean over the seeds, in the column's unit; None where nothing was measured.
-        std: Sample standard deviation over the seeds; None with fewer than two.
-        seeds: How many seeds the mean is over.
+        value, std, seeds: Mean in the column's unit (None where nothing was measured), sample standard deviation
+            (None with fewer than two) and number of seeds.
         text: Words instead of a number.
-        run_ids: The runs behind the number.
         best: Whether it is the best of its column within its section.
         mark: A sign printed behind the number, explained in the table's notes.
     """
@@ -32,11 +30,6 @@ class Cell:
     best: bool = False
     mark: str = ""
 
-    @property
-    def missing(self) -> bool:
-        """Whether the cell holds neither words nor a number."""
-        return self.text is None and self.value is None
-
 
 @dataclass(frozen=True)
 class Column:
@@ -44,10 +37,8 @@ class Column:
 
     Attributes:
         key: Name in CSV files and HTML.
-        title: Heading.
         group: Heading above neighbouring columns that share it.
         unit: "%" (numbers already times 100), another unit, or "" for a column of words.
-        digits: Digits behind the point.
         best: Which end is good, or None where neither is.
         signed: Whether numbers carry their sign also when positive (differences).
     """
@@ -81,10 +72,8 @@ class Table:
     Attributes:
         name: Short name without spaces, for anchors and file names.
         title: What the table shows and under which settings.
-        columns: Its columns.
-        rows: Its rows, in reading order; each has one cell a column.
-        notes: Sentences printed below.
-        data_notes: What the runs say of their data, printed below those.
+        rows: In reading order; each has one cell a column.
+        notes, data_notes: Sentences printed below; and what the runs say of their data.
     """
 
     name: str
