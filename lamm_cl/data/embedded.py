@@ -17,13 +17,6 @@ DIGITS_CUTS = (718, 898)  # where val and test begin
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
-def class_names(name: str) -> tuple[str, ...]:
-    """Return the class names of an embedded data set."""
-    from lamm_cl.data.glyphs import CLASS_NAMES
-
-    return {"digits": DIGIT_NAMES, "glyphs": CLASS_NAMES}[name]
-
-
 def open_picture(path: str) -> "Image.Image":
     """Return the RGB picture of a virtual path such as `digits/0012`.
 
@@ -34,7 +27,13 @@ def open_picture(path: str) -> "Image.Image":
     if kind == "digits":
         return _digit(rest)
     if kind == "glyphs":
-        return _glyph(path, rest)
+        from lamm_cl.data.glyphs import SIZES, draw
+
+        part, label, index = (*rest.split("/", 2), "", "")[:3]
+        for known in SIZES:
+            if part == known and label.isdecimal() and index.isdecimal():
+                return draw(known, int(label), int(index))
+        raise UsageError(f"no embedded picture {path!r}: glyphs are called like 'glyphs/train/07/003'.")
     raise UsageError(f"no embedded picture {path!r}: virtual paths look like 'digits/0012'.")
 
 
@@ -45,17 +44,6 @@ def content_key(path: str) -> str:
     digest = hashlib.blake2b(f"{picture.mode}{picture.size}".encode(), digest_size=32)
     digest.update(picture.tobytes())
     return digest.hexdigest()
-
-
-def _glyph(path: str, rest: str) -> "Image.Image":
-    from lamm_cl.data.glyphs import SIZES, draw
-
-    part, _, numbers = rest.partition("/")
-    label, _, index = numbers.partition("/")
-    for known in SIZES:
-        if part == known and label.isdecimal() and index.isdecimal():
-            return draw(known, int(label), int(index))
-    raise UsageError(f"no embedded picture {path!r}: glyphs are called like 'glyphs/train/07/003'.")
 
 
 def _digit(index: str) -> "Image.Image":

@@ -137,7 +137,7 @@ def _cure(dataset: Dataset) -> str:
 def _load(entry: Entry, root: Path) -> Dataset:
     if entry.embedded:
         parts = {part: tuple(map(Item._make, rows)) for part, rows in embedded.rows(entry.name).items()}
-        return _dataset(entry, parts, "", embedded.class_names(entry.name))
+        return _dataset(entry, parts, "", class_names(entry.name, _all(parts)))
     folder = root / entry.folder
     if not folder.is_dir():
         raise UsageError(

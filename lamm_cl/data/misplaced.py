@@ -27,11 +27,6 @@ class Misplaced:
     wanted: Path
     found: Path
 
-    @property
-    def inside(self) -> bool:
-        """Whether it lies too deep, in a folder of the name that it should have."""
-        return self.found.is_relative_to(self.wanted)
-
     def __str__(self) -> str:
         return f"{self.wanted} is wanted and lies at {self.found}"
 
@@ -42,7 +37,7 @@ class Misplaced:
             UsageError: something else is there.
         """
         try:
-            if self.inside:
+            if self.found.is_relative_to(self.wanted):  # too deep, in a folder of the name that it should have
                 outer = self.wanted.with_name(f"{self.wanted.name}.outer")
                 self.wanted.rename(outer)
                 (outer / self.found.relative_to(self.wanted)).rename(self.wanted)

@@ -63,11 +63,6 @@ class Status:
         return self.state in ("ready", "embedded")
 
 
-def is_absent(entry: Entry, root: Path) -> bool:
-    """Whether a data set needs a folder under `root` and has none."""
-    return not entry.embedded and not (root / entry.folder).is_dir()
-
-
 def state_of(spec: Spec, root: Path, sizes: bool = False) -> Status:
     """Return the state of a data set of the catalogue or a config; opens no image.
 
@@ -75,7 +70,7 @@ def state_of(spec: Spec, root: Path, sizes: bool = False) -> Status:
     """
     entry = None if is_own(spec) else find(spec.get("name", "") if isinstance(spec, Mapping) else spec)
     name = entry.name if entry else name_of(spec)
-    if entry and is_absent(entry, root):
+    if entry and not entry.embedded and not (root / entry.folder).is_dir():
         place = elsewhere(entry, root)
         return Status(name, entry, "absent", f"{root / entry.folder} does not exist{'. ' if place else ''}{place}")
     if entry is None and not _is_cached(spec, root):

@@ -63,12 +63,6 @@ def verify(dataset: Dataset, progress: Callable[[int, int], None] = lambda done,
     return Verification(dataset.name, len(unique), tuple(problems), tuple(warnings), dataset.fingerprint, content)
 
 
-def content_fingerprint(dataset: Dataset, items: Iterable[Item]) -> str:
-    """Return a hex digest of which of these images hold what, for records: it tells copies of a data set apart."""
-    unique = {item.path: item for item in items}.values()
-    return content_digest((dataset.relative(item), dataset.content_key(item)) for item in unique)
-
-
 def content_digest(pairs: Iterable[tuple[str, str]]) -> str:
     """Return a hex digest of (relative path, content key) pairs, each of which counts once, in any order."""
     lines = sorted({f"{path}\x1f{key}" for path, key in pairs})

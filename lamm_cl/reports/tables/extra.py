@@ -157,8 +157,7 @@ def ablation_tables(
 
 
 def _merged(options: list[Options]) -> dict[str, str]:
-    names = dict.fromkeys(name for one in options for name in one)
-    values = {name: {word(one.get(name)) for one in options} for name in names}
+    values = {name: {word(one.get(name)) for one in options} for all_names in options for name in all_names}
     return {name: found.pop() if len(found) == 1 else VARIES for name, found in values.items()}
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from lamm_cl.data.items import Dataset, Item
 from lamm_cl.data.load import load_dataset
-from lamm_cl.data.verify import content_fingerprint, repeated_pictures, verify
+from lamm_cl.data.verify import content_digest, repeated_pictures, verify
 from lamm_cl.errors import UsageError
 
 
@@ -40,7 +40,9 @@ def test_a_whole_data_set_has_a_content_fingerprint(photos: Path, tmp_path: Path
     assert seen[-1] == (14, 14)
     copy = tmp_path / "elsewhere"
     shutil.copytree(photos, copy)
-    assert verify(load(copy)).content == found.content == content_fingerprint(load(photos), load(photos).items)
+    whole = load(photos)
+    pairs = ((whole.relative(item), whole.content_key(item)) for item in whole.items)
+    assert verify(load(copy)).content == found.content == content_digest(pairs)
     Image.new("RGB", (9, 9)).save(copy / "train" / "cat" / "0.png")
     changed = verify(load(copy))
     assert changed.fingerprint == found.fingerprint
