@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 DIGITS_CUTS = (718, 898)  # where val and test begin
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+Rows = list[tuple[str, int, str]]  # virtual path, label, class name
 
 
 def open_picture(path: str) -> "Image.Image":
@@ -72,9 +73,6 @@ def digits() -> "tuple[NDArray[np.float64], NDArray[np.int64]]":
 
     data = load_digits()
     return data.images, data.target
-
-
-Rows = list[tuple[str, int, str]]  # virtual path, label, class name
 
 
 def rows(name: str) -> dict[str, Rows]:

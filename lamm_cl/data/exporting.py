@@ -19,6 +19,8 @@ from lamm_cl.data.splits import check_names
 from lamm_cl.errors import UsageError, unknown
 
 Count = Callable[[int, int | None], None]  # bytes so far, bytes in all
+# What torchvision's data sets call their parts.
+_SPLITS = {"train": ("train", "trainval"), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
 def export(
@@ -159,10 +161,6 @@ def _from_array(values: Any) -> Any:
     ):
         raise UsageError(f"export: {array.dtype} of shape {array.shape} is no image of bytes, (H, W) or (H, W, 3).")
     return Image.fromarray(array)
-
-
-# What torchvision's data sets call their parts.
-_SPLITS = {"train": ("train", "trainval"), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
 def cached(description: Mapping[str, Any], store: Path) -> Path:

@@ -23,6 +23,18 @@ from lamm_cl.seeds import seed_for
 Outline = NDArray[np.float64]  # (points, 2) in about -1..1, y downwards
 Parts = list[tuple[bool, Outline]]  # True adds ink, False cuts a hole
 Vary = Callable[[float, float], float]  # a random number between two bounds
+Split = Literal["train", "val", "test"]
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+SIZES: dict[Split, int] = {"train": 40, "val": 10, "test": 40}  # pictures per class
+IMAGE_SIZE = 48
+TEMPLATE = "a photo of a {}."
+EFFECTS = ("flat", "shadow", "outline", "halo", "speckled")
+_SHEET = 2 * IMAGE_SIZE  # drawn at twice the size, then averaged
+_FONTS = (
+    *("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta"),
+    *("cmr10", "cmb10", "cmss10", "cmtt10", "cmti10"),
+)
+Mask = NDArray[np.float32]
 
 
 def _at(radius: float | NDArray[np.float64], degrees: NDArray[np.float64]) -> Outline:
@@ -205,25 +217,11 @@ def roughen(outline: Outline, rng: np.random.Generator, amount: float) -> Outlin
     return shaken
 
 
-Split = Literal["train", "val", "test"]
-DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CLASS_NAMES: tuple[str, ...] = (
     *(f"letter {letter}" for letter in string.ascii_lowercase),
     *(f"printed {digit}" for digit in DIGITS),
     *SHAPES,
 )
-SIZES: dict[Split, int] = {"train": 40, "val": 10, "test": 40}  # pictures per class
-IMAGE_SIZE = 48
-TEMPLATE = "a photo of a {}."
-EFFECTS = ("flat", "shadow", "outline", "halo", "speckled")
-
-_SHEET = 2 * IMAGE_SIZE  # drawn at twice the size, then averaged
-_FONTS = (
-    *("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta"),
-    *("cmr10", "cmb10", "cmss10", "cmtt10", "cmti10"),
-)
-
-Mask = NDArray[np.float32]
 
 
 @lru_cache

@@ -24,6 +24,10 @@ from lamm_cl.errors import UsageError
 # Of CoOp's list: its lines with single spaces, joined by line feeds.
 CLASS_NAMES_SHA256 = "51b5b1d8b800502030c5556eb206abaafdd682ef363ff7a7077591ea3c9befa5"
 ClassNames = dict[str, str]  # WordNet id -> class name, in the order of the labels
+DEVKIT = "ILSVRC2012_devkit_t12"
+TRUTH = "ILSVRC2012_validation_ground_truth.txt"
+KAGGLE = "LOC_val_solution.csv"
+_FLAT = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
 
 
 def read_imagenet(folder: Path, images: str) -> tuple[Parts, tuple[str, ...]]:
@@ -137,12 +141,6 @@ def _items(folder: Path, pairs: list[tuple[str, str]], names: ClassNames) -> tup
         if collecting:
             gc.enable()
     return tuple(items)
-
-
-DEVKIT = "ILSVRC2012_devkit_t12"
-TRUTH = "ILSVRC2012_validation_ground_truth.txt"
-KAGGLE = "LOC_val_solution.csv"
-_FLAT = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
 
 
 def flat_images(folder: Path) -> list[str]:

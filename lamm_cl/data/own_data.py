@@ -23,6 +23,7 @@ ONE_SOURCE = (
 )
 PATHS = ("folder", "csv", "root", "names", "hf")
 _DEEP_SUFFIXES = (".png", ".tif", ".tiff", ".pgm", ".ppm", ".jp2")
+FORMULA = "begins as a formula does, which a spreadsheet with the results would run: give it another name"
 
 
 def is_own(spec: object) -> bool:
@@ -251,9 +252,6 @@ def _deep_note(name: str, items: Sequence[Item]) -> list[str]:
     if not found:
         return []
     return [f"{name}: images of more than 8 bits, e.g. {show(found[0])}, are scaled to 8 by the range of their type"]
-
-
-FORMULA = "begins as a formula does, which a spreadsheet with the results would run: give it another name"
 
 
 def named(

@@ -18,6 +18,13 @@ PART_NAMES = {
 }
 NO_CLASSES = frozenset(("annotations", "annotation", "labels", "masks", "metadata", "trimaps", "xmls", "bboxes"))
 JUNK_FOLDERS = ("__MACOSX", "lost+found", "$RECYCLE.BIN")
+# What each column may be called, in lower case, without `-`, `_` and spaces.
+COLUMNS = {
+    "path": ("path", "file", "filename", "filepath", "image", "imagepath", "imagefile", "imagename", "img", "imgpath"),
+    "class_name": ("classname", "class", "label", "labelname", "category", "categoryname", "target", "species"),
+    "split": ("split", "part", "partition", "set", "subset", "fold"),
+}
+_DELIMITERS = ",;\t"
 
 
 class Row(NamedTuple):
@@ -144,15 +151,6 @@ def _rows(
 def _listed(names: "set[str] | list[str]") -> str:
     ordered = sorted(names)
     return ", ".join(f"{name}/" for name in ordered[:3]) + (", ..." if len(ordered) > 3 else "")
-
-
-# What each column may be called, in lower case, without `-`, `_` and spaces.
-COLUMNS = {
-    "path": ("path", "file", "filename", "filepath", "image", "imagepath", "imagefile", "imagename", "img", "imgpath"),
-    "class_name": ("classname", "class", "label", "labelname", "category", "categoryname", "target", "species"),
-    "split": ("split", "part", "partition", "set", "subset", "fold"),
-}
-_DELIMITERS = ",;\t"
 
 
 def read_table(name: str, path: Path, base: Path, columns: Mapping[str, str]) -> tuple[list[Row], list[str]]:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from lamm_cl.data.catalogue import Entry
 
 Parts = dict[str, tuple[Item, ...]]
+AIRCRAFT_LISTS = ("variants.txt", *(f"images_variant_{part}.txt" for part in PARTS))
+TRAIN_SHARE, VAL_SHARE = 0.5, 0.2  # CoOp's shares for sets that come without a split
+Classes = dict[str, list[str]]  # class name -> absolute image paths; labels count the classes in this order
 
 
 def read_split(path: Path, image_folder: str) -> Parts:
@@ -151,9 +154,6 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-AIRCRAFT_LISTS = ("variants.txt", *(f"images_variant_{part}.txt" for part in PARTS))
-
-
 def read_aircraft(folder: Path, images: str) -> Parts:
     """Return the parts of `images_variant_{train,val,test}.txt`; labels count the lines of `variants.txt`.
 
@@ -222,10 +222,6 @@ def read_part_folders(entry: "Entry", images: str) -> Parts:
             for file in images_in(folder / name)
         )
     return parts
-
-
-TRAIN_SHARE, VAL_SHARE = 0.5, 0.2  # CoOp's shares for sets that come without a split
-Classes = dict[str, list[str]]  # class name -> absolute image paths; labels count the classes in this order
 
 
 def split_classes(name: str, classes: Classes) -> Parts:

@@ -12,6 +12,10 @@ from lamm_cl.data.images import content_key, deep, show
 from lamm_cl.data.items import PAPERS, PARTS, Dataset, Item
 from lamm_cl.errors import UsageError
 
+_NAMED = 3
+_KNOWN = 64  # data sets whose notes are kept: every run of a worker reads its data set again
+_known: dict[tuple[str, str], tuple[str, ...]] = {}
+
 
 @dataclass(frozen=True)
 class Verification:
@@ -86,11 +90,6 @@ def _warnings(dataset: Dataset, keys: dict[str, str]) -> list[str]:
         if twice:
             found.append(f"{dataset.name}: {part} lists {len(twice)} image(s) more than once, e.g. {show(twice[0])}")
     return found
-
-
-_NAMED = 3
-_KNOWN = 64  # data sets whose notes are kept: every run of a worker reads its data set again
-_known: dict[tuple[str, str], tuple[str, ...]] = {}
 
 
 def repeated_pictures(dataset: Dataset) -> tuple[str, ...]:

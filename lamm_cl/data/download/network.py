@@ -20,6 +20,8 @@ TIMEOUT = 30  # seconds without a byte
 DRIVE = "drive:"
 DRIVE_PAGE = "https://drive.google.com/uc?id={}"
 _PASSING = {408, 425, 429}  # refusals that end by themselves, as those of 500 and above do
+Report = Callable[[str, int, int | None], None]  # file name, bytes so far, bytes in all
+TRIES = 5  # attempts in a row that bring no byte
 
 
 class DownloadError(RuntimeError):
@@ -131,10 +133,6 @@ def _copy(path: Path, offset: int) -> Response:
     if not path.is_file():
         raise DownloadError(f"{path} does not exist")
     return Response(offset, path.stat().st_size, chunks())
-
-
-Report = Callable[[str, int, int | None], None]  # file name, bytes so far, bytes in all
-TRIES = 5  # attempts in a row that bring no byte
 
 
 def download(

@@ -22,6 +22,12 @@ from lamm_cl.data.download.network import DownloadError
 from lamm_cl.data.exporting import Count, export
 from lamm_cl.errors import UsageError
 
+MNIST_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+CIFAR_SIDE, CIFAR_LABELS = 32, 2  # pixels a side; label bytes: coarse, fine
+Rows = Iterator[tuple[Any, str]]  # pixels (H, W) or (H, W, 3), class folder
+Reader = Callable[[Sequence[Path], str], Rows]  # files, part
+Grab = Callable[[Path, Path], None]
+
 
 def unpack(archive: Path, folder: Path, moves: Mapping[str, str]) -> list[Path]:
     """Unpack parts of an archive into `folder`.
@@ -126,12 +132,6 @@ def _write(source: IO[bytes], place: Path) -> None:
         shutil.copyfileobj(source, file, 1 << 20)
 
 
-MNIST_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-CIFAR_SIDE, CIFAR_LABELS = 32, 2  # pixels a side; label bytes: coarse, fine
-Rows = Iterator[tuple[Any, str]]  # pixels (H, W) or (H, W, 3), class folder
-Reader = Callable[[Sequence[Path], str], Rows]  # files, part
-
-
 def write_pictures(read: Reader, files: Sequence[Path], target: Path, report: Count = lambda done, total: None) -> int:
     """Write all pictures that `read` finds in `files`, numbered as in the arrays; returns how many (see `export`).
 
@@ -202,9 +202,6 @@ def _cifar_file(tar: tarfile.TarFile, name: str, archive: Path) -> bytes:
     if file is None:
         raise DownloadError(f"{archive}: holds no {name}. Remove it and fetch it again.")
     return file.read()
-
-
-Grab = Callable[[Path, Path], None]
 
 
 def middle_frames(videos: Path, target: Path, grab: Grab | None = None) -> int:

@@ -16,6 +16,7 @@ from lamm_cl.reports.names import space_rank
 from lamm_cl.reports.tables.collect import numbered_sets, tidy
 
 _GAP = 0.25  # inches between two methods
+_MOST_NAMES = 25  # more do not fit the side of a panel
 
 
 class _Look(NamedTuple):
@@ -166,9 +167,6 @@ def _ticks(axes: Axes, lefts: Sequence[float], stages: Sequence[str], sets: Sequ
     axes.grid(visible=False)
     axes.tick_params(length=0, labelsize="small" if short else None)
     axes.spines[:].set_visible(False)
-
-
-_MOST_NAMES = 25  # more do not fit the side of a panel
 
 
 def confusion_figure(found: Mapping[str, Iterable[Mapping[str, Any]]], title: str) -> Figure:

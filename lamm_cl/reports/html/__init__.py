@@ -34,6 +34,12 @@ from lamm_cl.reports.tables.render import heading, notes, plain, render_csv, ren
 
 _OPEN_FIGURES = 12  # of more, the first four: the page must load and print in seconds
 _MOST_POINTS = 400  # more than that nobody listens to
+_MOST_CHOICES = 60
+_LONG = 40  # characters; longer texts may wrap
+_MOST_ROWS = 40  # of a table whose sections are not folded
+_PLAIN_BYTES = 8_000_000  # beyond that the data travels compressed
+_RUN_COLUMNS = ("run_id", "protocol", "dataset", "method", "dialect", "backbone", "shots", "seed", "status")
+_NUMERIC = ("shots", "seed")
 
 
 def render_html(report: Report) -> str:
@@ -131,14 +137,6 @@ def inline_svg(svg: str, name: str, title: str) -> str:
     head = re.sub(r' (width|height)="[\d.]+pt"', "", head)
     label = Markup.escape(title)
     return f'{head} id="{name}-svg" role="img" aria-label="{label}" style="{limit}">{rest.strip()}'
-
-
-_MOST_CHOICES = 60
-_LONG = 40  # characters; longer texts may wrap
-_MOST_ROWS = 40  # of a table whose sections are not folded
-_PLAIN_BYTES = 8_000_000  # beyond that the data travels compressed
-_RUN_COLUMNS = ("run_id", "protocol", "dataset", "method", "dialect", "backbone", "shots", "seed", "status")
-_NUMERIC = ("shots", "seed")
 
 
 def runs_link(*run_ids: str) -> str:

@@ -31,6 +31,29 @@ _STREAM = (
     Column("forward_transfer", "Forward transfer", unit="%", best="max"),
 )
 _STREAM_NOTE = "Formulas and sources: lamm_cl/evaluation/README.md. Forgetting counts what was lost as positive."
+COSTS = (
+    Column("seconds", "Time", unit="s", digits=1, best="min"),
+    Column("trained_parameters", "Trained parameters", unit="1", digits=0, best="min"),
+    Column("peak_memory_mb", "Peak memory", unit="MB", digits=0, best="min"),
+)
+_OF_A_STAGE = (
+    Column("kept_parameters", "Kept parameters", unit="1", digits=0, best="min"),
+    Column("state_mb", "State", unit="MB", digits=2, best="min"),
+    Column("train_images_per_second", "training", group="Images a second", unit="1/s", digits=0, best="max"),
+    Column("test_images_per_second", "test", group="Images a second", unit="1/s", digits=0, best="max"),
+)
+_KEYS = [column.key for column in (*COSTS, *_OF_A_STAGE)]
+Options = Mapping[str, Any]
+VARIES = "varies"
+_METRIC = "class_accuracy/"
+_OF_A_CLASS = ["backbone", "dataset", "shots", "label_space", "eval_set", "word"]
+_PLACE, _NAME = SETTINGS[:6], SETTINGS[6:]
+_PAIRED = (
+    Column("difference", "Difference", unit="%", signed=True),
+    Column("low", "from", group="95% interval", unit="%", signed=True),
+    Column("high", "to", group="95% interval", unit="%", signed=True),
+    Column("p", "p", unit="1", digits=4),
+)
 
 
 def stream_table(frame: pd.DataFrame) -> Table:
@@ -54,20 +77,6 @@ def _wide(rows: pd.DataFrame) -> pd.DataFrame:
     table = rows.groupby([*keys, "metric"], sort=False, dropna=False)["value"].first().unstack("metric").reset_index()
     table["run_id"] = [(one,) for one in table["run_id"]]
     return table
-
-
-COSTS = (
-    Column("seconds", "Time", unit="s", digits=1, best="min"),
-    Column("trained_parameters", "Trained parameters", unit="1", digits=0, best="min"),
-    Column("peak_memory_mb", "Peak memory", unit="MB", digits=0, best="min"),
-)
-_OF_A_STAGE = (
-    Column("kept_parameters", "Kept parameters", unit="1", digits=0, best="min"),
-    Column("state_mb", "State", unit="MB", digits=2, best="min"),
-    Column("train_images_per_second", "training", group="Images a second", unit="1/s", digits=0, best="max"),
-    Column("test_images_per_second", "test", group="Images a second", unit="1/s", digits=0, best="max"),
-)
-_KEYS = [column.key for column in (*COSTS, *_OF_A_STAGE)]
 
 
 def cost_table(frame: pd.DataFrame) -> Table:
@@ -121,10 +130,6 @@ def pivot_tables(frame: pd.DataFrame) -> Iterator[Table]:
             found = found[found["label_space"] != "seen"]
         title = f"Methods by shots ({one.name}): {one.headline.removesuffix(' [%]')}"
         yield by_shots(f"pivot_{one.name}", title, found)
-
-
-Options = Mapping[str, Any]
-VARIES = "varies"
 
 
 def ablation_tables(
@@ -197,10 +202,6 @@ def _with_options(table: Table, method: str, options: Mapping[str, Mapping[str, 
     )
 
 
-_METRIC = "class_accuracy/"
-_OF_A_CLASS = ["backbone", "dataset", "shots", "label_space", "eval_set", "word"]
-
-
 def class_tables(frame: pd.DataFrame, names: Mapping[str, Sequence[str]]) -> list[Table]:
     """Return a table for each protocol: a line per class after the last stage, a column per method.
 
@@ -251,15 +252,6 @@ def _table(protocol: str, rows: pd.DataFrame) -> Table:
     title = f"Accuracy on each class ({protocol}), after the last stage" + (f": {about}" if about else "")
     ordered = tuple(row for _, row in sorted(lines, key=lambda item: item[0]))
     return mark_best(Table(f"classes_{protocol}", title, (*heads, *columns), ordered))
-
-
-_PLACE, _NAME = SETTINGS[:6], SETTINGS[6:]
-_PAIRED = (
-    Column("difference", "Difference", unit="%", signed=True),
-    Column("low", "from", group="95% interval", unit="%", signed=True),
-    Column("high", "to", group="95% interval", unit="%", signed=True),
-    Column("p", "p", unit="1", digits=4),
-)
 
 
 def paired_table(frame: pd.DataFrame, protocol: str, against: str) -> Table:
