@@ -17,7 +17,7 @@ from lamm_cl.evaluation.statistics import summarise
 from lamm_cl.reports import published
 from lamm_cl.reports.names import AVERAGE, ELEVEN, dataset_rank, method_rank, shots_rank
 from lamm_cl.reports.published import PublishedNumber
-from lamm_cl.reports.results import Record, Results
+from lamm_cl.reports.results import Record, Results, listed
 from lamm_cl.reports.tables import PROTOCOLS
 from lamm_cl.reports.tables.collect import SETTINGS, TITLES
 from lamm_cl.reports.tables.model import Cell, Column, Row, Table
@@ -463,7 +463,7 @@ def _data(measured: Measured, printed: PublishedNumber, datasets: frozenset[str]
         yield "synthetic data"
     if printed.dataset.startswith(AVERAGE) and measured.datasets != datasets:
         missing, extra = sorted(datasets - measured.datasets), sorted(measured.datasets - datasets)
-        parts = [f"without {_few(missing)}"] * bool(missing) + [f"with {_few(extra)}"] * bool(extra)
+        parts = [f"without {listed(missing, most=3)}"] * bool(missing) + [f"with {listed(extra, most=3)}"] * bool(extra)
         yield f"average over other data sets: {' and '.join(parts)}"
 
 
@@ -474,11 +474,11 @@ def _stream(options: Mapping[str, Any], classes: int, seed: int, printed: Publis
     wanted = parse_options(printed.protocol_options)
     sizes = (_sizes(classes, options), _sizes(classes, wanted))
     if sizes[0] != sizes[1]:
-        yield f"other steps: {_few([str(size) for size in sizes[0]])} classes, published with {printed.setting}"
+        yield f"other steps: {listed(map(str, sizes[0]), most=3)} classes, published with {printed.setting}"
     order, published_order = options.get("order", "dataset"), wanted["order"]
     if _order(classes, order, options.get("order_seed"), seed) != _order(classes, published_order, None, seed):
         words = "that of RAPF's code" if "digest" in published_order else _word(published_order)
-        brief = _few([*map(str, order)]) if isinstance(order, list | tuple) else _word(order)
+        brief = listed(map(str, order), most=3) if isinstance(order, list | tuple) else _word(order)
         yield f"other class order: {brief}, published with {words}"
 
 
@@ -514,10 +514,6 @@ def order_digest(labels: Iterable[int]) -> str:
     'cea67d8b58d7'
     """
     return hashlib.sha256(",".join(map(str, labels)).encode()).hexdigest()[:12]
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _options(

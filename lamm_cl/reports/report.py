@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from lamm_cl.errors import unknown
 from lamm_cl.reports.names import method_rank, spelled_out
-from lamm_cl.reports.results import Results, part
+from lamm_cl.reports.results import Results, listed, part
 from lamm_cl.reports.tables import PROTOCOLS, Table
 from lamm_cl.reports.tables.collect import TITLES
 from lamm_cl.reports.tables.extra import ablation_tables, class_tables, cost_table, paired_table, stream_table
@@ -113,9 +113,8 @@ def _summary(results: Results) -> Iterator[str]:
     yield f"{len(runs)} run{'s' * (len(runs) != 1)}: {statuses}."
     for column in ("protocol", "dataset", "method", "backbone"):
         names = [name for name in runs[column].unique() if name]
-        more = f" and {len(names) - 20} more" if len(names) > 20 else ""
         if names:
-            yield f"{TITLES[column]}s: {', '.join(names[:20])}{more}."
+            yield f"{TITLES[column]}s: {listed(names, most=20)}."
     commits = {str(git.get("commit")) for record in results.records.values() if (git := part(record, "git"))}
     if commits:
         yield f"Made by commit {', '.join(sorted(commit[:12] for commit in commits))}."

@@ -19,7 +19,6 @@ from lamm_cl.records.record import Record as StoredRecord
 from lamm_cl.reports.names import spelled_out
 from lamm_cl.reports.tables.collect import TITLES, stream_lengths, tidy
 
-_SHOWN = 5
 Record = Mapping[str, Any]
 
 
@@ -273,15 +272,14 @@ def _read_record(place: Path) -> dict[str, Any] | None:
         return None
 
 
-def listed(names: Iterable[str], between: str = ", ") -> str:
+def listed(names: Iterable[str], between: str = ", ", most: int = 5) -> str:
     """Return the first names and how many more there are.
 
     >>> listed("abcdefg")
     'a, b, c, d, e and 2 more'
     """
     every = list(names)
-    more = f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
-    return between.join(every[:_SHOWN]) + more
+    return between.join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 
 
 def _complete(rows: pd.DataFrame, records: Mapping[str, Record], problems: list[str]) -> pd.DataFrame:

@@ -36,6 +36,7 @@ from lamm_cl.reports.names import (
     shots_rank,
     space_rank,
 )
+from lamm_cl.reports.results import listed
 from lamm_cl.reports.tables import PROTOCOLS
 from lamm_cl.reports.tables.collect import numbered_sets, tidy
 from lamm_cl.reports.tables.extra import COSTS, costs
@@ -119,8 +120,7 @@ def described(rows: pd.DataFrame, shown: Sequence[str] = ()) -> str:
         if len(words) == 1:
             constant.append({"shots": shots_in_words(words[0]), "seed": f"seed {words[0]}"}.get(key, words[0]))
         elif words:
-            more = f" and {len(words) - 5} more" if len(words) > 5 else ""
-            means.append(f"{len(words)} {noun} ({', '.join(words[:5])}{more})")
+            means.append(f"{len(words)} {noun} ({listed(words)})")
     over = f"mean over {' and '.join(means)}" if means else ""
     return "; ".join(part for part in (", ".join(constant), over) if part)
 

@@ -146,7 +146,7 @@ def runs_link(*run_ids: str) -> str:
 
 def table_view(table: Table) -> dict[str, Any]:
     """Return one table with its columns, sections, filters and notes."""
-    sections = [tuple(rows) for rows in table.sections()]
+    sections = list(table.sections())
     words = [place for place, column in enumerate(table.columns) if not column.numeric]
     header = next((place for place, column in enumerate(table.columns) if column.key == "method"), 0)
     same = [
