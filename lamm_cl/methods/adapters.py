@@ -1,5 +1,7 @@
 """Adapters: small learned maps of features, in front of a head."""
 
+from functools import reduce
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -121,5 +123,5 @@ class StageSum(Adapter):
             features = projected(features, self._backbone)
         if not self.maps:
             return features
-        weight, bias = (torch.stack([getattr(one, name) for one in self.maps]).sum(0) for name in ("weight", "bias"))
+        weight, bias = (reduce(torch.add, [getattr(one, name) for one in self.maps]) for name in ("weight", "bias"))
         return F.linear(features, weight, bias)

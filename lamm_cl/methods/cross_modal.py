@@ -1,6 +1,5 @@
 """Cross-modal fusion: an image looks at the texts, the prototypes and learned context of all classes (PROOF)."""
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -57,27 +56,22 @@ class SharedAttention(nn.Module):
             others: (m, width), which follow in every sequence.
             n: how many of them are wanted; the rest are looked at alone.
         """
-        q, k, v = (self.get_submodule(name)(images) for name in ("w_qs", "w_ks", "w_vs"))
-        queries, keys, values = (self.get_submodule(name)(others) for name in ("w_qs", "w_ks", "w_vs"))
-        of_image = torch.cat([(q * k).sum(-1, keepdim=True), q @ keys.T], 1)[:, None]
-        among = (queries[:n] @ keys.T).expand(len(images), n, len(others))
-        of_others = torch.cat([(k @ queries[:n].T)[:, :, None], among], 2)
-        kept = self._masks(len(images), 1 + len(others))
+        b, m, everything = len(images), len(others), torch.cat([images, others])
+        q, k, v = (self.get_submodule(name)(everything) for name in ("w_qs", "w_ks", "w_vs"))
+        pairs = (q[: b + n] / self._temperature) @ k.T
+        with_image = torch.cat([pairs[:b, :b].diagonal()[None], pairs[b:, :b]]).T
+        with_others = torch.cat([pairs[:b, None, b:], pairs[b:, b:].expand(b, n, m)], 1)
+        weights = torch.cat([with_image[..., None], with_others], 2).softmax(-1)
+        kept = self._masks(b, 1 + m)
         left = 1 - self._dropout if kept else 1.0
-        v, values = (F.linear(x, self.fc.weight) / left**2 for x in (v, values))
-
-        def mixed(scores: Tensor, rows: slice, tokens: Tensor) -> Tensor:
-            weights = (scores / self._temperature).softmax(-1)
-            if kept:
-                weights = torch.where(kept[0][:, rows], weights, 0.0)
-            out = F.linear(weights[..., 1:], values.T, self.fc.bias / left)
-            out = torch.addcmul(out, weights[..., :1], v[:, None])
-            if kept:
-                out = torch.where(kept[1][:, rows], out, 0.0)
-            normed: Tensor = self.layer_norm(out + tokens)
-            return normed
-
-        return mixed(of_image, slice(0, 1), images[:, None])[:, 0], mixed(of_others, slice(1, 1 + n), others[:n])
+        values = F.linear(v, self.fc.weight / left**2)
+        if kept:
+            weights = torch.where(kept[0][:, : 1 + n], weights, 0.0)
+        mixed = F.linear(weights[..., 1:], values[b:].T, self.fc.bias / left)
+        mixed = torch.addcmul(mixed, weights[..., :1], values[:b, None])
+        if kept:
+            mixed = torch.where(kept[1][:, : 1 + n], mixed, 0.0)
+        return self.layer_norm(mixed[:, 0] + images), self.layer_norm(mixed[:, 1:] + others[:n])
 
     def _masks(self, batch: int, n: int) -> list[Tensor]:
         """Return what stays of weights (batch, n, n) and of outputs (batch, n, width); nothing where all stay."""
@@ -87,11 +81,9 @@ class SharedAttention(nn.Module):
         return [self.kept(self.step, call, shape).to(self.fc.weight.device) for call, shape in enumerate(shapes)]
 
     def kept(self, step: Step, call: int, shape: Sequence[int]) -> Tensor:
-        """Return True where a value stays; drawn for each step and call by itself, as 16 bits of a random number."""
+        """Return True where a value stays; drawn for each step and call by itself."""
         generator = torch.Generator().manual_seed(seed_for("attention dropout", *step.place, call))
-        size = math.prod(shape)
-        drawn = torch.empty(-(-size // 4), dtype=torch.long).random_(-(2**63), None, generator=generator)
-        return drawn.view(torch.int16)[:size].view(*shape) >= round(self._dropout * 2**16) - 2**15
+        return torch.rand(tuple(shape), generator=generator) >= self._dropout
 
 
 class CrossModal(Head):
