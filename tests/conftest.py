@@ -1,6 +1,10 @@
 """Fixtures that every tier shares."""
 
+import multiprocessing.forkserver
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +61,21 @@ def tiny() -> Any:
     import lamm_cl
 
     return lamm_cl.load_clip("tiny", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def lamm_cl_in() -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Runs `lamm-cl` in a folder: `lamm_cl_in(folder, "report", "runs/small")`; see `forked_command`."""
+    here = str(Path(__file__).parent)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(here)
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH")))))
+        import forked_command
+
+        if sys.platform == "linux":
+            multiprocessing.set_forkserver_preload([forked_command.__name__])
+            multiprocessing.forkserver.ensure_running()
+    return forked_command.run
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -1,10 +1,9 @@
 """`lamm-cl data` as a user runs it."""
 
 import json
-import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -18,16 +17,17 @@ def listed(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from lamm_cl.cli.main import main; main()", "data", *arguments]
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        env=os.environ | {"LAMM_CL_DATA": "", "COLUMNS": "160", **environment},
-    )
+@pytest.fixture
+def lamm_cl(lamm_cl_in: Any) -> Any:
+    def go(*arguments: str, cwd: Path, **environment: str) -> Any:
+        return lamm_cl_in(cwd, *arguments, **{"LAMM_CL_DATA": "", "COLUMNS": "160", **environment})
+
+    return go
+
+
+@pytest.fixture
+def run(lamm_cl: Any) -> Any:
+    return partial(lamm_cl, "data")
 
 
 def eurosat(root: Path) -> Path:
@@ -39,7 +39,7 @@ def eurosat(root: Path) -> Path:
     return root
 
 
-def test_status_of_an_empty_root(tmp_path: Path) -> None:
+def test_status_of_an_empty_root(tmp_path: Path, run: Any) -> None:
     done = run("status", "--root", str(tmp_path), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("absent") >= 15
@@ -47,7 +47,7 @@ def test_status_of_an_empty_root(tmp_path: Path) -> None:
     assert listed(tmp_path) == []
 
 
-def test_status_of_the_mini_caltech(shared: Path, tmp_path: Path) -> None:
+def test_status_of_the_mini_caltech(shared: Path, tmp_path: Path, run: Any) -> None:
     done = run("status", "--sizes", "--root", str(shared / "data" / "mini"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Size" in done.stdout
@@ -58,12 +58,12 @@ def test_status_of_the_mini_caltech(shared: Path, tmp_path: Path) -> None:
     assert "not the papers' data" in done.stdout
 
 
-def test_the_root_may_come_from_the_environment(tmp_path: Path) -> None:
+def test_the_root_may_come_from_the_environment(tmp_path: Path, run: Any) -> None:
     done = run("status", "eurosat", cwd=tmp_path, LAMM_CL_DATA=str(eurosat(tmp_path)))
     assert "20 / 20" in done.stdout
 
 
-def test_verify_says_what_is_wrong_and_exits_with_1(tmp_path: Path) -> None:
+def test_verify_says_what_is_wrong_and_exits_with_1(tmp_path: Path, run: Any) -> None:
     eurosat(tmp_path)
     whole = run("verify", "--root", str(tmp_path), cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
@@ -76,7 +76,9 @@ def test_verify_says_what_is_wrong_and_exits_with_1(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [(), ("caltech101", "eurosat")])
-def test_a_data_set_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path, names: tuple[str, ...]) -> None:
+def test_a_data_set_that_cannot_be_read_does_not_hide_the_others(
+    tmp_path: Path, names: tuple[str, ...], run: Any
+) -> None:
     (tmp_path / "caltech-101").mkdir()
     (tmp_path / "caltech-101" / "split_zhou_Caltech101.json").write_text("{")
     done = run("verify", *names, "--root", str(eurosat(tmp_path)), cwd=tmp_path)
@@ -96,7 +98,9 @@ def test_a_data_set_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path,
         (("status", "--root", "file"), "not a folder"),
     ],
 )
-def test_wrong_use_exits_with_2_and_writes_nothing(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+def test_wrong_use_exits_with_2_and_writes_nothing(
+    tmp_path: Path, arguments: tuple[str, ...], message: str, run: Any
+) -> None:
     (tmp_path / "file").write_text("")
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 2
@@ -105,13 +109,13 @@ def test_wrong_use_exits_with_2_and_writes_nothing(tmp_path: Path, arguments: tu
     assert listed(tmp_path) == ["file"]
 
 
-def test_prepare_of_an_embedded_set_has_nothing_to_do(tmp_path: Path) -> None:
+def test_prepare_of_an_embedded_set_has_nothing_to_do(tmp_path: Path, run: Any) -> None:
     done = run("prepare", "digits", "--root", str(tmp_path), cwd=tmp_path)
     assert done.returncode == 0
     assert "needs no file" in done.stdout
 
 
-def test_prepare_of_damaged_data_says_what_to_do_and_exits_with_1(tmp_path: Path) -> None:
+def test_prepare_of_damaged_data_says_what_to_do_and_exits_with_1(tmp_path: Path, run: Any) -> None:
     eurosat(tmp_path)
     split = {part: [[f"River/{i}.jpg", 0, "River"]] for i, part in enumerate(("train", "val", "test"))}
     (tmp_path / "eurosat" / "split_zhou_EuroSAT.json").write_text(json.dumps(split))
@@ -146,7 +150,7 @@ def config(tmp_path: Path) -> Path:
     return tmp_path / "there" / "try.yaml"
 
 
-def test_status_and_verify_take_configs_with_ones_own_data(tmp_path: Path, config: Path) -> None:
+def test_status_and_verify_take_configs_with_ones_own_data(tmp_path: Path, config: Path, run: Any) -> None:
     done = run("status", str(config), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "12 / 12" in next(line for line in done.stdout.splitlines() if " pets " in line)
@@ -160,13 +164,13 @@ def test_status_and_verify_take_configs_with_ones_own_data(tmp_path: Path, confi
     assert run("prepare", str(tmp_path / "no.yaml"), cwd=tmp_path).returncode == 2
 
 
-def test_all_means_the_catalogue(tmp_path: Path) -> None:
+def test_all_means_the_catalogue(tmp_path: Path, run: Any) -> None:
     done = run("status", "all", "--root", str(eurosat(tmp_path)), cwd=tmp_path)
     assert done.stdout.count("│ absent") == 26
     assert "20 images, whole" in run("verify", "all", "--root", str(tmp_path), cwd=tmp_path).stdout
 
 
-def test_what_lies_elsewhere_is_named_and_put_in_place_on_request(tmp_path: Path) -> None:
+def test_what_lies_elsewhere_is_named_and_put_in_place_on_request(tmp_path: Path, run: Any) -> None:
     rows = [[f"{name}/{i}.jpg", label, name] for label, name in enumerate(("Forest", "River")) for i in range(10)]
     split = {"train": rows[::2], "val": rows[1::4], "test": rows[3::4]}
     (eurosat(tmp_path) / "eurosat" / "split_zhou_EuroSAT.json").write_text(json.dumps(split))  # nothing to fetch
@@ -179,13 +183,9 @@ def test_what_lies_elsewhere_is_named_and_put_in_place_on_request(tmp_path: Path
     assert "20 / 20" in run("status", "eurosat", "--root", str(tmp_path), cwd=tmp_path).stdout
 
 
-def lamm_cl(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from lamm_cl.cli.main import main; main()", *arguments]
-    environment = os.environ | {"LAMM_CL_DATA": "", "LAMM_CL_CACHE": str(cwd / "cache")}
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
-
-
-def test_what_is_to_be_known_of_the_data_is_said_wherever_people_look(tmp_path: Path, config: Path) -> None:
+def test_what_is_to_be_known_of_the_data_is_said_wherever_people_look(
+    tmp_path: Path, config: Path, lamm_cl: Any
+) -> None:
     note = "pets: split made here, 50% train, 20% val, 30% test of each class"
     few = "pets: fewer than 4 train images, taken whole: cat (3), dog (3)"
     done = lamm_cl("validate", str(config), cwd=tmp_path)

@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,10 +24,10 @@ def command(folder: Path, *words: str, **more: str) -> "subprocess.CompletedProc
 
 
 @pytest.mark.parametrize("words", [[], ["run"], ["data", "prepare"], ["predict"], ["init"]])
-def test_a_short_option_asks_for_help(words: list[str], tmp_path: Path) -> None:
+def test_a_short_option_asks_for_help(words: list[str], tmp_path: Path, lamm_cl_in: Any) -> None:
     said = command(tmp_path, *words, "-h")
     assert said.returncode == 0
-    assert said.stdout == command(tmp_path, *words, "--help").stdout
+    assert said.stdout == lamm_cl_in(tmp_path, *words, "--help").stdout
     assert "Usage: lamm-cl" in said.stdout
 
 
@@ -36,21 +38,22 @@ def test_shells_complete(typed: str, offered: str, tmp_path: Path) -> None:
     assert offered in said.stdout.split()
 
 
-def test_init_writes_a_config_that_validates_and_runs(tmp_path: Path) -> None:
+def test_init_writes_a_config_that_validates_and_runs(tmp_path: Path, lamm_cl_in: Any) -> None:
+    command = partial(lamm_cl_in, tmp_path)
     digits = lamm_cl.load_dataset("digits")
     for name in digits.class_names[:4]:
         (tmp_path / "my digits" / name).mkdir(parents=True)
         for k, item in enumerate([item for item in digits.train if item.class_name == name][:12]):
             digits.open(item).save(tmp_path / "my digits" / name / f"{k}.png")
-    said = command(tmp_path, "init", "my digits")
+    said = command("init", "my digits")
     assert said.returncode == 0, said.stderr
-    valid = command(tmp_path, "validate", "experiment.yaml")
+    valid = command("validate", "experiment.yaml")
     assert valid.returncode == 0, valid.stderr
     assert "my_digits, 9 runs" in valid.stdout
     few = ["--set", "methods.coop.epochs=1", "--set", "methods.lamm.epochs=1", "--set", "seeds=[1]"]
-    done = command(tmp_path, "run", "experiment.yaml", "--jobs", "1", *few)
+    done = command("run", "experiment.yaml", "--jobs", "1", *few)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(list(tmp_path.glob("runs/my_digits/runs/*/model.safetensors"))) == 3
-    again = command(tmp_path, "init", "my digits")
+    again = command("init", "my digits")
     assert (again.returncode, "exists" in again.stderr) == (2, True)
-    assert "is no folder" in command(tmp_path, "init", "absent", "--out", "x.yaml").stderr
+    assert "is no folder" in command("init", "absent", "--out", "x.yaml").stderr

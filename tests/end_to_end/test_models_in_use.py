@@ -3,10 +3,11 @@
 import csv
 import io
 import json
-import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,27 +25,16 @@ save: prompts
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, lamm_cl_in: Any) -> Path:
     folder = tmp_path_factory.mktemp("kept")
     (folder / "kept.yaml").write_text(CONFIG)
-    said = command(folder, "run", "kept.yaml", "--jobs", "1")
+    said = lamm_cl_in(folder, "run", "kept.yaml", "--jobs", "1")
     assert said.returncode == 0, said.stdout + said.stderr
     digits = lamm_cl.load_dataset("digits")
     (folder / "pictures").mkdir()
     for k, item in enumerate(digits.test[:3]):
         digits.open(item).save(folder / "pictures" / f"{k}.png")
     return folder
-
-
-def command(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "lamm_cl.cli.main", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-        env={**os.environ, "LAMM_CL_CACHE": str(folder / "cache")},
-    )
 
 
 def models(folder: Path) -> dict[str, Path]:
@@ -62,13 +52,15 @@ def test_each_run_keeps_its_model(place: Path) -> None:
     assert model.method == "lamm"
 
 
-def test_predicts_in_three_formats(place: Path) -> None:
+def test_predicts_in_three_formats(place: Path, lamm_cl_in: Any) -> None:
     model = str(models(place)["lamm"])
-    text = command(place, "predict", model, "pictures").stdout.splitlines()
+    command = partial(lamm_cl_in, place)
+    words = [sys.executable, "-m", "lamm_cl", "predict", model, "pictures"]
+    text = subprocess.run(words, capture_output=True, text=True, check=True, cwd=place).stdout.splitlines()
     assert [line.split()[0] for line in text] == ["pictures/0.png", "pictures/1.png", "pictures/2.png"]
     assert all(line.endswith("%") for line in text)
-    listed = json.loads(command(place, "predict", model, "pictures", "--format", "json", "--top", "2").stdout)
-    rows = list(csv.DictReader(io.StringIO(command(place, "predict", model, "pictures", "--format", "csv").stdout)))
+    listed = json.loads(command("predict", model, "pictures", "--format", "json", "--top", "2").stdout)
+    rows = list(csv.DictReader(io.StringIO(command("predict", model, "pictures", "--format", "csv").stdout)))
     assert [row["class"] for row in rows] == [one["classes"][0]["class"] for one in listed]
     assert [float(row["probability"]) for row in rows] == [one["classes"][0]["probability"] for one in listed]
     assert [line.split()[1] for line in text] == [row["class"] for row in rows]
@@ -88,16 +80,16 @@ def test_predicts_in_three_formats(place: Path) -> None:
         (["MODEL"], "Missing argument 'IMAGES...'"),
     ],
 )
-def test_wrong_use(words: list[str], said: str, place: Path) -> None:
+def test_wrong_use(words: list[str], said: str, place: Path, lamm_cl_in: Any) -> None:
     model = str(models(place)["lamm"])
-    result = command(place, "predict", *(model if word == "MODEL" else word for word in words))
+    result = lamm_cl_in(place, "predict", *(model if word == "MODEL" else word for word in words))
     assert result.returncode == 2
     assert said in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_save_says_what_it_takes(place: Path) -> None:
-    result = command(place, "validate", "kept.yaml", "--set", "save=promts")
+def test_save_says_what_it_takes(place: Path, lamm_cl_in: Any) -> None:
+    result = lamm_cl_in(place, "validate", "kept.yaml", "--set", "save=promts")
     assert result.returncode == 2
     assert "save" in result.stderr
     assert "prompts" in result.stderr

@@ -5,7 +5,9 @@ import io
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,12 +49,12 @@ def home(tmp_path: Path) -> Path:
     return home
 
 
-def report(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lamm_cl.cli.main", "report", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+@pytest.fixture
+def report(tmp_path: Path, lamm_cl_in: Any) -> Any:
+    return partial(lamm_cl_in, tmp_path, "report")
 
 
-def test_text_is_the_papers_table(home: Path) -> None:
+def test_text_is_the_papers_table(home: Path, report: Any) -> None:
     done = report(home)
     assert (done.returncode, done.stderr) == (0, "")
     rows = [line.split() for line in done.stdout.splitlines()]
@@ -60,7 +62,7 @@ def test_text_is_the_papers_table(home: Path) -> None:
     assert ["lamm", "90.00", "±", "0.00", "90.00", "±", "0.00", "82.00", "±", "1.00", "0.00", "±", "0.00"] in rows
 
 
-def test_files_in_every_format(home: Path, tmp_path: Path) -> None:
+def test_files_in_every_format(home: Path, report: Any, tmp_path: Path) -> None:
     marks = {
         "text": "lamm",
         "markdown": "| lamm |",
@@ -79,19 +81,20 @@ def test_files_in_every_format(home: Path, tmp_path: Path) -> None:
 
 def test_a_file_whose_name_is_no_text(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "utf-8:strict")
-    done = report(home, "--out", tmp_path / "caf\udce9.txt")
+    words = [sys.executable, "-m", "lamm_cl", "report", str(home), "--out", str(tmp_path / "caf\udce9.txt")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, f"{tmp_path}/caf\\udce9.txt\n")
     assert (tmp_path / "caf\udce9.txt").read_text().startswith("demo")
 
 
-def test_csv_is_one_table_that_parses(home: Path) -> None:
+def test_csv_is_one_table_that_parses(home: Path, report: Any) -> None:
     done = report(home, "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [row["method"] for row in rows] == ["coop", "lamm"]
     assert float(rows[0]["degradation"]) == -20.0
 
 
-def test_compare_says_why_not(home: Path) -> None:
+def test_compare_says_why_not(home: Path, report: Any) -> None:
     done = report(home, "--compare", "lamm-table2")
     assert done.returncode == 0
     assert "not compared: data set digits is not in the published table" in done.stdout
@@ -102,7 +105,7 @@ def test_compare_says_why_not(home: Path) -> None:
     assert "83.30" in text
 
 
-def test_what_is_missing_is_said_and_the_rest_shown(home: Path) -> None:
+def test_what_is_missing_is_said_and_the_rest_shown(home: Path, report: Any) -> None:
     (home / "runs" / "lamm-digits-1" / "record.json").write_text("{")
     with (home / "runs.csv").open("a") as file:
         file.write("demo,class_incr")
@@ -115,7 +118,7 @@ def test_what_is_missing_is_said_and_the_rest_shown(home: Path) -> None:
     assert "cut off" in report(home, "--format", "csv").stderr
 
 
-def test_figures(home: Path, tmp_path: Path) -> None:
+def test_figures(home: Path, report: Any, tmp_path: Path) -> None:
     done = report(home, "--figures", tmp_path / "figures", "--width", "column")
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert done.returncode == 0
@@ -123,7 +126,7 @@ def test_figures(home: Path, tmp_path: Path) -> None:
     assert 'width="237.6pt"' in (tmp_path / "figures" / "matrix_class_incremental_digits.svg").read_text()
 
 
-def test_paired_differences_filters_and_tables_as_files(home: Path, tmp_path: Path) -> None:
+def test_paired_differences_filters_and_tables_as_files(home: Path, report: Any, tmp_path: Path) -> None:
     done = report(
         home, "--against", "coop", "--seeds", "1,2", "--methods", "coop,lamm", "--tables", tmp_path / "tables"
     )
@@ -165,7 +168,7 @@ def test_the_readmes_python_runs(home: Path, tmp_path: Path, monkeypatch: pytest
         ([], "Missing argument 'DIR'"),
     ],
 )
-def test_wrong_use_is_one_message_and_exit_code_2(home: Path, arguments: list[str], message: str) -> None:
+def test_wrong_use_is_one_message_and_exit_code_2(home: Path, report: Any, arguments: list[str], message: str) -> None:
     before = sorted(home.rglob("*"))
     done = report(*(argument.format(home=home) for argument in arguments))
     assert done.returncode == 2

@@ -1,10 +1,11 @@
 """`lamm-cl` as a user types it: what it says, what it returns, what it leaves."""
 
 import json
-import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,18 +14,8 @@ LIGHT = ("torch", "avalanche", "open_clip", "pandas", "matplotlib", "sklearn", "
 
 
 @pytest.fixture
-def lamm_cl(tmp_path: Path):
-    def go(*words: str | Path, **more: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "lamm_cl.cli.main", *map(str, words)],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=tmp_path,
-            env={**os.environ, "LAMM_CL_CACHE": str(tmp_path / "cache"), **more},
-        )
-
-    return go
+def lamm_cl(tmp_path: Path, lamm_cl_in: Any) -> Any:
+    return partial(lamm_cl_in, tmp_path)
 
 
 @pytest.mark.parametrize(
