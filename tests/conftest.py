@@ -64,8 +64,8 @@ def tiny() -> Any:
 
 
 @pytest.fixture(scope="session")
-def lamm_cl_in() -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    """Runs `lamm-cl` in a folder: `lamm_cl_in(folder, "report", "runs/small")`; see `forked_command`."""
+def forked() -> Any:
+    """The module `forked_command`, whose server has started."""
     here = str(Path(__file__).parent)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(here)
@@ -75,7 +75,19 @@ def lamm_cl_in() -> Callable[..., "subprocess.CompletedProcess[str]"]:
         if sys.platform == "linux":
             multiprocessing.set_forkserver_preload([forked_command.__name__])
             multiprocessing.forkserver.ensure_running()
-    return forked_command.run
+    return forked_command
+
+
+@pytest.fixture(scope="session")
+def lamm_cl_in(forked: Any) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Runs `lamm-cl` in a folder: `lamm_cl_in(folder, "report", "runs/small")`."""
+    return forked.run  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def python_elsewhere(forked: Any) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Runs Python in another process: `python_elsewhere(code, *words)`."""
+    return forked.run_python  # type: ignore[no-any-return]
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -1,7 +1,6 @@
 """The main job: its table, its files, and what it says about forgetting."""
 
 import csv
-import os
 import subprocess
 import sys
 from collections import defaultdict
@@ -12,17 +11,10 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def done(tmp_path_factory: pytest.TempPathFactory, lamm_cl_in: Any) -> tuple[Path, str]:
     """Run it once, from outside the checkout, as from an installed package."""
     folder = tmp_path_factory.mktemp("quickstart")
-    said = subprocess.run(
-        [sys.executable, "-m", "lamm_cl.cli.main", "quickstart", "--out", "results"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-        env={**os.environ, "LAMM_CL_CACHE": str(folder / "cache")},
-    )
+    said = lamm_cl_in(folder, "quickstart", "--out", "results")
     assert said.returncode == 0, said.stdout + said.stderr
     return folder / "results", said.stdout
 
@@ -74,9 +66,15 @@ def test_training_helps(done: tuple[Path, str]) -> None:
     assert all(sum(found[method, "own", 1, "set1"]) > zero_shot for method in ("coop", "maple", "lamm"))
 
 
-def test_again_it_only_shows_the_results(done: tuple[Path, str], lamm_cl_in: Any) -> None:
+def test_again_it_only_shows_the_results(done: tuple[Path, str]) -> None:
     out, said = done
-    again = lamm_cl_in(out.parent, "quickstart", "--out", "results").stdout
+    again = subprocess.run(
+        [sys.executable, "-m", "lamm_cl.cli.main", "quickstart", "--out", "results"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=out.parent,
+    ).stdout
     assert "12 runs: 0 done now, 12 done before." in again
     table = said[said.index("Class-incremental") :]
     assert table in again

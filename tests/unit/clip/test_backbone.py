@@ -3,8 +3,6 @@
 import copy
 import io
 import pickle
-import subprocess
-import sys
 
 import open_clip
 import pytest
@@ -110,12 +108,11 @@ def test_pickles_carry_a_name_and_no_weights(backbone):
     assert len(stream.getvalue()) < 4000
 
 
-def test_a_pickled_named_backbone_is_loaded_again_elsewhere(tiny, tmp_path):
+def test_a_pickled_named_backbone_is_loaded_again_elsewhere(tiny, tmp_path, python_elsewhere):
     (tmp_path / "backbone.pkl").write_bytes(pickle.dumps(tiny))
     script = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb')).fingerprint)"
-    command = [sys.executable, "-c", script, str(tmp_path / "backbone.pkl")]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    assert told == tiny.fingerprint
+    said = python_elsewhere(script, tmp_path / "backbone.pkl")
+    assert said.stdout.strip() == tiny.fingerprint, said
 
 
 def test_a_pickled_backbone_of_ones_own_says_what_to_do_elsewhere(backbone):

@@ -4,10 +4,9 @@ import hashlib
 import json
 import logging
 import signal
-import subprocess
-import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
@@ -55,11 +54,11 @@ print(json.dumps([store.encoded, hashlib.sha256(rows.numpy().tobytes()).hexdiges
 """
 
 
-def test_two_processes_share_the_work_and_get_the_same_bits(tiny, tmp_path):
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "cache")]
-    running = [subprocess.Popen([*command, threads], stdout=subprocess.PIPE) for threads in ("1", "2")]
-    told = [json.loads(process.communicate(timeout=120)[0].splitlines()[-1]) for process in running]
-    assert [process.returncode for process in running] == [0, 0]
+def test_two_processes_share_the_work_and_get_the_same_bits(tiny, tmp_path, python_elsewhere):
+    with ThreadPoolExecutor(2) as pool:
+        ended = list(pool.map(lambda threads: python_elsewhere(SCRIPT, tmp_path / "cache", threads), ("1", "2")))
+    assert [one.returncode for one in ended] == [0, 0], ended
+    told = [json.loads(one.stdout.splitlines()[-1]) for one in ended]
     assert told[0][0] + told[1][0] == 150
     here = get(FeatureStore(tiny, None, batch_size=4), range(150))
     assert {digest for _, digest in told} == {hashlib.sha256(here.numpy().tobytes()).hexdigest()}
@@ -86,13 +85,11 @@ def test_who_waits_goes_on_as_soon_as_its_own_images_are_there(store, tiny):
     assert torch.equal(rows, get(FeatureStore(tiny, None, batch_size=4), range(30)))
 
 
-def test_what_a_killed_process_left_is_used_and_the_rest_computed(tiny, tmp_path):
+def test_what_a_killed_process_left_is_used_and_the_rest_computed(tiny, tmp_path, python_elsewhere):
     code = SCRIPT.replace(
         "picture = lambda n:", "import os, signal\npicture = lambda n: os.kill(os.getpid(), 9) if n == 100 else"
     )
-    killed = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "cache"), "1"], capture_output=True, timeout=120
-    )
+    killed = python_elsewhere(code, tmp_path / "cache", "1")
     assert killed.returncode == -signal.SIGKILL
     (view,) = {file.parent for file in (tmp_path / "cache").rglob("*.safetensors")}
     (view / "00000000deadbeef.tmp").write_text("half")

@@ -4,11 +4,8 @@ import hashlib
 import io
 import json
 import logging
-import os
 import pickle
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +109,9 @@ def test_loading_opens_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     load_tiny()
 
 
-def test_loading_twice_gives_the_same_weights_in_this_and_another_process(loaded: Loaded) -> None:
+def test_loading_twice_gives_the_same_weights_in_this_and_another_process(
+    loaded: Loaded, python_elsewhere: Any
+) -> None:
     def digest(model: Any) -> str:
         buffer = io.BytesIO()
         for name, value in sorted(model.state_dict().items()):
@@ -126,7 +125,7 @@ def test_loading_twice_gives_the_same_weights_in_this_and_another_process(loaded
         "for n, v in sorted(load_tiny()[0].state_dict().items()): b.write(n.encode() + v.numpy().tobytes())\n"
         "print(hashlib.sha256(b.getvalue()).hexdigest())"
     )
-    again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    again = python_elsewhere(code)
     assert digest(loaded[0]) == digest(load_tiny()[0]) == again.stdout.strip()
 
 

@@ -140,16 +140,13 @@ def test_a_run_without_a_text_keeps_its_id(tmp_path: Path) -> None:
 
 
 def test_a_config_with_files_runs_and_a_wrong_file_is_found_first(
-    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    config: Path, tmp_path: Path, lamm_cl_in: Any
 ) -> None:
-    from lamm_cl.cli.main import call
-
-    monkeypatch.chdir(tmp_path / "sub")
-    arguments = ["run", str(config), "--out", str(tmp_path / "out"), "--jobs", "1"]
-    assert call(arguments) == 0
+    said = lamm_cl_in(tmp_path / "sub", "run", config, "--out", tmp_path / "out", "--jobs", "1")
+    assert said.returncode == 0, said
     assert (tmp_path / "out" / "runs.csv").is_file()
     (tmp_path / "texts.json").write_text('{"zero": ["a"]}')
-    capsys.readouterr()
-    assert call(["run", str(config), "--out", str(tmp_path / "other"), "--jobs", "1"]) == 2
-    assert "texts.json: has nothing on" in capsys.readouterr().err
+    said = lamm_cl_in(tmp_path / "sub", "run", config, "--out", tmp_path / "other", "--jobs", "1")
+    assert said.returncode == 2
+    assert "texts.json: has nothing on" in said.stderr
     assert not (tmp_path / "other").exists()
