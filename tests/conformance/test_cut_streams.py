@@ -1,8 +1,6 @@
 """A stream cut in two processes: whoever loads the model goes on, bit by bit, as if there had been no cut."""
 
 import math
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -198,9 +196,10 @@ lamm_cl.save_learner(strategy.model, path)
 """
 
 
-def test_two_processes_leave_what_one_leaves(tmp_path: Path) -> None:
+def test_two_processes_leave_what_one_leaves(tmp_path: Path, python_elsewhere: Any) -> None:
     def run(name: str, *stages: str) -> None:
-        subprocess.run([sys.executable, "-c", PROCESS, str(tmp_path / name), *stages], check=True, timeout=300)
+        said = python_elsewhere(PROCESS, tmp_path / name, *stages)
+        assert said.returncode == 0, said
 
     run("one", "0", "1")
     run("two", "0")
