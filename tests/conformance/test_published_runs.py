@@ -108,10 +108,11 @@ def order_files() -> dict[str, Path]:
 
 def results(runs: list[RunSpec], protocol: str) -> Results:
     """Return what `lamm-cl run` would leave of these runs, all accuracies one half."""
+    same: dict[str, object] = {"protocol": protocol, "metric": "accuracy", "value": 0.5, "n": 100, "status": "done"}
     rows = [
-        {**spec.columns(), "protocol": protocol, "stage": stage, "eval_set": name, "label_space": space}
-        | {"metric": "accuracy", "value": 0.5, "n": 100, "status": "done", "run_id": spec.run_id}
+        {**columns, "stage": stage, "eval_set": name, "label_space": space}
         for spec in runs
+        for columns in [{**spec.columns(), **same, "run_id": spec.run_id}]  # dear: once a run
         for stage, name in PLACES[protocol](spec)
         for space in ("own", "seen", "all")
     ]

@@ -31,7 +31,7 @@ def test_an_error_at_some_calls(tmp_path: Path, number: str) -> None:
 
 
 def test_trouble_at_some_calls_of_the_cache(tmp_path: Path) -> None:
-    run(tmp_path, "cache", 9, "kill", "EIO", "read-only")
+    run(tmp_path, "cache", 19, "kill", "EIO", "read-only")
 
 
 @pytest.mark.slow
