@@ -22,8 +22,9 @@ class Text(Values):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    ensemble: Literal["imagenet7", "cifar18", "imagenet60"] | None = Field(
-        None, description="templates whose features are averaged: CLIP's seven or 60 of ImageNet, or its 18 of CIFAR"
+    ensemble: Literal["imagenet7", "cifar18", "imagenet60", "ucf48"] | None = Field(
+        None,
+        description="templates that are averaged: CLIP's seven or 60 of ImageNet, its 18 of CIFAR or 48 of UCF101",
     )
     descriptions: Descriptions | None = Field(
         None, description="{class: [sentences]}, or a JSON file of them; {} in a sentence stands for the name"

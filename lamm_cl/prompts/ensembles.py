@@ -1,9 +1,11 @@
 """Ensembles of hand-written templates, by name: the features of their texts are averaged.
 
 All are CLIP's own (Radford et al. 2021; openai/CLIP, MIT licence): the seven of its notebook on ImageNet, those of
-CIFAR-10 and CIFAR-100 in data/prompts.md, and 60 of its 80 of ImageNet, as PromptSRC's code has them, in its order
-(muzairkhattak/PromptSRC, MIT licence).
+CIFAR-10 and CIFAR-100 and of UCF101 in data/prompts.md, and 60 of its 80 of ImageNet, as PromptSRC's code has them, in
+its order (muzairkhattak/PromptSRC, MIT licence).
 """
+
+from itertools import product
 
 ENSEMBLES: dict[str, tuple[str, ...]] = {
     "imagenet7": (
@@ -96,5 +98,13 @@ ENSEMBLES: dict[str, tuple[str, ...]] = {
         "a embroidered {}.",
         "a pixelated photo of a {}.",
         "itap of the {}.",
+    ),
+    "ucf48": tuple(
+        f"a {form} of {person}{doing} {{}}."
+        for doing, person, form in product(
+            ("", " using", " doing", " during", " performing", " practicing"),
+            ("a person", "the person"),
+            ("photo", "video", "example", "demonstration"),
+        )
     ),
 }

@@ -42,6 +42,7 @@ def test_an_ensemble_is_the_mean_of_its_templates(tiny: Any) -> None:
         "imagenet7": 7,
         "cifar18": 18,
         "imagenet60": 60,
+        "ucf48": 48,
     }
     x = F.normalize(torch.ones(1, tiny.embed_dim), dim=-1)
     model: Any = build_model("zero_shot", tiny, NAMES, text={"ensemble": "cifar18"}, templates="a {}.")
@@ -65,7 +66,7 @@ def test_learned_names_need_their_place(tiny: Any) -> None:
     [
         ({}, "takes ensemble or descriptions, one of the two"),
         ({"ensemble": "cifar18", "descriptions": SENTENCES}, "one of the two"),
-        ({"ensemble": "imagenet8"}, "'imagenet7', 'cifar18' or 'imagenet60'"),
+        ({"ensemble": "imagenet8"}, "'imagenet7', 'cifar18', 'imagenet60' or 'ucf48'"),
         ({"descriptions": {"zero": ["a"], "one": ["a"]}}, "has nothing on 'two'"),
         ({"descriptions": {**SENTENCES, "three": ["a"], "four": ["a"]}}, "has what is no class, 'three' and 1 more"),
         ({"descriptions": {**SENTENCES, "two": []}}, "each class with at least one"),

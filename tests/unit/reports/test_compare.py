@@ -426,7 +426,7 @@ def test_where_two_sources_print_different_numbers_each_gets_a_line(run, write):
     details = {
         "config": {
             "method": "proof",
-            "options": {"text": "C3Box's templates"},
+            "options": {"text": {"ensemble": "ucf48", "descriptions": None}},
             "protocol": {"name": "class_incremental", **STREAM},
         },
         "stream": {"classes": 100},
