@@ -11,7 +11,7 @@ import torch
 from avalanche.evaluation import PluginMetric
 from avalanche.evaluation.metric_results import MetricValue
 
-from lamm_cl.evaluation.rows import Row
+from lamm_cl.evaluation.summary import Row
 
 _MB = 1024 * 1024
 METRICS = (

@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lamm_cl.evaluation.classification import CALIBRATION_BINS, calibration_bins, calibration_error
-from lamm_cl.evaluation.matrix import Matrix
+from lamm_cl.evaluation.metrics import CALIBRATION_BINS, Matrix, calibration_bins, calibration_error
 
 NOTHING = -1  # predicted column where every logit is -inf
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lamm_cl.errors import UsageError
-from lamm_cl.evaluation.matrix import Matrix, as_numbers
+from lamm_cl.evaluation.metrics import Matrix, as_numbers
 
 _MISSING = float("nan")
 

@@ -1,14 +1,38 @@
-"""What an accuracy matrix says, stage by stage, as rows for the records."""
+"""Every measured number as a row for the records, and what an accuracy matrix says stage by stage as such rows."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, get_args
 
 import numpy as np
 
 from lamm_cl.evaluation import metrics
-from lamm_cl.evaluation.matrix import Matrix
-from lamm_cl.evaluation.rows import Row
+from lamm_cl.evaluation.metrics import Matrix
+from lamm_cl.methods.training import LabelSpace
+
+LABEL_SPACES: tuple[str, ...] = get_args(LabelSpace)
+
+
+class Row(NamedTuple):
+    """One number: what was measured, on what, after which stage.
+
+    Attributes:
+        stage: 0 before any training, k after training experience k (from 1).
+        eval_set: name of the test set, or "total" for all of them together.
+        label_space: "own", "seen" or "all"; empty where it does not apply (seconds, memory).
+        metric: "accuracy" or another metric's name.
+        value: fraction for accuracies, at full precision; None when missing.
+        n: images behind the number, where it is a mean over images.
+    """
+
+    stage: int
+    eval_set: str
+    label_space: str
+    metric: str
+    value: float | None
+    n: int | None = None
+
 
 TOTAL = "total"
 

@@ -22,7 +22,7 @@ MEASURED = frozenset({"seconds", "peak_memory_mb", "train_images_per_second", "t
 
 _KEYS = {"format", "run_id", "status", "run", "row_columns", "rows", "digest"}
 
-# stage, eval_set, label_space, metric, value, n: see lamm_cl.evaluation.rows.Row, of which these are the plain values.
+# The plain values of a lamm_cl.evaluation.summary.Row, in the order of ROW_COLUMNS.
 RowValues = Sequence[Any]
 
 

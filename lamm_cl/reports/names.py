@@ -6,7 +6,7 @@ from typing import Any
 
 from lamm_cl.data.catalogue import CATALOGUE
 from lamm_cl.errors import UsageError
-from lamm_cl.evaluation.rows import LABEL_SPACES
+from lamm_cl.evaluation.summary import LABEL_SPACES
 from lamm_cl.methods.registry import METHODS, get_method
 
 # What the papers call "11 data sets".

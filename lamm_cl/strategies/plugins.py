@@ -21,7 +21,7 @@ from avalanche.training.templates.base_sgd import PeriodicEval
 from torch.utils.data import Dataset
 
 from lamm_cl.errors import UsageError
-from lamm_cl.evaluation.classes import classes_in
+from lamm_cl.evaluation.accuracy_matrix import classes_in
 
 _LAYER = "a prompted CLIP, whose classifier is its text tower: it needs a last linear layer {}"
 _HIDDEN = "a prompted CLIP: it reads hidden features from an attribute or method that the model lacks; use LwFPlugin"

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lamm_cl.clip.load import check_device
 from lamm_cl.errors import UsageError
-from lamm_cl.evaluation.classes import classes_in
+from lamm_cl.evaluation.accuracy_matrix import classes_in
 from lamm_cl.methods.inputs import label_rows
 from lamm_cl.methods.learner import Learner
 from lamm_cl.methods.optimizer import fill, recipe_optimizer, restart, set_rates, trainable
