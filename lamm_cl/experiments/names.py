@@ -19,7 +19,7 @@ from lamm_cl.methods.recipe import Recipe
 from lamm_cl.methods.registry import get_method, recipe_for
 from lamm_cl.methods.training import Training
 from lamm_cl.methods.values import Values
-from lamm_cl.streams.domains import DOMAIN_ORDERS
+from lamm_cl.streams.orders import DOMAIN_ORDERS
 from lamm_cl.streams.protocols import MEANINGS, VARIANTS, find_protocol
 
 RECIPE = tuple(Recipe.model_fields)

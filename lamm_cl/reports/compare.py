@@ -493,7 +493,7 @@ def _sizes(classes: int, options: Mapping[str, Any]) -> tuple[int, ...]:
 
 def _order(classes: int, order: Any, order_seed: int | None, seed: int) -> str:
     """Return the digest of a class order; of names, which labels cannot be told from, or of no order, some other."""
-    from lamm_cl.streams.steps import ORDER_SEED, class_order
+    from lamm_cl.streams.orders import ORDER_SEED, class_order
 
     if isinstance(order, Mapping) and "digest" in order:
         return str(order["digest"])

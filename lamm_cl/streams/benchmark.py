@@ -6,7 +6,7 @@ the same classes in every stream, which test-only sets do not have.
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from avalanche.benchmarks import benchmark_from_datasets
 from avalanche.benchmarks.scenarios import CLScenario
@@ -14,9 +14,11 @@ from avalanche.benchmarks.scenarios.supervised import with_classes_timeline
 from avalanche.benchmarks.utils import DataAttribute, TaskAwareSupervisedClassificationDataset
 from avalanche.benchmarks.utils.utils import ConstantSequence
 
-from lamm_cl.streams.layout import ExperienceData, Layout
-from lamm_cl.streams.plan import EvaluationPlan
-from lamm_cl.streams.source import Backbone, ImageSource
+from lamm_cl.streams.layout import EvaluationPlan, ExperienceData, Layout
+from lamm_cl.streams.source import ImageSource
+
+if TYPE_CHECKING:
+    from lamm_cl.clip.backbone import ClipBackbone
 
 
 class Benchmark(CLScenario):
@@ -77,7 +79,7 @@ class Benchmark(CLScenario):
         return self.source.fingerprint(range(self._used))  # validation images come last
 
 
-def assemble(layout: Layout, shots: int | None, seed: int, backbone: Backbone | None = None) -> Benchmark:
+def assemble(layout: Layout, shots: int | None, seed: int, backbone: "ClipBackbone | None" = None) -> Benchmark:
     """Make the Avalanche benchmark of a layout; no picture is read."""
     # val last: see `Benchmark.content_fingerprint`
     streams = {"train": layout.train, "test": layout.test, **({"val": layout.val} if layout.val else {})}

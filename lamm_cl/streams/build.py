@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 from lamm_cl.data.items import Dataset
 from lamm_cl.data.load import load_dataset
 from lamm_cl.errors import UsageError, about, unknown
-from lamm_cl.streams.builder import Drawing
-from lamm_cl.streams.domains import DOMAIN_ORDERS
-from lamm_cl.streams.layout import Layout, check, require_pictures, restrict_evaluation
+from lamm_cl.streams.layout import Drawing, Layout, check, require_pictures, restrict_evaluation
+from lamm_cl.streams.orders import DOMAIN_ORDERS
 from lamm_cl.streams.protocols import VARIANTS, Protocol, find_protocol
 
 if TYPE_CHECKING:
+    from lamm_cl.clip.backbone import ClipBackbone
     from lamm_cl.streams.benchmark import Benchmark
-    from lamm_cl.streams.source import Backbone
 
 DataSpec = str | Mapping[str, Any] | Dataset
 
@@ -41,7 +40,7 @@ def base_to_novel(
     shots: int | None = 16,
     seed: int = 1,
     root: str | None = None,
-    backbone: "Backbone | None" = None,
+    backbone: "ClipBackbone | None" = None,
     **options: Unpack[StreamOptions],
 ) -> "Benchmark":
     """Make the stream Set1, Set2: the first and the second half of the classes, trained one after the other.
@@ -68,7 +67,7 @@ def build_stream(
     shots: int | str | None = 16,
     seed: int = 1,
     root: str | None = None,
-    backbone: "Backbone | None" = None,
+    backbone: "ClipBackbone | None" = None,
     **options: Unpack[StreamOptions],
 ) -> "Benchmark":
     """Make the benchmark of a protocol.

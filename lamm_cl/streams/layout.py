@@ -1,14 +1,64 @@
-"""A benchmark before Avalanche sees it: which image belongs to which part, as which column."""
+"""A benchmark before Avalanche sees it: which image belongs to which part, as which column, and what is evaluated."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from lamm_cl.data.few_shot import few_shot
 from lamm_cl.data.items import Dataset, Item
 from lamm_cl.data.load import require_images
 from lamm_cl.errors import UsageError, unknown
-from lamm_cl.streams.plan import EvalSet, EvaluationPlan
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """One test set of a benchmark.
+
+    Attributes:
+        name: "set1", "base", or the name of the data set.
+        index: its position in the test stream.
+        own: columns of its own label space, ascending.
+        dataset: name of the data set its images come from.
+        trained_in: training experience (from 0) that trains on this very set; None when none ever does.
+        n: number of test images.
+    """
+
+    name: str
+    index: int
+    own: tuple[int, ...]
+    dataset: str
+    trained_in: int | None
+    n: int
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """All test sets of a benchmark and the columns that its training experiences teach.
+
+    Attributes:
+        protocol: name of the protocol.
+        sets: the test sets, in the order of the test stream.
+        train_names: one name per training experience.
+        train_columns: the columns that each training experience teaches, ascending.
+        columns: number of columns of the benchmark.
+    """
+
+    protocol: str
+    sets: tuple[EvalSet, ...]
+    train_names: tuple[str, ...]
+    train_columns: tuple[tuple[int, ...], ...]
+    columns: int
+
+    @property
+    def stages(self) -> int:
+        """Number of training experiences."""
+        return len(self.train_names)
+
+    def seen(self, stage: int) -> tuple[int, ...]:
+        """Return the columns met after `stage` training experiences (0: none), ascending."""
+        return tuple(sorted({column for columns in self.train_columns[:stage] for column in columns}))
+
 
 # What can be said of a mixture is what can be said of its weakest part.
 _WEAKEST_FIRST = ("own", "other", "embedded", "setting-a", "setting-b", "official")
@@ -164,3 +214,142 @@ def require_pictures(*layouts: Layout) -> None:
             if sample.dataset == k
         }
         require_images(dataset, used.values())
+
+
+Columns = tuple[int, ...]  # column of each label
+
+
+def one_column_each(datasets: Sequence[Dataset]) -> list[Columns]:
+    """Give every class of every data set a column of its own, also where two data sets share a class name.
+
+    X-TAIL counts in the same way (Xu et al., NeurIPS 2024): the union of the class lists, one after another.
+    """
+    columns, start = [], 0
+    for dataset in datasets:
+        end = start + len(dataset.class_names)
+        columns.append(tuple(range(start, end)))
+        start = end
+    return columns
+
+
+def onto_columns_of(source: Dataset, variant: Dataset) -> Columns:
+    """Find the column, in `source`, of every class of `variant` (the right 200 of 1000, for ImageNet-A and -R).
+
+    Classes are matched by their identifiers (WordNet) where both data sets have them, since two classes of ImageNet
+    may share a name; else by name.
+
+    Raises:
+        UsageError: names the classes of the variant that the source does not have, or that it has twice.
+    """
+    by_id = bool(source.class_ids) and bool(variant.class_ids)
+    known = source.class_ids if by_id else source.class_names
+    wanted = variant.class_ids if by_id else variant.class_names
+    places: dict[str, list[int]] = {}
+    for label, key in enumerate(known):
+        places.setdefault(key, []).append(label)
+    foreign = [key for key in wanted if key not in places]
+    if foreign:
+        raise UsageError(
+            f"domain_generalization: {len(foreign)} of the {len(wanted)} classes of {variant.name} are not classes of "
+            f"{source.name}: {', '.join(foreign[:5])}{', ...' if len(foreign) > 5 else ''}. "
+            "Variants must be test sets of the source's own classes; for other data sets use cross_dataset."
+        )
+    return tuple(_next_place(places, key, source, variant) for key in wanted)
+
+
+def _next_place(places: dict[str, list[int]], key: str, source: Dataset, variant: Dataset) -> int:
+    labels = places[key]
+    if len(labels) == 1:
+        return labels[0]
+    if variant.class_names == source.class_names:
+        return labels.pop(0)  # the same list in the same order: the first of two goes to the first of two
+    raise UsageError(
+        f"domain_generalization: {source.name} has {len(labels)} classes called {key!r}, so it cannot be told which "
+        f"one {variant.name} means. Give both data sets class identifiers, or different names."
+    )
+
+
+Parts = Sequence[Sequence[int]]  # labels of each part
+
+
+class Drawing(NamedTuple):
+    """Which training images to draw: `shots` per class (None: all), by `seed`."""
+
+    shots: int | None
+    seed: int
+
+
+class LayoutBuilder:
+    """Collects training and test parts over some data sets."""
+
+    def __init__(self, protocol: str, datasets: Sequence[Dataset], columns: Sequence[Columns] | None = None) -> None:
+        """Start.
+
+        Args:
+            protocol: name of the protocol.
+            datasets: the data sets.
+            columns: per data set, the column of each label; by default every class has a column of its own.
+        """
+        self._protocol = protocol
+        self.datasets = tuple(datasets)
+        self.columns = one_column_each(datasets) if columns is None else list(columns)
+        self._train: list[ExperienceData] = []
+        self._val: list[ExperienceData] = []
+        self._test: list[ExperienceData] = []
+        self._notes = [note for dataset in datasets for note in dataset.notes]
+
+    def train_on(self, k: int, drawing: Drawing, parts: Parts | None = None, names: Sequence[str] = ()) -> None:
+        """Add training experiences from data set `k`: all its classes, or one experience per list of labels.
+
+        The images are drawn over the whole data set first, whatever the parts, as the papers' codes do.
+        """
+        chosen = few_shot(self.datasets[k], *drawing)
+        self._notes += chosen.notes
+        for place, items in ((self._train, chosen.train), (self._val, chosen.val)):
+            place += self._deal(k, items, parts, names)
+
+    def test_on(
+        self, k: int, trained_in: Sequence[int | None], parts: Parts | None = None, names: Sequence[str] = ()
+    ) -> None:
+        """Add test sets from data set `k`: all of it, or one per list of labels.
+
+        Args:
+            k: data set.
+            trained_in: for each test set the training experience on it, or None.
+            parts: labels of each test set.
+            names: one per part.
+        """
+        dealt = self._deal(k, self.datasets[k].test, parts, names)
+        self._test += [replace(part, trained_in=t) for part, t in zip(dealt, trained_in, strict=True)]
+
+    def _deal(self, k: int, items: Sequence[Item], parts: Parts | None, names: Sequence[str]) -> list[ExperienceData]:
+        dataset, columns = self.datasets[k], self.columns[k]
+        labels = parts or [range(len(dataset.class_names))]
+        owner = {label: p for p, some in enumerate(labels) for label in some}
+        dealt: list[list[Sample]] = [[] for _ in labels]
+        for item in items:
+            p = owner.get(item.label)
+            if p is not None:
+                dealt[p].append(Sample(k, item, columns[item.label]))
+        return [
+            ExperienceData(name, dataset.name, tuple(samples), tuple(sorted(columns[label] for label in some)))
+            for name, samples, some in zip(names or [dataset.name], dealt, labels, strict=True)
+        ]
+
+    def layout(self) -> Layout:
+        """Return the layout."""
+        names: dict[int, tuple[str, str]] = {}
+        for dataset, columns in zip(self.datasets, self.columns, strict=True):
+            for label, column in enumerate(columns):
+                names.setdefault(column, (dataset.class_names[label], dataset.template))
+        table = [names[column] for column in range(len(names))]
+        return Layout(
+            self._protocol,
+            self.datasets,
+            tuple(name for name, _ in table),
+            tuple(template for _, template in table),
+            tuple(self._train),
+            tuple(self._test),
+            tuple(self._val) if all(part.samples for part in self._val) else (),
+            tuple(dict.fromkeys(self._notes)),
+        )

@@ -11,11 +11,9 @@ from pydantic import Field
 
 from lamm_cl.data.items import Dataset
 from lamm_cl.errors import UsageError, about, unknown
-from lamm_cl.streams import steps as dealing
-from lamm_cl.streams.builder import Drawing, LayoutBuilder
-from lamm_cl.streams.columns import Columns, onto_columns_of
-from lamm_cl.streams.domains import sequence
-from lamm_cl.streams.layout import Layout
+from lamm_cl.streams import orders as dealing
+from lamm_cl.streams.layout import Columns, Drawing, Layout, LayoutBuilder, onto_columns_of
+from lamm_cl.streams.orders import sequence
 
 Count = Annotated[int, Field(ge=1, le=100_000)]
 VARIANTS = ("imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r")

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -14,32 +15,50 @@ from lamm_cl.data.items import Dataset, Item
 from lamm_cl.data.verify import content_digest
 from lamm_cl.data.views import TrainView
 from lamm_cl.errors import UsageError
-from lamm_cl.streams.features import FeatureBank
 from lamm_cl.streams.layout import Sample
 
+if TYPE_CHECKING:
+    from lamm_cl.clip.backbone import ClipBackbone, FeatureKind
+    from lamm_cl.clip.feature_cache import FeatureStore
+
+
+class FeatureBank:
+    """Features of some of `n` pictures, for one view of each."""
+
+    def __init__(self, n: int) -> None:
+        """Start empty, for pictures 0..n-1."""
+        self._row = np.full(n, -1, dtype=np.int64)
+        self._chunks: list[Tensor] = []
+        self._rows: Tensor | None = None
+        self._size = 0
+
+    def missing(self, indices: Sequence[int]) -> list[int]:
+        """Return the pictures without a row, each once, in the order given."""
+        return [i for i in dict.fromkeys(indices) if self._row[i] < 0]
+
+    def add(self, indices: Sequence[int], features: Tensor) -> None:
+        """Add rows (len(indices), d)."""
+        self._row[list(indices)] = np.arange(self._size, self._size + len(indices))
+        self._size += len(indices)
+        self._chunks.append(features)
+        self._rows = None
+
+    def __getitem__(self, index: int) -> Tensor:
+        """Return the row (d,) of one picture."""
+        return self._matrix()[self._row[index]]
+
+    def gather(self, indices: Sequence[int]) -> Tensor:
+        """Return the rows (len(indices), d)."""
+        return self._matrix()[torch.from_numpy(self._row[list(indices)])]
+
+    def _matrix(self) -> Tensor:
+        if self._rows is None:
+            self._rows = self._chunks[0] if len(self._chunks) == 1 else torch.cat(self._chunks)
+            self._chunks = [self._rows]
+        return self._rows
+
+
 _EVALUATION = -1  # what the shared epoch holds for "no epoch"
-
-
-class Backbone(Protocol):
-    """What a source asks of a backbone."""
-
-    image_size: tuple[int, int]
-    image_mean: tuple[float, float, float]
-    image_std: tuple[float, float, float]
-    interpolation: str
-
-    @property
-    def preprocess(self) -> Callable[[Image.Image], Tensor]:
-        """Turns a picture into the tensor (3, H, W) of its evaluation view."""
-        ...
-
-
-class Store(Protocol):
-    """What a source asks of a feature store."""
-
-    def features(self, keys: Sequence[str], load: Callable[[int], Tensor], view: str, kind: str = "unit") -> Tensor:
-        """Return features (n, d) of the images with these content keys, `load(i)` giving image i."""
-        ...
 
 
 class ImageSource(TorchDataset[tuple[Tensor, int]]):
@@ -59,7 +78,7 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
         datasets: Sequence[Dataset],
         samples: Iterable[tuple[Sample, bool]],
         seed: int,
-        backbone: Backbone | None = None,
+        backbone: "ClipBackbone | None" = None,
     ) -> None:
         """Collect the pictures; nothing is read from disk yet.
 
@@ -84,12 +103,12 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
         epoch: Any = torch.tensor(_EVALUATION)
         self._epoch: Tensor = epoch.share_memory_()
         self._keys: dict[int, str] = {}
-        self._backbone: Backbone | None = None
+        self._backbone: ClipBackbone | None = None
         self._preprocess: Callable[[Image.Image], Tensor] | None = None
         self._views: list[TrainView] = []
-        self._store: Store | None = None
+        self._store: FeatureStore | None = None
         self._agreed: tuple[Any, ...] = ()  # transforms of a store and of this source that do the same
-        self._kind = "unit"
+        self._kind: FeatureKind = "unit"
         self._on = False
         self._train_epoch: int | None = None
         self._eval_bank, self._train_bank = FeatureBank(len(self)), FeatureBank(len(self))
@@ -111,7 +130,7 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
             raise ValueError(f"epochs are counted from 0, got {epoch}")
         self._epoch.fill_(_EVALUATION if epoch is None else epoch)
 
-    def set_backbone(self, backbone: Backbone) -> None:
+    def set_backbone(self, backbone: "ClipBackbone") -> None:
         """Use a backbone's transforms from now on. If they are others than before, features in memory are dropped."""
         if self._backbone is backbone and self._preprocess == backbone.preprocess:
             return
@@ -129,7 +148,7 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
         ]
         self._forget()
 
-    def use_features(self, store: Store | None, kind: str = "unit") -> None:
+    def use_features(self, store: "FeatureStore | None", kind: "FeatureKind" = "unit") -> None:
         """Give features from `store` instead of images; None goes back to images, and keeps what was fetched.
 
         Args:
@@ -140,11 +159,6 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
             self._store, self._kind = store, kind
             self._forget()
         self._on = store is not None
-
-    @property
-    def gives_features(self) -> bool:
-        """Whether `source[i]` is a feature."""
-        return self._on
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """Return (x, column) of picture `index` in the view of the current epoch."""

@@ -20,9 +20,8 @@ from lamm_cl.reports.compare import Comparison, compare, order_digest, parse_opt
 from lamm_cl.reports.published import PublishedNumber
 from lamm_cl.reports.results import Results
 from lamm_cl.reports.tables.collect import tidy
-from lamm_cl.streams.domains import domains_of
+from lamm_cl.streams.orders import DOMAIN_ORDERS, read_order
 from lamm_cl.streams.protocols import step_sizes
-from lamm_cl.streams.steps import read_order
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs"
@@ -60,7 +59,7 @@ def class_incremental(spec: RunSpec) -> list[tuple[int, str]]:
 
 def in_turn(spec: RunSpec) -> tuple[str, ...]:
     """Return the data sets of a multi-domain run in their order."""
-    return domains_of(spec.protocol_options["order"])
+    return DOMAIN_ORDERS[spec.protocol_options["order"]]
 
 
 PLACES = {

@@ -17,7 +17,7 @@ from lamm_cl.evaluation import metrics
 from lamm_cl.reports import published
 from lamm_cl.reports.compare import defaults, order_digest, parse_options
 from lamm_cl.reports.published import PublishedNumber
-from lamm_cl.streams.steps import read_order
+from lamm_cl.streams.orders import read_order
 
 NAMES = [name for name, _, _ in published.names()]
 

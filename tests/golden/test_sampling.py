@@ -9,7 +9,7 @@ import pytest
 
 from lamm_cl.data.few_shot import few_shot, sample
 from lamm_cl.data.items import Dataset, Item
-from lamm_cl.streams.steps import even_sizes
+from lamm_cl.streams.orders import even_sizes
 
 SHOTS, SEEDS = (1, 2, 4, 8, 16), (1, 2, 3)
 

@@ -27,7 +27,7 @@ from lamm_cl.reports.tables.collect import (
     with_steps,
 )
 from lamm_cl.reports.tables.model import Cell, Column, Row, Table, mark_best
-from lamm_cl.streams.domains import DOMAIN_ORDERS
+from lamm_cl.streams.orders import DOMAIN_ORDERS
 
 Quantities = Mapping[str, "pd.Series[float]"]
 

@@ -10,7 +10,7 @@ from lamm_cl.data import embedded
 from lamm_cl.data.few_shot import few_shot
 from lamm_cl.data.items import Dataset, Item
 from lamm_cl.errors import UsageError
-from lamm_cl.streams.steps import even_sizes
+from lamm_cl.streams.orders import even_sizes
 
 
 @pytest.fixture(scope="module")

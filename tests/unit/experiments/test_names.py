@@ -105,7 +105,7 @@ def test_names_are_the_same_in_the_table_and_in_reports(tmp_path: Path) -> None:
 
 
 def test_a_label_that_is_another_class_s_name_is_ambiguous() -> None:
-    from lamm_cl.streams.steps import class_order
+    from lamm_cl.streams.orders import class_order
 
     names = ["1", "10", "2"]
     assert class_order(names, ["2", "1", "10"]) == (2, 0, 1)

@@ -448,7 +448,7 @@ def test_where_two_sources_print_different_numbers_each_gets_a_line(run, write):
 
 
 def test_mtil_is_known_by_its_order(run, write):
-    from lamm_cl.streams.domains import DOMAIN_ORDERS
+    from lamm_cl.streams.orders import DOMAIN_ORDERS
 
     for name, setting in (("mtil-1", "order 1"), ("mtil-2", "order 2")):
         order = DOMAIN_ORDERS[name]
@@ -460,7 +460,7 @@ def test_mtil_is_known_by_its_order(run, write):
 
 
 def test_x_tail_is_among_all_classes_and_odcl_cil_among_those_seen(run, write):
-    from lamm_cl.streams.domains import DOMAIN_ORDERS
+    from lamm_cl.streams.orders import DOMAIN_ORDERS
 
     def found(order, table, space, **settings):
         names = DOMAIN_ORDERS[order]

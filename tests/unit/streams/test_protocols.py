@@ -13,7 +13,7 @@ from lamm_cl.data.few_shot import few_shot as draw
 from lamm_cl.data.load import load_dataset
 from lamm_cl.errors import UsageError
 from lamm_cl.streams.build import build_layout, build_stream, options_of
-from lamm_cl.streams.domains import DOMAIN_ORDERS
+from lamm_cl.streams.orders import DOMAIN_ORDERS
 from lamm_cl.streams.protocols import PROTOCOLS
 
 

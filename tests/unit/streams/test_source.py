@@ -71,7 +71,6 @@ def test_features_are_fetched_once_per_view(benchmark, source):
     train, test = train_and_test(benchmark)
     store = CountingStore()
     source.use_features(store)
-    assert source.gives_features
     source.prefetch(train, 0)
     source.prefetch(train + train, 0)
     source.epoch = 0

@@ -1,4 +1,4 @@
-"""Class orders and how classes are dealt out to steps: plain numbers, no data."""
+"""Orders of classes and of data sets, and how classes are dealt out to steps: plain numbers and names, no data."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 from pydantic import Field
 
+from lamm_cl.data.items import Dataset
 from lamm_cl.errors import UsageError, unknown
 
 ORDERS = ("dataset", "alphabetical", "shuffled")
@@ -184,3 +185,69 @@ def split(order: Sequence[int], sizes: Sequence[int]) -> list[tuple[int, ...]]:
         raise UsageError(f"steps of {tuple(sizes)} classes take {sum(sizes)} classes, but there are {len(order)}.")
     ends = np.cumsum(sizes)
     return [tuple(order[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
+
+
+_FIRST = (
+    "fgvc_aircraft",
+    "caltech101",
+    "cifar100",
+    "dtd",
+    "eurosat",
+    "oxford_flowers",
+    "food101",
+    "mnist",
+    "oxford_pets",
+    "stanford_cars",
+    "sun397",
+)
+_SECOND = (9, 6, 7, 8, 5, 10, 0, 1, 3, 4, 2)
+DOMAIN_ORDERS: dict[str, tuple[str, ...]] = {
+    # Zheng et al. (ZSCL), ICCV 2023, section 5.1: alphabetical, and a random one.
+    "mtil-1": _FIRST,
+    "mtil-2": tuple(_FIRST[k] for k in _SECOND),
+    # Xu et al. (RAIL), NeurIPS 2024: MTIL's two without CIFAR-100.
+    "x-tail": tuple(name for name in _FIRST if name != "cifar100"),
+    "x-tail-2": tuple(_FIRST[k] for k in _SECOND if _FIRST[k] != "cifar100"),
+}
+ORDER_NAMES = ("given", "alphabetical", *DOMAIN_ORDERS)
+
+
+def sequence(datasets: Sequence[Dataset], order: str | Sequence[str] = "given") -> list[Dataset]:
+    """Put data sets in order.
+
+    Args:
+        datasets: the data sets, each once.
+        order: "given"; "alphabetical"; a name of `DOMAIN_ORDERS`, of which `datasets` may be a part; or the names
+            of all `datasets`, each once.
+
+    Raises:
+        UsageError: for an unknown order, a data set that the order does not name, or a list that is no permutation.
+    """
+    by_name = {dataset.name: dataset for dataset in datasets}
+    if len(by_name) < len(datasets):
+        names = [dataset.name for dataset in datasets]
+        raise UsageError(f"data set {next(n for n in names if names.count(n) > 1)!r} is given twice.")
+    if isinstance(order, str):
+        if order == "given":
+            return list(datasets)
+        if order == "alphabetical":
+            return [by_name[name] for name in sorted(by_name, key=str.casefold)]
+        if order not in DOMAIN_ORDERS:
+            raise unknown("order of data sets", order, ORDER_NAMES)
+        listed = DOMAIN_ORDERS[order]
+        strangers = [name for name in by_name if name not in listed]
+        if strangers:
+            raise UsageError(
+                f"order {order!r} has no place for {', '.join(strangers)}; it orders {', '.join(listed)}. "
+                "Use order: given, or a list of names."
+            )
+        return [by_name[name] for name in listed if name in by_name]
+    if not isinstance(order, Sequence):
+        raise UsageError(
+            f"order must be one of {', '.join(ORDER_NAMES)}, or the names of all data sets, not {order!r}."
+        )
+    if sorted(map(str, order)) != sorted(by_name):
+        raise UsageError(
+            f"order {list(order)} is not a permutation of the data sets {', '.join(by_name)}; name each exactly once."
+        )
+    return [by_name[str(name)] for name in order]

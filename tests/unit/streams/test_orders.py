@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lamm_cl.errors import UsageError
-from lamm_cl.streams.steps import base_and_increments, class_order, even_sizes, split
+from lamm_cl.streams.orders import base_and_increments, class_order, even_sizes, split
 
 NAMES = ["pear", "Apple", "fig", "banana"]
 
