@@ -66,12 +66,13 @@ class SharedAttention(nn.Module):
         left = 1 - self._dropout if kept else 1.0
         values = F.linear(v, self.fc.weight / left**2)
         if kept:
-            weights = torch.where(kept[0][:, : 1 + n], weights, 0.0)
-        mixed = F.linear(weights[..., 1:], values[b:].T, self.fc.bias / left)
-        mixed = torch.addcmul(mixed, weights[..., :1], values[:b, None])
+            weights = weights.masked_fill(~kept[0][:, : 1 + n], 0.0)
+        of_image, of_others = weights.split_with_sizes([1, m], -1)
+        mixed = F.linear(of_others, values[b:].T, self.fc.bias / left).baddbmm(of_image, values[:b, None])
         if kept:
-            mixed = torch.where(kept[1][:, : 1 + n], mixed, 0.0)
-        return self.layer_norm(mixed[:, 0] + images), self.layer_norm(mixed[:, 1:] + others[:n])
+            mixed = mixed.masked_fill_(~kept[1][:, : 1 + n], 0.0)
+        first, rest = mixed.split_with_sizes([1, n], 1)
+        return self.layer_norm(first[:, 0] + images), self.layer_norm(rest + others[:n])
 
     def _masks(self, batch: int, n: int) -> list[Tensor]:
         """Return what stays of weights (batch, n, n) and of outputs (batch, n, width); nothing where all stay."""
