@@ -1,6 +1,7 @@
 """Measured and published numbers side by side, with the interval over seeds; or why they may not stand there."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -8,7 +9,6 @@ from itertools import product
 from statistics import fmean
 from typing import Any, TypeVar, cast
 
-import pandas as pd
 import yaml
 
 from lamm_cl.errors import UsageError
@@ -327,11 +327,24 @@ def measure(results: Results, protocol: str) -> Iterator[Measured]:
         words = dict(zip(SETTINGS, map(str, cast("tuple[str, ...]", settings)), strict=True))
         ids = tuple(unique(one for part in group["run_id"] for one in part))
         records = [results.records[one] for one in ids if one in results.records]
+        over = found.sets or frozenset(datasets[one] for one in ids)
+        told = _told(words, records)
+        values = 100 * group.set_index("seed")[quantities]
         for quantity in quantities:
-            known = 100 * group.set_index("seed").dropna(subset=[quantity])[quantities]
+            known = values[values[quantity].notna()]
             if len(known):
-                over = found.sets or frozenset(datasets[one] for one in ids)
-                yield _with_records(words, quantity, known, ids, over, records)
+                mean = known[quantity].mean()
+                if quantity == "harmonic_mean":
+                    mean = metrics.harmonic_mean(known["base"].mean(), known["new"].mean())
+                yield Measured(
+                    quantity=quantity,
+                    mean=float(mean),
+                    values=tuple(known[quantity]),
+                    seeds=tuple(map(float, known.index)),
+                    run_ids=ids,
+                    datasets=over,
+                    **told,
+                )
 
 
 def differences(numbers: list[Measured], pairs: list[tuple[str, str]]) -> Iterator[Measured]:
@@ -358,14 +371,8 @@ def _settings(one: Measured) -> tuple[object, ...]:
     return one.dataset, one.datasets, *(getattr(one, key) for key in _PLACE)
 
 
-def _with_records(
-    words: Mapping[str, str],
-    quantity: str,
-    known: pd.DataFrame,
-    ids: tuple[str, ...],
-    over: frozenset[str],
-    records: list[Record],
-) -> Measured:
+def _told(words: Mapping[str, str], records: list[Record]) -> dict[str, Any]:
+    """Return what all numbers of the same settings share: their words, and what the records of their runs say."""
     told = [(record, config) for record in records if isinstance(config := record.get("config"), Mapping)]
     methods = unique(str(config["method"]) for _, config in told if isinstance(config.get("method"), str))
     options = [
@@ -380,18 +387,9 @@ def _with_records(
         and isinstance(classes := dict(record.get("stream") or {}).get("classes"), int)
     ]
     backbones = [one for _, config in told if isinstance(one := config.get("backbone"), Mapping)]
-    mean = known[quantity].mean()
-    if quantity == "harmonic_mean":
-        mean = metrics.harmonic_mean(known["base"].mean(), known["new"].mean())
-    return Measured(
+    return dict(
         label=" ".join(words[key] for key in ("method", "variant", "experiment") if words[key]),
         method=methods[0] if len(methods) == 1 else words["method"],
-        mean=float(mean),
-        values=tuple(known[quantity]),
-        seeds=tuple(map(float, known.index)),
-        run_ids=ids,
-        quantity=quantity,
-        datasets=over,
         configs=tuple(one for k, one in enumerate(options) if one not in options[:k]),
         streams=tuple(one for k, one in enumerate(streams) if one not in streams[:k]),
         precisions=frozenset(str(one["precision"]) for one in backbones if one.get("precision")),
@@ -493,18 +491,23 @@ def _sizes(classes: int, options: Mapping[str, Any]) -> tuple[int, ...]:
 
 def _order(classes: int, order: Any, order_seed: int | None, seed: int) -> str:
     """Return the digest of a class order; of names, which labels cannot be told from, or of no order, some other."""
-    from lamm_cl.streams.orders import ORDER_SEED, class_order
-
     if isinstance(order, Mapping) and "digest" in order:
         return str(order["digest"])
     if order == "alphabetical":
         return "alphabetical"
+    return _order_of_labels(classes, json.dumps(order), order_seed, seed)
+
+
+@cache  # every number of a run asks for it, once for each published row of its place
+def _order_of_labels(classes: int, order: str, order_seed: int | None, seed: int) -> str:
+    from lamm_cl.streams.orders import ORDER_SEED, class_order
+
     try:
         # Labels alone say what the order is, but for `alphabetical`.
-        labels = class_order([f"class {label}" for label in range(classes)], order, order_seed or ORDER_SEED, seed)
+        names = [f"class {label}" for label in range(classes)]
+        return order_digest(class_order(names, json.loads(order), order_seed or ORDER_SEED, seed))
     except UsageError:
         return "names"
-    return order_digest(labels)
 
 
 def order_digest(labels: Iterable[int]) -> str:
