@@ -1,6 +1,7 @@
 """Words to token ids, with the start, end and padding tokens of any open_clip tokenizer known by name."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from lamm_cl.errors import UsageError
@@ -48,12 +49,7 @@ class Words:
 
     def ids(self, text: str) -> list[int]:
         """Return the ids of `text` alone, without start, end and padding."""
-        if hasattr(self.tokenizer, "encode"):
-            return [int(i) for i in self.tokenizer.encode(text)]
-        inner = self.tokenizer.tokenizer
-        clean = getattr(self.tokenizer, "clean_fn", None)
-        found = inner([clean(text) if clean else text], add_special_tokens=False)["input_ids"][0]
-        return [int(i) for i in found]
+        return list(_ids(self.tokenizer, text))
 
     def check_names(self, names: Sequence[str]) -> None:
         """Check that each name can stand in a prompt.
@@ -97,6 +93,15 @@ class Words:
 
     def _row(self, text: str) -> list[int]:
         return [int(i) for i in self.tokenizer([text], self.window)[0]]
+
+
+@lru_cache(2**14)  # methods ask again for the same names and wordings at every stage, and mending encodings is dear
+def _ids(tokenizer: Any, text: str) -> Ids:
+    if hasattr(tokenizer, "encode"):
+        return tuple(int(i) for i in tokenizer.encode(text))
+    clean = getattr(tokenizer, "clean_fn", None)
+    found = tokenizer.tokenizer([clean(text) if clean else text], add_special_tokens=False)["input_ids"][0]
+    return tuple(int(i) for i in found)
 
 
 def spoken(name: str) -> str:
