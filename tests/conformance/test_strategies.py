@@ -3,7 +3,9 @@
 import copy
 import io
 import json
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import pytest
@@ -25,7 +27,8 @@ FEW: dict[str, dict[str, Any]] = {
     "tip_adapter_f": {"augment_epoch": 2, "search_step": (4, 3)},
     "rapf": {"lr": 0.01},
 }
-EVERY = method_names()
+# Those that train first: a method has the same place in both lists, by which pytest groups the tests of one run.
+EVERY = sorted(method_names(), key=lambda method: not get_method(method).trains)
 TRAINED = [method for method in EVERY if get_method(method).trains]
 
 
@@ -37,13 +40,16 @@ def digits(tiny: Any) -> Any:
     return lamm_cl.base_to_novel(replace(whole, test=whole.test[::8]), shots=2, seed=1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def build(tiny: Any, digits: Any) -> Any:
+    """Builds the strategy of a method; the features of the images are encoded once for all of them."""
     import lamm_cl
+
+    store = FeatureStore(tiny, None)
 
     def build(method: str, **options: Any) -> Any:
         few = FEW.get(method.split("+")[0], {})
-        return lamm_cl.build_strategy(method, tiny, digits, **{**OPTIONS, **few, **options})
+        return lamm_cl.build_strategy(method, tiny, digits, **{**OPTIONS, **few, "features": store, **options})
 
     return build
 
@@ -55,6 +61,58 @@ def images(digits: Any, tiny: Any) -> torch.Tensor:
     return torch.stack([data[i][0] for i in range(6)])
 
 
+@pytest.fixture(scope="module")
+def frozen(tiny: Any) -> dict[str, torch.Tensor]:
+    """The backbone before any training."""
+    return {name: value.clone() for name, value in tiny.model.state_dict().items()}
+
+
+@dataclass
+class Whole:
+    """An uninterrupted run over both stages, and how it was on its way.
+
+    Attributes:
+        strategy: At the end; tests only read it.
+        between, middle: Checkpoints between the stages, and after the first epoch of the second (where it trains).
+        first, held, learned, logits: After the first stage: names of what trains, parameters of the optimizer and of
+            what trains, what is learned, and scores of the images by the classes of Set1.
+    """
+
+    strategy: Any
+    between: Any
+    middle: list[Any]
+    first: set[str]
+    held: tuple[set[int], set[int]]
+    learned: dict[str, torch.Tensor]
+    logits: torch.Tensor
+
+
+@pytest.fixture(scope="module")
+def whole(build: Any, digits: Any, images: torch.Tensor, frozen: Any) -> Callable[..., Whole]:
+    @lru_cache(4)
+    def whole(method: str, **options: Any) -> Whole:
+        def stop(strategy: Any) -> None:
+            if (strategy.stage, strategy.clock.train_exp_epochs) == (2, 1):
+                middle.append(strategy.checkpoint())
+
+        middle: list[Any] = []
+        strategy = build(method, features="memory", on_epoch_end=stop, **options)
+        strategy.train(digits.train_stream[0])
+        run = Whole(
+            strategy,
+            strategy.checkpoint(),
+            middle,
+            trains(strategy),
+            held(strategy),
+            learned(strategy),
+            strategy.model(images)[:, :5].detach().clone(),
+        )
+        strategy.train(digits.train_stream[1])
+        return run
+
+    return whole
+
+
 def learned(strategy: Any) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in strategy.model.state_dict().items()}
 
@@ -63,22 +121,23 @@ def trains(strategy: Any) -> set[str]:
     return {name for name, p in strategy.model.named_parameters() if p.requires_grad}
 
 
-@pytest.mark.parametrize("method", EVERY)
+def held(strategy: Any) -> tuple[set[int], set[int]]:
+    """Return which parameters the optimizer has, and which train."""
+    groups = strategy.optimizer.param_groups
+    trained = {id(p) for p in strategy.model.parameters() if p.requires_grad}
+    return {id(p) for group in groups for p in group["params"]}, trained
+
+
+@pytest.mark.parametrize("method", EVERY, scope="module")
 def test_grows_freezes_and_leaves_the_backbone_alone(
-    method: str, build: Any, digits: Any, images: torch.Tensor, tiny: Any
+    method: str, whole: Any, images: torch.Tensor, tiny: Any, frozen: dict[str, torch.Tensor]
 ) -> None:
-    frozen = {name: value.clone() for name, value in tiny.model.state_dict().items()}
-    strategy = build(method)
+    run = whole(method)
+    strategy, first, before, after = run.strategy, run.first, run.learned, learned(run.strategy)
     assert strategy.model.backbone is tiny
     assert not [n for n, p in strategy.model.named_parameters() if any(p is q for q in tiny.model.parameters())]
-    strategy.train(digits.train_stream[0])
-    first, before = trains(strategy), learned(strategy)
-    logits = strategy.model(images)[:, :5].detach().clone()
     assert (method in TRAINED) == bool(first)
-    held = {id(p) for group in strategy.optimizer.param_groups for p in group["params"]}
-    assert held == {id(p) for p in strategy.model.parameters() if p.requires_grad}
-    strategy.train(digits.train_stream[1])
-    after = learned(strategy)
+    assert run.held[0] == run.held[1]
     old = first - trains(strategy)
     # What belongs to the classes of Set1 (labels, keys of a cache, maps of a stage) is frozen, all else trains on.
     assert bool(old) == any(one in method for one in ("lamm", "tip_adapter_f", "engine", "bofa", "proof"))
@@ -86,53 +145,46 @@ def test_grows_freezes_and_leaves_the_backbone_alone(
     assert all(not torch.equal(before[name], after[name]) for name in first & trains(strategy))
     if strategy.model.keeps_old_logits:
         assert not first & trains(strategy)
-        assert torch.equal(strategy.model(images)[:, :5], logits)
+        assert torch.equal(strategy.model(images)[:, :5], run.logits)
     assert strategy.model(images).shape == (6, 10)
     assert all(torch.equal(value, frozen[name]) for name, value in tiny.model.state_dict().items())
     assert all(p.grad is None for p in tiny.model.parameters())
 
 
-@pytest.mark.parametrize("method", TRAINED)
-def test_is_deterministic_and_resumes_to_the_bit(method: str, build: Any, digits: Any) -> None:
-    def stop(strategy: Any) -> None:
-        if (strategy.stage, strategy.clock.train_exp_epochs) == (2, 1):
-            saved.append(strategy.checkpoint())
+@pytest.mark.parametrize("method", TRAINED, scope="module")
+def test_is_deterministic_and_resumes_to_the_bit(method: str, whole: Any, build: Any, digits: Any) -> None:
+    check_resuming(whole(method), build(method, features="memory"), digits)
 
-    saved: list[Any] = []
-    whole = build(method, on_epoch_end=stop)
-    whole.train(digits.train_stream)
-    torch.rand(3)
-    resumed = build(method)
-    tensors, state = saved[0]
+
+@pytest.mark.parametrize("method", EVERY, scope="module")
+def test_goes_on_to_the_bit_from_between_stages(method: str, whole: Any, build: Any, digits: Any) -> None:
+    run, resumed = whole(method), build(method, features="memory")
+    tensors, state = run.between
     resumed.restore(tensors, json.loads(json.dumps(state)))
-    resumed.resume_training(digits.train_stream[1])
-    same(resumed, whole)
-    assert not any(value.numel() > 1_000_000 for value in tensors.values())
-    kept = [v for k, v in tensors.items() if k.startswith(("model/", "optimizer/")) and v.dim()]
-    values = sum(p.numel() for p in whole.model.parameters())
-    moments = 1 if whole.recipe.optimizer == "sgd" else 2
-    held = sum(b.numel() * b.element_size() for _, b in whole.model.named_buffers())
-    copies = 1 + moments + (getattr(whole.model, "average", None) is not None)  # one more where epochs are averaged
-    assert sum(v.numel() * v.element_size() for v in kept) <= 4 * copies * values + 2 * held  # and no backbone
+    resumed.train(digits.train_stream[1])
+    same(resumed, run.strategy)
 
 
 @pytest.mark.parametrize("method", ["coop+kg", "lamm+kg", "maple+src"])
-def test_resumes_to_the_bit_near_the_stage_before(method: str, build: Any, digits: Any) -> None:
-    def near(method: str, **options: Any) -> Any:
-        return build(method, reference="previous_stage", **options)
-
-    test_is_deterministic_and_resumes_to_the_bit(method, near, digits)
+def test_resumes_to_the_bit_near_the_stage_before(method: str, whole: Any, build: Any, digits: Any) -> None:
+    near = {"reference": "previous_stage"}
+    check_resuming(whole(method, **near), build(method, features="memory", **near), digits)
 
 
-@pytest.mark.parametrize("method", EVERY)
-def test_goes_on_to_the_bit_from_between_stages(method: str, build: Any, digits: Any) -> None:
-    whole, resumed = build(method), build(method)
-    whole.train(digits.train_stream[0])
-    tensors, state = whole.checkpoint()
+def check_resuming(run: Whole, resumed: Any, digits: Any) -> None:
+    torch.rand(3)
+    tensors, state = run.middle[0]
     resumed.restore(tensors, json.loads(json.dumps(state)))
-    for strategy in (whole, resumed):
-        strategy.train(digits.train_stream[1])
-    same(resumed, whole)
+    resumed.resume_training(digits.train_stream[1])
+    same(resumed, run.strategy)
+    model = run.strategy.model
+    assert not any(value.numel() > 1_000_000 for value in tensors.values())
+    kept = [v for k, v in tensors.items() if k.startswith(("model/", "optimizer/")) and v.dim()]
+    values = sum(p.numel() for p in model.parameters())
+    moments = 1 if run.strategy.recipe.optimizer == "sgd" else 2
+    held = sum(b.numel() * b.element_size() for _, b in model.named_buffers())
+    copies = 1 + moments + (getattr(model, "average", None) is not None)  # one more where epochs are averaged
+    assert sum(v.numel() * v.element_size() for v in kept) <= 4 * copies * values + 2 * held  # and no backbone
 
 
 @pytest.mark.parametrize("method", EVERY)
