@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ class Oracle:
         folder: where the reference files are.
         index: `index.json`: architecture, check sums and the cases.
         detgen: the module whose `arr`, `raw`, `images` and `clip_state_dict` give arrays by name.
+        backbones: those built in this process, by their architecture and type; families of cases share them.
     """
 
     folder: Path
     index: dict[str, Any]
     detgen: Any
-    _backbones: dict[torch.dtype, Any] = field(default_factory=dict)
+    backbones: dict[tuple[str, torch.dtype], Any] = field(default_factory=dict)
 
     def values(self, case: str) -> Any:
         """Arrays of `<case>.npz`, keyed `f64/...` and `f32/...`."""
@@ -42,9 +44,14 @@ class Oracle:
 
     def backbone(self, dtype: torch.dtype = torch.float64) -> Any:
         """The backbone of all cases, as a `ClipBackbone`; one a process and type."""
-        if dtype not in self._backbones:
-            self._backbones[dtype] = self._build(dtype)
-        return self._backbones[dtype]
+        arch = json.dumps(self.index["arch"], sort_keys=True)
+        if (arch, dtype) not in self.backbones:
+            self.backbones[arch, dtype] = self._build(dtype)
+        return self.backbones[arch, dtype]
+
+    def direction(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """The array that a tensor is projected on: the same for each optimizer, type and moment of a case."""
+        return _direction(self.detgen, name, shape)
 
     def _build(self, dtype: torch.dtype) -> Any:
         import open_clip
@@ -70,6 +77,12 @@ class Oracle:
         model = open_clip.CLIP(state["text_projection"].shape[1], vision, text, quick_gelu=True)
         model.load_state_dict(state)
         return ClipBackbone(model.to(dtype), open_clip.get_tokenizer("ViT-B-16"), name="oracle")
+
+
+@lru_cache(128)  # of one case: up to 3 MB each
+def _direction(detgen: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    found: np.ndarray = detgen.raw(name, shape)
+    return found
 
 
 def reference_folder() -> Path:

@@ -99,7 +99,7 @@ def cases(*keys: str) -> list[Any]:
 @pytest.fixture(scope="session")
 def prompts2(oracle: Any) -> Any:
     """The oracle of this family: the first one's functions of names, other cases."""
-    return type(oracle)(FOLDER, json.loads((FOLDER / "index.json").read_text()), oracle.detgen)
+    return type(oracle)(FOLDER, json.loads((FOLDER / "index.json").read_text()), oracle.detgen, oracle.backbones)
 
 
 def backbone(prompts2: Any, case: dict[str, Any]) -> Any:
@@ -108,7 +108,7 @@ def backbone(prompts2: Any, case: dict[str, Any]) -> Any:
     if not changed:
         return prompts2.backbone()
     index = {**prompts2.index, "arch": {**prompts2.index["arch"], **changed}}
-    return type(prompts2)(prompts2.folder, index, prompts2.detgen).backbone()
+    return type(prompts2)(prompts2.folder, index, prompts2.detgen, prompts2.backbones).backbone()
 
 
 def build(prompts2: Any, name: str, **changes: Any) -> Any:
@@ -132,8 +132,7 @@ def compare(prompts2: Any, name: str, found: dict[str, torch.Tensor], key: str, 
     for tensor, value in found.items():
         array, norm = value.detach().numpy(), values[f"f64/{key}/{tensor}/norm"]
         projections = [
-            (array * prompts2.detgen.raw(f"proj/{name}/{drawn.format(tensor)}/{j}", array.shape)).sum()
-            for j in range(4)
+            (array * prompts2.direction(f"proj/{name}/{drawn.format(tensor)}/{j}", array.shape)).sum() for j in range(4)
         ]
         assert abs(np.linalg.norm(array) - norm) <= TOLERANCE * norm, tensor
         assert np.abs(projections - values[f"f64/{key}/{tensor}/proj"]).max() <= 4 * TOLERANCE * norm, tensor
@@ -158,12 +157,20 @@ def test_equals_the_official_code(name: str, prompts2: Any) -> None:
     optimizers = sorted(key.split("/")[2] for key in values if key.startswith("f64/losses/"))
     assert "plain" in optimizers
     apart = {key.split("/")[3] for key in values if key.startswith("f64/terms/plain/")} & set(TERMS)
-    for kind in optimizers:
+    first: Any = None  # loss and gradients before any step: the same for each optimizer
+    for kind in sorted(optimizers, key=lambda kind: kind != "plain"):
         model = build(prompts2, name)
-        with torch.no_grad():
-            assert close(model.training_output(images[0]).logits, values["f64/logits"])
+        if first is None:
+            with torch.no_grad():
+                assert close(model.training_output(images[0]).logits, values["f64/logits"])
         optimizer, losses = OPTIMIZERS.get(f"{case['repo']} {kind}", OPTIMIZERS.get(kind))(model.parameters()), []
         for step in range(3):
+            if step == 0 and first is not None:
+                losses.append(first[0])
+                for parameter, gradient in zip(model.parameters(), first[1], strict=True):
+                    parameter.grad = gradient
+                optimizer.step()
+                continue
             terms = model.losses(images[step], labels[step], classes=stage)
             for term in apart if kind == "plain" else ():
                 expected = values[f"f64/terms/plain/{term}"][step]
@@ -174,6 +181,7 @@ def test_equals_the_official_code(name: str, prompts2: Any) -> None:
             losses.append(terms["total"].item())
             if step == 0:
                 compare(prompts2, name, official.gather(model, gradients=True), "grad0")
+                first = losses[0], [None if p.grad is None else p.grad.clone() for p in model.parameters()]
             optimizer.step()
         np.testing.assert_allclose(losses, values[f"f64/losses/{kind}"], rtol=TOLERANCE)
         compare(prompts2, name, official.gather(model), f"after3/{kind}")
