@@ -1,13 +1,13 @@
 """Words to token ids, with the start, end and padding tokens of any open_clip tokenizer known by name."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from lamm_cl.errors import UsageError
 
 Ids = tuple[int, ...]
 Prompts = dict[Ids, str]  # class names by their prompts' ids
+KNOWN = 2**14  # texts whose ids are kept: methods ask for the same ones at every stage, and mending encodings is dear
 MARKERS = ("<start_of_text>", "<end_of_text>", "<|startoftext|>", "<|endoftext|>")
 
 
@@ -28,7 +28,7 @@ class Words:
     """
 
     def __init__(self, tokenizer: Any, module: Any, pool: str) -> None:
-        self.tokenizer = tokenizer
+        self.tokenizer, self._known = tokenizer, dict[str, Ids]()
         declared = getattr(tokenizer, "context_length", None)
         positions = int(module.positional_embedding.shape[0])
         self.window = min(positions, int(declared)) if declared else positions
@@ -49,7 +49,11 @@ class Words:
 
     def ids(self, text: str) -> list[int]:
         """Return the ids of `text` alone, without start, end and padding."""
-        return list(_ids(self.tokenizer, text))
+        if text not in self._known:
+            if len(self._known) >= KNOWN:
+                self._known.clear()
+            self._known[text] = _ids(self.tokenizer, text)
+        return list(self._known[text])
 
     def check_names(self, names: Sequence[str]) -> None:
         """Check that each name can stand in a prompt.
@@ -95,7 +99,6 @@ class Words:
         return [int(i) for i in self.tokenizer([text], self.window)[0]]
 
 
-@lru_cache(2**14)  # methods ask again for the same names and wordings at every stage, and mending encodings is dear
 def _ids(tokenizer: Any, text: str) -> Ids:
     if hasattr(tokenizer, "encode"):
         return tuple(int(i) for i in tokenizer.encode(text))
