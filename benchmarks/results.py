@@ -237,6 +237,20 @@ LOADING = {
     "images_per_second": "images a second",
     "waited": "share that a step waits",
 }
+PRODUCTS = {
+    "method": "method",
+    "classes": "classes",
+    "step_seconds": "step, s",
+    "products_seconds": "its products alone, s",
+    "share_of_floor": "share of floor",
+    "products_share_of_floor": "that of the products alone",
+}
+INCREMENTAL = {
+    "method": "method",
+    "processor_seconds": "processor, s",
+    "seconds": "on the clock, s",
+    "average": "average accuracy among the classes seen",
+}
 # Document -> mark -> what makes the text between `<!-- mark: begin -->` and `<!-- mark: end -->`.
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
@@ -255,9 +269,11 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     },
     "benchmarks/README.md": {
         "steps": lambda: speed("steps", STEP),
+        "products": lambda: speed("products", PRODUCTS),
         "whole_runs": lambda: speed("whole_runs", RUN),
         "transport": lambda: speed("transport", TRANSPORT),
         "growth": lambda: speed("growth", GROWTH),
+        "class_incremental": lambda: speed("class_incremental", INCREMENTAL),
         "loading": lambda: speed("loading", LOADING),
     },
 }

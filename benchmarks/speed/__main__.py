@@ -23,6 +23,7 @@ from benchmarks.speed.launches import METHODS as COUNTED
 from benchmarks.speed.launches import launches
 from benchmarks.speed.loading import loading
 from benchmarks.speed.plot import plot_growth
+from benchmarks.speed.products import measure_products
 from benchmarks.speed.steps import METHODS, Step, measure_step, measure_transport
 from benchmarks.speed.whole_run import image_seconds, whole_runs
 from lamm_cl.strategies.settings import cores
@@ -30,7 +31,7 @@ from lamm_cl.strategies.settings import cores
 CONSOLE = Console()
 CLASSES = (10, 47, 102)
 UNSEEN = ("batch", "ratio_low", "ratio_high", "reference_system_seconds", "before_mb")  # in the file, not on the screen
-TABLES = ("steps", "transport", "growth", "launches", "loading")
+TABLES = ("steps", "products", "transport", "growth", "launches", "loading")
 
 
 def machine() -> dict[str, Any]:
@@ -112,6 +113,9 @@ def main() -> None:
         write(rows, arguments.out / "steps.csv", about)
         largest = {step.method: step for step in rows if step.classes == CLASSES[-1]}
         write(whole_runs(largest, image_seconds(backbone)), arguments.out / "whole_runs.csv", about)
+    if "products" in arguments.only:
+        alone = [measure_products(backbone, method, count) for method in ("lamm", "coop") for count in CLASSES]
+        write(alone, arguments.out / "products.csv", about)
     if "transport" in arguments.only:
         rows = [measure_transport(backbone, count, arguments.repeat) for count in CLASSES]
         write(rows, arguments.out / "transport.csv", about)

@@ -8,6 +8,7 @@ from torch import Tensor
 import lamm_cl
 from benchmarks.speed.floor import flops, peak_flops
 from benchmarks.speed.measure import in_turn
+from benchmarks.speed.products import products
 from benchmarks.speed.reference import as_published, exact_step, published_step
 from benchmarks.speed.steps import METHODS, built, names
 from lamm_cl.clip.linear import FrozenLinear
@@ -95,3 +96,19 @@ def test_ratio_is_that_of_the_best_repetitions() -> None:
     assert timing.ratio == min(timing.reference) / min(timing.exact)
     low, high = timing.spread
     assert 0 < low <= timing.ratio <= high
+
+
+@pytest.mark.parametrize("method", ["lamm", "coop"])
+def test_the_products_of_a_step_are_all_that_its_floor_counts(method: str) -> None:
+    plain = lamm_cl.load_clip("tiny")
+    model, labels = built(method, plain, CLASSES), torch.tensor([0, 1, 2, 3])
+    images = torch.randn(4, 3, *plain.image_size, generator=torch.Generator().manual_seed(0))
+    features = F.normalize(plain.encode_images(images), dim=-1)
+
+    def step() -> Tensor:
+        return exact_step(model, images, features, labels)
+
+    step()
+    calls, expected = products(step), flops(step)
+    with torch.no_grad():
+        assert flops(lambda: [call() for call in calls]) == expected
