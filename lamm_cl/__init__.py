@@ -60,7 +60,23 @@ if TYPE_CHECKING:
     from lamm_cl.methods.storage import load_model as load_model
     from lamm_cl.methods.storage import save_learner as save_learner
     from lamm_cl.strategies.build import build_strategy as build_strategy
-    from lamm_cl.strategies.named import *  # noqa: F403
+    from lamm_cl.strategies.named import ACIL as ACIL
+    from lamm_cl.strategies.named import ALIGN as ALIGN
+    from lamm_cl.strategies.named import IVLP as IVLP
+    from lamm_cl.strategies.named import LAMM as LAMM
+    from lamm_cl.strategies.named import RAIL as RAIL
+    from lamm_cl.strategies.named import VPT as VPT
+    from lamm_cl.strategies.named import CLIPAdapter as CLIPAdapter
+    from lamm_cl.strategies.named import CLIPLoRA as CLIPLoRA
+    from lamm_cl.strategies.named import CoCoOp as CoCoOp
+    from lamm_cl.strategies.named import CoOp as CoOp
+    from lamm_cl.strategies.named import LanguagePrompting as LanguagePrompting
+    from lamm_cl.strategies.named import MaPLe as MaPLe
+    from lamm_cl.strategies.named import RanPAC as RanPAC
+    from lamm_cl.strategies.named import SimpleCIL as SimpleCIL
+    from lamm_cl.strategies.named import TipAdapter as TipAdapter
+    from lamm_cl.strategies.named import TipAdapterF as TipAdapterF
+    from lamm_cl.strategies.named import ZeroShot as ZeroShot
     from lamm_cl.strategies.strategy import LearnerStrategy as LearnerStrategy
     from lamm_cl.streams.benchmark import Benchmark as Benchmark
     from lamm_cl.streams.build import base_to_novel as base_to_novel

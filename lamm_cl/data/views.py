@@ -36,7 +36,13 @@ class View(NamedTuple):
 
 
 def view_box(
-    key: str, seed: int, epoch: int, width: int, height: int, scale: tuple[float, float] = SCALE, flip: bool = True
+    key: str,
+    seed: int,
+    epoch: int,
+    width: int,
+    height: int,
+    scale: tuple[float, float] = SCALE,
+    flip: bool = True,
 ) -> View:
     """Draw the view of one image in one epoch, distributed as torchvision's `RandomResizedCrop` and flip.
 

@@ -228,7 +228,12 @@ SOURCES: dict[str, tuple[Source | ByHand | Arrays, ...]] = {
         Source(f"{BERKELEY}/imagenet-r.tar", md5="a61312130a589d0ca1a8fca1f2bd3337", moves=_same("imagenet-r")),
         CLASS_NAMES,
     ),
-    "cifar100": (Arrays(read_cifar, (Source(CIFAR, md5="03b5dce01913d631647c71ecec9e9cb8"),)),),
+    "cifar100": (
+        Arrays(
+            read_cifar,
+            (Source(CIFAR, md5="03b5dce01913d631647c71ecec9e9cb8"),),
+        ),
+    ),
     "mnist": (
         Arrays(
             read_mnist,

@@ -163,7 +163,11 @@ def with_averages(observations: pd.DataFrame, columns: Sequence[Column]) -> pd.D
 
 
 def build_table(
-    name: str, title: str, observations: pd.DataFrame, columns: Sequence[Column], notes: Sequence[str] = ()
+    name: str,
+    title: str,
+    observations: pd.DataFrame,
+    columns: Sequence[Column],
+    notes: Sequence[str] = (),
 ) -> Table:
     """Return a table of means over seeds, times 100 where a column's unit is percent.
 
