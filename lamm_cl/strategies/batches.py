@@ -69,7 +69,7 @@ class StageBatches(SupervisedTemplate):
 
     def scored_at_once(self, dataset: Any) -> int:
         """Return the images of a mini-batch when nothing trains: `eval_mb_size`, fewer where a GPU has no room."""
-        if self.model.scores_by_batch:
+        if self.model.scores_by_batch or self.device.type != "cuda":
             return self.eval_mb_size
         backbone = self.model.backbone
         encodes = isinstance(backbone, ClipBackbone) and not self.pictures.serves(dataset)

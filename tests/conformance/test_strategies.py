@@ -87,28 +87,32 @@ class Whole:
     logits: torch.Tensor
 
 
+def train_whole(method: str, build: Any, digits: Any, images: torch.Tensor, **options: Any) -> Whole:
+    def stop(strategy: Any) -> None:
+        if (strategy.stage, strategy.clock.train_exp_epochs) == (2, 1):
+            middle.append(strategy.checkpoint())
+
+    middle: list[Any] = []
+    strategy = build(method, features="memory", on_epoch_end=stop, **options)
+    strategy.train(digits.train_stream[0])
+    run = Whole(
+        strategy,
+        strategy.checkpoint(),
+        middle,
+        trains(strategy),
+        held(strategy),
+        learned(strategy),
+        strategy.model(images)[:, :5].detach().clone(),
+    )
+    strategy.train(digits.train_stream[1])
+    return run
+
+
 @pytest.fixture(scope="module")
 def whole(build: Any, digits: Any, images: torch.Tensor, frozen: Any) -> Callable[..., Whole]:
     @lru_cache(4)
     def whole(method: str, **options: Any) -> Whole:
-        def stop(strategy: Any) -> None:
-            if (strategy.stage, strategy.clock.train_exp_epochs) == (2, 1):
-                middle.append(strategy.checkpoint())
-
-        middle: list[Any] = []
-        strategy = build(method, features="memory", on_epoch_end=stop, **options)
-        strategy.train(digits.train_stream[0])
-        run = Whole(
-            strategy,
-            strategy.checkpoint(),
-            middle,
-            trains(strategy),
-            held(strategy),
-            learned(strategy),
-            strategy.model(images)[:, :5].detach().clone(),
-        )
-        strategy.train(digits.train_stream[1])
-        return run
+        return train_whole(method, build, digits, images, **options)
 
     return whole
 
