@@ -114,14 +114,22 @@ def solve(gram: Tensor, ridge: Tensor, right: Tensor) -> Tensor:
     """Return (G + r I)^-1 Q by Cholesky's factors, half the work; by LU where rounding has made G + r I indefinite.
 
     Args:
-        gram: (M, M) G, symmetric.
+        gram: (M, M) G, symmetric; r stands on its diagonal meanwhile, since a copy of it takes a quarter of the time.
         ridge: () r.
         right: (M, C) Q.
     """
-    damped = gram.clone()
-    damped.diagonal().add_(ridge)
-    factor, trouble = torch.linalg.cholesky_ex(damped)
-    return torch.linalg.solve(damped, right) if bool(trouble) else torch.cholesky_solve(right, factor)
+    diagonal = gram.diagonal()
+    before = diagonal.clone()
+    try:
+        diagonal.add_(ridge)
+        factor, trouble = torch.linalg.cholesky_ex(gram)
+        if bool(trouble):
+            return torch.linalg.solve(gram, right)
+    finally:
+        diagonal.copy_(before)
+    # Two triangular solves are what cholesky_solve does, less its copy of the factor.
+    halfway = torch.linalg.solve_triangular(factor, right, upper=False)
+    return torch.linalg.solve_triangular(factor.mT, halfway, upper=True)
 
 
 def ridge_losses(hidden: Tensor, targets: Tensor, grid: Sequence[float] = GRID) -> Tensor:

@@ -62,7 +62,7 @@ class ClassStatistics(nn.Module):
         self.total.index_add_(0, labels, exact)
         if self._kind == "shared":
             assert self.second is not None
-            self.second += exact.T @ exact
+            self.second.addmm_(exact.T, exact)  # no second matrix of that size
         if self._kind == "class":
             assert self.second is not None
             for class_id in sorted(set(labels.tolist())):
