@@ -242,8 +242,10 @@ PRODUCTS = {
     "classes": "classes",
     "step_seconds": "step, s",
     "products_seconds": "its products alone, s",
+    "needed_seconds": "with norms, activations and sums, s",
     "share_of_floor": "share of floor",
     "products_share_of_floor": "that of the products alone",
+    "needed_share_of_floor": "with norms, activations and sums",
 }
 INCREMENTAL = {
     "method": "method",

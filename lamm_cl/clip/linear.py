@@ -111,6 +111,34 @@ class _Product(torch.autograd.Function):
         return linear._product(grads[0], weight, None, "backward"), None, None, None
 
 
+def mixed(shares: Tensor, rows: Tensor, bias: Tensor) -> Tensor:
+    """Return shares (n, m) of rows (m, out) and a bias (out,), summed (n, out), with gradients of all three.
+
+    oneDNN's product is the faster one here too, most of all where m is no multiple of 16.
+    """
+    if not _suits(shares, rows):
+        return torch.addmm(bias, shares, rows)
+    found: Tensor = _Mixture.apply(shares.contiguous(), rows, bias)
+    return found
+
+
+class _Mixture(torch.autograd.Function):
+    """The sum of rows with its gradients, each a product of its own."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, shares: Tensor, rows: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(shares, rows)
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(shares, rows.t().contiguous(), bias, "none", [], "")
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        shares, rows = ctx.saved_tensors  # type: ignore[attr-defined]
+        to_shares = torch.ops.mkldnn._linear_pointwise(grad.contiguous(), rows.contiguous(), None, "none", [], "")
+        return to_shares, shares.t() @ grad, grad.sum(0)
+
+
 def state_of(*weights: Tensor | None) -> tuple[object, ...]:
     """Return what changes whenever one of the weights is replaced, moved, converted or written to."""
     return tuple(None if w is None else (w.data_ptr(), writes(w), w.dtype, w.device, w.shape) for w in weights)
@@ -134,10 +162,13 @@ AVAILABLE = _available()
 
 def _pays(x: Tensor, weight: Tensor) -> bool:
     """Tell whether the laid-out product is to be had and is the faster one."""
+    return weight.numel() >= SMALLEST and x.numel() > x.shape[-1] and _suits(x, weight)
+
+
+def _suits(x: Tensor, weight: Tensor) -> bool:
+    """Tell whether oneDNN's product takes them."""
     return (
         AVAILABLE
-        and weight.numel() >= SMALLEST
-        and x.numel() > x.shape[-1]
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")

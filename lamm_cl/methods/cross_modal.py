@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lamm_cl.clip.linear import mixed
 from lamm_cl.methods.adapters import Adapter
 from lamm_cl.methods.head import Head, Text, TextLogits
 from lamm_cl.methods.learner_part import PartData
@@ -68,10 +69,11 @@ class SharedAttention(nn.Module):
         if kept:
             weights = weights.masked_fill(~kept[0][:, : 1 + n], 0.0)
         of_image, of_others = weights.split_with_sizes([1, m], -1)
-        mixed = F.linear(of_others, values[b:].T, self.fc.bias / left).baddbmm(of_image, values[:b, None])
+        out = mixed(of_others.reshape(-1, m), values[b:], self.fc.bias / left).view(b, 1 + n, -1)
+        out = out.baddbmm(of_image, values[:b, None])
         if kept:
-            mixed = mixed.masked_fill_(~kept[1][:, : 1 + n], 0.0)
-        first, rest = mixed.split_with_sizes([1, n], 1)
+            out = out.masked_fill_(~kept[1][:, : 1 + n], 0.0)
+        first, rest = out.split_with_sizes([1, n], 1)
         return self.layer_norm(first[:, 0] + images), self.layer_norm(rest + others[:n])
 
     def _masks(self, batch: int, n: int) -> list[Tensor]:

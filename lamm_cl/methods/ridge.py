@@ -1,7 +1,7 @@
 """The ridge head: one-hot labels regressed on features, in closed form, equal to a regression on all data so far."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -124,12 +124,12 @@ def solve(gram: Tensor, ridge: Tensor, right: Tensor) -> Tensor:
         diagonal.add_(ridge)
         factor, trouble = torch.linalg.cholesky_ex(gram)
         if bool(trouble):
-            return torch.linalg.solve(gram, right)
+            return cast(Tensor, torch.linalg.solve(gram, right))
     finally:
         diagonal.copy_(before)
     # Two triangular solves are what cholesky_solve does, less its copy of the factor.
     halfway = torch.linalg.solve_triangular(factor, right, upper=False)
-    return torch.linalg.solve_triangular(factor.mT, halfway, upper=True)
+    return cast(Tensor, torch.linalg.solve_triangular(factor.mT, halfway, upper=True))
 
 
 def ridge_losses(hidden: Tensor, targets: Tensor, grid: Sequence[float] = GRID) -> Tensor:

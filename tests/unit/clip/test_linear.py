@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lamm_cl.clip import linear
-from lamm_cl.clip.linear import FrozenLinear, Rounded
+from lamm_cl.clip.linear import FrozenLinear, Rounded, mixed
 
 LARGE = (512, 384)  # values enough to be laid out
 needs_kernel = pytest.mark.skipif(not linear.AVAILABLE, reason="this build of torch has no laid-out product")
@@ -118,3 +118,18 @@ def test_what_trains_and_double_precision_are_left_to_torch() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         for weight in (made()[1].requires_grad_(), made(dtype=torch.float64)[1]):
             assert Rounded(lambda weight=weight: (weight, None))()[0] is weight  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("expanded", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_mixture_is_the_plain_product_with_all_gradients(expanded: bool, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    given = [
+        torch.randn(shape, generator=generator, dtype=dtype, requires_grad=True) for shape in ((6, 13), (13, 8), (8,))
+    ]
+    towards = torch.ones((), dtype=dtype).expand(6, 8) if expanded else torch.randn(6, 8, generator=generator).to(dtype)
+    results = []
+    for y in (mixed(*given), given[0] @ given[1] + given[2]):
+        results.append((y, *torch.autograd.grad(y, given, towards)))
+    for mine, plain in zip(*results, strict=True):
+        torch.testing.assert_close(mine, plain)
