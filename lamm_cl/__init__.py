@@ -14,7 +14,7 @@ _HOME = {
     "ClipBackbone": "lamm_cl.clip.backbone",
     "load_clip": "lamm_cl.clip.load",
     "FeatureBackbone": "lamm_cl.clip.feature_backbone",
-    "export_images": "lamm_cl.clip.export",
+    "export_images": "lamm_cl.clip.backbone",
     "build_model": "lamm_cl.methods.build",
     "fit_stage": "lamm_cl.methods.fit",
     "Learner": "lamm_cl.methods.learner",
@@ -44,7 +44,7 @@ __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
     from lamm_cl.clip.backbone import ClipBackbone as ClipBackbone
-    from lamm_cl.clip.export import export_images as export_images
+    from lamm_cl.clip.backbone import export_images as export_images
     from lamm_cl.clip.feature_backbone import FeatureBackbone as FeatureBackbone
     from lamm_cl.clip.load import load_clip as load_clip
     from lamm_cl.data.few_shot import few_shot as few_shot

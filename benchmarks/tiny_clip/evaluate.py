@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from lamm_cl.clip.tiny.architecture import build_preprocess
+from lamm_cl.clip.tiny import build_preprocess
 from lamm_cl.data import glyphs
 
 from .captions import DIGITS

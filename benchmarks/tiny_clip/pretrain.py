@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lamm_cl.clip.tiny.architecture import build_model, build_tokenizer, token_table
+from lamm_cl.clip.tiny import build_model, build_tokenizer, token_table
 
 from .captions import vocabulary
 from .scene import Artist

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lamm_cl.clip.backbone import ClipBackbone
-from lamm_cl.clip.library import RANDOM
+from lamm_cl.clip.load import RANDOM
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments import imports
 from lamm_cl.experiments.rehearsal import layout_without_data

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lamm_cl.clip import low_rank
 from lamm_cl.clip.backbone import ClipBackbone
-from lamm_cl.clip.lasting import lasting, number_type
+from lamm_cl.clip.precision import lasting, number_type
 from lamm_cl.clip.prompts_layout import Layout, slot
 from lamm_cl.clip.text_engine import Injection
 from lamm_cl.clip.text_tower import TextTower

@@ -12,7 +12,7 @@ import torch
 from open_clip.hf_model import HFTextEncoder
 from torch import nn
 
-from lamm_cl.clip import families, families_table
+from lamm_cl.clip import families
 from lamm_cl.clip.blocks import FrozenBlock
 from lamm_cl.clip.families import FAMILIES, family_of, native_vision, require_text, table
 from lamm_cl.errors import UsageError
@@ -60,8 +60,8 @@ def test_a_text_tower_of_no_family_is_refused(small):
 def test_the_table_is_up_to_date():
     if families.shipped()["open_clip"] != open_clip.__version__:
         pytest.skip("the table was made from another version of open_clip")
-    assert families_table.build() == families.shipped()
-    assert families_table.main(["--check"]) == 0
+    assert families.build() == families.shipped()
+    assert families.main(["--check"]) == 0
 
 
 SOME = ["ViT-B-32-quickgelu", "RN50", "convnext_tiny", "EVA02-B-16", "ViTamin-S", "PE-Core-T-16-384", "coca_base"]
@@ -103,12 +103,12 @@ def test_reading_the_table_imports_nothing_slow():
 
 def test_the_command_writes_what_is_missing(tmp_path, monkeypatch, capsys):
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{families_table.BEGIN}\nold\n{families_table.END}\nafter\n")
-    monkeypatch.setattr(families_table, "HERE", tmp_path)
-    assert families_table.main(["--check"]) == 1
+    readme.write_text(f"before\n{families.BEGIN}\nold\n{families.END}\nafter\n")
+    monkeypatch.setattr(families, "HERE", tmp_path)
+    assert families.main(["--check"]) == 1
     assert "old" in readme.read_text()
-    assert families_table.main([]) == 0
-    assert families_table.main(["--check"]) == 0
+    assert families.main([]) == 0
+    assert families.main(["--check"]) == 0
     assert readme.read_text().startswith("before\n")
     assert readme.read_text().endswith("\nafter\n")
     assert "| ViT-B-16 | A | yes | yes | yes |" in readme.read_text()

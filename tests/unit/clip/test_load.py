@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torchvision import transforms
 
 import lamm_cl
-from lamm_cl.clip import hub, library
+from lamm_cl.clip import hub
 from lamm_cl.clip.feature_key import same_features
 from lamm_cl.clip.load import check_device, load_clip, split_name
 from lamm_cl.errors import UsageError
@@ -183,7 +183,7 @@ def test_tokenizers_of_the_hub_are_asked_for_before_anything_is_built(listed, mo
     config = open_clip.factory._MODEL_CONFIGS[listed]
     text = config["text_cfg"] | {"hf_tokenizer_name": "nobody/words"}
     monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, listed, config | {"text_cfg": text})
-    monkeypatch.setattr(library, "_build", never)
+    monkeypatch.setattr("lamm_cl.clip.load._build", never)
     with pytest.raises(UsageError, match=r"the tokenizer's files of 'small-ViT' are not on this machine.*nobody/words"):
         load_clip(listed, "random", reach=lambda _: False)
     with pytest.raises(UsageError, match=r"pip install transformers"):

@@ -16,8 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from lamm_cl.clip.tiny import WEIGHTS_FILE, load_tiny, provenance, unknown_words
-from lamm_cl.clip.tiny.architecture import CONFIG_FILE, build_model, token_table
+from lamm_cl.clip.tiny import CONFIG_FILE, WEIGHTS_FILE, build_model, load_tiny, provenance, token_table, unknown_words
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 Loaded = tuple[Any, Any, Any]
