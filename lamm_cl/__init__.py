@@ -22,7 +22,7 @@ _HOME = {
     "save_learner": "lamm_cl.methods.storage",
     "load_learner": "lamm_cl.methods.storage",
     "load_model": "lamm_cl.methods.storage",
-    "predict": "lamm_cl.methods.predict",
+    "predict": "lamm_cl.methods.learner",
     "load_dataset": "lamm_cl.data.load",
     "few_shot": "lamm_cl.data.few_shot",
     "base_to_novel": "lamm_cl.streams.build",
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from lamm_cl.methods.build import build_model as build_model
     from lamm_cl.methods.fit import fit_stage as fit_stage
     from lamm_cl.methods.learner import Learner as Learner
-    from lamm_cl.methods.predict import predict as predict
+    from lamm_cl.methods.learner import predict as predict
     from lamm_cl.methods.prompted_clip import PromptedCLIP as PromptedCLIP
     from lamm_cl.methods.storage import load_learner as load_learner
     from lamm_cl.methods.storage import load_model as load_model

@@ -32,8 +32,8 @@ def predict(
         imports.load([imports.find(one, Path()) for one in imported])
 
     from lamm_cl.data.images import open_rgb
-    from lamm_cl.methods.predict import BATCH
-    from lamm_cl.methods.predict import predict as guess
+    from lamm_cl.methods.learner import BATCH
+    from lamm_cl.methods.learner import predict as guess
     from lamm_cl.methods.storage import load_model
 
     learner = load_model(model, device=device)

@@ -9,7 +9,7 @@ import numpy as np
 
 from lamm_cl.evaluation import metrics
 from lamm_cl.evaluation.metrics import Matrix
-from lamm_cl.methods.training import LabelSpace
+from lamm_cl.methods.recipe import LabelSpace
 
 LABEL_SPACES: tuple[str, ...] = get_args(LabelSpace)
 

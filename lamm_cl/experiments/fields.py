@@ -30,8 +30,8 @@ from lamm_cl.experiments.names import (
 )
 from lamm_cl.experiments.rehearsal import stream_problems
 from lamm_cl.methods import text_bank
+from lamm_cl.methods.recipe import RENAMED, Training
 from lamm_cl.methods.registry import get_method
-from lamm_cl.methods.training import RENAMED, Training
 from lamm_cl.methods.values import Key
 from lamm_cl.streams.orders import read_order
 from lamm_cl.streams.protocols import PROTOCOLS

@@ -15,9 +15,8 @@ from lamm_cl.data.catalogue import CATALOGUE, find
 from lamm_cl.data.load import OPTIONS
 from lamm_cl.data.own_data import KEYS, ONE_SOURCE, SOURCES, is_own, name_of, wrong_values
 from lamm_cl.errors import UsageError, nearest, unknown_name
-from lamm_cl.methods.recipe import Recipe
+from lamm_cl.methods.recipe import Recipe, Training
 from lamm_cl.methods.registry import get_method, recipe_for
-from lamm_cl.methods.training import Training
 from lamm_cl.methods.values import Values
 from lamm_cl.streams.orders import DOMAIN_ORDERS
 from lamm_cl.streams.protocols import MEANINGS, VARIANTS, find_protocol

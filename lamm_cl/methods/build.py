@@ -8,7 +8,7 @@ import torch
 from lamm_cl.clip.backbone import ClipBackbone
 from lamm_cl.clip.feature_backbone import Backbone, FeatureBackbone
 from lamm_cl.errors import UsageError
-from lamm_cl.methods.feature_learner import FeatureLearner
+from lamm_cl.methods.composed import FeatureLearner
 from lamm_cl.methods.keywords import MethodOptions
 from lamm_cl.methods.learner import Learner
 from lamm_cl.methods.method import Setting

@@ -1,21 +1,75 @@
-"""The cache head: similarities to kept training features on top of the text's logits (Zhang et al., ECCV 2022)."""
+"""Heads that keep every training feature: Tip-Adapter's cache and the kernel ridge."""
 
 from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from lamm_cl.methods.feature_memory import FeatureMemory
-from lamm_cl.methods.head import Head, TextLogits
+from lamm_cl.methods.head import Head, TextLogits, masked
 from lamm_cl.methods.learner_part import PartData
 from lamm_cl.methods.method import Selection
 from lamm_cl.methods.stage import Split, Stage
 
 
+class FeatureMemory(nn.Module):
+    """Features of training images and their labels; those of the current stage may train.
+
+    Args:
+        width: of the features.
+        dtype: of the features.
+
+    Attributes:
+        features: (n_k, width) for each stage k; empty until `fill`.
+        labels: (n,) class ids of all of them, in that order.
+    """
+
+    labels: Tensor
+
+    def __init__(self, width: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.features = nn.ParameterList()
+        self.register_buffer("labels", torch.zeros(0, dtype=torch.long))
+        self.register_buffer("_like", torch.zeros(0, width, dtype=dtype), persistent=False)
+
+    def begin_stage(self, trains: bool = False) -> None:
+        """Make room for the features of a stage; those of older stages do not train."""
+        for old in self.features:
+            old.requires_grad_(False)
+        self.features.append(nn.Parameter(self._empty(), requires_grad=trains))
+
+    @torch.no_grad()
+    def fill(self, features: Tensor, labels: Tensor, instead: bool = False) -> None:
+        """Keep the features of the stage.
+
+        Args:
+            features: (n, width).
+            labels: (n,) class ids.
+            instead: drop those of older stages, which the stage brings again.
+        """
+        for old in self.features if instead else ():
+            old.data = self._empty()
+        self.features[-1].data = features.to(self._empty(), copy=True)
+        self.labels = torch.cat([self.labels[:0] if instead else self.labels, labels.to(self.labels)])
+
+    @property
+    def every(self) -> Tensor:
+        """All features (n, width)."""
+        return torch.cat([*self.features]) if len(self.features) else self._empty()
+
+    def one_hot(self, columns: Tensor) -> Tensor:
+        """Return (n, len(columns)): 1 where a feature is of a class, else 0."""
+        return (self.labels[:, None] == columns.to(self.labels)).to(self._empty())
+
+    def _empty(self) -> Tensor:
+        like: Tensor = self._buffers["_like"]  # type: ignore[assignment]  # it is never None
+        return like.clone()
+
+
 class Cache(Head):
     """Logits of the text + alpha * exp(-beta (1 - z K^T)) V: K are training features, V their one-hot labels.
 
+    Zhang et al., "Tip-Adapter" (ECCV 2022).
     Each stage adds its images to K; where K trains, that of the stage alone does, with the initial alpha and beta.
 
     Args:
@@ -132,3 +186,56 @@ def _grid(scale: float, step: int) -> Iterator[float]:
 def _rows(labels: Tensor, columns: Sequence[int]) -> Tensor:
     """Return the place (n,) of each label in ascending columns."""
     return torch.searchsorted(torch.tensor(columns, device=labels.device), labels)
+
+
+class KernelRidge(Head):
+    """One-hot labels regressed on similarities to all training features.
+
+    Scores K(z, Z) alpha with alpha = (K(Z, Z) + r I)^-1 Y and K(a, b) = exp(-gamma |a - b|^2), in float64.
+
+    Args:
+        width: of the features.
+        dtype: of the features.
+        ridge: the number r.
+        gamma: of the kernel.
+
+    Attributes:
+        memory: every training feature so far, Z.
+        alpha: (n, C).
+    """
+
+    alpha: Tensor
+
+    def __init__(self, width: int, dtype: torch.dtype, ridge: float, gamma: float) -> None:
+        super().__init__()
+        self.memory = FeatureMemory(width, dtype)
+        self._ridge, self._gamma = ridge, gamma
+        self.register_buffer("alpha", torch.zeros(0, 0, dtype=torch.float64))
+
+    def grow(self, n_classes: int) -> None:
+        """Make room for more classes."""
+        self.alpha = F.pad(self.alpha, (0, n_classes - self.alpha.shape[1]))
+
+    def begin_stage(self, stage: Stage, data: PartData | None) -> None:
+        """Make room for the stage's features."""
+        self.memory.begin_stage()
+
+    @torch.no_grad()
+    def end_stage(self, stage: Stage, data: PartData) -> None:
+        """Keep the stage's features, and solve for all."""
+        self.memory.fill(*data.collect("train", None), instead=stage.cumulative)
+        kernel = self._kernel(self.memory.every)
+        damped = kernel + self._ridge * torch.eye(len(kernel), dtype=kernel.dtype, device=kernel.device)
+        one_hot = F.one_hot(self.memory.labels, self.alpha.shape[1]).double()
+        self.alpha = torch.linalg.solve(damped, one_hot)
+
+    def forward(self, features: Tensor, columns: Sequence[int], text: TextLogits) -> Tensor:
+        """Return scores (batch, len(columns))."""
+        ids = torch.tensor(columns, device=features.device)
+        scores = self._kernel(features) @ self.alpha[:, ids]
+        return masked(scores.to(features.dtype), torch.isin(ids, self.memory.labels))
+
+    def _kernel(self, features: Tensor) -> Tensor:
+        a, b = features.double(), self.memory.every.double()
+        squares = a.square().sum(1)[:, None] + b.square().sum(1) - 2 * a @ b.T
+        return torch.exp(-self._gamma * squares.clamp(min=0))

@@ -12,10 +12,9 @@ from lamm_cl.methods import inputs
 from lamm_cl.methods.keywords import RecipeOptions
 from lamm_cl.methods.learner import Learner
 from lamm_cl.methods.optimizer import recipe_optimizer, restart, set_rates, trainable
-from lamm_cl.methods.recipe import Recipe
+from lamm_cl.methods.recipe import Changes, Recipe
 from lamm_cl.methods.registry import recipe_for
 from lamm_cl.methods.stage import Split, Stage, Step
-from lamm_cl.methods.training import Changes
 from lamm_cl.seeds import seed_for
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ from pydantic import Field
 
 from lamm_cl.errors import UsageError
 from lamm_cl.methods import parts
-from lamm_cl.methods.method import Method, Options, Setting, Weight
+from lamm_cl.methods.method import Method, Options, Setting, Suffix, Weight, composed
 from lamm_cl.methods.recipe import Recipe
-from lamm_cl.methods.suffix import Suffix, composed
 
 SUFFIX = "+lamm"
 

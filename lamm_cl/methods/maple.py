@@ -5,8 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from lamm_cl.methods import parts
-from lamm_cl.methods.depth import depth_for
-from lamm_cl.methods.method import Layers, Method, Options, Setting, TextTokens
+from lamm_cl.methods.method import Layers, Method, Options, Setting, TextTokens, depth_for
 from lamm_cl.methods.recipe import Recipe
 
 

@@ -12,6 +12,9 @@ from torch import Tensor
 from lamm_cl.clip.precision import lasting
 from lamm_cl.methods.inputs import check_space, class_ids, label_rows
 
+PREVIOUS = "previous_stage"  # what an objective wants of a learner whose terms look back
+PLAIN_IMAGE = "zero_shot_image"  # and of one that compares with the plain image tower
+
 
 @dataclass(frozen=True)
 class Output:

@@ -88,44 +88,44 @@ TRANSPORT = Part("head", "optimal transport", "lamm_cl.prompts.matching:Transpor
 PROTOTYPES = Part("head", "prototypes", "lamm_cl.methods.prototypes:Prototypes")
 RANDOM_LAYER = Part("adapter", "random ReLU layer", "lamm_cl.methods.ridge:RandomLayer")
 RIDGE = Part("head", "ridge", "lamm_cl.methods.ridge:Ridge")
-KERNEL_RIDGE = Part("head", "kernel ridge", "lamm_cl.methods.kernel_ridge:KernelRidge")
+KERNEL_RIDGE = Part("head", "kernel ridge", "lamm_cl.methods.cache:KernelRidge")
 GAUSSIAN_DISCRIMINANT = Part(
     "head",
     "Gaussian discriminant",
-    "lamm_cl.methods.gaussian_discriminant:GaussianDiscriminant",
+    "lamm_cl.methods.prototypes:GaussianDiscriminant",
     unprojected=True,
 )
-MIXED_PROTOTYPES = Part("head", "mixed prototypes", "lamm_cl.methods.mixed_prototypes:MixedPrototypes")
+MIXED_PROTOTYPES = Part("head", "mixed prototypes", "lamm_cl.methods.prototypes:MixedPrototypes")
 CACHE = Part("head", "cache", "lamm_cl.methods.cache:Cache")
 CROSS_MODAL = Part("head", "cross-modal attention", "lamm_cl.methods.cross_modal:CrossModal")
 VISUAL_CLASSIFIER = Part("head", "visual classifier", "lamm_cl.methods.visual_classifier:VisualClassifier")
 SUM = Part("fusion", "sum")
-RERANK = Part("fusion", "rerank", "lamm_cl.methods.rerank:Rerank")
-GATE = Part("fusion", "gate by the text", "lamm_cl.methods.gate:Gate")
+RERANK = Part("fusion", "rerank", "lamm_cl.methods.fusion:Rerank")
+GATE = Part("fusion", "gate by the text", "lamm_cl.methods.fusion:Gate")
 
 BOTTLENECK = Part("adapter", "bottleneck MLP", "lamm_cl.methods.adapters:Bottleneck")
-BRIDGE = Part("adapter", "bridge layer", "lamm_cl.methods.bridge:Bridge", unprojected=True)
+BRIDGE = Part("adapter", "bridge layer", "lamm_cl.methods.adapters:Bridge", unprojected=True)
 STAGE_SUM = Part("adapter", "sum of linear maps, both sides", "lamm_cl.methods.adapters:StageSum")
 LINEAR = Part("adapter", "linear", "lamm_cl.methods.adapters:Linear")
 
 STATISTICS = Part("memory", "class statistics", "lamm_cl.methods.statistics:ClassStatistics")
-FEATURE_MEMORY = Part("memory", "training features", "lamm_cl.methods.feature_memory:FeatureMemory")
-NOISY_MEANS = Part("memory", "noisy class means", "lamm_cl.methods.noisy_means:NoisyMeans")
-GAUSSIANS = Part("memory", "class Gaussians", "lamm_cl.methods.gaussians:Gaussians")
+FEATURE_MEMORY = Part("memory", "training features", "lamm_cl.methods.cache:FeatureMemory")
+NOISY_MEANS = Part("memory", "noisy class means", "lamm_cl.methods.rehearsal:NoisyMeans")
+GAUSSIANS = Part("memory", "class Gaussians", "lamm_cl.methods.rehearsal:Gaussians")
 
-EXEMPLARS = Part("memory", "exemplars", "lamm_cl.methods.exemplars:Exemplars")
+EXEMPLARS = Part("memory", "exemplars", "lamm_cl.methods.rehearsal:Exemplars")
 
 CROSS_ENTROPY = Part("objective", "CE", "lamm_cl.methods.objective:Objective")
-GRADIENT_PROJECTION = Part("objective", "gradient projection", "lamm_cl.methods.projection:GradientProjection")
-REFERENCE = Part("objective", "distance to a reference", "lamm_cl.methods.reference:Reference")
-HIERARCHICAL = Part("objective", "hierarchical", "lamm_cl.methods.hierarchical:Hierarchical")
-CONTRAST = Part("objective", "contrast in the batch", "lamm_cl.methods.contrast:Contrast")
-DESCRIBED = Part("objective", "sentences and second views", "lamm_cl.methods.described:Described")
-NEIGHBOURS = Part("objective", "hinge on neighbours", "lamm_cl.methods.neighbours:Neighbours")
+GRADIENT_PROJECTION = Part("objective", "gradient projection", "lamm_cl.methods.terms:GradientProjection")
+REFERENCE = Part("objective", "distance to a reference", "lamm_cl.methods.terms:Reference")
+HIERARCHICAL = Part("objective", "hierarchical", "lamm_cl.methods.terms:Hierarchical")
+CONTRAST = Part("objective", "contrast in the batch", "lamm_cl.methods.terms:Contrast")
+DESCRIBED = Part("objective", "sentences and second views", "lamm_cl.methods.terms:Described")
+NEIGHBOURS = Part("objective", "hinge on neighbours", "lamm_cl.methods.terms:Neighbours")
 
 SINGULAR_FUSION = Part("consolidation", "fusion in the singular basis", "lamm_cl.methods.consolidation:SingularFusion")
 
-EPOCH_AVERAGE = Part("consolidation", "average over epochs", "lamm_cl.methods.epoch_average:EpochAverage")
+EPOCH_AVERAGE = Part("consolidation", "average over epochs", "lamm_cl.methods.consolidation:EpochAverage")
 
 # A prompted CLIP that says nothing else has these.
 PLAIN = (NAMES, COSINE, CROSS_ENTROPY)

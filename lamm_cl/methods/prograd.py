@@ -9,9 +9,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from lamm_cl.methods import parts
-from lamm_cl.methods.method import Method, Options, Setting
+from lamm_cl.methods.method import Method, Options, Setting, Suffix, composed
 from lamm_cl.methods.recipe import Recipe
-from lamm_cl.methods.suffix import Suffix, composed
 from lamm_cl.methods.zero_shot import PLAIN
 
 

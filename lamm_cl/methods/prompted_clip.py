@@ -21,13 +21,11 @@ from lamm_cl.files import write_atomic
 from lamm_cl.methods import inputs
 from lamm_cl.methods.adapters import Adapter
 from lamm_cl.methods.composed import ComposedLearner
-from lamm_cl.methods.epoch_average import EpochAverage
-from lamm_cl.methods.exemplars import Exemplars
+from lamm_cl.methods.consolidation import EpochAverage
 from lamm_cl.methods.head import Head, Text
-from lamm_cl.methods.objective import Objective, Output
+from lamm_cl.methods.objective import PLAIN_IMAGE, PREVIOUS, Objective, Output
 from lamm_cl.methods.optimizer import trainable
-from lamm_cl.methods.reference import PLAIN_IMAGE, PREVIOUS
-from lamm_cl.methods.rehearsal import Rehearsal
+from lamm_cl.methods.rehearsal import Exemplars, Rehearsal
 from lamm_cl.methods.stage import Stage, StageData, Step
 from lamm_cl.prompts.context import Context
 from lamm_cl.prompts.deep import Deep
@@ -144,9 +142,7 @@ class PromptedOutput(Output):
 
     def current_names(self) -> Tensor:
         """Return features (n, E) of the original names in the context as it is now."""
-        if "current_names" not in self._asked:
-            self._asked["current_names"] = self.model.text.current(self.columns)
-        found: Tensor = self._asked["current_names"]
+        found: Tensor = self._once("current_names", lambda: self.model.text.current(self.columns))
         return found
 
     def found(self, name: str) -> Tensor:

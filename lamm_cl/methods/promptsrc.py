@@ -6,9 +6,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from lamm_cl.methods import independent, parts
-from lamm_cl.methods.method import Method, Options, Setting
+from lamm_cl.methods.method import Method, Options, Setting, Suffix, composed
 from lamm_cl.methods.recipe import Recipe
-from lamm_cl.methods.suffix import Suffix, composed
 from lamm_cl.prompts.ensembles import ENSEMBLES
 
 RECIPE = Recipe(lr=0.0025, epochs=20, batch_size=4)

@@ -1,9 +1,9 @@
-"""How long and how fast a method trains: the papers' recipes, and those for the embedded backbone."""
+"""How a method trains: the papers' recipes, those for the embedded backbone, and what a user may change of them."""
 
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from lamm_cl.methods.values import MOST, Values
 
@@ -89,3 +89,33 @@ def lr_at(recipe: Recipe, epoch: int, done: float = 0.0) -> float:
     if recipe.schedule == "multistep":
         return recipe.lr * recipe.gamma ** sum(epoch >= milestone for milestone in recipe.milestones)
     return recipe.lr
+
+
+# Options by the names that earlier builds gave them.
+RENAMED = {"label_space": "train_label_space"}
+LabelSpace = Literal["own", "seen", "all"]
+
+
+class Stages(Values):
+    """What trains in which stage, on which images, among which classes."""
+
+    train_label_space: LabelSpace = Field("own", description="classes that compete in the loss")
+    freeze_context_after: int | None = Field(None, ge=0, le=MOST, description="stage after which the context is frozen")
+    regime: Literal["naive", "cumulative", "joint"] = Field("naive", description="which images a stage trains on")
+
+
+class _More(Values):
+    lr: float | None = Field(None, gt=0, le=MOST, description="learning rate")
+    plugins: dict[str, dict[str, Any] | None] | None = Field(
+        None, description="Avalanche plugins by class name, or one's own by dotted path, with their options"
+    )
+
+
+_CHANGES: dict[str, Any] = {
+    name: (info.annotation | None, info.merge_field_infos(info, default=None))  # type: ignore[operator]
+    for name, info in Recipe.model_fields.items()
+}
+# Settings of a recipe, all optional: None leaves a method its own.
+Changes: type[Values] = create_model("Changes", __base__=Values, **_CHANGES)
+# Everything that may stand below a method in a config beside its own options.
+Training: type[Values] = create_model("Training", __base__=(_More, Stages, Changes))

@@ -26,9 +26,8 @@ from lamm_cl.methods import (
     tip_adapter,
     zero_shot,
 )
-from lamm_cl.methods.method import Method
+from lamm_cl.methods.method import Method, Suffix
 from lamm_cl.methods.recipe import Recipe
-from lamm_cl.methods.suffix import Suffix
 
 METHODS: dict[str, Method] = {
     method.name: method

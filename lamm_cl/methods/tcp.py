@@ -6,8 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from lamm_cl.methods import kgcoop, parts
-from lamm_cl.methods.depth import depth_for
-from lamm_cl.methods.method import Method, Setting
+from lamm_cl.methods.method import Method, Setting, depth_for
 from lamm_cl.methods.recipe import Recipe
 from lamm_cl.methods.zero_shot import PLAIN
 

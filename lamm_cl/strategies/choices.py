@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lamm_cl.errors import UsageError, unknown
-from lamm_cl.methods.recipe import Recipe
+from lamm_cl.methods.recipe import RENAMED, Changes, Recipe
 from lamm_cl.methods.registry import get_method, recipe_for
-from lamm_cl.methods.training import RENAMED, Changes
 from lamm_cl.strategies.settings import Settings
 
 # Avalanche's words for parts of a recipe.

@@ -9,7 +9,7 @@ from avalanche.benchmarks.utils.utils import concat_datasets
 from avalanche.core import SupervisedPlugin
 from avalanche.training.storage_policy import HerdingSelectionStrategy, ParametricBuffer
 
-from lamm_cl.methods.exemplars import Exemplars
+from lamm_cl.methods.rehearsal import Exemplars
 from lamm_cl.strategies.batches import StageBatches
 from lamm_cl.strategies.stage_data import StreamData
 

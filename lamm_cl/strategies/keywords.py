@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 from lamm_cl.clip.feature_cache import FeatureStore
 from lamm_cl.methods.keywords import MethodOptions, Schedule
-from lamm_cl.methods.training import LabelSpace
+from lamm_cl.methods.recipe import LabelSpace
 from lamm_cl.strategies.settings import PrecisionName
 from lamm_cl.streams.source import ImageSource
 

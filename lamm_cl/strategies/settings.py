@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from lamm_cl.methods.training import Stages
+from lamm_cl.methods.recipe import Stages
 
 PrecisionName = Literal["fp32", "tf32", "bf16", "fp16", "pure_fp16"]
 PURE: PrecisionName = "pure_fp16"

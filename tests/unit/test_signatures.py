@@ -11,8 +11,8 @@ from pydantic import BaseModel
 
 import lamm_cl
 from lamm_cl.methods.keywords import MethodOptions, RecipeOptions
+from lamm_cl.methods.recipe import Changes
 from lamm_cl.methods.registry import get_method, method_names
-from lamm_cl.methods.training import Changes
 from lamm_cl.strategies.choices import defaults_of
 from lamm_cl.strategies.keywords import StrategyOptions
 from lamm_cl.strategies.settings import Settings

@@ -12,9 +12,9 @@ from torch import Tensor
 import lamm_cl
 from lamm_cl import build_model
 from lamm_cl.errors import UsageError
-from lamm_cl.methods.gaussian_discriminant import GaussianDiscriminant, precision
 from lamm_cl.methods.head import no_text
 from lamm_cl.methods.learner_part import PartData
+from lamm_cl.methods.prototypes import GaussianDiscriminant, precision
 from lamm_cl.methods.stage import Stage, Step
 from lamm_cl.prompts.pair_texts import PairTexts
 

@@ -12,11 +12,9 @@ from sklearn import linear_model
 from torch import Tensor
 
 import lamm_cl
-from lamm_cl.methods.cache import Cache
-from lamm_cl.methods.feature_memory import FeatureMemory
-from lamm_cl.methods.gate import Gate
+from lamm_cl.methods.cache import Cache, FeatureMemory, KernelRidge
+from lamm_cl.methods.fusion import Gate
 from lamm_cl.methods.head import Head, masked, no_text
-from lamm_cl.methods.kernel_ridge import KernelRidge
 from lamm_cl.methods.learner_part import PartData
 from lamm_cl.methods.ridge import GRID, RandomLayer, Ridge, ridge_losses
 from lamm_cl.methods.stage import Stage

@@ -10,8 +10,8 @@ from torch import Tensor
 import lamm_cl
 from lamm_cl import build_model
 from lamm_cl.methods.consolidation import SingularFusion
-from lamm_cl.methods.gaussians import RIDGE, Gaussians, shrunk
 from lamm_cl.methods.learner_part import PartData
+from lamm_cl.methods.rehearsal import RIDGE, Gaussians, shrunk
 from lamm_cl.methods.stage import Stage, Step
 
 WIDTH = 5

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from avalanche.training.storage_policy import HerdingSelectionStrategy
 
 import lamm_cl
-from lamm_cl.methods.exemplars import Exemplars
+from lamm_cl.methods.rehearsal import Exemplars
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ import lamm_cl
 from lamm_cl import build_model
 from lamm_cl.errors import UsageError
 from lamm_cl.methods.objective import Objective
-from lamm_cl.methods.reference import Reference
 from lamm_cl.methods.registry import METHODS, SUFFIXES, get_method
 from lamm_cl.methods.storage import load_learner, save_learner
+from lamm_cl.methods.terms import Reference
 from lamm_cl.prompts.text_bank import TextBank
 
 NAMES = ["zero", "one", "two", "three"]

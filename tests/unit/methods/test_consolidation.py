@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import lamm_cl
-from lamm_cl.methods.epoch_average import EpochAverage
+from lamm_cl.methods.consolidation import EpochAverage
 
 
 class Two(nn.Module):
