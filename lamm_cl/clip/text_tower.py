@@ -1,12 +1,11 @@
 """The frozen text tower: from token sequences with learned vectors in them to text features.
 
-The plain path (`run_window`) computes every position of the text window in every layer, as open_clip does. It serves
+The plain path computes every position of the text window in every layer, as open_clip does. It serves
 the towers on which the exact engine would not be exact (no causal mask), and is what the engine is tested against.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +22,16 @@ from lamm_cl.clip.words import Words
 ACTIVATIONS_PER_TOKEN = 17  # values that one layer keeps for the backward pass, in units of the tower's width
 KEPT_BYTES = 1 << 30  # activations above this are computed again in the backward pass instead of kept,
 PIECE_BYTES = 1 << 28  # in pieces of this size; on a GPU, both are what `room` says
+
+
+class _Given(NamedTuple):
+    """What acts on prompts beside their words; see `TextTower.encode`."""
+
+    learned: Tensor | None = None
+    deep: Sequence[Tensor] = ()
+    groups: Tensor | None = None
+    deltas: Deltas = NOWHERE
+    injection: Injection | None = None
 
 
 class TextTower:
@@ -120,17 +129,17 @@ class TextTower:
         Returns:
             (n, E), or (G, n, E) with `groups`; not normalised.
         """
-        layout, plain = self._path(layout, deep, groups, plain, deltas, injection)
+        given = _Given(learned, deep, groups, deltas, injection)
+        layout, plain = self._path(layout, given, plain)
         if self._engine is None or plain:
-            parts = self._plain_parts(layout, learned, deep, groups, deltas, injection)
+            parts = self._plain_parts(layout, given)
             features = torch.cat([part for part, _ in parts], 1)
         else:
             # One prompt alone is all beginning: remembering it would remember every class that ever was alone.
             alone = groups is None and not deep and not deltas and injection is None
             fixed = alone and layout.n > 1 and layout.shared
             constant = layout.beginning if fixed and all(code >= 0 for code in layout.beginning) else None
-            vectors = self._vectors(layout, learned, groups)
-            text = PackedText(*vectors, deep, self.words.start, constant, deltas, injection)
+            text = PackedText(*self._vectors(layout, given), deep, self.words.start, constant, deltas, injection)
             chunk = self._chunk(layout, layout.widest * len(text.prefix))
             features = self._read(self._engine.last_tokens(text, layout, chunk))
         return features if groups is not None else features[0]
@@ -150,13 +159,14 @@ class TextTower:
             prompt's end is undefined: the caller masks it.
         """
         longest = layout.shared + layout.widest
-        layout, plain = self._path(layout, deep, None, plain, deltas)
+        given = _Given(learned, deep, deltas=deltas)
+        layout, plain = self._path(layout, given, plain)
         if self._engine is None or plain:
-            parts = self._plain_parts(layout, learned, deep, None, deltas)
+            parts = self._plain_parts(layout, given)
             with torch.no_grad():
                 tokens = self._read(torch.cat([rows.detach() for _, rows in parts]))[:, :longest]
             return torch.cat([part for part, _ in parts], 1)[0], tokens
-        text = PackedText(*self._vectors(layout, learned, None), deep, self.words.start, None, deltas)
+        text = PackedText(*self._vectors(layout, given), deep, self.words.start, None, deltas)
         read, every = self._engine.all_tokens(text, layout, self._chunk(layout, layout.widest))
         with torch.no_grad():
             tokens = self._read(every[0])
@@ -164,23 +174,16 @@ class TextTower:
 
     def same_tokens(self, layout: Layout, deep: Sequence[Tensor] = (), deltas: Deltas = NOWHERE) -> int:
         """Return how many first tokens of all prompts have the same features: none where they see what follows."""
-        plain = self._path(layout, deep, None, False, deltas)[1]
+        plain = self._path(layout, _Given(deep=deep, deltas=deltas), False)[1]
         return 0 if plain or drops(deltas) else layout.shared
 
-    def _path(
-        self,
-        layout: Layout,
-        deep: Sequence[Tensor],
-        groups: Tensor | None,
-        plain: bool,
-        deltas: Deltas,
-        injection: Injection | None = None,
-    ) -> tuple[Layout, bool]:
+    def _path(self, layout: Layout, given: _Given, plain: bool) -> tuple[Layout, bool]:
         """Return the layout to run, and whether on the plain path.
 
         Deep prompts and those of an image must lie in what all prompts share; where something is dropped, nothing is.
         What is injected must lie before the token that is read, and meets neither.
         """
+        _, deep, groups, deltas, injection = given
         fits = not deep or layout.shared >= self.words.start + max(prompt.shape[-2] for prompt in deep)
         if injection is not None:
             stop = self.words.start + injection.tokens.shape[1]
@@ -197,11 +200,11 @@ class TextTower:
         few = layout.n * (layout.shared + layout.widest) <= FEW_ROWS
         return (layout.apart if drops(deltas) or (learned and few) else layout), False
 
-    def _vectors(self, layout: Layout, learned: Tensor | None, groups: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _vectors(self, layout: Layout, given: _Given) -> tuple[Tensor, Tensor]:
         """Return the prefix (G, P, D) and the packed suffix (T, D) in the layers' data type."""
         first, rest = layout.words
-        prefix = self._fill(self.embed(first), layout.prefix_slots, learned, groups)
-        suffix = self._fill(self.embed(rest), layout.suffix_slots, learned, None)[0]
+        prefix = self._fill(self.embed(first), layout.prefix_slots, given.learned, given.groups)
+        suffix = self._fill(self.embed(rest), layout.suffix_slots, given.learned, None)[0]
         return prefix.to(self.dtype), suffix.to(self.dtype)
 
     def _fill(
@@ -220,17 +223,9 @@ class TextTower:
         assert learned is not None, "the layout has slots: give the learned vectors"
         return base.index_copy(0, rows, learned[index].to(base.dtype))[None]
 
-    def _plain(
-        self,
-        layout: Layout,
-        learned: Tensor | None,
-        deep: Sequence[Tensor],
-        groups: Tensor | None,
-        deltas: Deltas,
-        injection: Injection | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def _plain(self, layout: Layout, given: _Given) -> tuple[Tensor, Tensor]:
         """Run the whole window: features (G, n, E), and tokens (G * n, window, D) before normalisation."""
-        prefix, suffix = self._vectors(layout, learned, groups)
+        prefix, suffix = self._vectors(layout, given)
         count, width = len(prefix), prefix.shape[-1]
         tail = self.embed([layout.tail])[0].to(self.dtype)
         embedded = tail.expand(layout.n, layout.window, width)
@@ -239,14 +234,41 @@ class TextTower:
         embedded = embedded.expand(count, -1, -1, -1)[:, :, layout.shared :]
         beginning = prefix[:, None].expand(-1, layout.n, -1, -1)
         whole = torch.cat([beginning, embedded], 2).flatten(0, 1)
-        if injection is not None:
-            injection = injection.of(layout)
-            injection = replace(injection, tokens=injection.tokens.repeat(count, 1, 1))
-        tokens = run_window(self.module, whole, layout, deep, self.words.start, self._blocks, deltas, injection)
+        tokens = self._run_window(whole, layout, given)
         read = torch.full_like(layout.read, layout.window - 1) if self.pool == "last" else layout.read
         read = torch.zeros_like(read) if self.pool == "first" else read
         features = self._read(tokens[torch.arange(len(tokens), device=self.device), read.repeat(count)])
         return features.view(count, layout.n, -1), tokens
+
+    def _run_window(self, embedded: Tensor, layout: Layout, given: _Given) -> Tensor:
+        """Run embedded prompts (N, window, D) without positions through all layers, before the final normalisation."""
+        x: Tensor = embedded + self.module.positional_embedding[: embedded.shape[1]].to(embedded.dtype)
+        mask, start, injection = self._mask(embedded, layout), self.words.start, given.injection
+        for index, block in enumerate(self.module.transformer.resblocks):
+            if 0 < index <= len(given.deep):
+                prompt = given.deep[index - 1].to(x.dtype)
+                stop = start + prompt.shape[-2]
+                x = torch.cat([x[:, :start], prompt.expand(len(x), -1, -1), x[:, stop:]], 1)
+            if injection is not None and index == injection.layer:
+                tokens = injection.of(layout).tokens.repeat(len(x) // layout.n, 1, 1).to(x.dtype)
+                x = torch.cat([x[:, :start], tokens, x[:, start + tokens.shape[1] :]], 1)
+            if index in given.deltas:
+                x = self._blocks[index].full(x, delta=at(given.deltas[index], layout.first), mask=mask)
+            else:
+                x = cast(Tensor, block(x, attn_mask=mask))
+        return x
+
+    def _mask(self, embedded: Tensor, layout: Layout) -> Tensor | None:
+        """Return the tower's own mask: causal, padding, both or none."""
+        window = embedded.shape[1]
+        causal: Tensor | None = self.module.attn_mask
+        if causal is not None:
+            causal = causal[:window, :window]
+        if not getattr(self.module, "use_pad_mask", False):
+            return causal
+        codes = layout.codes.repeat(len(embedded) // layout.n, 1)
+        padding: Tensor = self.module._build_additive_mask(codes, window, embedded.dtype)
+        return padding if causal is None else torch.add(causal[None], padding)
 
     def _read(self, tokens: Tensor) -> Tensor:
         """Normalise and project tokens (..., D) to features (..., E)."""
@@ -260,20 +282,12 @@ class TextTower:
         projection = self.module.text_projection
         return (projection.weight, projection.bias) if isinstance(projection, nn.Linear) else (projection, None)
 
-    def _plain_parts(
-        self,
-        layout: Layout,
-        learned: Tensor | None,
-        deep: Sequence[Tensor],
-        groups: Tensor | None,
-        deltas: Deltas,
-        injection: Injection | None = None,
-    ) -> list[tuple[Tensor, Tensor]]:
+    def _plain_parts(self, layout: Layout, given: _Given) -> list[tuple[Tensor, Tensor]]:
         """Run the whole window, some prompts at a time where there are many: what `_plain` gives, of each part."""
-        size = self._chunk(layout, layout.window * (1 if groups is None else len(groups)))
+        size = self._chunk(layout, layout.window * (1 if given.groups is None else len(given.groups)))
         if size is None or size >= layout.n:
-            return [self._plain(layout, learned, deep, groups, deltas, injection)]
-        return [recomputed(self._plain, part, learned, deep, groups, deltas, injection) for part in layout.parts(size)]
+            return [self._plain(layout, given)]
+        return [recomputed(self._plain, part, given) for part in layout.parts(size)]
 
     def _chunk(self, layout: Layout, rows: int) -> int | None:
         """Choose how many prompts to keep in memory at once, of which each has so many rows; None: all."""
@@ -300,59 +314,3 @@ def _why_plain(module: Any, pool: str, blocks: Sequence[nn.Module]) -> str:
     if not all(FrozenBlock.supports(block) for block in blocks):
         return f"its layers ({type(blocks[0]).__name__}) are not the plain residual attention layer"
     return ""
-
-
-def run_window(
-    tower: Any,
-    embedded: Tensor,
-    layout: Layout,
-    deep: Sequence[Tensor],
-    start: int,
-    blocks: Sequence[FrozenBlock] = (),
-    deltas: Deltas = NOWHERE,
-    injection: Injection | None = None,
-) -> Tensor:
-    """Run embedded prompts through all layers of an open_clip text tower.
-
-    Args:
-        tower: the open_clip module that owns `transformer`, `positional_embedding` and `attn_mask`.
-        embedded: (N, window, D) token embeddings without positions.
-        layout: where the tokens are (for towers that mask padding).
-        deep: vectors (m, D) or (N, m, D) that replace positions start..start+m-1 before layer 1, 2, ...
-        start: first position that `deep` replaces.
-        blocks: the layers once more, for those that have low-rank deltas.
-        deltas: low-rank deltas of the layers.
-        injection: vectors (N, m, D) that replace positions start..start+m-1 before one layer.
-
-    Returns:
-        (N, window, D), before the final normalisation.
-    """
-    window = embedded.shape[1]
-    x: Tensor = embedded + tower.positional_embedding[:window].to(embedded.dtype)
-    mask = attention_mask(tower, embedded, layout)
-    for index, block in enumerate(tower.transformer.resblocks):
-        if 0 < index <= len(deep):
-            prompt = deep[index - 1].to(x.dtype)
-            stop = start + prompt.shape[-2]
-            x = torch.cat([x[:, :start], prompt.expand(len(x), -1, -1), x[:, stop:]], 1)
-        if injection is not None and index == injection.layer:
-            tokens = injection.tokens.to(x.dtype)
-            x = torch.cat([x[:, :start], tokens, x[:, start + tokens.shape[1] :]], 1)
-        if index in deltas:
-            x = blocks[index].full(x, delta=at(deltas[index], layout.first), mask=mask)
-        else:
-            x = cast(Tensor, block(x, attn_mask=mask))
-    return x
-
-
-def attention_mask(tower: Any, embedded: Tensor, layout: Layout) -> Tensor | None:
-    """Return the tower's own mask: causal, padding, both or none."""
-    window = embedded.shape[1]
-    causal: Tensor | None = tower.attn_mask
-    if causal is not None:
-        causal = causal[:window, :window]
-    if not getattr(tower, "use_pad_mask", False):
-        return causal
-    groups = len(embedded) // layout.n
-    padding: Tensor = tower._build_additive_mask(layout.codes.repeat(groups, 1), window, embedded.dtype)
-    return padding if causal is None else torch.add(causal[None], padding)

@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from lamm_cl.methods import parts
-from lamm_cl.methods.method import ImageTokens, Layers, Method, Options, Setting, TextTokens, depth_for
+from lamm_cl.methods import maple, parts
+from lamm_cl.methods.method import ImageTokens, Layers, Method, Options, Setting, TextTokens
 from lamm_cl.methods.recipe import Recipe
 from lamm_cl.methods.values import MOST
 
@@ -31,14 +31,8 @@ class ALIGNOptions(Options):
 
 def compose(setting: Setting, options: ALIGNOptions) -> Any:
     """Give each class and each image several coupled prompts."""
-    text, image, count = setting.backbone.text, setting.backbone.image, options.n_prompts
-    layers = min(text.layers, image.layers) if image.supports_prompts else text.layers
-    depth = depth_for(options.prompt_depth, 9, layers, "prompt_depth")
-    context = parts.LEARNED_CONTEXT(text, options.n_ctx, options.ctx_init, setting.initial, variants=count)
-    clones = options.clone_projections
-    deep = parts.COUPLED_PROMPTS(depth, options.n_ctx, text.width, image.width, setting.initial, count, clones)
     matching = parts.TRANSPORT(options.hierarchical, options.eps, options.max_iter, options.thresh, options.sign)
-    return parts.PARTS(context, deep=deep, matching=matching)
+    return maple.compose(setting, options, options.n_prompts, matching=matching)
 
 
 METHOD = Method(

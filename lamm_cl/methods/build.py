@@ -94,16 +94,7 @@ def build_model(
     if isinstance(made, Learner):
         learner = made
     elif made.context is None:
-        learner = FeatureLearner(
-            backbone,
-            class_names,
-            made.head,
-            made.adapter,
-            made.rehearsal,
-            made.objective,
-            method=name,
-            repeated_names=repeated_names,
-        )
+        learner = FeatureLearner(backbone, class_names, made, method=name, repeated_names=repeated_names)
     else:
         learner = PromptedCLIP(
             backbone, class_names, made, method=name, learn=learn, repeated_names=repeated_names, half=half

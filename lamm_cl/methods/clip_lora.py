@@ -1,5 +1,6 @@
 """CLIP-LoRA: low-rank deltas of the attention matrices of both towers, or of one (Zanella and Ben Ayed, CVPRW 2024)."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field
@@ -56,17 +57,22 @@ def mean_of_templates(batch: Any) -> Any:
     return batch.output.against(batch.output.zero_shot())[:, batch.keep]
 
 
+def deltas_in(
+    setting: Setting, encoder: str, params: Sequence[str], position: Position, rank: int, scale: float, **more: Any
+) -> Any:
+    """Return deltas of the matrices `params` in the tower or towers that `encoder` names."""
+    towers: dict[str, Any] = {"text": setting.backbone.text, "vision": setting.backbone.image}
+    text, image = (
+        tower.matrices(params, layers_at(position, tower.layers)) if encoder in (name, "both") else {}
+        for name, tower in towers.items()
+    )
+    return parts.DELTAS(text, image, rank, scale, setting.initial, **more)
+
+
 def compose(setting: Setting, options: CLIPLoRAOptions) -> Any:
     """Put deltas beside the matrices of the towers that the options name."""
-    towers: dict[str, Any] = {"text": setting.backbone.text, "vision": setting.backbone.image}
-    shapes = {
-        name: tower.matrices(options.params, layers_at(options.position, tower.layers))
-        for name, tower in towers.items()
-        if options.encoder in (name, "both")
-    }
-    scale = options.alpha / options.r**0.5
-    text, image = shapes.get("text", {}), shapes.get("vision", {})
-    deltas = parts.DELTAS(text, image, options.r, scale, setting.initial, options.dropout_rate)
+    scale, dropout = options.alpha / options.r**0.5, options.dropout_rate
+    deltas = deltas_in(setting, options.encoder, options.params, options.position, options.r, scale, dropout=dropout)
     made: dict[str, Any] = {"deltas": deltas, "logit_scale": options.logit_scale}
     if options.templates is None:
         return parts.PARTS(parts.FIXED_TEMPLATE([[one] for one in setting.templates or [PLAIN]]), **made)

@@ -1,6 +1,7 @@
-"""What learners that are composed of parts have in common: an adapter, a head and a rehearsal, told about stages."""
+"""Learners that are composed of parts: the parts, how they are told about stages, and the learner without text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -15,8 +16,57 @@ from lamm_cl.methods.learner import Learner
 from lamm_cl.methods.learner_part import LearnerPart, PartData, Rates
 from lamm_cl.methods.objective import Objective, Output
 from lamm_cl.methods.optimizer import trainable
-from lamm_cl.methods.rehearsal import Rehearsal
+from lamm_cl.methods.rehearsal import Exemplars, Rehearsal
 from lamm_cl.methods.stage import Split, Stage, StageData, Step
+from lamm_cl.prompts.context import Context
+from lamm_cl.prompts.deep import Deep
+from lamm_cl.prompts.deltas import Deltas
+from lamm_cl.prompts.labels import FixedLabels
+from lamm_cl.prompts.matching import Cosine, Transport
+from lamm_cl.prompts.wording import Wording
+
+TEACHER_WORDING = Wording("a photo of a", ".")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The choices that make a method.
+
+    Attributes:
+        context: words around the names; None: the method has no text, and `head` alone scores.
+        labels: the names.
+        deep: tokens inside the layers.
+        deltas: low-rank deltas of the towers' matrices; None: none.
+        matching: how an image and a class are compared.
+        objective: what is minimised.
+        average_variants: whether a class's prompts are averaged to one feature (hand-written templates).
+        teacher_wording: fixed template of the zero-shot features; of several, the features are averaged.
+        logit_scale: factor of the similarities; None: the backbone's.
+        adapter: maps image features; None: as they are.
+        text_adapter: maps text features before they are normalised; None: as they are.
+        head: makes the logits from those of the text and from the training set; None: those of the text.
+        rehearsal: remembers older classes; None: nothing does.
+        exemplars: training images of older classes that come along; None: none.
+        trains_on_first: whether the loss sees the first of a class's prompts alone, and the score their average.
+        average: averages over the epochs of a stage what trains in it; None: the last epoch counts alone.
+    """
+
+    context: Context | None = None
+    labels: FixedLabels = field(default_factory=FixedLabels)
+    deep: Deep = field(default_factory=Deep)
+    deltas: Deltas | None = None
+    matching: Cosine | Transport = field(default_factory=Cosine)
+    objective: Objective = field(default_factory=Objective)
+    average_variants: bool = False
+    teacher_wording: Wording | Sequence[Wording] = TEACHER_WORDING
+    logit_scale: float | None = None
+    adapter: Adapter | None = None
+    text_adapter: Adapter | None = None
+    head: Head | None = None
+    rehearsal: Rehearsal | None = None
+    exemplars: Exemplars | None = None
+    trains_on_first: bool = False
+    average: EpochAverage | None = None
 
 
 class ComposedLearner(Learner):
@@ -24,28 +74,26 @@ class ComposedLearner(Learner):
 
     Args:
         backbone: the frozen CLIP, or given features.
-        adapter: maps image features; None: as they are.
-        head: makes the logits from what it keeps of the training set.
-        rehearsal: remembers older classes.
-        average: averages over the epochs of a stage what trains in it.
+        parts: the choices that make the method.
         method: name for messages and records.
-        repeated_names: whether a name may stand for several classes.
+        repeated_names: whether a name may stand for several classes (of several data sets).
     """
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        adapter: Adapter | None,
-        head: Head | None,
-        rehearsal: Rehearsal | None,
-        *,
-        average: EpochAverage | None = None,
-        method: str,
-        repeated_names: bool,
-    ) -> None:
+    def __init__(self, backbone: Backbone, parts: Parts, *, method: str, repeated_names: bool) -> None:
         super().__init__(backbone, (), method=method, repeated_names=repeated_names)
-        self.adapter, self.head, self.rehearsal, self.average = adapter, head, rehearsal, average
-        self.takes = next((part.takes for part in (adapter, head) if part is not None), "unit")
+        self.adapter, self.head, self.rehearsal = parts.adapter, parts.head, parts.rehearsal
+        self._parts, self.average, self.exemplars = parts, parts.average, parts.exemplars
+        self.takes = next((part.takes for part in (self.adapter, self.head) if part is not None), "unit")
+
+    def objective(
+        self, output: Output, labels: Tensor, columns: Sequence[int] | Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return the method's loss and its terms; see `Learner.objective`."""
+        return self._parts.objective(output, labels, columns)
+
+    def backward(self, loss: Tensor, terms: Mapping[str, Tensor], retain_graph: bool = False) -> None:
+        """Set the gradients of one step as the objective says."""
+        self._parts.objective.backward(loss, terms, [p for _, p in trainable(self)], retain_graph)
 
     @property
     def learner_parts(self) -> list[LearnerPart]:
@@ -168,10 +216,7 @@ class FeatureLearner(ComposedLearner):
     Args:
         backbone: the frozen CLIP, or given features.
         class_names: the classes, one column of logits each.
-        head: scores classes; `head.takes` says which features.
-        adapter: maps the features before the head sees them; None: as they are.
-        rehearsal: remembers older classes.
-        objective: what is minimised where something trains.
+        parts: the choices that make the method, without a context: `parts.head.takes` says which features.
         method: name for messages and records.
         repeated_names: whether a name may stand for several classes.
     """
@@ -182,16 +227,12 @@ class FeatureLearner(ComposedLearner):
         self,
         backbone: Backbone,
         class_names: Sequence[str],
-        head: Head,
-        adapter: Adapter | None = None,
-        rehearsal: Rehearsal | None = None,
-        objective: Objective | None = None,
+        parts: Parts,
         *,
         method: str = "custom",
         repeated_names: bool = False,
     ) -> None:
-        super().__init__(backbone, adapter, head, rehearsal, method=method, repeated_names=repeated_names)
-        self._objective = objective or Objective()
+        super().__init__(backbone, parts, method=method, repeated_names=repeated_names)
         self._append(class_names)
 
     def output(self, x: Tensor, columns: Sequence[int] | Tensor | None = None) -> Output:
@@ -200,9 +241,3 @@ class FeatureLearner(ComposedLearner):
         ids = inputs.label_space(columns, len(self.class_names))
         with torch.autocast(self.backbone.device.type, enabled=False):
             return Output(self.head(self.adapted(self.features(x)), ids, no_text), ids)
-
-    def objective(
-        self, output: Output, labels: Tensor, columns: Sequence[int] | Tensor | None = None
-    ) -> dict[str, Tensor]:
-        """Return the method's loss and its terms; see `Learner.objective`."""
-        return self._objective(output, labels, columns)

@@ -36,8 +36,8 @@ class Gate(Head):
 
     def grow(self, n_classes: int) -> None:
         """Make room for more classes."""
+        super().grow(n_classes)
         self._n_classes = n_classes
-        self.head.grow(n_classes)
 
     def begin_stage(self, stage: Stage, data: PartData | None) -> None:
         """Start a stage."""
@@ -97,10 +97,6 @@ class Rerank(Head):
         self.takes, self.discriminant = discriminant.takes, discriminant
         self._backbone, self._texts = backbone, texts
         self._stat, self._rerank, self._top = stat, rerank if texts is not None else 0.0, top
-
-    def grow(self, n_classes: int) -> None:
-        """Make room for more classes."""
-        self.discriminant.grow(n_classes)
 
     def end_stage(self, stage: Stage, data: PartData) -> None:
         """Fit the discriminant."""

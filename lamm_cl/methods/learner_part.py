@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from lamm_cl.errors import UsageError
 from lamm_cl.methods.stage import Split, Stage
+from lamm_cl.methods.statistics import ClassStatistics
 
 # Parameters, by the beginning of their names, that train at a rate of their own: (learning rate, weight decay).
 Rates = Mapping[str, tuple[float, float]]
@@ -55,7 +56,10 @@ class LearnerPart(nn.Module):
         return {}
 
     def grow(self, n_classes: int) -> None:
-        """Make room for more classes."""
+        """Make room for more classes, in the parts inside as well."""
+        for part in self.children():
+            if isinstance(part, LearnerPart | ClassStatistics):
+                part.grow(n_classes)
 
     def begin_stage(self, stage: Stage, data: PartData | None) -> None:
         """Start a stage; without data where a learner is made to grow as another did: see `Learner.regrow`."""

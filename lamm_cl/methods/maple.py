@@ -20,15 +20,15 @@ class MaPLeOptions(Options):
     )
 
 
-def compose(setting: Setting, options: MaPLeOptions) -> Any:
-    """Couple the image tower's prompts to the text tower's."""
+def compose(setting: Setting, options: Any, variants: int = 1, **more: Any) -> Any:
+    """Couple the image tower's prompts to the text tower's: so many a class, with `more` parts beside them."""
     text, image = setting.backbone.text, setting.backbone.image
     layers = min(text.layers, image.layers) if image.supports_prompts else text.layers
     depth = depth_for(options.prompt_depth, 9, layers, "prompt_depth")
-    context = parts.LEARNED_CONTEXT(text, options.n_ctx, options.ctx_init, setting.initial)
+    context = parts.LEARNED_CONTEXT(text, options.n_ctx, options.ctx_init, setting.initial, variants=variants)
     clones = options.clone_projections
-    deep = parts.COUPLED_PROMPTS(depth, options.n_ctx, text.width, image.width, setting.initial, clones=clones)
-    return parts.PARTS(context, deep=deep)
+    deep = parts.COUPLED_PROMPTS(depth, options.n_ctx, text.width, image.width, setting.initial, variants, clones)
+    return parts.PARTS(context, deep=deep, **more)
 
 
 METHOD = Method(

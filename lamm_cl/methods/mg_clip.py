@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from lamm_cl.methods import parts
+from lamm_cl.methods import clip_lora, parts
 from lamm_cl.methods.method import Method, Options, Setting
 from lamm_cl.methods.recipe import Recipe
 
@@ -30,14 +30,8 @@ class MGCLIPOptions(Options):
 def compose(setting: Setting, options: MGCLIPOptions) -> Any:
     """Put deltas beside keys and values, and a classifier beside the text."""
     backbone = setting.backbone
-    towers: dict[str, Any] = {"text": backbone.text, "vision": backbone.image}
-    shapes = {
-        name: tower.matrices(["k", "v"], range(tower.layers))
-        for name, tower in towers.items()
-        if options.encoder in (name, "both")
-    }
-    text, image, rank = shapes.get("text", {}), shapes.get("vision", {}), options.lora_rank
-    deltas = parts.DELTAS(text, image, rank, options.lora_alpha / rank, setting.initial, start="xavier")
+    rank, scale = options.lora_rank, options.lora_alpha / options.lora_rank
+    deltas = clip_lora.deltas_in(setting, options.encoder, ["k", "v"], "all", rank, scale, start="xavier")
     head = parts.VISUAL_CLASSIFIER(
         backbone.width("unit"),
         setting.initial.dtype,

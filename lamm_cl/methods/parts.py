@@ -62,7 +62,7 @@ def row(parts: tuple[Part, ...]) -> dict[str, str]:
 
 
 # What a method is made of.
-PARTS = Part("", "parts", "lamm_cl.methods.prompted_clip:Parts")
+PARTS = Part("", "parts", "lamm_cl.methods.composed:Parts")
 WORDING = Part("", "wording", "lamm_cl.prompts.wording:Wording")
 PAIR_TEXTS = Part("", "sentences that tell classes apart", "lamm_cl.prompts.pair_texts:PairTexts")
 TEXT_BANK = Part("", "text bank", "lamm_cl.prompts.text_bank:TextBank")

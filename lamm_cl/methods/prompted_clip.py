@@ -3,7 +3,7 @@
 import copy
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, cast
@@ -19,67 +19,16 @@ from lamm_cl.clip.words import spoken
 from lamm_cl.errors import UsageError
 from lamm_cl.files import write_atomic
 from lamm_cl.methods import inputs
-from lamm_cl.methods.adapters import Adapter
-from lamm_cl.methods.composed import ComposedLearner
-from lamm_cl.methods.consolidation import EpochAverage
+from lamm_cl.methods.composed import ComposedLearner, Parts
 from lamm_cl.methods.head import Head, Text
-from lamm_cl.methods.objective import PLAIN_IMAGE, PREVIOUS, Objective, Output
+from lamm_cl.methods.objective import PLAIN_IMAGE, PREVIOUS, Output
 from lamm_cl.methods.optimizer import trainable
-from lamm_cl.methods.rehearsal import Exemplars, Rehearsal
 from lamm_cl.methods.stage import Stage, StageData, Step
-from lamm_cl.prompts.context import Context
-from lamm_cl.prompts.deep import Deep
-from lamm_cl.prompts.deltas import Deltas
 from lamm_cl.prompts.given_text import GivenText
-from lamm_cl.prompts.labels import FixedLabels
-from lamm_cl.prompts.matching import Cosine, Side, Transport, averaged
+from lamm_cl.prompts.matching import Cosine, Side, averaged
 from lamm_cl.prompts.text_bank import TextBank
 from lamm_cl.prompts.text_side import TextSide
-from lamm_cl.prompts.wording import Wording
 from lamm_cl.tensor_file import pack
-
-TEACHER_WORDING = Wording("a photo of a", ".")
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The choices that make a method.
-
-    Attributes:
-        context: words around the names; None: the method has no text, and `head` alone scores.
-        labels: the names.
-        deep: tokens inside the layers.
-        deltas: low-rank deltas of the towers' matrices; None: none.
-        matching: how an image and a class are compared.
-        objective: what is minimised.
-        average_variants: whether a class's prompts are averaged to one feature (hand-written templates).
-        teacher_wording: fixed template of the zero-shot features; of several, the features are averaged.
-        logit_scale: factor of the similarities; None: the backbone's.
-        adapter: maps image features; None: as they are.
-        text_adapter: maps text features before they are normalised; None: as they are.
-        head: makes the logits from those of the text and from the training set; None: those of the text.
-        rehearsal: remembers older classes; None: nothing does.
-        exemplars: training images of older classes that come along; None: none.
-        trains_on_first: whether the loss sees the first of a class's prompts alone, and the score their average.
-        average: averages over the epochs of a stage what trains in it; None: the last epoch counts alone.
-    """
-
-    context: Context | None = None
-    labels: FixedLabels = field(default_factory=FixedLabels)
-    deep: Deep = field(default_factory=Deep)
-    deltas: Deltas | None = None
-    matching: Cosine | Transport = field(default_factory=Cosine)
-    objective: Objective = field(default_factory=Objective)
-    average_variants: bool = False
-    teacher_wording: Wording | Sequence[Wording] = TEACHER_WORDING
-    logit_scale: float | None = None
-    adapter: Adapter | None = None
-    text_adapter: Adapter | None = None
-    head: Head | None = None
-    rehearsal: Rehearsal | None = None
-    exemplars: Exemplars | None = None
-    trains_on_first: bool = False
-    average: EpochAverage | None = None
 
 
 @dataclass(frozen=True)
@@ -195,16 +144,8 @@ class PromptedCLIP(ComposedLearner):
         repeated_names: bool = False,
         half: bool = False,
     ) -> None:
-        super().__init__(
-            backbone,
-            parts.adapter,
-            parts.head,
-            parts.rehearsal,
-            average=parts.average,
-            method=method,
-            repeated_names=repeated_names,
-        )
-        self.half_precision, self.exemplars = half, parts.exemplars
+        super().__init__(backbone, parts, method=method, repeated_names=repeated_names)
+        self.half_precision = half
         self.parts, self.matching, self.text_adapter = parts, parts.matching, parts.text_adapter
         assert parts.context is not None
         self.context, self.labels, self.deep, self.deltas = parts.context, parts.labels, parts.deep, parts.deltas
@@ -302,12 +243,6 @@ class PromptedCLIP(ComposedLearner):
                 logits = head(shown, ids, self._text_for_head(logits, text, given, ids, asked, training))
         return PromptedOutput(logits, ids, image.features, text.features, scale, x, self, asked)
 
-    def objective(
-        self, output: PromptedOutput, labels: Tensor, columns: Sequence[int] | Tensor | None = None
-    ) -> dict[str, Tensor]:
-        """Return the method's loss and its terms; see `Learner.objective`."""
-        return self.parts.objective(output, labels, columns)
-
     def image_features(self, x: Tensor) -> Tensor:
         """Return what the loss compares with the text (batch, E) of features as `takes` says."""
         return self._image(self.adapted(x, training=True)).features[:, 0]
@@ -319,9 +254,7 @@ class PromptedCLIP(ComposedLearner):
             columns: class ids.
             training: as the loss sees them; otherwise as they score.
         """
-        ids = tuple(columns)
-        text = self._adapted_text(self.text.encode(ids)[0], ids, training and self.parts.trains_on_first)
-        return text.features[:, 0]
+        return self._text(columns, training and self.parts.trains_on_first).features[:, 0]
 
     @torch.no_grad()
     def export_text(self, path: str | Path) -> None:
@@ -335,9 +268,8 @@ class PromptedCLIP(ComposedLearner):
             UsageError: something else scores as well: prompts in the image tower, an adapter, a head, text that
                 depends on the image, or several prompts that are compared one by one.
         """
-        ids = tuple(range(len(self.class_names)))
         plain = self.takes != "images" and self.head is None and self.adapter is None and not self.context.conditioned
-        text = self._adapted_text(self.text.encode(ids)[0], ids).features if plain else None
+        text = self._text(range(len(self.class_names))).features if plain else None
         if text is None or not isinstance(self.matching, Cosine) or text.shape[1] != 1:
             super().export_text(path)
             return
@@ -365,10 +297,6 @@ class PromptedCLIP(ComposedLearner):
 
         return Text(its_logits, its_features, asked, training)
 
-    def backward(self, loss: Tensor, terms: Mapping[str, Tensor], retain_graph: bool = False) -> None:
-        """Set the gradients of one step as the objective says."""
-        self.parts.objective.backward(loss, terms, [p for _, p in trainable(self)], retain_graph)
-
     def features(self, x: Tensor) -> Tensor:
         """Return image features (batch, width) as `takes` says; normalised, where something acts inside the tower."""
         if self.takes == "images":
@@ -377,9 +305,7 @@ class PromptedCLIP(ComposedLearner):
 
     def text_logits(self, features: Tensor, columns: Sequence[int]) -> Tensor:
         """Return the logits (batch, n) of the text for features behind the adapter."""
-        ids = tuple(columns)
-        text = self._adapted_text(self.text.encode(ids)[0], ids)
-        return self._compare(self._image(features), text, self._scale)
+        return self._compare(self._image(features), self._text(columns), self._scale)
 
     def add_classes(self, names: Sequence[str]) -> None:
         """Add classes whose labels are learned from now on; every label learned before is frozen."""
@@ -529,6 +455,11 @@ class PromptedCLIP(ComposedLearner):
     def _late(self) -> bool:
         """Whether text features are normalised and averaged here, not where they are encoded."""
         return self.parts.text_adapter is not None or self.parts.trains_on_first
+
+    def _text(self, columns: Sequence[int], first: bool = False) -> Side:
+        """Return the text of classes as it is compared; see `_adapted_text`."""
+        ids = tuple(columns)
+        return self._adapted_text(self.text.encode(ids)[0], ids, first)
 
     def _adapted_text(self, text: Side, columns: tuple[int, ...], first: bool = False) -> Side:
         """Map text features where there is a text adapter, and normalise them; of several prompts, the first or all."""

@@ -38,10 +38,6 @@ class Prototypes(Head):
         self.takes = takes
         self.statistics = ClassStatistics(width)
 
-    def grow(self, n_classes: int) -> None:
-        """Make room for more classes."""
-        self.statistics.grow(n_classes)
-
     def end_stage(self, stage: Stage, data: PartData) -> None:
         """Add the stage's images to the means of their classes."""
         if stage.cumulative:
@@ -216,11 +212,6 @@ class MixedPrototypes(Head):
     def rates(self) -> Rates:
         """The learning rate and weight decay of the stages' heads."""
         return {"heads": self._rate}
-
-    def grow(self, n_classes: int) -> None:
-        """Make room for more classes."""
-        self.discriminant.grow(n_classes)
-        self.statistics.grow(n_classes)
 
     def begin_stage(self, stage: Stage, data: PartData | None) -> None:
         """Take the stage's statistics, search the share, and start a head from the stage's own discriminant."""

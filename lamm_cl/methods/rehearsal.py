@@ -83,10 +83,6 @@ class Remembered(Rehearsal):
         super().__init__()
         self.statistics, self._name = statistics, name
 
-    def grow(self, n_classes: int) -> None:
-        """Make room for more classes."""
-        self.statistics.grow(n_classes)
-
     def end_epoch(self, stage: Stage, epoch: int, data: PartData) -> None:
         """Draw nothing outside of training steps."""
         self.step = None

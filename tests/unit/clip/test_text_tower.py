@@ -8,7 +8,7 @@ import torch
 
 from lamm_cl.clip.prompts_layout import Layout, slot
 from lamm_cl.clip.text_engine import Injection, _Padded, _Places
-from lamm_cl.clip.text_tower import TextTower
+from lamm_cl.clip.text_tower import TextTower, _Given
 from lamm_cl.errors import UsageError
 
 TEXT = {"context_length": 20, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 3}
@@ -119,8 +119,8 @@ def test_vectors_that_reach_the_end_take_the_plain_path() -> None:
     _, _, found = tower()
     layout = found.layout([[*found.words.ids(f"a {name}")] for name in NAMES])
     tokens = learned(len(NAMES) * 3, 1).view(len(NAMES), 3, 32)
-    assert found._path(layout, (), None, False, {}, Injection(1, tokens))[1]  # the end of "a pug" is at position 3
-    assert not found._path(layout, (), None, False, {}, Injection(1, tokens[:, :2]))[1]
+    assert found._path(layout, _Given(injection=Injection(1, tokens)), False)[1]  # the end of "a pug" is at position 3
+    assert not found._path(layout, _Given(injection=Injection(1, tokens[:, :2])), False)[1]
 
 
 def test_chunks_hold_few_prompts_at_once() -> None:
