@@ -7,16 +7,15 @@ import json
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn, Self
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lamm_cl.clip.families import Family, family_of, require_text, text_module
-from lamm_cl.clip.image_tower import ImageTower
+from lamm_cl.clip.image_tower import ImageTower, evaluation_transform, image_settings
 from lamm_cl.clip.precision import at_least_float, cast
-from lamm_cl.clip.preprocess import ImageSettings, evaluation_transform, image_settings
 from lamm_cl.clip.text_tower import TextTower
 from lamm_cl.errors import UsageError, unknown
 
@@ -75,9 +74,7 @@ class ClipBackbone:
         self.model: Any = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.preprocess = preprocess or evaluation_transform(model)
-        settings: ImageSettings = image_settings(model, self.preprocess)
-        self.image_mean, self.image_std = settings.mean, settings.std
-        self.interpolation = settings.interpolation
+        self.image_mean, self.image_std, self.interpolation = image_settings(model, self.preprocess)
         self.source: tuple[Callable[..., ClipBackbone], dict[str, Any]] | None = None
         self._read_weights()
 
@@ -232,18 +229,14 @@ def _find(key: str, source: tuple[Callable[..., "ClipBackbone"], dict[str, Any]]
     if key in _LIVE:
         return _LIVE[key]
     if source is None:
-        _lost(shown)
+        raise UsageError(
+            f"{shown} was pickled by name only, and this process has no such backbone: pickle files don't carry "
+            "backbone weights. Build the backbone here first, or use lamm_cl.load_clip(...) with a name or a file."
+        )
     load, arguments = source
     backbone = load(**arguments)
     _LIVE[key] = backbone
     return backbone
-
-
-def _lost(shown: str) -> NoReturn:
-    raise UsageError(
-        f"{shown} was pickled by name only, and this process has no such backbone: pickle files don't carry backbone "
-        "weights. Build the backbone here first, or use lamm_cl.load_clip(...) with a name or a file."
-    )
 
 
 def fingerprint(model: nn.Module) -> str:

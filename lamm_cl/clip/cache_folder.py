@@ -86,10 +86,12 @@ def limit() -> int:
 def segments(folder: Path) -> Iterator[Path]:
     """Yield every file of features under a cache folder."""
     for scope in scope_folders(folder):
-        for view in _folders(scope):
-            for file in list_files(view):
-                if _SEGMENT_NAME.fullmatch(file.name):
-                    yield file
+        yield from _segments(scope)
+
+
+def _segments(scope: Path) -> Iterator[Path]:
+    files = (file for view in _folders(scope) for file in list_files(view))
+    return (file for file in files if _SEGMENT_NAME.fullmatch(file.name))
 
 
 def scope_folders(folder: Path) -> list[Path]:
@@ -101,8 +103,7 @@ def status(folder: Path) -> list[Scope]:
     """Return what is in a cache folder, the last used scope first."""
     found = []
     for scope in scope_folders(folder):
-        files = [file for view in _folders(scope) for file in list_files(view) if _SEGMENT_NAME.fullmatch(file.name)]
-        stats = [(file, stat) for file in files if (stat := _stat(file)) is not None]
+        stats = [(file, stat) for file in _segments(scope) if (stat := _stat(file)) is not None]
         found.append(
             Scope(
                 scope,

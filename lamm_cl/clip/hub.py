@@ -10,6 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,21 @@ def reachable(url: str, seconds: float = SECONDS) -> bool:
     return bool(answers)
 
 
+@dataclass(frozen=True)
+class Network:
+    """How files may be fetched; both functions are replaced in tests.
+
+    Attributes:
+        cache: where fetched files are kept; None = the clients' own defaults.
+        reach: says whether an address answers.
+        download: fetches the file that an entry of open_clip describes; None = open_clip's own.
+    """
+
+    cache: str | None = None
+    reach: Reach = reachable
+    download: Download | None = None
+
+
 def offline() -> bool:
     """Whether the user has asked Hugging Face's client to stay offline."""
     said = os.environ.get("HF_HUB_OFFLINE", os.environ.get("TRANSFORMERS_OFFLINE", ""))
@@ -58,21 +74,13 @@ def endpoint() -> str:
     return str(constants.ENDPOINT)
 
 
-def pretrained_file(
-    name: str,
-    tag: str,
-    cache_dir: str | None = None,
-    reach: Reach = reachable,
-    download: Download | None = None,
-) -> Path:
+def pretrained_file(name: str, tag: str, network: Network) -> Path:
     """Return the file with the weights that open_clip lists as `tag` of `name`.
 
     Args:
         name: open_clip's name of the architecture.
         tag: one of its tags.
-        cache_dir: where the clients keep their files; None = their own defaults.
-        reach: says whether an address answers; replaced in tests.
-        download: `open_clip.pretrained.download_pretrained`; replaced in tests.
+        network: how to fetch what isn't here.
 
     Raises:
         UsageError: the file is in no cache and the hub can't be reached, with what to do.
@@ -80,13 +88,13 @@ def pretrained_file(
     from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 
     settings = get_pretrained_cfg(name, tag)
-    found = cached(settings, cache_dir)
+    found = cached(settings, network.cache)
     if found is not None:
         return found
     where = endpoint() if settings.get("hf_hub") else str(settings.get("url", ""))
-    ask_first(where, f"the weights {tag!r} of {name!r}", _by_hand(name, settings), reach)
+    ask_first(where, f"the weights {tag!r} of {name!r}", _by_hand(name, settings), network)
     try:
-        return Path((download or download_pretrained)(settings, cache_dir=cache_dir))
+        return Path((network.download or download_pretrained)(settings, cache_dir=network.cache))
     except Exception as error:  # whatever the client raises, the user needs the same advice
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
         raise UsageError(
@@ -94,11 +102,11 @@ def pretrained_file(
         ) from error
 
 
-def ask_first(where: str, what: str, advice: str, reach: Reach = reachable) -> None:
+def ask_first(where: str, what: str, advice: str, network: Network) -> None:
     """Raise a UsageError at once when `what` would have to be fetched and `where` can't be reached."""
     if offline():
         raise UsageError(f"{what} are not on this machine, and HF_HUB_OFFLINE says to stay offline. {advice}")
-    if not reach(where):
+    if not network.reach(where):
         raise UsageError(f"{what} are not on this machine, and {where} does not answer. {advice}")
 
 

@@ -1,6 +1,6 @@
-"""The frozen image tower: exact, with learnable prompts behind the patch tokens where the architecture takes them."""
+"""The frozen image tower: exact, with learnable prompts behind the patch tokens where it takes them; its transform."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,10 @@ from lamm_cl.errors import UsageError
 
 VALUES_PER_TOKEN = 17  # that a layer holds at once, in units of the tower's width
 VALUES_PER_PIXEL = 60  # that a convolution holds at once
+# open_clip's words for how a picture comes to the tower's size: its shorter edge resized and the middle cut out; its
+# longer edge resized and the rest filled; or squeezed to the size whatever its shape.
+RESIZE_MODES = ("shortest", "longest", "squash")
+Three = tuple[float, float, float]
 
 
 class ModuleBlock:
@@ -31,11 +35,6 @@ class ModuleBlock:
     def rows(self, x: Tensor, rows: Tensor, delta: Delta = NONE) -> Tensor:
         """Run the block and keep position `rows[i]` of sequence i: (batch, width)."""
         return self.full(x, delta=delta)[torch.arange(len(x), device=x.device), rows]
-
-
-def frozen_block(block: nn.Module) -> FrozenBlock | ModuleBlock:
-    """Return the fast form of a transformer block where there is one, the module itself otherwise."""
-    return FrozenBlock(block) if FrozenBlock.supports(block) else ModuleBlock(block)
 
 
 def _norm(norm: nn.Module, x: Tensor) -> Tensor:
@@ -84,7 +83,8 @@ class ImageTower:
         self._blocks: list[FrozenBlock | ModuleBlock] = []
         self.width = 0
         if self.supports_prompts:
-            self._blocks = [frozen_block(block) for block in visual.transformer.resblocks]
+            blocks = visual.transformer.resblocks
+            self._blocks = [FrozenBlock(one) if FrozenBlock.supports(one) else ModuleBlock(one) for one in blocks]
             self.width = int(visual.conv1.weight.shape[0])
             self._patch = FrozenLinear(lambda: (visual.conv1.weight.flatten(1), None))
             self._projection = Rounded(lambda: (visual.proj, None))
@@ -255,3 +255,49 @@ class ImageTower:
             raise UsageError("this image tower pools by attention and has no features of single tokens.")
         with torch.no_grad():
             return feature, self.project(_norm(visual.ln_post, whole.detach()))
+
+
+def evaluation_transform(model: nn.Module, resize_mode: str | None = None) -> Callable[[Any], Tensor]:
+    """Return open_clip's evaluation transform for `model`: PIL image -> (3, H, W).
+
+    Args:
+        model: whose size, mean, standard deviation and interpolation it has.
+        resize_mode: of `RESIZE_MODES`; None = the one that the weights were trained for.
+    """
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    settings = _model_settings(model) | ({"resize_mode": resize_mode} if resize_mode else {})
+    transform: Callable[[Any], Tensor] = image_transform_v2(PreprocessCfg(**settings), is_train=False)
+    return transform
+
+
+def image_settings(model: nn.Module, preprocess: Callable[[Any], Tensor]) -> tuple[Three, Three, str]:
+    """Read mean and std of each channel, and the interpolation; the model's own where the transform doesn't tell."""
+    settings = _model_settings(model)
+    for step in getattr(preprocess, "transforms", ()):
+        mean, std = getattr(step, "mean", None), getattr(step, "std", None)
+        if mean is not None and std is not None:
+            settings["mean"], settings["std"] = mean, std
+        mode = getattr(step, "interpolation", None)
+        if mode is not None:
+            settings["interpolation"] = str(getattr(mode, "value", mode))
+    return _three(settings["mean"]), _three(settings["std"]), settings["interpolation"]
+
+
+def _model_settings(model: Any) -> dict[str, Any]:
+    from open_clip import get_model_preprocess_cfg
+
+    known = {key: value for key, value in (get_model_preprocess_cfg(model) or {}).items() if value is not None}
+    size = getattr(model.visual, "image_size", None) or 224
+    default: dict[str, Any] = {
+        "size": size,
+        "mean": (0.48145466, 0.4578275, 0.40821073),  # OpenAI's, as in open_clip.constants
+        "std": (0.26862954, 0.26130258, 0.27577711),
+        "interpolation": "bicubic",
+    }
+    return default | known
+
+
+def _three(values: Any) -> Three:
+    r, g, b = (float(v) for v in (values if hasattr(values, "__len__") else [values] * 3))
+    return r, g, b

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ from torch import nn
 from lamm_cl.clip import hub
 from lamm_cl.clip.backbone import ClipBackbone
 from lamm_cl.clip.families import FAMILIES, require_text
+from lamm_cl.clip.image_tower import RESIZE_MODES, evaluation_transform
 from lamm_cl.clip.precision import PRECISIONS, cast
-from lamm_cl.clip.preprocess import RESIZE_MODES, evaluation_transform
 from lamm_cl.clip.weights import Weights, check_activation, check_file_activation, fit, listed_elsewhere, read_weights
 from lamm_cl.errors import UsageError, nearest, unknown
 from lamm_cl.seeds import seed_for
@@ -67,7 +66,7 @@ def load_clip(
         raise unknown("precision", precision, PRECISIONS)
     if resize_mode not in (None, *RESIZE_MODES):
         raise unknown("resize_mode", resize_mode, RESIZE_MODES)
-    network = Network(None if cache_dir is None else str(Path(cache_dir).expanduser()), reach, download)
+    network = hub.Network(None if cache_dir is None else str(Path(cache_dir).expanduser()), reach, download)
     name, pretrained = split_name(str(name), None if pretrained is None else str(pretrained))
     preprocess: Any = None
     if name == EMBEDDED:
@@ -160,22 +159,9 @@ def _embedded(pretrained: str | None) -> tuple[Any, ...]:
     return tuple(load_tiny())
 
 
-@dataclass(frozen=True)
-class Network:
-    """How files may be fetched; both functions are replaced in tests.
-
-    Attributes:
-        cache: where fetched files are kept; None = the clients' own defaults.
-        reach: says whether an address answers.
-        download: fetches the file that an entry of open_clip describes; None = open_clip's own.
-    """
-
-    cache: str | None = None
-    reach: hub.Reach = hub.reachable
-    download: hub.Download | None = None
-
-
-def from_library(name: str, pretrained: str | None, quick_gelu: bool | None, network: Network) -> tuple[nn.Module, Any]:
+def from_library(
+    name: str, pretrained: str | None, quick_gelu: bool | None, network: hub.Network
+) -> tuple[nn.Module, Any]:
     """Return model and tokenizer of an architecture that open_clip lists, on the CPU in float32.
 
     Args:
@@ -200,7 +186,7 @@ def from_library(name: str, pretrained: str | None, quick_gelu: bool | None, net
 
 
 def _weights(
-    name: str, pretrained: str | None, wanted: bool, said: bool | None, network: Network
+    name: str, pretrained: str | None, wanted: bool, said: bool | None, network: hub.Network
 ) -> tuple[Weights | None, dict[str, Any]]:
     """Return the weights to use (None: random ones) and the image settings that go with them."""
     from open_clip.pretrained import get_pretrained_cfg
@@ -213,7 +199,7 @@ def _weights(
         settings = get_pretrained_cfg(name, pretrained)
         needed = bool(settings.get("quick_gelu", False)) if settings else not wanted
         check_activation(name, pretrained, wanted, needed, "open_clip lists them so")
-        file = hub.pretrained_file(name, pretrained, network.cache, network.reach, network.download)
+        file = hub.pretrained_file(name, pretrained, network)
         return read_weights(file), settings
     _require_file_or_tag(name, pretrained)
     weights = read_weights(pretrained)
@@ -227,7 +213,7 @@ def _is_tag(name: str, pretrained: str | None) -> bool:
     return bool(pretrained) and bool(is_pretrained_cfg(name, pretrained))
 
 
-def from_folder_or_hub(name: str, pretrained: str | None, network: Network) -> tuple[nn.Module, Any]:
+def from_folder_or_hub(name: str, pretrained: str | None, network: hub.Network) -> tuple[nn.Module, Any]:
     """Return model and tokenizer of what brings its own configuration, as open_clip reads it.
 
     Args:
@@ -260,7 +246,7 @@ def from_folder_or_hub(name: str, pretrained: str | None, network: Network) -> t
         raise UsageError(f"backbone {name!r} could not be loaded ({reason}).") from error
 
 
-def tokenizer_of(name: str, network: Network) -> Any:
+def tokenizer_of(name: str, network: hub.Network) -> Any:
     """Return the tokenizer of an architecture; some need files from the hub and the package transformers.
 
     Raises:
@@ -285,12 +271,12 @@ def tokenizer_of(name: str, network: Network) -> Any:
         ) from error
 
 
-def _ask_unless_here(repository: str, file: str, what: str, advice: str, network: Network) -> None:
+def _ask_unless_here(repository: str, file: str, what: str, advice: str, network: hub.Network) -> None:
     """Ask the hub before its client does, unless `file` of `repository` is in the cache."""
     from huggingface_hub import try_to_load_from_cache
 
     if not isinstance(try_to_load_from_cache(repository, file, cache_dir=network.cache), str):
-        hub.ask_first(hub.endpoint(), what, advice, network.reach)
+        hub.ask_first(hub.endpoint(), what, advice, network)
 
 
 def _build(name: str, settings: dict[str, Any]) -> nn.Module:

@@ -226,14 +226,12 @@ class Layout:
     @cached_property
     def suffix_slots(self) -> tuple[Tensor, Tensor]:
         """Packed rows that hold a learned vector, and which vector each holds."""
-        rows = (self.suffix < 0).nonzero().squeeze(1)
-        return rows, -1 - self.suffix[rows]
+        return _slots(self.suffix)
 
     @cached_property
     def prefix_slots(self) -> tuple[Tensor, Tensor]:
         """Prefix positions that hold a learned vector, and which vector each holds."""
-        rows = (self.prefix < 0).nonzero().squeeze(1)
-        return rows, -1 - self.prefix[rows]
+        return _slots(self.prefix)
 
     @cached_property
     def codes(self) -> Tensor:
@@ -297,6 +295,11 @@ class Bucket:
             places=real.nonzero().squeeze(1),
             causal_mask=torch.cat([before, own], 1),
         )
+
+
+def _slots(codes: Tensor) -> tuple[Tensor, Tensor]:
+    rows = (codes < 0).nonzero().squeeze(1)
+    return rows, -1 - codes[rows]
 
 
 def _shared_length(sequences: Sequence[Sequence[int]]) -> int:
