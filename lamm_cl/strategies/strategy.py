@@ -27,9 +27,8 @@ from lamm_cl.strategies import checkpoint
 from lamm_cl.strategies.batches import StageBatches
 from lamm_cl.strategies.exemplars import ExemplarMemory
 from lamm_cl.strategies.generators import preserved_generators, seed_generators
-from lamm_cl.strategies.guard import PENALTY, LossGuard
 from lamm_cl.strategies.keywords import LoaderOptions
-from lamm_cl.strategies.label_space import LabelSpaceLoss, columns_of, spread
+from lamm_cl.strategies.loss import PENALTY, LabelSpaceLoss, LossGuard, columns_of, spread
 from lamm_cl.strategies.optimizer import choose_optimizer
 from lamm_cl.strategies.pictures import Pictures, feature_store, source_of
 from lamm_cl.strategies.plugins import (

@@ -256,7 +256,7 @@ def test_reports_to_metrics_and_loggers(method: str, build: Any, digits: Any) ->
     from avalanche.logging import TextLogger
 
     from lamm_cl.evaluation.plugins import AccuracyMatrix, evaluator
-    from lamm_cl.strategies.loss_terms import LossTerms
+    from lamm_cl.strategies.loss import LossTerms
 
     matrix, printed = AccuracyMatrix(digits), io.StringIO()
     metrics = (accuracy_metrics(epoch=True, stream=True), matrix, LossTerms())
