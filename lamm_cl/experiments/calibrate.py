@@ -20,7 +20,7 @@ from lamm_cl.methods.build import build_model
 from lamm_cl.methods.fit import TensorData
 from lamm_cl.methods.recipe import Recipe
 from lamm_cl.strategies.build import may_repeat
-from lamm_cl.strategies.choices import sort_options
+from lamm_cl.strategies.settings import sort_options
 
 _IMAGES = 4
 _BUDGET = 60.0

@@ -119,7 +119,7 @@ def _assemble(spec: RunSpec, backbone: Any, layout: Any, environment: Environmen
     from lamm_cl.methods.build import build_model
     from lamm_cl.methods.registry import get_method
     from lamm_cl.strategies.build import check_class_lists, may_repeat
-    from lamm_cl.strategies.choices import sort_options
+    from lamm_cl.strategies.settings import sort_options
     from lamm_cl.streams.layout import require_words
 
     lists = [(one.class_names, one.template) for one in layout.datasets]

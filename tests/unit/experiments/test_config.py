@@ -11,7 +11,7 @@ from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import environment, grid, grid_size, settings
 from lamm_cl.methods import simplecil
 from lamm_cl.methods.registry import METHODS
-from lamm_cl.strategies.choices import sort_options
+from lamm_cl.strategies.settings import sort_options
 
 Write = Callable[..., Path]
 

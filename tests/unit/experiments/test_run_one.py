@@ -18,7 +18,7 @@ from lamm_cl.experiments.spec import RunSpec
 from lamm_cl.experiments.work import CHECKPOINT, Job, Result, Stopped
 from lamm_cl.methods.registry import method_names, recipe_for
 from lamm_cl.records import MEASURED
-from lamm_cl.strategies.choices import sort_options
+from lamm_cl.strategies.settings import sort_options
 
 
 class Killed(BaseException):
