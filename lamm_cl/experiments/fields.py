@@ -229,7 +229,7 @@ def _plugin_problems(plugins: Any, key: Key) -> list[Problem]:
         return []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Avalanche misses a solver that few of its plugins need
-        from lamm_cl.strategies.plugin_config import make_plugins
+        from lamm_cl.strategies.plugins import make_plugins
 
     problems = []
     for name, options in plugins.items():
