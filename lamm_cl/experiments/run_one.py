@@ -24,7 +24,7 @@ from lamm_cl.experiments.loggers import make_loggers, watched
 from lamm_cl.experiments.spec import CHECKPOINT, MODEL, Environment, Job, Result, RunSpec, Stopped
 from lamm_cl.methods.storage import write_learner
 from lamm_cl.strategies.build import build_strategy
-from lamm_cl.strategies.plugin_memory import CannotSaveError
+from lamm_cl.strategies.plugin_state import CannotSaveError
 from lamm_cl.strategies.settings import PURE, default_workers
 from lamm_cl.streams.build import build_stream
 
