@@ -24,7 +24,7 @@ from lamm_cl.methods.recipe import Recipe
 from lamm_cl.methods.stage import Stage, Step
 from lamm_cl.seeds import seed_for
 from lamm_cl.strategies import checkpoint
-from lamm_cl.strategies.batches import StageBatches
+from lamm_cl.strategies.batches import StageBatches, StreamData
 from lamm_cl.strategies.exemplars import ExemplarMemory
 from lamm_cl.strategies.generators import preserved_generators, seed_generators
 from lamm_cl.strategies.keywords import LoaderOptions
@@ -43,7 +43,6 @@ from lamm_cl.strategies.plugins import (
 )
 from lamm_cl.strategies.precision import Precision
 from lamm_cl.strategies.settings import Settings, default_workers
-from lamm_cl.strategies.stage_data import StreamData
 
 
 class LearnerStrategy(StageBatches):

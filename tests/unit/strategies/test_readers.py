@@ -16,7 +16,7 @@ from avalanche.training.plugins import SupervisedPlugin
 import lamm_cl
 from lamm_cl.errors import UsageError
 from lamm_cl.strategies import readers
-from lamm_cl.strategies.loaders import EpochBatches, ImageLoader
+from lamm_cl.strategies.batches import EpochBatches, ImageLoader
 from lamm_cl.strategies.pictures import Pictures
 from lamm_cl.strategies.readers import PIECE, Readers, affordable
 from lamm_cl.strategies.settings import default_workers
