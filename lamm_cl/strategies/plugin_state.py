@@ -2,7 +2,7 @@
 
 Takes part what has `state_dict()` and `load_state_dict(state)` (loaded again when an interrupted stage goes on), or
 `state()` and `load_state(state)` (loaded before that stage starts anew, as our own metrics want it). The memory of any
-other plugin is walked, see `plugin_memory`; what cannot be walked is refused, since a resumed run would be another run.
+other plugin is walked, see below; what cannot be walked is refused, since a resumed run would be another run.
 """
 
 import copy
