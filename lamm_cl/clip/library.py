@@ -11,9 +11,8 @@ import torch
 from torch import nn
 
 from lamm_cl.clip import hub
-from lamm_cl.clip.activation import check_activation, check_file_activation, listed_elsewhere
 from lamm_cl.clip.families import FAMILIES, require_text
-from lamm_cl.clip.weights import Weights, fit, read_weights
+from lamm_cl.clip.weights import Weights, check_activation, check_file_activation, fit, listed_elsewhere, read_weights
 from lamm_cl.errors import UsageError, unknown
 from lamm_cl.seeds import seed_for
 
