@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, Self
 import torch.nn.functional as F
 from torch import Tensor
 
-from lamm_cl.clip.cache_folder import evict, limit, write_about
+from lamm_cl.clip.cache_folder import distrust, evict, limit, write_about
 from lamm_cl.clip.feature_encode import encode_rows
 from lamm_cl.clip.feature_files import View
 from lamm_cl.clip.feature_key import describe, digest, engine_of, scope_of
-from lamm_cl.clip.trust import distrust
 from lamm_cl.errors import UsageError
 
 if TYPE_CHECKING:

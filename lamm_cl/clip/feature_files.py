@@ -18,8 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lamm_cl.clip.cache_folder import SEGMENT, list_files, though_cleared
-from lamm_cl.clip.trust import make_folder, open_unlinked, refuse_link
+from lamm_cl.clip.cache_folder import SEGMENT, list_files, make_folder, open_unlinked, refuse_link, though_cleared
 from lamm_cl.locks import Lock
 
 State = tuple[int, int, int] | None  # number, size and time of change of a file

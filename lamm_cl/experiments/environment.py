@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from lamm_cl.clip.cache_folder import default_folder
-from lamm_cl.clip.trust import distrust
+from lamm_cl.clip.cache_folder import default_folder, distrust
 from lamm_cl.errors import UsageError, unknown
 from lamm_cl.experiments.spec import Environment
 from lamm_cl.files import check_writable
