@@ -99,7 +99,7 @@ def learned(rows: int, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("chunk", [None, 2])
 @pytest.mark.parametrize("choice", CHOICES)
 def test_text_engine_is_that_of_merged_weights(choice: str, chunk: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lamm_cl.clip.buckets.A_CALL", 0)  # as many groups of like lengths as there may be
+    monkeypatch.setattr("lamm_cl.clip.prompts_layout.A_CALL", 0)  # as many groups of like lengths as there may be
     model = text_model()
     tower, vectors = text_tower(model), learned(7)
     tower.chunk = chunk

@@ -79,7 +79,7 @@ def test_engine_equals_plain_path_with_gradients(chunk: int | None) -> None:
 
 @pytest.mark.parametrize("chunk", [None, 3])
 def test_prompts_of_like_lengths_attend_together(chunk: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lamm_cl.clip.buckets.A_CALL", 0)  # as many groups as there may be
+    monkeypatch.setattr("lamm_cl.clip.prompts_layout.A_CALL", 0)  # as many groups as there may be
     _, _, found = tower()
     found.chunk = chunk
     layout = prompts(found)

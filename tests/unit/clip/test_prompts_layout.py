@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lamm_cl.clip.buckets import A_CALL, MOST, buckets
+from lamm_cl.clip.prompts_layout import A_CALL, MOST, buckets
 
 
 def cost(lengths: Sequence[int], groups: Sequence[Sequence[int]]) -> int:
