@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lamm_cl.clip.lasting import lasting
 from lamm_cl.clip.linear import FrozenLinear, state_of
 from lamm_cl.clip.low_rank import MATRICES, NONE, Delta, Shapes, at, plus, raised, reduced
+from lamm_cl.clip.precision import lasting
 from lamm_cl.errors import UsageError, unknown
 
 QUICK_GELU = 1.702

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lamm_cl.clip.lasting import lasting, number_type
+from lamm_cl.clip.precision import lasting, number_type
 
 SMALLEST = 1 << 17  # values of a weight below which a call costs more than it saves
 LARGEST = 1 << 22  # values above which a copy in another order would take too much memory (of a ViT-H: gigabytes)

@@ -1,4 +1,4 @@
-"""In which number type the frozen matrices are kept, and how a GPU multiplies float32.
+"""In which number type the frozen matrices are kept, how a GPU multiplies float32, and how long a tensor can serve.
 
 Norms, embeddings and the scale keep at least float32.
 """
@@ -96,3 +96,22 @@ def arithmetic(device: torch.device, tf32: bool = False, deterministic: bool = F
         if deterministic:
             torch.use_deterministic_algorithms(before[0], warn_only=before[1])
             cudnn.deterministic, cudnn.benchmark = choice
+
+
+@contextmanager
+def lasting() -> Iterator[None]:
+    """Compute something that is kept: inside inference mode, leave it for plain no_grad.
+
+    A tensor born in inference mode can never take part in a computation with gradients, so one evaluation in that mode
+    would leave a model that cannot train.
+    """
+    if not torch.is_inference_mode_enabled():
+        yield
+        return
+    with torch.inference_mode(False), torch.no_grad():
+        yield
+
+
+def number_type(device: torch.device) -> torch.dtype | None:
+    """Return the type that autocast computes in on a device at the moment; None where it is off."""
+    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None

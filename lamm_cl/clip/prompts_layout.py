@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lamm_cl.clip.lasting import lasting
+from lamm_cl.clip.precision import lasting
 from lamm_cl.errors import UsageError
 
 MOST = 4  # buckets

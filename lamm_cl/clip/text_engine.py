@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from lamm_cl.clip.blocks import FrozenBlock
-from lamm_cl.clip.lasting import lasting, number_type
 from lamm_cl.clip.linear import writes
 from lamm_cl.clip.low_rank import NONE, Delta, Deltas, at
+from lamm_cl.clip.precision import lasting, number_type
 from lamm_cl.clip.prompts_layout import Bucket, Layout
 
 KeyValue = tuple[Tensor, Tensor]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lamm_cl.clip.backbone import ClipBackbone
 from lamm_cl.clip.feature_backbone import Backbone
-from lamm_cl.clip.lasting import lasting
+from lamm_cl.clip.precision import lasting
 from lamm_cl.errors import UsageError, unknown
 
 if TYPE_CHECKING:

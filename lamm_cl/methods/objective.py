@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lamm_cl.clip.lasting import lasting
+from lamm_cl.clip.precision import lasting
 from lamm_cl.methods.inputs import check_space, class_ids, label_rows
 
 

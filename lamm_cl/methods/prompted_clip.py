@@ -35,9 +35,8 @@ from lamm_cl.prompts.deltas import Deltas
 from lamm_cl.prompts.given_text import GivenText
 from lamm_cl.prompts.labels import FixedLabels
 from lamm_cl.prompts.matching import Cosine, Side, Transport, averaged
-from lamm_cl.prompts.text_bank import TextBank
 from lamm_cl.prompts.text_side import TextSide
-from lamm_cl.prompts.wording import Wording
+from lamm_cl.prompts.wording import TextBank, Wording
 from lamm_cl.tensor_file import pack
 
 TEACHER_WORDING = Wording("a photo of a", ".")

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from lamm_cl.methods.objective import Batch
-from lamm_cl.prompts.distances import DISTANCES, Distance
-from lamm_cl.prompts.text_bank import TextBank
+from lamm_cl.prompts.losses import DISTANCES, Distance
+from lamm_cl.prompts.wording import TextBank
 
 To = Literal["zero_shot", "previous_stage"]
 PREVIOUS = "previous_stage"  # what an objective wants of a learner whose terms look back
@@ -21,7 +21,7 @@ class Reference:
 
     Attributes:
         what: "text": features of every class of the label space; "image": features of the batch; "logits".
-        distance: how far; see `lamm_cl.prompts.distances`.
+        distance: how far; see `lamm_cl.prompts.losses`.
         bank: the words around the names of zero-shot CLIP; None: the learner's own teacher.
         to: "zero_shot": CLIP without anything learned; "previous_stage": the learner as it was when the stage began.
             In the first stage nothing was learned before, so that zero-shot CLIP is the reference there.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lamm_cl.clip import low_rank
 from lamm_cl.clip.backbone import ClipBackbone
-from lamm_cl.clip.lasting import lasting, number_type
+from lamm_cl.clip.precision import lasting, number_type
 from lamm_cl.clip.prompts_layout import Layout, slot
 from lamm_cl.clip.text_engine import Injection
 from lamm_cl.clip.text_tower import TextTower
@@ -21,8 +21,7 @@ from lamm_cl.prompts.deep import Deep
 from lamm_cl.prompts.deltas import Deltas
 from lamm_cl.prompts.labels import FixedLabels, stacked
 from lamm_cl.prompts.matching import Side, averaged
-from lamm_cl.prompts.text_bank import TextBank
-from lamm_cl.prompts.wording import Slots, Wording, body
+from lamm_cl.prompts.wording import Slots, TextBank, Wording, body
 
 Ids = tuple[int, ...]
 LAYOUTS = 256  # kept at once: label spaces that are drawn anew at each step must not fill the memory

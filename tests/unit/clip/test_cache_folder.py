@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from lamm_cl.clip import cache_folder, trust
+from lamm_cl.clip import cache_folder
 from lamm_cl.clip.feature_cache import FeatureStore
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.environment import cache_trouble
@@ -79,15 +79,15 @@ def test_a_folder_that_all_can_write_is_used_only_when_asked(
     assert f"is not used: other users can write it. Forbid that (chmod go-w {folder})" in caplog.text
     said = cache_trouble(Environment(cache=str(folder)))
     assert said is not None
-    assert trust.SHARED in said
-    monkeypatch.setenv(trust.SHARED, "1")
+    assert cache_folder.SHARED in said
+    monkeypatch.setenv(cache_folder.SHARED, "1")
     assert cache_trouble(Environment(cache=str(folder))) is None
     shared = FeatureStore(tiny, folder, batch_size=4)
     get(shared, range(4))
     assert files(shared)
-    monkeypatch.delenv(trust.SHARED)
+    monkeypatch.delenv(cache_folder.SHARED)
     folder.chmod(0o755)
-    assert trust.distrust(folder) is None  # what the message advises
+    assert cache_folder.distrust(folder) is None  # what the message advises
 
 
 def test_a_folder_of_another_user_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,15 +95,15 @@ def test_a_folder_of_another_user_is_not_used(tmp_path: Path, monkeypatch: pytes
         os.chown(tmp_path, 54321, 54321)
     else:
         monkeypatch.setattr(os, "getuid", lambda: 54321)
-    assert "it belongs to another user" in str(trust.distrust(tmp_path))
+    assert "it belongs to another user" in str(cache_folder.distrust(tmp_path))
 
 
 def test_a_group_that_is_the_user_s_own_is_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tmp_path.chmod(0o775)
-    monkeypatch.setattr(trust, "_is_private", lambda group: True)
-    assert trust.distrust(tmp_path) is None
-    monkeypatch.setattr(trust, "_is_private", lambda group: False)
-    assert "other users can write it" in str(trust.distrust(tmp_path))
+    monkeypatch.setattr(cache_folder, "_is_private", lambda group: True)
+    assert cache_folder.distrust(tmp_path) is None
+    monkeypatch.setattr(cache_folder, "_is_private", lambda group: False)
+    assert "other users can write it" in str(cache_folder.distrust(tmp_path))
     tmp_path.chmod(0o755)
 
 

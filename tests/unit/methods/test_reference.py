@@ -13,7 +13,7 @@ from lamm_cl.methods.objective import Objective
 from lamm_cl.methods.reference import Reference
 from lamm_cl.methods.registry import METHODS, SUFFIXES, get_method
 from lamm_cl.methods.storage import load_learner, save_learner
-from lamm_cl.prompts.text_bank import TextBank
+from lamm_cl.prompts.wording import TextBank
 
 NAMES = ["zero", "one", "two", "three"]
 LABELS = torch.arange(4)
