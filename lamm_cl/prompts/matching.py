@@ -193,14 +193,10 @@ class Transport:
         found = room(image.tokens.device)
         largest = LARGEST if found is None else found // (COPIES * 4)
         step = max(1, largest // (batch * v * w * patches * length))
-        pieces = [self._token_part(image, text, slice(i, i + step))[1] for i in range(0, n, step)]
+        pieces = [self._token_part(image, text, slice(i, i + step)) for i in range(0, n, step)]
         return torch.cat(pieces, 1)
 
-    def token_plan(self, image: Side, text: Side) -> Tensor:
-        """Return the token-level plans (batch, n, v * w, patches, L)."""
-        return self._token_part(image, text, slice(None))[0]
-
-    def _token_part(self, image: Side, text: Side, classes: slice) -> tuple[Tensor, Tensor]:
+    def _token_part(self, image: Side, text: Side, classes: slice) -> Tensor:
         assert image.tokens is not None
         assert text.tokens is not None
         assert text.used is not None
@@ -215,7 +211,7 @@ class Transport:
         plan = sinkhorn(kernel, rows, weight / weight.sum(-1, keepdim=True), self.max_iter, self.thresh)
         gained = similarity.mul_(plan).sum((2, 3))
         term = gained if self.sign == "released" else plan.sum((2, 3)) - gained
-        return plan.view(batch, n, v * w, patches, length), term.view(batch, n, v, w)
+        return term.view(batch, n, v, w)
 
     @staticmethod
     def _similarity(patches: Tensor, tokens: Tensor, shared: int) -> Tensor:
