@@ -4,7 +4,7 @@ import multiprocessing.forkserver
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ OPTIONAL = {
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         method = getattr(item, "callspec", None) and item.callspec.params.get("method")  # type: ignore[attr-defined]
         base, _, suffix = str(method).partition("+")
@@ -44,6 +44,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
     here = Path(__file__).parent
     items.sort(key=lambda item: ORDER.index(item.path.relative_to(here).parts[0]))
+    if config.pluginmanager.hasplugin("xdist"):
+        # One process has a file, so that a module's fixtures are made once; and one has all files that share what is
+        # dear in a process: the reference's backbones, or the server of commands.
+        dear = {item.path: name for item in items for name in ("oracle", "forked") if name in fixtures(item)}
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(dear.get(item.path, str(item.path.relative_to(here)))))
+
+
+def fixtures(item: pytest.Item) -> Sequence[str]:
+    return item.fixturenames if isinstance(item, pytest.Function) else ()
 
 
 @pytest.fixture(scope="session")
