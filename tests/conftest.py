@@ -1,5 +1,6 @@
 """Fixtures that every tier shares."""
 
+import gc
 import multiprocessing.forkserver
 import os
 import subprocess
@@ -50,6 +51,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         dear = {item.path: name for item in items for name in ("oracle", "forked") if name in fixtures(item)}
         for item in items:
             item.add_marker(pytest.mark.xdist_group(dear.get(item.path, str(item.path.relative_to(here)))))
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the garbage collector need not look at it, and forked processes share it."""
+    gc.collect()
+    gc.freeze()
 
 
 def fixtures(item: pytest.Item) -> Sequence[str]:
