@@ -55,7 +55,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish() -> None:
     """What is imported by now stays: the garbage collector need not look at it, and forked processes share it."""
-    gc.collect()
     gc.freeze()
 
 
