@@ -55,7 +55,7 @@ def work(
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N [the kind that the grid is for].")] = None,
 ) -> int:
     """Join a grid: do the runs that nobody has, until none is left to claim. Any number of these may work at once."""
-    from lamm_cl.experiments.grid_file import Grid
+    from lamm_cl.experiments.spec import Grid
     from lamm_cl.records import ExperimentDirectory
 
     Grid.read(ExperimentDirectory(directory))  # a wrong directory is answered before the machinery is imported

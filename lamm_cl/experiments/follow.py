@@ -5,10 +5,9 @@ import time
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from lamm_cl.experiments.grid_file import Grid
 from lamm_cl.experiments.progress import Display
 from lamm_cl.experiments.signals import Interrupted, Signals
-from lamm_cl.experiments.spec import RunSpec
+from lamm_cl.experiments.spec import Grid, RunSpec
 from lamm_cl.experiments.summary import Summary
 from lamm_cl.experiments.work import Outcome, record_failure, tidy
 from lamm_cl.records import DAMAGED, FAILED, Entry, ExperimentDirectory, Progress

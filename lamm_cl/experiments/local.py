@@ -18,9 +18,8 @@ from typing import Any
 
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.follow import Follower, GaveUp
-from lamm_cl.experiments.grid_file import Grid
 from lamm_cl.experiments.signals import Signals
-from lamm_cl.experiments.spec import Environment, RunSpec
+from lamm_cl.experiments.spec import Environment, Grid, RunSpec
 from lamm_cl.experiments.work import Work, Worker, worker_name
 from lamm_cl.records import ExperimentDirectory
 from lamm_cl.strategies.settings import FIXED, WORKSPACE

@@ -10,10 +10,9 @@ from lamm_cl.experiments import devices
 from lamm_cl.experiments.config import ExperimentConfig
 from lamm_cl.experiments.environment import check_loggers
 from lamm_cl.experiments.grid import environment, grid, grid_size, settings
-from lamm_cl.experiments.grid_file import Grid
 from lamm_cl.experiments.local import LocalWorkers, WorkerSettings
 from lamm_cl.experiments.slurm import need_slurm
-from lamm_cl.experiments.spec import RunSpec
+from lamm_cl.experiments.spec import Grid, RunSpec
 from lamm_cl.experiments.work import Work
 from lamm_cl.records import ExperimentDirectory
 

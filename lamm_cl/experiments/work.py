@@ -16,10 +16,9 @@ from typing import Any, Literal, Protocol
 
 from lamm_cl.avalanche_home import import_avalanche
 from lamm_cl.errors import UsageError
-from lamm_cl.experiments.grid_file import Grid
 from lamm_cl.experiments.origin import origin
 from lamm_cl.experiments.signals import Signals
-from lamm_cl.experiments.spec import CHECKPOINT, Cost, Environment, Job, Result, RunSpec, Stopped
+from lamm_cl.experiments.spec import CHECKPOINT, Cost, Environment, Grid, Job, Result, RunSpec, Stopped
 from lamm_cl.records import DONE, FAILED, ExperimentDirectory, Progress, Record
 
 

@@ -20,11 +20,10 @@ from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.dry_run import total
 from lamm_cl.experiments.environment import check_loggers
 from lamm_cl.experiments.follow import Follower
-from lamm_cl.experiments.grid_file import Grid
 from lamm_cl.experiments.plan import Request
 from lamm_cl.experiments.run import run_experiment
 from lamm_cl.experiments.signals import Signals
-from lamm_cl.experiments.spec import Cost
+from lamm_cl.experiments.spec import Cost, Grid
 from lamm_cl.experiments.work import _is_broken_device, _is_gpu_memory
 from lamm_cl.records import ExperimentDirectory
 

@@ -12,10 +12,9 @@ from PIL import Image
 
 from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import environment, grid
-from lamm_cl.experiments.grid_file import Grid
 from lamm_cl.experiments.run_one import execute
 from lamm_cl.experiments.signals import Signals
-from lamm_cl.experiments.spec import Job, RunSpec
+from lamm_cl.experiments.spec import Grid, Job, RunSpec
 from lamm_cl.experiments.work import Outcome, TorchWork, Worker
 from lamm_cl.records import ExperimentDirectory
 
