@@ -5,10 +5,9 @@ import time
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from lamm_cl.experiments.progress import Display
+from lamm_cl.experiments.progress import Lines, Summary
 from lamm_cl.experiments.signals import Interrupted, Signals
 from lamm_cl.experiments.spec import Grid, RunSpec
-from lamm_cl.experiments.summary import Summary
 from lamm_cl.experiments.work import Outcome, record_failure, tidy
 from lamm_cl.records import DAMAGED, FAILED, Entry, ExperimentDirectory, Progress
 
@@ -58,7 +57,7 @@ class Follower:
     """
 
     def __init__(
-        self, home: ExperimentDirectory, grid: Grid, pending: Sequence[RunSpec], workers: Workers, display: Display
+        self, home: ExperimentDirectory, grid: Grid, pending: Sequence[RunSpec], workers: Workers, display: Lines
     ) -> None:
         self.home, self.grid = home, grid
         self._workers, self._display = workers, display

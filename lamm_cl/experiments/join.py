@@ -12,10 +12,9 @@ from lamm_cl.errors import UsageError
 from lamm_cl.experiments import devices, imports
 from lamm_cl.experiments.environment import cache_trouble, check_loggers
 from lamm_cl.experiments.local import set_compute
-from lamm_cl.experiments.progress import say, verdict
+from lamm_cl.experiments.progress import Summary, say, verdict
 from lamm_cl.experiments.signals import TIME_IS_UP, Signals
 from lamm_cl.experiments.spec import Grid, RunSpec
-from lamm_cl.experiments.summary import Summary
 from lamm_cl.experiments.work import Outcome, TorchWork, Work, Worker, tidy
 from lamm_cl.records import FAILED, ExperimentDirectory
 

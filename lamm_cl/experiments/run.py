@@ -13,11 +13,10 @@ from lamm_cl.experiments.datasets import notes
 from lamm_cl.experiments.environment import cache_trouble
 from lamm_cl.experiments.follow import Follower, Workers
 from lamm_cl.experiments.plan import Plan, Request, local_workers, make_plan
-from lamm_cl.experiments.progress import make_display, say
+from lamm_cl.experiments.progress import INTERRUPTED, Summary, make_display, say
 from lamm_cl.experiments.signals import Signals
 from lamm_cl.experiments.slurm import SlurmJobs
 from lamm_cl.experiments.spec import MODEL
-from lamm_cl.experiments.summary import INTERRUPTED, Summary
 from lamm_cl.experiments.work import TorchWork, Work
 
 

@@ -17,7 +17,7 @@ from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.datasets import data_of, notes, only_available, states
 from lamm_cl.experiments.grid import environment, grid
 from lamm_cl.experiments.preflight import _assemble, _layouts
-from lamm_cl.experiments.summary import Summary
+from lamm_cl.experiments.progress import Summary
 
 Write = Callable[..., Path]
 
