@@ -7,12 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lamm_cl.experiments import dry_run
 from lamm_cl.experiments.config import ExperimentConfig
 from lamm_cl.experiments.datasets import notes
 from lamm_cl.experiments.environment import cache_trouble
 from lamm_cl.experiments.follow import Follower, Workers
-from lamm_cl.experiments.plan import Plan, Request, local_workers, make_plan
+from lamm_cl.experiments.plan import Plan, Request, dry_run, local_workers, make_plan
 from lamm_cl.experiments.progress import INTERRUPTED, Summary, make_display, say
 from lamm_cl.experiments.signals import Signals
 from lamm_cl.experiments.slurm import SlurmJobs
@@ -48,7 +47,7 @@ def run_experiment(
             for text in notes(config):
                 say(console, f"note: {text}")
             if request.dry_run:
-                return dry_run.show(plan, console, make_work)
+                return dry_run(plan, console, make_work)
             if lacking := _without_model(plan):
                 say(
                     console,

@@ -78,7 +78,7 @@ def test_notes_stand_before_a_run_and_before_what_would_be_run(
     tmp_path: Path, write_config: Write, monkeypatch: pytest.MonkeyPatch, dry_run: bool
 ) -> None:
     photos(tmp_path / "photos")
-    monkeypatch.setattr("lamm_cl.experiments.dry_run.show", lambda *rest: 0)
+    monkeypatch.setattr("lamm_cl.experiments.plan.show", lambda *rest: 0)
     monkeypatch.setattr(run, "_work", lambda *rest: Summary(0))
     console = Console(file=io.StringIO(), width=200)
     config = read_config(write_config(datasets=[{"folder": "photos"}]))
