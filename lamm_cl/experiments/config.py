@@ -12,10 +12,10 @@ from pydantic import BaseModel, Field, PrivateAttr, StringConstraints, Validatio
 
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments import fields, imports
-from lamm_cl.experiments.document import Document, Problem, from_pydantic, raise_all
+from lamm_cl.experiments.document import Document, Problem
 from lamm_cl.experiments.fields import Reading, read_by, several
 from lamm_cl.experiments.names import datasets_of_order
-from lamm_cl.methods.values import DEVICE, NAME, Key, Values
+from lamm_cl.methods.values import DEVICE, NAME, Key, Values, findings
 from lamm_cl.strategies.settings import PrecisionName
 
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=80)]
@@ -170,7 +170,7 @@ class ExperimentConfig(Values, BaseModel):
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
     max_runs: Positive = 1500
     slurm: Slurm = Slurm()
-    _folder: Path | None = PrivateAttr(None)
+    _folder: Path = PrivateAttr(default_factory=Path.cwd)
     _notes: list[str] = PrivateAttr(default_factory=list)
 
     @model_validator(mode="before")
@@ -185,7 +185,7 @@ class ExperimentConfig(Values, BaseModel):
     @property
     def folder(self) -> Path:
         """Where relative paths in it start from: the folder of its file."""
-        return self._folder or Path.cwd()
+        return self._folder
 
     @property
     def notes(self) -> list[str]:
@@ -215,63 +215,46 @@ def read_config(path: Path | str, assignments: Sequence[str] = ()) -> Experiment
     Raises:
         UsageError: One message with everything that is wrong, each with its line or its `--set`.
     """
-    document = Document.read(Path(path))
+    path = Path(path)
+    document = Document.read(path)
     for assignment in assignments:
         document.set(assignment)
-    plain = re.sub(r"[^A-Za-z0-9_.+-]+", "-", Path(path).stem).strip("-._+")[:80]
-    config = check(document, default_name=plain or "experiment", folder=Path(path).parent)
-    config._folder = Path(path).absolute().parent
-    return config
-
-
-def check(document: Document, default_name: str, folder: Path) -> ExperimentConfig:
-    """Return the config that a document holds.
-
-    Args:
-        document: The file and the `--set` options.
-        default_name: Of the experiment.
-        folder: From which its paths are meant.
-
-    Raises:
-        UsageError: With every problem of the document.
-    """
-    data = {"experiment": default_name} | {key: value for key, value in document.data.items() if value is not None}
-    imported, trouble = _import(data.get("import"), folder)
-    raise_all(document.name, trouble, document.place)  # without what is imported, what follows would be guesswork
-    reading = Reading(folder, data.pop("plugins", None))
+    plain = re.sub(r"[^A-Za-z0-9_.+-]+", "-", path.stem).strip("-._+")[:80]
+    data = {"experiment": plain or "experiment"} | {key: one for key, one in document.data.items() if one is not None}
+    imported, trouble = _import(data.get("import", []), path.parent)
+    document.refuse(trouble)  # without what is imported, what follows would be guesswork
+    reading = Reading(path.parent, data.pop("plugins", None))
     config, problems = None, []
     try:
         config = ExperimentConfig.model_validate(data | {"import": imported}, context=reading)
     except ValidationError as error:
-        problems = [_of_method(problem, reading) for problem in from_pydantic(error, (), _KEYS)]
+        problems = [_said(key, text, reading) for key, text in findings(error, _KEYS).items()]
     problems += reading.problems
     places = {document.place(problem.key) for problem in problems}
     said = [one for one in document.problems if not (one.doubt and document.place(one.key) in places)]
-    raise_all(document.name, [*said, *problems], document.place)
+    document.refuse([*said, *problems])
     assert config is not None
-    config._notes = reading.notes
+    config._folder, config._notes = path.absolute().parent, reading.notes
     return config
 
 
-def _of_method(problem: Problem, reading: Reading) -> Problem:
-    """Call a method what the file calls it, by its label, where that is a name."""
-    key = problem.key
-    if key[:1] != ("methods",) or len(key) == 1:
-        return problem
-    label = reading.labels[int(key[1])]
-    return Problem(("methods", label if isinstance(label, str) else key[1]), problem.text)
+def _said(key: Key, text: str, reading: Reading) -> Problem:
+    """Return what pydantic says in the words of the file, in which a method's place is its label."""
+    if key[:1] == ("methods",) and len(key) > 1:
+        label = reading.labels[int(key[1])]
+        key = ("methods", label if isinstance(label, str) else key[1])
+    return Problem(key, text.replace("is empty.", "is empty: the experiment would expand to no run."))
 
 
 def _import(entries: Any, folder: Path) -> tuple[dict[str, str], list[Problem]]:
     """Import what a config names, and return where each is with the digest of its content."""
-    listed = entries if isinstance(entries, list) else [] if entries is None else [entries]
     found, problems = {}, []
-    for index, entry in enumerate(listed):
+    for index, entry in enumerate(entries if isinstance(entries, list) else [entries]):
         try:
             if not isinstance(entry, str):
                 raise UsageError(f"takes Python files (my_methods.py) and names of modules, not {entry!r}.")
             place = imports.find(entry, folder)
             found[place] = next(iter(imports.load([place]).values()))
         except UsageError as error:
-            problems.append(Problem(("import", index) if isinstance(entries, list) else ("import",), str(error)))
+            problems.append(Problem(("import", index), str(error)))
     return found, problems

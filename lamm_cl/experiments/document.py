@@ -1,16 +1,113 @@
-"""A YAML file that remembers on which line each key stands, and what is wrong with it: all of it at once."""
+"""A YAML file that remembers on which line each key stands, and what is wrong with it: all of it at once.
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+Plain values are those of YAML 1.2's core schema; what version 1.1 reads otherwise is ambiguous, and refused. PyYAML
+reads version 1.1, in which `016` is 14, `1:30` is 90 and `no` is false. People expect none of that, and other readers
+of YAML (editors, other languages) do none of it.
+"""
+
+import re
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from lamm_cl.errors import UsageError
-from lamm_cl.experiments.yaml_scalars import Loader, value_of
-from lamm_cl.methods.values import Key, findings
+from lamm_cl.methods.values import Key
+
+# -- plain values ------------------------------------------------------------------------------------------------------
+
+_TAG = "tag:yaml.org,2002:"
+_AMBIGUOUS = "!ambiguous"
+_NULL = re.compile(r"~|null|Null|NULL|")
+_BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
+_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_LEADING_ZERO = re.compile(r"[-+]?0[0-9]+")
+_VERSION_1_1 = yaml.resolver.Resolver()
+
+
+class SpelledInt(int):
+    """A whole number whose text is another than its digits: `0x10`, `+7`. It is a number and never a name."""
+
+
+class Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with the plain values of YAML 1.2."""
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        """Return the tag of a node; a plain value that the versions read differently has one of its own."""
+        tag = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+        if kind is not yaml.ScalarNode or not implicit[0]:
+            return tag
+        old = _VERSION_1_1.resolve(kind, value, (True, False))  # type: ignore[no-untyped-call]
+        other = old != tag and old not in (f"{_TAG}str", f"{_TAG}value")
+        return _AMBIGUOUS if other or _LEADING_ZERO.fullmatch(value) else tag
+
+
+_PATTERNS = {"null": _NULL, "bool": _BOOL, "int": _INT, "float": _FLOAT}
+Loader.yaml_implicit_resolvers = {}
+for _name, _pattern in {**_PATTERNS, "merge": re.compile("<<")}.items():
+    Loader.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern.pattern})\Z"), None)
+
+
+def value_of(loader: Loader, node: yaml.ScalarNode) -> tuple[Any, str, bool]:
+    """Return the value of a node, what is wrong with it, and whether only the way of writing is in doubt.
+
+    Raises:
+        yaml.YAMLError: Its tag names nothing that a config can hold.
+    """
+    written = str(node.value)
+    try:
+        if node.tag == _AMBIGUOUS or (node.tag == f"{_TAG}int" and _LEADING_ZERO.fullmatch(written)):
+            return written, *_ambiguity(written)
+        value = _read(loader, node, written)
+    except ValueError as error:  # 2020-99-99 looks like a date, and Python reads no number of 5000 digits
+        return written, f"cannot be read ({error}); put it in quotes if it is text.", False
+    if not isinstance(value, str | int | float | None):
+        return str(value), f"is read as a {type(value).__name__}; put it in quotes.", False
+    return value, "", False
+
+
+def _read(loader: Loader, node: yaml.ScalarNode, written: str) -> Any:
+    kind = node.tag.removeprefix(_TAG)
+    pattern = _PATTERNS.get(kind)
+    if pattern is None:
+        return loader.construct_object(node)
+    if not pattern.fullmatch(written) and not (kind == "float" and _INT.fullmatch(written)):
+        raise ValueError(f"{written!r} is no {kind} of YAML 1.2")
+    if kind == "null":
+        return None
+    if kind == "bool":
+        return written.lower() == "true"
+    if kind == "float":
+        return float(re.sub(r"\.(?=[in])", "", written.lower()))
+    number = int(written, 0) if written[:2] in ("0o", "0x") else int(written)
+    return number if str(number) == written else SpelledInt(number)
+
+
+def _ambiguity(written: str) -> tuple[str, bool]:
+    """Say how the two versions read a value, and whether the context may tell what is meant: not for a date.
+
+    Raises:
+        ValueError: Version 1.1 takes it for a date that there is not, or a number too long to read.
+    """
+    old = yaml.safe_load(written)
+    shown = written if len(written) <= 40 else written[:37] + "..."
+    if isinstance(old, bool):
+        plain = str(old).lower()
+        said, remedy = f"is {plain} in YAML 1.1 and text in YAML 1.2", f"write {plain} if that is meant"
+    elif not isinstance(old, int | float | str):
+        return f"is read as a {type(old).__name__}; put it in quotes.", False
+    elif _LEADING_ZERO.fullmatch(written):
+        said = "begins with a zero, which YAML 1.1 reads as octal and YAML 1.2 as decimal"
+        remedy = "write the number without it"
+    else:
+        said, remedy = f"is {old} in YAML 1.1 and text in YAML 1.2", "write the number in plain digits"
+    return f"{shown} {said}: {remedy}, or put it in quotes if it is text.", True
+
+
+# -- files and what is wrong with them ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -31,45 +128,6 @@ class Problem:
 def dotted(key: Key) -> str:
     """Write a key path as `--set` takes it: `("methods", "lamm", "lr")` -> `methods.lamm.lr`."""
     return ".".join(map(str, key))
-
-
-def from_pydantic(error: ValidationError, prefix: Key, keys: Mapping[Key, Sequence[str]]) -> list[Problem]:
-    """Return what pydantic found as problems.
-
-    Args:
-        error: What validation raised.
-        prefix: Key path of what was validated.
-        keys: For each place that takes named keys (relative to `prefix`), their names.
-    """
-    said = findings(error, keys)
-    if not prefix:
-        said = {
-            key: text.replace("is empty.", "is empty: the experiment would expand to no run.")
-            for key, text in said.items()
-        }
-    return [Problem((*prefix, *key), text) for key, text in said.items()]
-
-
-def raise_all(source: str, problems: Sequence[Problem], place: Any) -> None:
-    """Raise one error that names every problem; do nothing when there is none.
-
-    Args:
-        source: The file's name.
-        problems: What is wrong.
-        place: Function from a key path to ("line 4" or the `--set` text, the key path as the file writes it).
-
-    Raises:
-        UsageError: When there is a problem.
-    """
-    if not problems:
-        return
-    lines = []
-    for problem in dict.fromkeys(problems):
-        where, key = place(problem.key)
-        lines.append(f"{where}, {dotted(key)}: {problem.text}" if key else f"{where}: {problem.text}")
-    if len(lines) == 1:
-        raise UsageError(f"{source}, {lines[0]}")
-    raise UsageError(f"{source} has {len(lines)} errors:\n  " + "\n  ".join(lines))
 
 
 _MOST_NODES = 100_000
@@ -134,7 +192,7 @@ class _Reader:
         for name_node, _ in node.value:
             if name_node.tag == "tag:yaml.org,2002:merge":
                 continue
-            name, line = _name(name_node), name_node.start_mark.line + 1
+            name, line = _key_of(name_node), name_node.start_mark.line + 1
             if name in seen:
                 lines = f", on lines {seen[name]} and {line}" if line > seen[name] else ""
                 self.problems.append(Problem((*key, name), f"is given twice{lines}."))
@@ -142,7 +200,7 @@ class _Reader:
         loader.flatten_mapping(node)
         result = {}
         for name_node, value in node.value:
-            name = _name(name_node)
+            name = _key_of(name_node)
             self.places[(*key, name)] = f"line {name_node.start_mark.line + 1}"
             result[name] = self._build(loader, value, (*key, name))
         return result
@@ -187,8 +245,23 @@ class Document:
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror}.") from error
 
+    def refuse(self, problems: Sequence[Problem]) -> None:
+        """Raise one error that names every problem with its place; do nothing when there is none.
+
+        Raises:
+            UsageError: When there is a problem.
+        """
+        lines = []
+        for problem in dict.fromkeys(problems):
+            where, key = self.place(problem.key)
+            lines.append(f"{where}, {dotted(key)}: {problem.text}" if key else f"{where}: {problem.text}")
+        if len(lines) == 1:
+            raise UsageError(f"{self.name}, {lines[0]}")
+        if lines:
+            raise UsageError(f"{self.name} has {len(lines)} errors:\n  " + "\n  ".join(lines))
+
     def place(self, key: Key) -> tuple[str, Key]:
-        """Return where a key stands ("line 4") and its path as the file writes it.
+        """Return where a key stands ("line 4", or a `--set`) and its path as the file writes it.
 
         Checked configs know lists where a file may say a single thing: their indices are passed over.
         """
@@ -223,10 +296,10 @@ class Document:
         holder: Any = self.data
         key: Key = ()
         for part in path[:-1]:
-            holder = _enter(holder, part, source, key)
-            key = (*key, part)
-        _assign(holder, path[-1], value, source, key)
-        key = (*key, path[-1])
+            key = (*key, _position(holder, part, source))
+            holder = _enter(holder, key, source)
+        key = (*key, _position(holder, path[-1], source))
+        holder[key[-1]] = value
         self.problems += [replace(problem, key=(*key, *problem.key)) for problem in reader.problems]
         self._places = {place: line for place, line in self._places.items() if place[: len(key)] != key}
         for length in range(1, len(key)):
@@ -235,40 +308,36 @@ class Document:
         self._places[key] = source
 
 
-def _name(node: yaml.Node) -> str:
+def _key_of(node: yaml.Node) -> str:
     """Return a key as it is written: keys are names, also where they look like numbers."""
     return str(node.value if isinstance(node, yaml.ScalarNode) else node.tag)
 
 
-def _enter(holder: Any, part: str, source: str, key: Key) -> Any:
-    """Return what `part` holds, as something that has keys: a single name becomes a mapping with that name."""
-    place: Any = _index(holder, part, source) if isinstance(holder, list) else part
-    found = holder[place] if isinstance(holder, list) else holder.get(part)
-    if place == "methods":
+def _position(holder: Any, part: str, source: str) -> str | int:
+    """Return a key or, in a list, a place that it has."""
+    if isinstance(holder, dict):
+        return part
+    if not part.isdecimal() or len(part) > 9 or int(part) >= len(holder):
+        raise UsageError(f"{source}: {part!r} is no position in a list of {len(holder)}; positions count from 0.")
+    return int(part)
+
+
+def _enter(holder: Any, key: Key, source: str) -> Any:
+    """Return what a key's last part holds as something that has keys: a name becomes a mapping with that name."""
+    part = key[-1]
+    found = holder.get(part) if isinstance(holder, dict) else holder[part]
+    if key == ("methods",):
         found = as_methods(found)
     elif isinstance(found, str):
         found = {"name": found}
     elif found is None:
-        if key == ("methods",) and place not in holder:
-            raise UsageError(f"{source}: this config has no method {part!r}; it has {', '.join(holder)}.")
+        if key[:-1] == ("methods",) and part not in holder:
+            raise UsageError(f"{source}: this config has no method {part!r}; it has {', '.join(map(str, holder))}.")
         found = {}
     if not isinstance(found, dict | list):
-        raise UsageError(f"{source}: {'.'.join((*map(str, key), part))} is {found!r} and has no keys below it.")
-    holder[place] = found
+        raise UsageError(f"{source}: {dotted(key)} is {found!r} and has no keys below it.")
+    holder[part] = found
     return found
-
-
-def _assign(holder: Any, part: str, value: Any, source: str, key: Key) -> None:
-    if isinstance(holder, list):
-        holder[_index(holder, part, source)] = value
-    else:
-        holder[part] = value
-
-
-def _index(holder: Sequence[Any], part: str, source: str) -> int:
-    if not part.isdecimal() or len(part) > 9 or int(part) >= len(holder):
-        raise UsageError(f"{source}: {part!r} is no position in a list of {len(holder)}; positions count from 0.")
-    return int(part)
 
 
 def as_methods(value: Any) -> Any:

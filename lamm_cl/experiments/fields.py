@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ValidationError
 from lamm_cl.data.catalogue import CATALOGUE
 from lamm_cl.data.own_data import FORMULA, is_formula, is_own
 from lamm_cl.errors import UsageError, unknown_name
-from lamm_cl.experiments.document import Problem, as_methods, from_pydantic
+from lamm_cl.experiments.document import Problem, as_methods
 from lamm_cl.experiments.names import (
     applicable,
     backbone_and_weights,
@@ -32,7 +32,7 @@ from lamm_cl.experiments.rehearsal import stream_problems
 from lamm_cl.methods import text_bank
 from lamm_cl.methods.registry import get_method
 from lamm_cl.methods.training import RENAMED, Training
-from lamm_cl.methods.values import Key
+from lamm_cl.methods.values import Key, findings
 from lamm_cl.streams.orders import read_order
 from lamm_cl.streams.protocols import PROTOCOLS
 
@@ -107,7 +107,8 @@ def _option_problems(model: type[BaseModel], options: Mapping[str, Any], key: Ke
     try:
         model.model_validate(options)
     except ValidationError as error:
-        return from_pydantic(error, key, {(): tuple(model.model_fields)})
+        found = findings(error, {(): tuple(model.model_fields)})
+        return [Problem((*key, *place), text) for place, text in found.items()]
     return []
 
 
