@@ -9,8 +9,8 @@ from rich.console import Console
 
 from lamm_cl import __version__
 from lamm_cl.errors import UsageError
-from lamm_cl.experiments import devices, imports
-from lamm_cl.experiments.environment import cache_trouble, check_loggers
+from lamm_cl.experiments import imports
+from lamm_cl.experiments.environment import cache_trouble, check_loggers, find_device
 from lamm_cl.experiments.local import set_compute
 from lamm_cl.experiments.progress import Summary, say, verdict
 from lamm_cl.experiments.signals import TIME_IS_UP, Signals
@@ -39,7 +39,7 @@ def join(directory: Path, device: str | None, console: Console, make_work: Calla
     home = ExperimentDirectory(directory.absolute())
     grid = Grid.read(home)
     kind = grid.specs[0].device
-    device = devices.resolve(device or kind)
+    device = find_device(device or kind)
     if device.partition(":")[0] != kind:
         raise UsageError(
             f"--device {device}: the runs of {directory} are for {kind}, which is part of what they are. "

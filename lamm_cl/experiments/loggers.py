@@ -11,7 +11,7 @@ from avalanche.logging import BaseLogger, CSVLogger, TensorboardLogger, TextLogg
 
 from lamm_cl.clip import hub
 from lamm_cl.errors import unknown
-from lamm_cl.experiments.environment import require_tensorboard, require_wandb, stays_here, wandb_server
+from lamm_cl.experiments.environment import require_logger, stays_here, wandb_server
 from lamm_cl.experiments.spec import Job
 
 LOG = logging.getLogger("lamm_cl")
@@ -27,7 +27,6 @@ class WandbNumbers(BaseLogger):  # type: ignore[misc]
         So it does where the server cannot be reached: no run ends for want of a network.
         """
         super().__init__()
-        require_wandb()
         self.note = ""
         server = wandb_server()
         if stays_here(options):
@@ -87,9 +86,9 @@ def make_loggers(job: Job) -> Iterator[list[Any]]:
 
 
 def _make(name: str, options: Mapping[str, Any], job: Job, stack: contextlib.ExitStack) -> Any:
+    require_logger(name)
     folder = job.directory / name
     if name == "tensorboard":
-        require_tensorboard()
         logger = TensorboardLogger(folder)
         stack.callback(logger.writer.close)
         return logger

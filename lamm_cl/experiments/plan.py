@@ -9,9 +9,8 @@ from rich.console import Console
 
 from lamm_cl import __version__
 from lamm_cl.errors import UsageError, unknown
-from lamm_cl.experiments import devices
 from lamm_cl.experiments.config import ExperimentConfig
-from lamm_cl.experiments.environment import check_loggers
+from lamm_cl.experiments.environment import check_loggers, default_jobs, find_device, one_per_worker
 from lamm_cl.experiments.grid import environment, grid, grid_size, settings
 from lamm_cl.experiments.local import LocalWorkers, WorkerSettings
 from lamm_cl.experiments.progress import duration, say
@@ -70,7 +69,7 @@ class Plan:
         if self.remote:
             wanted = self.request.jobs or self.config.slurm.jobs
         else:
-            wanted = self.request.jobs or self.config.jobs or devices.most_jobs(self.device, devices.default_jobs())
+            wanted = self.request.jobs or self.config.jobs or default_jobs(self.device)
         return min(wanted, max(1, len(self.pending)))
 
     def check(self, workers: LocalWorkers) -> Mapping[str, str]:
@@ -117,7 +116,7 @@ def make_plan(config: ExperimentConfig, request: Request) -> Plan:
         raise unknown("executor", request.executor, EXECUTORS)
     if request.jobs is not None and request.jobs < 1:
         raise UsageError(f"--jobs {request.jobs}: at least 1 worker is needed.")
-    device = devices.resolve(request.device or config.device, remote=request.executor == "slurm")
+    device = find_device(request.device or config.device, remote=request.executor == "slurm")
     if not device.startswith("cuda") and any(backbone.precision == "tf32" for backbone in config.backbones):
         raise UsageError(f"backbone.precision: tf32 is one of NVIDIA's GPUs, the device is {device}: use fp32.")
     size = grid_size(config)
@@ -147,7 +146,7 @@ def local_workers(plan: Plan, make_work: Callable[[], Work]) -> LocalWorkers:
         deterministic=plan.config.deterministic,
         make_work=make_work,
     )
-    on = ["cpu"] if plan.remote else devices.one_per_worker(plan.device, plan.jobs)
+    on = ["cpu"] if plan.remote else one_per_worker(plan.device, plan.jobs)
     return LocalWorkers(settings, on)
 
 

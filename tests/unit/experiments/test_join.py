@@ -115,7 +115,7 @@ def test_wrong_directories_and_devices(out: Path, tmp_path: Path) -> None:
 
 
 def test_another_kind_of_device_is_refused(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lamm_cl.experiments.devices.count_gpus", lambda: 2)
+    monkeypatch.setattr("lamm_cl.experiments.environment.count_gpus", lambda: 2)
     with pytest.raises(UsageError, match=r"--device cuda:1: the runs of .* are for cpu"):
         work(out, "cuda:1")
 
