@@ -83,8 +83,7 @@ def validate(
     if not configs:
         raise UsageError("name at least one config file, e.g. lamm-cl validate configs/quickstart.yaml.")
     from lamm_cl.experiments.config import read_config
-    from lamm_cl.experiments.datasets import notes
-    from lamm_cl.experiments.grid import grid, grid_size
+    from lamm_cl.experiments.grid import grid, grid_size, notes
 
     wrong = 0
     for path in configs:

@@ -191,7 +191,7 @@ def _targets(names: list[str], root: Path | None) -> list[tuple[Any, Path]]:
             found += [(one, data_root(root)) for one, entry in CATALOGUE.items() if not entry.embedded]
         elif name.lower().endswith((".yaml", ".yml")):
             from lamm_cl.experiments.config import read_config
-            from lamm_cl.experiments.datasets import data_of, root_of
+            from lamm_cl.experiments.grid import data_of, root_of
 
             config = read_config(name)
             found += [(one, data_root(root) if root else root_of(config)) for one in data_of(config)]

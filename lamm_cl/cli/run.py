@@ -34,7 +34,7 @@ def run(
         raise UsageError("--json says how runs ended, and --dry-run does none: leave one of them out")
     experiment = read_config(config, assignments or ())
     if available:
-        from lamm_cl.experiments.datasets import only_available
+        from lamm_cl.experiments.grid import only_available
 
         experiment, missing = only_available(experiment)
         for state in missing:

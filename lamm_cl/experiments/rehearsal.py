@@ -17,12 +17,12 @@ from lamm_cl.data.own_data import is_own
 from lamm_cl.data.status import readable, state_of
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.document import Problem
-from lamm_cl.experiments.names import datasets_beside
+from lamm_cl.experiments.names import datasets_beside, takes_all_datasets
 from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.methods.values import Key
 from lamm_cl.streams.build import build_layout
 from lamm_cl.streams.layout import Layout
-from lamm_cl.streams.protocols import VARIANTS, find_protocol
+from lamm_cl.streams.protocols import VARIANTS
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,9 +38,8 @@ def stream_problems(protocol: str, options: Mapping[str, Any], datasets: Sequenc
         options: Its options, of the right types.
         datasets: Names; those that the catalogue does not have are one's own data.
     """
-    together = find_protocol(protocol).at_least > 1
     found: dict[tuple[Key, str], list[str]] = {}
-    for names in [list(datasets)] if together else [[name] for name in datasets]:
+    for names in [list(datasets)] if takes_all_datasets(protocol) else [[name] for name in datasets]:
         for problem in _of_one_stream(protocol, options, names):
             found.setdefault((problem.key, problem.text), []).extend(names)
     return [

@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.console import Console
 
 from lamm_cl.experiments.config import ExperimentConfig
-from lamm_cl.experiments.datasets import notes
 from lamm_cl.experiments.environment import cache_trouble
 from lamm_cl.experiments.follow import Follower, Workers
+from lamm_cl.experiments.grid import notes
 from lamm_cl.experiments.plan import Plan, Request, dry_run, local_workers, make_plan
 from lamm_cl.experiments.progress import INTERRUPTED, Summary, make_display, say
 from lamm_cl.experiments.signals import Signals
