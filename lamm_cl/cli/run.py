@@ -61,7 +61,7 @@ def work(
     Grid.read(ExperimentDirectory(directory))  # a wrong directory is answered before the machinery is imported
     from rich.console import Console
 
-    from lamm_cl.experiments.join import join
+    from lamm_cl.experiments.run import join
 
     return join(directory, device, Console())
 

@@ -5,61 +5,55 @@ A run is recorded whatever happens, and can be taken up again.
 
 import contextlib
 import datetime
+import functools
 import gc
+import importlib.metadata
 import os
 import platform
+import subprocess
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal
 
+from lamm_cl import __version__
 from lamm_cl.avalanche_home import import_avalanche
 from lamm_cl.errors import UsageError
-from lamm_cl.experiments.origin import origin
 from lamm_cl.experiments.signals import Signals
 from lamm_cl.experiments.spec import CHECKPOINT, Cost, Environment, Grid, Job, Result, RunSpec, Stopped
 from lamm_cl.records import DONE, FAILED, ExperimentDirectory, Progress, Record
 
 
-class Work(Protocol):
-    """What a worker does; made once a worker, so that it may keep what is dear to load."""
+class Work:
+    """What a worker does; made once a worker, since it keeps the backbones that are dear to load.
+
+    torch is imported by the worker that does it.
+    """
+
+    def __init__(self) -> None:
+        self._backbones: dict[Any, Any] = {}
 
     def check(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> dict[str, str]:
         """Raise `UsageError` for what no run could survive: absent weights or data, impossible streams.
 
         Returns fingerprints of what the runs read, by name: results of other data or weights are not mixed in.
         """
-
-    def measure(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> list[Cost]:
-        """Return what each run will cost, from a few timed steps; raises `UsageError` as `check` does."""
-
-    def execute(self, job: Job) -> Result:
-        """Do a run from its last checkpoint, or from the start."""
-
-
-class TorchWork:
-    """The real work; torch is imported by the worker that does it."""
-
-    def __init__(self) -> None:
-        self._backbones: dict[Any, Any] = {}
-
-    def check(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> dict[str, str]:
-        """Load the backbones, read the data sets, and build what is built before training."""
         import_avalanche()
         from lamm_cl.experiments.preflight import check
 
         return check(specs, environment, device, self._backbones)
 
     def measure(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> list[Cost]:
-        """Time the loading, a training step and an evaluation step of every kind of run."""
+        """Return what each run will cost, from a few timed steps; raises `UsageError` as `check` does."""
         import_avalanche()
         from lamm_cl.experiments.calibrate import measure
 
         return measure(specs, environment, device, self._backbones)
 
     def execute(self, job: Job) -> Result:
-        """Train and evaluate."""
+        """Do a run from its last checkpoint, or from the start."""
         import_avalanche()
         from lamm_cl.experiments.run_one import execute
 
@@ -296,3 +290,53 @@ class Worker:
                 self.home.write_progress(spec.run_id, Progress(worker_name(), fraction, text))
 
         return report
+
+
+_PACKAGES = ("torch", "torchvision", "open_clip_torch", "avalanche-lib", "numpy", "safetensors")
+
+
+@functools.cache
+def origin() -> dict[str, Any]:
+    """Return versions, git commit and machine, as a record keeps them; asked for once a process."""
+    return {
+        "versions": {"lamm_cl": __version__, "python": platform.python_version(), **_versions()},
+        "git": _git(Path(__file__).parent),
+        "machine": {"host": platform.node(), "system": platform.platform(), "processor": _processor()},
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _git(directory: Path) -> dict[str, Any] | None:
+    """Return the commit of the source and whether files differ from it; None for an installed package."""
+    if not (directory.parents[1] / ".git").exists():
+        return None
+    try:
+        commit = _ask(directory, "rev-parse", "HEAD")
+        changed = _ask(directory, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "changed": bool(changed)}
+
+
+def _ask(directory: Path, *words: str) -> str:
+    command = ["git", "-C", str(directory), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor()

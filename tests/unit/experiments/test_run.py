@@ -15,8 +15,8 @@ from rich.console import Console
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import grid
-from lamm_cl.experiments.join import join
 from lamm_cl.experiments.plan import Request, make_plan
+from lamm_cl.experiments.run import join
 from lamm_cl.experiments.spec import Environment, Grid
 from lamm_cl.records import ExperimentDirectory
 
