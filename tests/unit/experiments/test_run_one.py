@@ -10,10 +10,9 @@ import safetensors
 import torch
 from PIL import Image
 
-from lamm_cl.experiments.checkpoints import Saved, load_checkpoint, save_checkpoint
 from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import environment, grid
-from lamm_cl.experiments.run_one import execute
+from lamm_cl.experiments.run_one import Saved, execute, load_checkpoint, save_checkpoint
 from lamm_cl.experiments.spec import RunSpec
 from lamm_cl.experiments.work import CHECKPOINT, Job, Result, Stopped
 from lamm_cl.methods.registry import method_names, recipe_for
