@@ -16,8 +16,6 @@ import yaml
 from lamm_cl.errors import UsageError
 from lamm_cl.methods.values import Key
 
-# -- plain values ------------------------------------------------------------------------------------------------------
-
 _TAG = "tag:yaml.org,2002:"
 _AMBIGUOUS = "!ambiguous"
 _NULL = re.compile(r"~|null|Null|NULL|")
@@ -25,15 +23,46 @@ _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _LEADING_ZERO = re.compile(r"[-+]?0[0-9]+")
+_PATTERNS = {"null": _NULL, "bool": _BOOL, "int": _INT, "float": _FLOAT}
 _VERSION_1_1 = yaml.resolver.Resolver()
+_MOST_NODES = 100_000
+_MOST_SHOWN = 200
 
 
 class SpelledInt(int):
     """A whole number whose text is another than its digits: `0x10`, `+7`. It is a number and never a name."""
 
 
-class Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the plain values of YAML 1.2."""
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        key: Path of the key from the top of the file.
+        text: What is wrong and what would be right.
+        doubt: Only the way of writing is in doubt: what else is wrong with the same value says more.
+    """
+
+    key: Key
+    text: str
+    doubt: bool = False
+
+
+def dotted(key: Key) -> str:
+    """Write a key path as `--set` takes it: `("methods", "lamm", "lr")` -> `methods.lamm.lr`."""
+    return ".".join(map(str, key))
+
+
+class _Reader(yaml.SafeLoader):
+    """Builds the content of one YAML text, and remembers where each key stands and what is wrong."""
+
+    def __init__(self, text: str, source: str) -> None:
+        super().__init__(text)
+        self.source = source
+        self.places: dict[Key, str] = {}
+        self.problems: list[Problem] = []
+        self._open: list[yaml.Node] = []
+        self._nodes = 0
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
         """Return the tag of a node; a plain value that the versions read differently has one of its own."""
@@ -44,46 +73,80 @@ class Loader(yaml.SafeLoader):
         other = old != tag and old not in (f"{_TAG}str", f"{_TAG}value")
         return _AMBIGUOUS if other or _LEADING_ZERO.fullmatch(value) else tag
 
+    def build(self, node: yaml.Node, key: Key) -> Any:
+        """Return what a node says; raises `UsageError` for aliases without end."""
+        self.places.setdefault(key, f"line {node.start_mark.line + 1}")
+        self._nodes += 1
+        if self._nodes > _MOST_NODES or any(node is parent for parent in self._open):
+            raise UsageError(f"{self.source}: its aliases (&, *) expand without end.")
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, key)
+        self._open.append(node)
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(node, key)
+            return [self.build(item, (*key, index)) for index, item in enumerate(node.value)]
+        finally:
+            self._open.pop()
 
-_PATTERNS = {"null": _NULL, "bool": _BOOL, "int": _INT, "float": _FLOAT}
-Loader.yaml_implicit_resolvers = {}
+    def _mapping(self, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
+        seen: dict[str, int] = {}
+        for name_node, _ in node.value:
+            if name_node.tag == f"{_TAG}merge":
+                continue
+            name, line = _key_of(name_node), name_node.start_mark.line + 1
+            if name in seen:
+                lines = f", on lines {seen[name]} and {line}" if line > seen[name] else ""
+                self.problems.append(Problem((*key, name), f"is given twice{lines}."))
+            seen.setdefault(name, line)
+        self.flatten_mapping(node)
+        result = {}
+        for name_node, value in node.value:
+            name = _key_of(name_node)
+            self.places[(*key, name)] = f"line {name_node.start_mark.line + 1}"
+            result[name] = self.build(value, (*key, name))
+        return result
+
+    def _scalar(self, node: yaml.ScalarNode, key: Key) -> Any:
+        written = str(node.value)
+        value: Any = written
+        wrong, doubt = "", False
+        try:
+            if node.tag == _AMBIGUOUS or (node.tag == f"{_TAG}int" and _LEADING_ZERO.fullmatch(written)):
+                wrong, doubt = _ambiguity(written)
+            elif not isinstance(value := self._plain(node, written), str | int | float | None):
+                value, wrong = str(value), f"is read as a {type(value).__name__}; put it in quotes."
+        except ValueError as error:  # 2020-99-99 looks like a date, and Python reads no number of 5000 digits
+            wrong = f"cannot be read ({error}); put it in quotes if it is text."
+        if wrong:
+            self.problems.append(Problem(key, wrong, doubt))
+        return value
+
+    def _plain(self, node: yaml.ScalarNode, written: str) -> Any:
+        kind = node.tag.removeprefix(_TAG)
+        pattern = _PATTERNS.get(kind)
+        if pattern is None:
+            return self.construct_object(node)
+        if not pattern.fullmatch(written) and not (kind == "float" and _INT.fullmatch(written)):
+            raise ValueError(f"{written!r} is no {kind} of YAML 1.2")
+        if kind == "null":
+            return None
+        if kind == "bool":
+            return written.lower() == "true"
+        if kind == "float":
+            return float(re.sub(r"\.(?=[in])", "", written.lower()))
+        number = int(written, 0) if written[:2] in ("0o", "0x") else int(written)
+        return number if str(number) == written else SpelledInt(number)
+
+
+_Reader.yaml_implicit_resolvers = {}
 for _name, _pattern in {**_PATTERNS, "merge": re.compile("<<")}.items():
-    Loader.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern.pattern})\Z"), None)
+    _Reader.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern.pattern})\Z"), None)
 
 
-def value_of(loader: Loader, node: yaml.ScalarNode) -> tuple[Any, str, bool]:
-    """Return the value of a node, what is wrong with it, and whether only the way of writing is in doubt.
-
-    Raises:
-        yaml.YAMLError: Its tag names nothing that a config can hold.
-    """
-    written = str(node.value)
-    try:
-        if node.tag == _AMBIGUOUS or (node.tag == f"{_TAG}int" and _LEADING_ZERO.fullmatch(written)):
-            return written, *_ambiguity(written)
-        value = _read(loader, node, written)
-    except ValueError as error:  # 2020-99-99 looks like a date, and Python reads no number of 5000 digits
-        return written, f"cannot be read ({error}); put it in quotes if it is text.", False
-    if not isinstance(value, str | int | float | None):
-        return str(value), f"is read as a {type(value).__name__}; put it in quotes.", False
-    return value, "", False
-
-
-def _read(loader: Loader, node: yaml.ScalarNode, written: str) -> Any:
-    kind = node.tag.removeprefix(_TAG)
-    pattern = _PATTERNS.get(kind)
-    if pattern is None:
-        return loader.construct_object(node)
-    if not pattern.fullmatch(written) and not (kind == "float" and _INT.fullmatch(written)):
-        raise ValueError(f"{written!r} is no {kind} of YAML 1.2")
-    if kind == "null":
-        return None
-    if kind == "bool":
-        return written.lower() == "true"
-    if kind == "float":
-        return float(re.sub(r"\.(?=[in])", "", written.lower()))
-    number = int(written, 0) if written[:2] in ("0o", "0x") else int(written)
-    return number if str(number) == written else SpelledInt(number)
+def _key_of(node: yaml.Node) -> str:
+    """Return a key as it is written: keys are names, also where they look like numbers."""
+    return str(node.value if isinstance(node, yaml.ScalarNode) else node.tag)
 
 
 def _ambiguity(written: str) -> tuple[str, bool]:
@@ -107,103 +170,26 @@ def _ambiguity(written: str) -> tuple[str, bool]:
     return f"{shown} {said}: {remedy}, or put it in quotes if it is text.", True
 
 
-# -- files and what is wrong with them ---------------------------------------------------------------------------------
+def _parse(text: str, source: str) -> tuple[Any, _Reader]:
+    """Return what a text says, and its reader.
 
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong.
-
-    Attributes:
-        key: Path of the key from the top of the file.
-        text: What is wrong and what would be right.
-        doubt: Only the way of writing is in doubt: what else is wrong with the same value says more.
+    Raises:
+        UsageError: It is not YAML.
     """
-
-    key: Key
-    text: str
-    doubt: bool = False
-
-
-def dotted(key: Key) -> str:
-    """Write a key path as `--set` takes it: `("methods", "lamm", "lr")` -> `methods.lamm.lr`."""
-    return ".".join(map(str, key))
-
-
-_MOST_NODES = 100_000
-_MOST_SHOWN = 200
-
-
-class _Reader:
-    """Builds the content of one YAML text, and remembers where each key stands and what is wrong."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.places: dict[Key, str] = {}
-        self.problems: list[Problem] = []
-        self._open: list[yaml.Node] = []
-        self._nodes = 0
-
-    def parse(self, text: str) -> Any:
-        """Return what a text says.
-
-        Raises:
-            UsageError: It is not YAML.
-        """
-        try:
-            loader = Loader(text)
-            try:
-                node = loader.get_single_node()
-                return None if node is None else self._build(loader, node, ())
-            finally:
-                loader.dispose()
-        except UsageError:
-            raise
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            where = f", line {mark.line + 1}" if mark else ""
-            raise UsageError(f"{self.name}{where}: not YAML: {error.problem or error.context}.") from error
-        except RecursionError as error:
-            raise UsageError(f"{self.name}: its brackets are nested too deep.") from error
-        except (yaml.YAMLError, ValueError) as error:
-            raise UsageError(f"{self.name}: not YAML: {' '.join(str(error).split())}.") from error
-
-    def _build(self, loader: Loader, node: yaml.Node, key: Key) -> Any:
-        self.places.setdefault(key, f"line {node.start_mark.line + 1}")
-        self._nodes += 1
-        if self._nodes > _MOST_NODES or any(node is parent for parent in self._open):
-            raise UsageError(f"{self.name}: its aliases (&, *) expand without end.")
-        self._open.append(node)
-        try:
-            if isinstance(node, yaml.MappingNode):
-                return self._mapping(loader, node, key)
-            if isinstance(node, yaml.SequenceNode):
-                return [self._build(loader, item, (*key, index)) for index, item in enumerate(node.value)]
-        finally:
-            self._open.pop()
-        assert isinstance(node, yaml.ScalarNode)
-        value, wrong, doubt = value_of(loader, node)
-        if wrong:
-            self.problems.append(Problem(key, wrong, doubt))
-        return value
-
-    def _mapping(self, loader: Loader, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
-        seen: dict[str, int] = {}
-        for name_node, _ in node.value:
-            if name_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            name, line = _key_of(name_node), name_node.start_mark.line + 1
-            if name in seen:
-                lines = f", on lines {seen[name]} and {line}" if line > seen[name] else ""
-                self.problems.append(Problem((*key, name), f"is given twice{lines}."))
-            seen.setdefault(name, line)
-        loader.flatten_mapping(node)
-        result = {}
-        for name_node, value in node.value:
-            name = _key_of(name_node)
-            self.places[(*key, name)] = f"line {name_node.start_mark.line + 1}"
-            result[name] = self._build(loader, value, (*key, name))
-        return result
+    try:
+        reader = _Reader(text, source)
+        node = reader.get_single_node()
+        return None if node is None else reader.build(node, ()), reader
+    except UsageError:
+        raise
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UsageError(f"{source}{where}: not YAML: {error.problem or error.context}.") from error
+    except RecursionError as error:
+        raise UsageError(f"{source}: its brackets are nested too deep.") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise UsageError(f"{source}: not YAML: {' '.join(str(error).split())}.") from error
 
 
 class Document:
@@ -222,8 +208,7 @@ class Document:
             UsageError: It is not YAML, or not a mapping of keys.
         """
         self.name = name
-        reader = _Reader(name)
-        data = reader.parse(text)
+        data, reader = _parse(text, name)
         if not isinstance(data, dict):
             raise UsageError(f"{name}: a config is a mapping of keys (experiment, protocol, datasets, methods, ...).")
         self.data: dict[str, Any] = data
@@ -286,8 +271,7 @@ class Document:
         path = [part.strip() for part in name.split(".")]
         if not equals or not all(path):
             raise UsageError(f"{source}: write it as key=value, e.g. --set methods.lamm.lr=0.01.")
-        reader = _Reader(source)
-        value = reader.parse(text.strip())
+        value, reader = _parse(text.strip(), source)
         if not reader.places:
             raise UsageError(
                 f"{source}: there is no value after the `=` (an empty shell variable?). For the default, leave this "
@@ -306,11 +290,6 @@ class Document:
             self._places.setdefault(key[:length], source)
         self._places |= {(*key, *below): source for below in reader.places}
         self._places[key] = source
-
-
-def _key_of(node: yaml.Node) -> str:
-    """Return a key as it is written: keys are names, also where they look like numbers."""
-    return str(node.value if isinstance(node, yaml.ScalarNode) else node.tag)
 
 
 def _position(holder: Any, part: str, source: str) -> str | int:
@@ -345,13 +324,14 @@ def as_methods(value: Any) -> Any:
     if isinstance(value, str):
         return {value: {}}
     if isinstance(value, list):
-        return dict(_named(value))
+        return dict(named_methods(value))
     return {} if value is None else value
 
 
-def _named(items: list[Any]) -> Iterator[tuple[Any, Any]]:
-    for item in items:
-        if isinstance(item, dict) and len(item) == 1:
-            yield next(iter(item.items()))
+def named_methods(entries: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield the name and the options of each method in a list."""
+    for entry in entries:
+        if isinstance(entry, dict) and len(entry) == 1:
+            yield next(iter(entry.items()))
         else:
-            yield item if isinstance(item, Hashable) else str(item), {}
+            yield entry if isinstance(entry, Hashable) else str(entry), {}

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ValidationError
 from lamm_cl.data.catalogue import CATALOGUE
 from lamm_cl.data.own_data import FORMULA, is_formula, is_own
 from lamm_cl.errors import UsageError, unknown_name
-from lamm_cl.experiments.document import Problem, as_methods
+from lamm_cl.experiments.document import Problem, as_methods, named_methods
 from lamm_cl.experiments.names import (
     applicable,
     backbone_and_weights,
@@ -186,8 +186,7 @@ def _as_dataset(value: Any) -> Any:
 def read_methods(value: Any, reading: Reading) -> Any:
     """Take a name, a list of names, or a mapping from label to options; `method` among them names the method."""
     if isinstance(value, list):  # one with options and one without would become one
-        names = [next(iter(entry)) if isinstance(entry, dict) and len(entry) == 1 else entry for entry in value]
-        _listed_once("methods", names, reading)
+        _listed_once("methods", [name for name, _ in named_methods(value)], reading)
     methods = as_methods(value)
     if not isinstance(methods, dict):
         return methods
