@@ -20,6 +20,7 @@ from lamm_cl.strategies.settings import PrecisionName
 
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=80)]
 Positive = Annotated[int, Field(ge=1)]
+LoggerName = Literal["tensorboard", "wandb", "csv", "text"]
 
 
 class Backbone(Values):
@@ -161,9 +162,7 @@ class ExperimentConfig(Values, BaseModel):
     cache: str | bool | None = None
     jobs: Positive | None = None
     num_workers: Annotated[int, Field(ge=0, le=1024)] | None = None
-    loggers: Annotated[
-        dict[Literal["tensorboard", "wandb", "csv", "text"], dict[str, Any]], read_by(fields.read_loggers)
-    ] = {}
+    loggers: Annotated[dict[LoggerName, dict[str, Any]], read_by(fields.read_loggers)] = {}
     evaluation: Evaluation = Evaluation()
     save: Literal["prompts"] | None = None
     overrides: Annotated[list[Override], read_by(fields.read_overrides)] = []

@@ -19,7 +19,7 @@ from typing import Any
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.follow import Follower, GaveUp
 from lamm_cl.experiments.signals import Signals
-from lamm_cl.experiments.spec import Environment, Grid, RunSpec
+from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.experiments.work import Work, Worker, worker_name
 from lamm_cl.records import ExperimentDirectory
 from lamm_cl.strategies.settings import FIXED, WORKSPACE
@@ -27,8 +27,8 @@ from lamm_cl.strategies.settings import FIXED, WORKSPACE
 _ASK_AGAIN = 0.5
 _MOST_DEATHS = 2
 # How a worker process ends when not because nothing is left to claim. Numbers that nothing else uses.
-_STOPPED, _MEMORY, _DISK, _DEVICE = 83, 84, 85, 86
-_CODES = {"stopped": _STOPPED, "memory": _MEMORY, "disk": _DISK, "device": _DEVICE}
+_CODES = {"stopped": 83, "memory": 84, "disk": 85, "device": 86}
+_ENDS: dict[int | None, str] = {0: "done", **{code: end for end, code in _CODES.items()}}
 
 
 @dataclass(frozen=True)
@@ -71,15 +71,13 @@ def main(pipe: Any, settings: WorkerSettings) -> None:
     _write_to(settings.log)
     set_compute(settings.threads, settings.deterministic)
     work = settings.make_work()
-    grid: Grid | None = None
-    while grid is None:
+    while True:
         try:
             question, asked = pipe.recv()
         except (EOFError, OSError):
             return
         if question == "work":
-            grid = asked
-            continue
+            break
         try:
             pipe.send((getattr(work, question)(asked, settings.environment, settings.device), ""))
         except UsageError as error:
@@ -87,7 +85,7 @@ def main(pipe: Any, settings: WorkerSettings) -> None:
     with Signals() as signals, signals.held():
         home = ExperimentDirectory(settings.directory)
         worker = Worker(
-            home, grid, work, settings.device, signals, on_device=settings.on_device, sharing=settings.sharing
+            home, asked, work, settings.device, signals, on_device=settings.on_device, sharing=settings.sharing
         )
         ended = worker.run()
     if ended is not None:
@@ -165,12 +163,11 @@ class _Process:
     def obituary(self) -> str:
         """Say how the process ended, with the last thing it printed."""
         self.process.join(5)
-        code = self.process.exitcode
-        if code is not None and code < 0:
+        code = self.process.exitcode or 0
+        cause = f"ended with code {self.process.exitcode}"
+        if code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
             cause = f"killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
-        else:
-            cause = f"ended with code {code}"
         last = self.last_words()
         return f"the worker process was {cause}" + (f"; it last said: {last}" if last else "")
 
@@ -290,18 +287,17 @@ class LocalWorkers:
 
     def _bury(self, worker: _Process, follower: Follower) -> None:
         """See why a worker ended; what it worked on is done again."""
-        code = worker.process.exitcode
+        ended = _ENDS.get(worker.process.exitcode)
         last = worker.last_words()
         self._let_go(worker)
-        if code == _DISK:
-            raise GaveUp(worker.last_words() or f"{follower.home.path} cannot be written.")
-        if code == _MEMORY:
-            if self._on_device(worker.number) > 1:
-                device = self._devices.pop(worker.number)
-                follower.note(f"{device} is too small for one more run at a time: one worker less")
-        elif code == _DEVICE:
+        if ended == "disk":
+            raise GaveUp(last or f"{follower.home.path} cannot be written.")
+        if ended == "memory" and self._on_device(worker.number) > 1:
+            device = self._devices.pop(worker.number)
+            follower.note(f"{device} is too small for one more run at a time: one worker less")
+        elif ended == "device":
             follower.note(f"a worker process is replaced after an error of its GPU: {last}")
-        elif code not in (0, _STOPPED):
+        elif ended is None:
             cause = worker.obituary()
             spec = follower.unfinished_by(worker.name)
             key = spec.run_id if spec else f"after {follower.come_so_far()[0]} runs"

@@ -22,7 +22,6 @@ from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.methods.values import Key
 from lamm_cl.streams.build import build_layout
 from lamm_cl.streams.layout import Layout
-from lamm_cl.streams.protocols import VARIANTS
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -75,14 +74,14 @@ def _checkable(protocol: str, options: Mapping[str, Any], names: Sequence[str]) 
 
 
 def _refusal(protocol: str, options: Mapping[str, Any], names: Sequence[str]) -> UsageError | None:
-    listed = list(names)
-    if protocol == "domain_generalization":
-        # Which classes of one data set are in another is not known here: all have the same single one.
-        listed += VARIANTS if listed == ["imagenet"] else ()
-        stand_ins = [_stand_in(name, 1) for name in listed]
-    else:
-        least = max([2, *(options[key] for key in ("steps", "base") if key in options)])
-        stand_ins = [_stand_in(name, CATALOGUE[name].classes if name in CATALOGUE else least) for name in listed]
+    least = max([2, *(options[key] for key in ("steps", "base") if key in options)])
+
+    def classes(name: str) -> int:
+        if protocol == "domain_generalization":  # which classes of one set are in another is not known: one in all
+            return 1
+        return CATALOGUE[name].classes if name in CATALOGUE else least
+
+    stand_ins = [_stand_in(name, classes(name)) for name in (*names, *datasets_beside(protocol, names))]
     try:
         build_layout(protocol, stand_ins, 1, 1, None, check_images=False, **options)
     except UsageError as error:

@@ -1,12 +1,12 @@
 """The JSON schema of a config file, so that editors complete keys and underline mistakes."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
 from lamm_cl.data.catalogue import CATALOGUE
-from lamm_cl.experiments.config import FILE_KEYS, Backbone, Evaluation, ExperimentConfig, Override, Slurm
+from lamm_cl.experiments.config import FILE_KEYS, Backbone, Evaluation, ExperimentConfig, LoggerName, Override, Slurm
 from lamm_cl.experiments.names import method_options, protocol_options
 from lamm_cl.methods.registry import method_names
 from lamm_cl.streams.protocols import PROTOCOLS
@@ -120,7 +120,7 @@ def _methods() -> dict[str, Any]:
 
 
 def _loggers() -> dict[str, Any]:
-    names = ["tensorboard", "wandb", "csv", "text"]
+    names = get_args(LoggerName)
     one = {"anyOf": [{"type": ["null", "boolean", "object"]}]}
     return {
         "anyOf": [
