@@ -11,6 +11,7 @@ from lamm_cl.data.load import data_root
 from lamm_cl.data.own_data import OPTIONS, find_from, placed
 from lamm_cl.data.status import Status, readable, slow_to_list, state_of
 from lamm_cl.errors import UsageError
+from lamm_cl.experiments import imports
 from lamm_cl.experiments.config import Backbone, ExperimentConfig, Method
 from lamm_cl.experiments.names import (
     applicable,
@@ -91,7 +92,7 @@ def _run(
 
 def _imports(config: ExperimentConfig) -> dict[str, str]:
     """Return the digests of what is imported; where a file lies does not matter."""
-    return {Path(one).name if one.endswith(".py") else one: digest for one, digest in config.imports.items()}
+    return {imports.shown_name(one): digest for one, digest in config.imports.items()}
 
 
 def _check(config: ExperimentConfig, runs: Sequence[RunSpec]) -> None:
