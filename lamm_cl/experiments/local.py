@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing import connection as connections
 from multiprocessing import parent_process
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.follow import Follower, GaveUp
 from lamm_cl.experiments.signals import Signals
-from lamm_cl.experiments.spec import Environment, RunSpec
+from lamm_cl.experiments.spec import Environment, Grid, RunSpec
 from lamm_cl.experiments.work import Work, Worker, worker_name
 from lamm_cl.records import ExperimentDirectory
 from lamm_cl.strategies.settings import FIXED, WORKSPACE
@@ -50,12 +50,12 @@ class WorkerSettings:
     directory: Path
     environment: Environment
     threads: int
+    deterministic: bool
     make_work: Callable[[], Work]
-    deterministic: bool = False
-    device: str = "cpu"
-    log: Path = Path()
-    on_device: int = 1
-    sharing: int = 1
+    device: str
+    log: Path
+    on_device: int
+    sharing: int
 
 
 # -- in the worker process -----------------------------------------------------------------------------------------
@@ -132,10 +132,10 @@ def _write_to(log: Path) -> None:
 
 @dataclass(frozen=True)
 class _Process:
-    """One worker process; what its settings say of the device stays true."""
+    """One worker process, and where it prints."""
 
     number: int
-    settings: WorkerSettings
+    log: Path
     process: Any
     pipe: Any
 
@@ -155,7 +155,7 @@ class _Process:
     def last_words(self) -> str:
         """Return the last line that it printed."""
         try:
-            lines = self.settings.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         except OSError:
             return ""
         return lines[-1][:500] if lines else ""
@@ -184,7 +184,9 @@ class LocalWorkers:
     """Worker processes of one command.
 
     Args:
-        settings: For every worker; device, log and numbers of workers are filled in.
+        home: The experiment's directory.
+        grid: The runs to come.
+        make_work: Makes the work of each.
         devices: One per worker.
 
     Attributes:
@@ -193,8 +195,10 @@ class LocalWorkers:
 
     look_every = 0.25
 
-    def __init__(self, settings: WorkerSettings, devices: Sequence[str]) -> None:
-        self._settings = settings
+    def __init__(
+        self, home: ExperimentDirectory, grid: Grid, make_work: Callable[[], Work], devices: Sequence[str]
+    ) -> None:
+        self._home, self._grid, self._make_work = home, grid, make_work
         self._devices = dict(enumerate(devices))
         self._context = multiprocessing.get_context("spawn")
         self._logs = tempfile.TemporaryDirectory(prefix="lamm_cl_", ignore_cleanup_errors=True)
@@ -237,7 +241,7 @@ class LocalWorkers:
                 worker = self._processes.get(number) or self._start(number)
                 self._working.add(number)
                 with contextlib.suppress(OSError):  # it died: seen soon
-                    worker.pipe.send(("work", follower.grid))
+                    worker.pipe.send(("work", self._grid))
             self._ask_at = time.monotonic() + _ASK_AGAIN
 
     def ask_to_stop(self) -> str:
@@ -261,8 +265,12 @@ class LocalWorkers:
     # -- processes -----------------------------------------------------------------------------------------------
 
     def _start(self, number: int) -> _Process:
-        settings = replace(
-            self._settings,
+        settings = WorkerSettings(
+            directory=self._home.path.absolute(),
+            environment=self._grid.environment,
+            threads=self._grid.specs[0].threads,
+            deterministic=self._grid.specs[0].deterministic,
+            make_work=self._make_work,
             device=self._devices[number],
             log=Path(self._logs.name) / f"worker-{number}.log",
             on_device=self._on_device(number),
@@ -273,7 +281,7 @@ class LocalWorkers:
         with _ignoring_interrupts():
             process.start()
         theirs.close()
-        made = self._processes[number] = _Process(number, settings, process, ours)
+        made = self._processes[number] = _Process(number, settings.log, process, ours)
         self.names.add(made.name)
         return made
 

@@ -12,7 +12,7 @@ from lamm_cl.errors import UsageError, unknown
 from lamm_cl.experiments.config import ExperimentConfig
 from lamm_cl.experiments.environment import check_loggers, default_jobs, find_device, one_per_worker
 from lamm_cl.experiments.grid import environment, grid, grid_size, settings
-from lamm_cl.experiments.local import LocalWorkers, WorkerSettings
+from lamm_cl.experiments.local import LocalWorkers
 from lamm_cl.experiments.progress import duration, say
 from lamm_cl.experiments.slurm import need_slurm
 from lamm_cl.experiments.spec import Cost, Grid, RunSpec
@@ -139,15 +139,8 @@ def make_plan(config: ExperimentConfig, request: Request) -> Plan:
 
 def local_workers(plan: Plan, make_work: Callable[[], Work]) -> LocalWorkers:
     """Return workers for a plan on this machine; for a cluster's, one that finds things out beforehand."""
-    settings = WorkerSettings(
-        directory=plan.home.path.absolute(),
-        environment=plan.grid.environment,
-        threads=plan.config.threads,
-        deterministic=plan.config.deterministic,
-        make_work=make_work,
-    )
     on = ["cpu"] if plan.remote else one_per_worker(plan.device, plan.jobs)
-    return LocalWorkers(settings, on)
+    return LocalWorkers(plan.home, plan.grid, make_work, on)
 
 
 def dry_run(plan: Plan, console: Console, make_work: Callable[[], Work]) -> int:
