@@ -14,9 +14,9 @@ from lamm_cl.errors import UsageError
 from lamm_cl.experiments import fields, imports
 from lamm_cl.experiments.document import Document, Problem
 from lamm_cl.experiments.fields import Reading, read_by, several
-from lamm_cl.experiments.names import datasets_of_order
 from lamm_cl.methods.values import DEVICE, NAME, Key, Values, findings
 from lamm_cl.strategies.settings import PrecisionName
+from lamm_cl.streams.orders import DOMAIN_ORDERS
 
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=80)]
 Positive = Annotated[int, Field(ge=1)]
@@ -175,11 +175,11 @@ class ExperimentConfig(Values, BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _defaults(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """Take the data sets from a named order that has them."""
+        """Take the data sets from a named order of `multi_domain`, which has them."""
         protocol = data.get("protocol")
-        named = protocol if isinstance(protocol, dict) else {}
-        listed = datasets_of_order(named.get("name"), named.get("order"))
-        return {"datasets": listed, **data} if listed else data
+        named = protocol if isinstance(protocol, dict) and protocol.get("name") == "multi_domain" else {}
+        listed = DOMAIN_ORDERS.get(str(named.get("order")))
+        return {"datasets": list(listed), **data} if listed else data
 
     @property
     def folder(self) -> Path:
