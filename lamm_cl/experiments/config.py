@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
 
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments import fields, imports
@@ -71,104 +71,101 @@ class Override(Values):
 
 
 class Evaluation(Values):
-    """What is measured beside the accuracy matrix.
+    """What is measured beside the accuracy matrix."""
 
-    Attributes:
-        before_training: Also score the test sets before the first stage (stage 0).
-        per_class: Also one accuracy per class.
-        calibration: Also the expected calibration error.
-        confusion: Also the confusion matrix, in the record.
-    """
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     before_training: bool = True
+    """Also score the test sets before the first stage (stage 0)."""
     per_class: bool = False
+    """Also one accuracy per class."""
     calibration: bool = False
+    """Also the expected calibration error."""
     confusion: bool = False
+    """Also the confusion matrix, in the record."""
 
 
 class Slurm(Values):
-    """How to ask a SLURM cluster for one worker.
+    """How to ask a SLURM cluster for one worker."""
 
-    Attributes:
-        partition: Of the cluster; None takes its default.
-        time: Minutes that one job may take.
-        gpus: GPUs of one job.
-        cpus: Processor cores of one job.
-        memory_gb: Memory of one job; None takes the cluster's default.
-        jobs: Jobs of the array that run at one time.
-        requeues: How often a job that met its time limit is queued again; after preemption it always is.
-        account: To be charged.
-        qos: Quality of service.
-        constraint: Features that the node must have.
-        extra: Further `#SBATCH` settings by name.
-    """
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     partition: str | None = None
+    """Partition of the cluster [its default]."""
     time: Positive = 240
+    """Minutes that one job may take."""
     gpus: Annotated[int, Field(ge=0)] = 0
+    """GPUs of one job."""
     cpus: Positive = 1
+    """Processor cores of one job."""
     memory_gb: Annotated[float, Field(gt=0)] | None = None
+    """Memory of one job, in GB [the cluster's default]."""
     jobs: Positive = 8
+    """Jobs of the array that run at one time."""
     requeues: Annotated[int, Field(ge=0)] = 10
+    """How often a job that met its time limit is queued again; after preemption it always is."""
     account: str | None = None
+    """Account to be charged."""
     qos: str | None = None
+    """Quality of service."""
     constraint: str | None = None
+    """Features that the node must have."""
     extra: dict[str, Any] = Field(default_factory=dict)
+    """Further `#SBATCH` settings by name."""
 
 
 class ExperimentConfig(Values, BaseModel):
-    """A whole experiment; `configs/README.md` explains each key.
+    """A whole experiment; `configs/README.md` explains each key."""
 
-    Attributes:
-        experiment: Its name, which also names its directory.
-        protocol: See `lamm-cl list protocols`.
-        datasets: Names, or mappings that describe one's own data.
-        imports: Python files and modules to import first, each with the digest of its content.
-        methods: In the order of the tables.
-        backbones: One or more.
-        shots: Training images per class; "full" for all of them.
-        seeds: One run each.
-        device: `cpu`, `cuda`, `cuda:N`, or `auto` for a GPU where there is one.
-        threads: Of the computation of one run; part of the run's identity, since it changes the last digit.
-        deterministic: Take the deterministic form of every operation, so that a GPU repeats its bits.
-        root: Directory of the data sets.
-        cache: Directory of cached image features; False for none.
-        jobs: Worker processes; None for one a core.
-        num_workers: Processes that read the images of a run; None for none on the CPU, on a GPU for its share of the
-            machine's cores.
-        loggers: Avalanche loggers by name, with their options.
-        evaluation: What is measured.
-        save: `prompts` keeps what each run has learned beside its record, for `lamm_cl.load_model`; None keeps nothing.
-        overrides: Options for some runs only, the last one that matches wins.
-        checkpoint_minutes: A run saves its state at the first epoch end after so many minutes.
-        max_runs: A larger grid asks for `--yes`; the papers' largest table has 1980 runs.
-        slurm: For `--executor slurm`.
-    """
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     experiment: Annotated[Name, read_by(fields.read_experiment)]
+    """Name of the experiment and of its directory [the file's name]."""
     protocol: Annotated[Protocol, read_by(fields.read_protocol)]
+    """How data sets become a stream and test sets; options stand beside the name."""
     datasets: Annotated[list[str | dict[str, Any]], Field(min_length=1), read_by(fields.read_datasets)]
+    """One run each, or all in one; own data as a mapping. An order of multi_domain may name them instead."""
     imports: Annotated[dict[str, str], Field(alias="import")] = {}
+    """Python files (from the config's folder) or modules to import first, one or several."""
     methods: Annotated[list[Method], Field(min_length=1), read_by(fields.read_methods)]
+    """A list of names, or a mapping from name to options; `method` in the options names a variant's method."""
     backbones: Annotated[list[Backbone], Field(min_length=1, alias="backbone"), read_by(fields.read_backbones)] = [
         Backbone(name="tiny")
     ]
+    """Which CLIP, one or several."""
     shots: Annotated[list[Positive | Literal["full"]], Field(min_length=1), several("shots")] = [16]
+    """Training images per class, one or several numbers, or "full"."""
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1), several("seeds")] = [1, 2, 3]
+    """One run each."""
     device: Annotated[str, StringConstraints(pattern=DEVICE)] = "cpu"
+    """`cpu`, `cuda`, `cuda:N`, or `auto` for a GPU where there is one."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Threads of the computation of one run; part of the run's identity, since it changes the last digit."""
     deterministic: bool = False
+    """Take the deterministic form of every operation, so that a GPU repeats its bits."""
     root: str | None = None
+    """Directory of the data sets."""
     cache: str | bool | None = None
+    """Directory of cached image features [$LAMM_CL_CACHE or ~/.cache/lamm_cl/features]; false for none."""
     jobs: Positive | None = None
+    """Worker processes [one a core]."""
     num_workers: Annotated[int, Field(ge=0, le=1024)] | None = None
+    """Processes that read the images of a run [none on the CPU; on a GPU its share of the cores]."""
     loggers: Annotated[dict[LoggerName, dict[str, Any]], read_by(fields.read_loggers)] = {}
+    """Avalanche loggers by name, with their options."""
     evaluation: Evaluation = Evaluation()
+    """What is measured."""
     save: Literal["prompts"] | None = None
+    """`prompts` keeps what each run has learned beside its record, for `lamm_cl.load_model` [nothing]."""
     overrides: Annotated[list[Override], read_by(fields.read_overrides)] = []
+    """Options for some runs only, the last one that matches wins."""
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
+    """A run saves its state at the first epoch end after so many minutes."""
     max_runs: Positive = 1500
+    """A larger grid asks for `--yes`; the papers' largest table has 1980 runs."""
     slurm: Slurm = Slurm()
+    """How jobs are asked for with `--executor slurm`."""
+
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
     _notes: list[str] = PrivateAttr(default_factory=list)
 

@@ -1,6 +1,7 @@
 """A command that follows a grid: it watches records and progress appear, and sees to it that workers are there."""
 
 import contextlib
+import itertools
 import time
 from collections.abc import Collection, Sequence
 from typing import Protocol
@@ -187,12 +188,8 @@ class Follower:
 
     def free(self, most: int) -> int:
         """Return how many runs, at most so many, are left that nobody works on."""
-        count = 0
-        for run_id in self.left:
-            count += not self.home.is_claimed(run_id)
-            if count == most:
-                break
-        return count
+        free = (run_id for run_id in self.left if not self.home.is_claimed(run_id))
+        return len(list(itertools.islice(free, most)))
 
     def come_so_far(self) -> tuple[int, float]:
         """Return how many runs are recorded, and how much of the others is done: it grows as long as anything does."""

@@ -11,19 +11,6 @@ from lamm_cl.experiments.names import method_options, protocol_options
 from lamm_cl.methods.registry import method_names
 from lamm_cl.streams.protocols import PROTOCOLS
 
-_MORE = {
-    "experiment": "Name of the experiment and of its directory [the file's name].",
-    "protocol": "How data sets become a stream and test sets; options stand beside the name.",
-    "datasets": "One run each, except where the protocol takes them all; own data as a mapping. "
-    "May be left out where a named order of multi_domain says them.",
-    "methods": "A list of names, or a mapping from name to options; `method` in the options names a variant's method.",
-    "backbone": "Which CLIP, one or several.",
-    "shots": 'Training images per class, one or several numbers, or "full".',
-    "seeds": "One run each.",
-    "import": "Python files (from the config's folder) or modules to import first, one or several.",
-    "plugins": "Avalanche plugins for every method that names none itself, with their options.",
-}
-
 
 def config_schema() -> dict[str, Any]:
     """Return the schema, made from the same models that check configs."""
@@ -36,13 +23,15 @@ def config_schema() -> dict[str, Any]:
         **{f"protocol.{name}": _schema(protocol_options(name)) for name in PROTOCOLS},
     }
     whole = _schema(ExperimentConfig)["properties"]
-    whole["import"] = _one_or_several({"type": "string"})
-    whole["plugins"] = parts["method.zero_shot"]["properties"]["plugins"]
+    plugins = parts["method.zero_shot"]["properties"]["plugins"]
+    text = "Avalanche plugins for every method that names none itself, with their options."
+    whole["plugins"] = {**plugins, "description": text}
     special = {
         "protocol": _protocol(),
         "datasets": _one_or_several({"anyOf": [_names(CATALOGUE), {"type": "object"}]}),
         "methods": _methods(),
         "backbone": _one_or_several({"anyOf": [{"type": "string"}, {"$ref": "#/$defs/backbone"}]}),
+        "import": _one_or_several({"type": "string"}),
         "shots": _one_or_several({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "full"}]}),
         "seeds": _one_or_several({"type": "integer", "minimum": 0}),
         "evaluation": {"$ref": "#/$defs/evaluation"},
@@ -50,9 +39,7 @@ def config_schema() -> dict[str, Any]:
         "loggers": _loggers(),
         "overrides": {"type": "array", "items": {"$ref": "#/$defs/override"}},
     }
-    properties = {key: {**special.get(key, whole[key])} for key in FILE_KEYS}
-    for key, text in _MORE.items():
-        properties[key]["description"] = text
+    properties = {key: {**special.get(key, whole[key]), "description": whole[key]["description"]} for key in FILE_KEYS}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "An experiment of lamm_cl",
