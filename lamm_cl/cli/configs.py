@@ -76,7 +76,7 @@ def validate(
     if schema:
         import json
 
-        from lamm_cl.experiments.schema import config_schema
+        from lamm_cl.experiments.config import config_schema
 
         typer.echo(json.dumps(config_schema(), indent=1))
         return 0
