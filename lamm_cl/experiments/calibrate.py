@@ -113,9 +113,9 @@ class Calibration:
     def _speed(self, spec: RunSpec, backbone: Any, layout: Any, chosen: Any) -> _Speed:
         classes = len(layout.class_names)
         timed = self._speeds.setdefault((spec.label, backbone.name), {})
-        if classes not in timed and len(timed) > 1 and time.monotonic() > self._until:
-            return _between(timed, classes)
         if classes not in timed:
+            if len(timed) > 1 and time.monotonic() > self._until:
+                return _between(timed, classes)
             timed[classes] = self._measure(spec, backbone, layout, chosen)
         return timed[classes]
 

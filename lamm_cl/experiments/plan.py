@@ -66,10 +66,8 @@ class Plan:
     @property
     def jobs(self) -> int:
         """Worker processes, or jobs of the cluster, to use."""
-        if self.remote:
-            wanted = self.request.jobs or self.config.slurm.jobs
-        else:
-            wanted = self.request.jobs or self.config.jobs or default_jobs(self.device)
+        given = self.config.slurm.jobs if self.remote else self.config.jobs
+        wanted = self.request.jobs or given or default_jobs(self.device)
         return min(wanted, max(1, len(self.pending)))
 
     def check(self, workers: LocalWorkers) -> Mapping[str, str]:
