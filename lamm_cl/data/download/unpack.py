@@ -22,7 +22,6 @@ from lamm_cl.data.download.network import DownloadError
 from lamm_cl.data.exporting import Count, export
 from lamm_cl.errors import UsageError
 
-MNIST_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 CIFAR_SIDE, CIFAR_LABELS = 32, 2  # pixels a side; label bytes: coarse, fine
 Rows = Iterator[tuple[Any, str]]  # pixels (H, W) or (H, W, 3), class folder
 Reader = Callable[[Sequence[Path], str], Rows]  # files, part
@@ -152,7 +151,7 @@ def write_pictures(read: Reader, files: Sequence[Path], target: Path, report: Co
 
 
 def read_mnist(files: Sequence[Path], part: str) -> Rows:
-    """Give MNIST's pictures of a part, from the four gzip files in the order of `MNIST_FILES`; folders are the digits.
+    """Give MNIST's pictures of a part, from four gzip files: train, then test, images, then labels; folders are digits.
 
     Raises:
         DownloadError: a file is none of MNIST's, or images and labels differ in number.
