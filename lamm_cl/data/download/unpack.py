@@ -4,7 +4,6 @@ Nothing may land outside the target, nothing is left half-unpacked, and nothing 
 version is taken, which torchvision does not read.
 """
 
-import errno
 import gzip
 import posixpath
 import re
@@ -18,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from lamm_cl.data.download.network import DownloadError
+from lamm_cl.data.download.network import DownloadError, reason_of
 from lamm_cl.data.exporting import Count, export
 from lamm_cl.errors import UsageError
 
@@ -59,9 +58,8 @@ def unpack(archive: Path, folder: Path, moves: Mapping[str, str]) -> list[Path]:
                 placed.append(place)
         return placed
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full" if full else str(error.strerror or error)
-        raise DownloadError(f"{archive}: cannot be unpacked into {folder}: {reason}. Nothing was left there.") from None
+        why = reason_of(error)
+        raise DownloadError(f"{archive}: cannot be unpacked into {folder}: {why}. Nothing was left there.") from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -145,9 +143,9 @@ def write_pictures(read: Reader, files: Sequence[Path], target: Path, report: Co
     except UsageError as error:
         raise DownloadError(str(error)) from None
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full" if full else str(error.strerror or error)
-        raise DownloadError(f"{target}: pictures cannot be written: {reason}. Nothing was left there.") from None
+        raise DownloadError(
+            f"{target}: pictures cannot be written: {reason_of(error)}. Nothing was left there."
+        ) from None
 
 
 def read_mnist(files: Sequence[Path], part: str) -> Rows:
