@@ -36,8 +36,8 @@ def unpack(archive: Path, folder: Path, moves: Mapping[str, str]) -> list[Path]:
     Args:
         archive: a tar (any compression) or zip file.
         folder: where things go.
-        moves: from a path in the archive to a path in `folder`; a path `x/*` moves all that `x` holds. An archive
-            inside the archive is named with a `!`: `a/b.tar.gz!c` is `c` inside `a/b.tar.gz`.
+        moves: from a path in the archive to a path in `folder`. An archive inside the archive is named with a `!`:
+            `a/b.tar.gz!c` is `c` inside `a/b.tar.gz`.
 
     Returns:
         What is in place now. A target that existed stays as it is.
@@ -48,14 +48,14 @@ def unpack(archive: Path, folder: Path, moves: Mapping[str, str]) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".unpack-", dir=folder))
     try:
-        _extract(archive, scratch, [source.partition("!")[0].removesuffix("/*") for source in moves])
+        _extract(archive, scratch, [source.partition("!")[0] for source in moves])
         placed = []
         for source, target in moves.items():
-            for found, place in _targets(archive, scratch, source, folder / target):
-                if not place.exists():
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    found.rename(place)
-                placed.append(place)
+            found, place = _found(archive, scratch, source), folder / target
+            if not place.exists():
+                place.parent.mkdir(parents=True, exist_ok=True)
+                found.rename(place)
+            placed.append(place)
         return placed
     except OSError as error:
         why = reason_of(error)
@@ -64,22 +64,19 @@ def unpack(archive: Path, folder: Path, moves: Mapping[str, str]) -> list[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _targets(archive: Path, scratch: Path, source: str, target: Path) -> Iterator[tuple[Path, Path]]:
+def _found(archive: Path, scratch: Path, source: str) -> Path:
+    """Return where a part of the archive lies in `scratch`; what is in an archive inside it is unpacked there first."""
     outer, _, inner = source.partition("!")
     if inner:
         nested = scratch / outer
         if not nested.is_file():
             raise DownloadError(f"{archive}: holds no {outer}")
         scratch = nested.with_name(nested.name + ".unpacked")
-        source = inner
-        _extract(nested, scratch, [source.removesuffix("/*")])
-    found = scratch / source.removesuffix("/*")
+        _extract(nested, scratch, [inner])
+    found = scratch / (inner or outer)
     if not found.exists():
-        raise DownloadError(f"{archive}: holds no {source}")
-    if source.endswith("/*"):
-        yield from ((child, target / child.name) for child in sorted(found.iterdir()))
-    else:
-        yield found, target
+        raise DownloadError(f"{archive}: holds no {inner or outer}")
+    return found
 
 
 def _extract(archive: Path, folder: Path, wanted: list[str]) -> None:
