@@ -30,6 +30,7 @@ from lamm_cl.reports.names import (
     dataset_rank,
     method_rank,
     method_title,
+    number_word,
     shots_in_words,
     shots_rank,
     space_rank,
@@ -95,7 +96,7 @@ def described(rows: pd.DataFrame, shown: Sequence[str] = ()) -> str:
         if key in shown or key not in rows:
             continue
         values = sorted(set(rows[key]) - {""} - ({AVERAGE} if key == "dataset" else set()), key=_RANKS.get(key))
-        words = [f"{value:g}" if isinstance(value, float) else str(value) for value in values if value == value]
+        words = [word for word in map(number_word, values) if word]
         if len(words) == 1:
             constant.append({"shots": shots_in_words(words[0]), "seed": f"seed {words[0]}"}.get(key, words[0]))
         elif words:
