@@ -28,7 +28,7 @@ class EvalSet(NamedTuple):
 
 
 class EvaluationPlan(NamedTuple):
-    """What is evaluated: the protocol, the test sets in the order of the test stream, and what the stages are called."""
+    """What is evaluated: the protocol, its test sets in the order of the test stream, and the names of the stages."""
 
     protocol: str
     sets: tuple[EvalSet, ...]
