@@ -14,8 +14,9 @@ quickstart: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --maxschedchunk 16 -m "not slow"
+	$(BIN)/mypy & types=$$!; \
+	    PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow"; \
+	    tests=$$?; wait $$types && exit $$tests
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow

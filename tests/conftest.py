@@ -1,10 +1,13 @@
 """Fixtures that every tier shares."""
 
+import gc
 import multiprocessing.forkserver
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 KINDS = {"coop", "maple", "clip_lora", "rapf"}
 # Long tests first: what is short fills the time of the process that would else wait for the other at the end.
 ORDER = ("golden", "end_to_end", "conformance", "unit")
+# What is dear to make in a process, and the fixtures that bring it.
+DEAR = {
+    "the backbones of the official codes": r"\b(oracle|prompts2)\b",
+    "the server of commands": r"\b(lamm_cl_in|python_elsewhere)\b",
+}
 # What a skipped test says it misses, and what brings it.
 OPTIONAL = {
     "datasets": 'pip install "lamm_cl[hf]"',
@@ -44,6 +52,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
     here = Path(__file__).parent
     items.sort(key=lambda item: ORDER.index(item.path.relative_to(here).parts[0]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each file to one process, and files that share what is dear in a process to the same."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Files(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group(nodeid.partition("::")[0])
+
+    return Files(config, log)
+
+
+@cache
+def group(file: str) -> str:
+    text = (Path(__file__).parents[1] / file).read_text(encoding="utf-8")
+    return next((one for one, named in DEAR.items() if re.search(named, text)), file)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the garbage collector need not look at it, and forked processes share it."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

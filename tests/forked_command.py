@@ -5,6 +5,7 @@ processor time that these imports take. Its workers are forked from it, for the 
 where a test is about imports, signals, kills or the terminal's encoding.
 """
 
+import gc
 import multiprocessing
 import os
 import subprocess
@@ -25,6 +26,8 @@ import lamm_cl.reports.report  # noqa: E402
 
 lamm_cl.load_clip("tiny")  # imports open_clip
 lamm_cl.load_dataset("digits")  # imports scikit-learn
+
+gc.freeze()  # else each fork would copy what its garbage collector looks at
 
 NAME = "lamm-cl"
 

@@ -21,7 +21,7 @@ from torch import Tensor
 import lamm_cl
 from lamm_cl.methods.learner import Learner
 from lamm_cl.seeds import seed_for
-from lamm_cl.strategies.choices import sort_options
+from lamm_cl.strategies.settings import sort_options
 
 CLASSES, INCREMENT, IMAGES, HELD_OUT = 100, 10, 67, 33
 WIDTH, UNPROJECTED = 512, 768

@@ -21,7 +21,7 @@ from lamm_cl.methods.fit import TensorData
 from lamm_cl.methods.learner import Learner
 from lamm_cl.methods.optimizer import recipe_optimizer, restart, trainable
 from lamm_cl.methods.registry import recipe_for
-from lamm_cl.strategies.guard import LossGuard
+from lamm_cl.strategies.loss import LossGuard
 from lamm_cl.strategies.precision import Precision
 
 GPU = torch.device("cuda", 0)

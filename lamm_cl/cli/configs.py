@@ -76,15 +76,14 @@ def validate(
     if schema:
         import json
 
-        from lamm_cl.experiments.schema import config_schema
+        from lamm_cl.experiments.config import config_schema
 
         typer.echo(json.dumps(config_schema(), indent=1))
         return 0
     if not configs:
         raise UsageError("name at least one config file, e.g. lamm-cl validate configs/quickstart.yaml.")
     from lamm_cl.experiments.config import read_config
-    from lamm_cl.experiments.datasets import notes
-    from lamm_cl.experiments.grid import grid, grid_size
+    from lamm_cl.experiments.grid import grid, grid_size, notes
 
     wrong = 0
     for path in configs:

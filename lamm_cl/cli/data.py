@@ -100,7 +100,7 @@ def _verify(console: Console, state: "Status") -> bool:
         return False
     with Progress(console=_console(stderr=True), transient=True) as bar:
         task = bar.add_task(state.name, total=len(state.dataset.items))
-        found = verify(state.dataset, partial(_advance, bar, task))
+        found = verify(state.dataset, lambda done, total: bar.update(task, completed=done, total=total))
     return _tell_verified(console, found, state.split)
 
 
@@ -117,6 +117,8 @@ def prepare_command(
 
     LAMM_CL_MIRROR is an address, or a folder, that is asked before the makers' addresses.
     """
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
     from lamm_cl.data.download.prepare import Tools, prepare
     from lamm_cl.data.own_data import is_own
     from lamm_cl.errors import UsageError
@@ -129,10 +131,10 @@ def prepare_command(
         if is_own(spec):
             complete = _prepare_own(console, spec, folder) and complete
             continue
-        with _Meter() as meter:
-            outcome = prepare(
-                spec["name"] if isinstance(spec, dict) else spec, folder, Tools(report=meter, local=local, fix=fix)
-            )
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=_console(stderr=True)) as bars:
+            tools = Tools(report=partial(_show_file, bars, {}), local=local, fix=fix)
+            outcome = prepare(spec["name"] if isinstance(spec, dict) else spec, folder, tools)
         _tell_prepared(console, outcome)
         complete = complete and outcome.complete
     if not complete:
@@ -153,31 +155,11 @@ def _prepare_own(console: Console, spec: Any, root: Path) -> bool:
     return True
 
 
-def _advance(bar: "Progress", task: "TaskID", done: int, total: int) -> None:
-    bar.update(task, completed=done, total=total)
-
-
-class _Meter:
-    """Shows one progress bar per file that is being fetched."""
-
-    def __init__(self) -> None:
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=_console(stderr=True))
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> "_Meter":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
-
-    def __call__(self, name: str, done: int, total: int | None) -> None:
-        if name not in self._tasks:
-            self._tasks[name] = self._bar.add_task(escape(name), total=total)
-        self._bar.update(self._tasks[name], completed=done, total=total)
+def _show_file(bars: "Progress", tasks: "dict[str, TaskID]", name: str, done: int, total: int | None) -> None:
+    """Show how much of a file has been fetched."""
+    if name not in tasks:
+        tasks[name] = bars.add_task(escape(name), total=total)
+    bars.update(tasks[name], completed=done, total=total)
 
 
 def _targets(names: list[str], root: Path | None) -> list[tuple[Any, Path]]:
@@ -191,7 +173,7 @@ def _targets(names: list[str], root: Path | None) -> list[tuple[Any, Path]]:
             found += [(one, data_root(root)) for one, entry in CATALOGUE.items() if not entry.embedded]
         elif name.lower().endswith((".yaml", ".yml")):
             from lamm_cl.experiments.config import read_config
-            from lamm_cl.experiments.datasets import data_of, root_of
+            from lamm_cl.experiments.grid import data_of, root_of
 
             config = read_config(name)
             found += [(one, data_root(root) if root else root_of(config)) for one in data_of(config)]

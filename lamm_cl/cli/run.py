@@ -34,7 +34,7 @@ def run(
         raise UsageError("--json says how runs ended, and --dry-run does none: leave one of them out")
     experiment = read_config(config, assignments or ())
     if available:
-        from lamm_cl.experiments.datasets import only_available
+        from lamm_cl.experiments.grid import only_available
 
         experiment, missing = only_available(experiment)
         for state in missing:
@@ -55,13 +55,13 @@ def work(
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N [the kind that the grid is for].")] = None,
 ) -> int:
     """Join a grid: do the runs that nobody has, until none is left to claim. Any number of these may work at once."""
-    from lamm_cl.experiments.grid_file import Grid
+    from lamm_cl.experiments.spec import Grid
     from lamm_cl.records import ExperimentDirectory
 
     Grid.read(ExperimentDirectory(directory))  # a wrong directory is answered before the machinery is imported
     from rich.console import Console
 
-    from lamm_cl.experiments.join import join
+    from lamm_cl.experiments.run import join
 
     return join(directory, device, Console())
 

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import inspect
+import io
 import json
 import re
 import secrets
@@ -137,9 +138,9 @@ def _encoded(image: Any) -> tuple[str, bytes]:
         image = _from_array(image)
     if is_deep(image):
         image = to_bytes(image)
-    plain = image if image.mode in ("L", "RGB") else image.convert("RGB")
-    kind, suffix = ("5", ".pgm") if plain.mode == "L" else ("6", ".ppm")
-    return suffix, f"P{kind}\n{plain.width} {plain.height}\n255\n".encode() + plain.tobytes()
+    plain, file = image if image.mode in ("L", "RGB") else image.convert("RGB"), io.BytesIO()
+    plain.save(file, "PPM")
+    return ".pgm" if plain.mode == "L" else ".ppm", file.getvalue()
 
 
 def _from_array(values: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from operator import itemgetter
@@ -33,7 +33,7 @@ def class_folders(folder: Path, ignored: Iterable[str] = ()) -> list[str]:
             shown = [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
         raise UsageError(f"{show(str(folder))}: cannot be listed: {error.strerror}.") from None
-    names = [entry.name for entry in shown if _is_dir(entry)]
+    names = [entry.name for entry in shown if _yes(entry.is_dir)]
     for entry in shown:
         if entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
             raise UsageError(f"{show(entry.path)} is a link to nothing: is a class missing? Mend or remove the link.")
@@ -76,7 +76,7 @@ def images_in(folder: Path, beside: str = "") -> list[str]:
 def stray_note(name: str, folder: Path) -> tuple[str, ...]:
     """Return a note on images that lie beside the class folders, in no class; nothing where there are none."""
     with os.scandir(folder) as entries:
-        files = sorted(entry.name for entry in entries if not entry.name.startswith(".") and is_file(entry))
+        files = sorted(entry.name for entry in entries if not entry.name.startswith(".") and _yes(entry.is_file))
     stray = [file for file in files if os.path.splitext(file)[1].lower() in SUFFIXES]  # noqa: PTH122
     if not stray:
         return ()
@@ -117,7 +117,7 @@ def _sizes_in(folder_and_paths: tuple[str, list[str]], ask: bool) -> dict[str, i
     names = {os.path.basename(path): path for path in paths}  # noqa: PTH119
     try:
         with os.scandir(folder or ".") as entries:
-            there = [entry for entry in entries if entry.name in names and is_file(entry)]
+            there = [entry for entry in entries if entry.name in names and _yes(entry.is_file)]
     except (OSError, ValueError):
         return {}
     return {names[entry.name]: (_size(entry) or 0) if ask else 1 for entry in there}
@@ -131,17 +131,10 @@ def _size(place: "str | os.DirEntry[str]") -> int | None:
     return state.st_size if stat.S_ISREG(state.st_mode) else None
 
 
-def is_file(entry: "os.DirEntry[str]") -> bool:
-    """Whether a folder's entry is a file; a link that points at itself, at which `DirEntry.is_file` raises, is none."""
+def _yes(ask: Callable[[], bool]) -> bool:
+    """Whether an entry of a folder is of a kind; a link that points at itself, at which asking raises, is of none."""
     try:
-        return entry.is_file()
-    except OSError:
-        return False
-
-
-def _is_dir(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return entry.is_dir()
+        return ask()
     except OSError:
         return False
 
@@ -154,7 +147,7 @@ def _walk(folder: str, prefix: str, above: set[tuple[int, int]]) -> Iterator[str
     for entry in entries:
         if entry.name.startswith(".") or entry.name.lower() in JUNK:
             continue
-        if not _is_dir(entry):
+        if not _yes(entry.is_dir):
             yield prefix + entry.name
         elif (identity := _identity(entry.path)) not in above:  # a link back up would never end
             yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {identity})

@@ -139,14 +139,8 @@ def _escapes(relative: str) -> bool:
 
 
 def _type(value: object) -> str:
-    return {
-        "dict": "an object",
-        "list": "a list",
-        "str": "a text",
-        "int": "a number",
-        "float": "a number",
-        "bool": "true or false",
-    }.get(type(value).__name__, "null")
+    words = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return words.get(type(value), "a number")
 
 
 def _short(value: object) -> str:

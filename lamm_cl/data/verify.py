@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -85,8 +86,7 @@ def _warnings(dataset: Dataset, keys: dict[str, str]) -> list[str]:
     if leaks:
         found.append(f"{dataset.name}: {leaks} image(s) stand in more than one of train, val and test, by content")
     for part in parts:
-        paths = [item.path for item in getattr(dataset, part)]
-        twice = sorted({path for path in paths if paths.count(path) > 1}) if len(set(paths)) < len(paths) else []
+        twice = sorted(path for path, n in Counter(item.path for item in getattr(dataset, part)).items() if n > 1)
         if twice:
             found.append(f"{dataset.name}: {part} lists {len(twice)} image(s) more than once, e.g. {show(twice[0])}")
     return found

@@ -53,13 +53,7 @@ class Score:
 
     def state(self) -> dict[str, Any]:
         """Return everything as plain lists and numbers."""
-        return {
-            "n": self.n,
-            "columns": self.columns,
-            "correct": self.correct,
-            "bins": self.bins.tolist(),
-            "confusion": self.confusion.tolist(),
-        }
+        return {**vars(self), "bins": self.bins.tolist(), "confusion": self.confusion.tolist()}
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> "Score":

@@ -20,7 +20,7 @@ from lamm_cl.methods.build import build_model
 from lamm_cl.methods.fit import TensorData
 from lamm_cl.methods.recipe import Recipe
 from lamm_cl.strategies.build import may_repeat
-from lamm_cl.strategies.choices import sort_options
+from lamm_cl.strategies.settings import sort_options
 
 _IMAGES = 4
 _BUDGET = 60.0
@@ -113,9 +113,9 @@ class Calibration:
     def _speed(self, spec: RunSpec, backbone: Any, layout: Any, chosen: Any) -> _Speed:
         classes = len(layout.class_names)
         timed = self._speeds.setdefault((spec.label, backbone.name), {})
-        if classes not in timed and len(timed) > 1 and time.monotonic() > self._until:
-            return _between(timed, classes)
         if classes not in timed:
+            if len(timed) > 1 and time.monotonic() > self._until:
+                return _between(timed, classes)
             timed[classes] = self._measure(spec, backbone, layout, chosen)
         return timed[classes]
 

@@ -1,16 +1,36 @@
-"""A YAML file that remembers on which line each key stands, and what is wrong with it: all of it at once."""
+"""A YAML file that remembers on which line each key stands, and what is wrong with it: all of it at once.
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+Plain values are those of YAML 1.2's core schema; what version 1.1 reads otherwise is ambiguous, and refused. PyYAML
+reads version 1.1, in which `016` is 14, `1:30` is 90 and `no` is false. People expect none of that, and other readers
+of YAML (editors, other languages) do none of it.
+"""
+
+import re
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from lamm_cl.errors import UsageError
-from lamm_cl.experiments.yaml_scalars import Loader, value_of
-from lamm_cl.methods.values import Key, findings
+from lamm_cl.methods.values import Key
+
+_TAG = "tag:yaml.org,2002:"
+_AMBIGUOUS = "!ambiguous"
+_NULL = re.compile(r"~|null|Null|NULL|")
+_BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
+_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_LEADING_ZERO = re.compile(r"[-+]?0[0-9]+")
+_PATTERNS = {"null": _NULL, "bool": _BOOL, "int": _INT, "float": _FLOAT}
+_VERSION_1_1 = yaml.resolver.Resolver()
+_MOST_NODES = 100_000
+_MOST_SHOWN = 200
+
+
+class SpelledInt(int):
+    """A whole number whose text is another than its digits: `0x10`, `+7`. It is a number and never a name."""
 
 
 @dataclass(frozen=True)
@@ -33,119 +53,143 @@ def dotted(key: Key) -> str:
     return ".".join(map(str, key))
 
 
-def from_pydantic(error: ValidationError, prefix: Key, keys: Mapping[Key, Sequence[str]]) -> list[Problem]:
-    """Return what pydantic found as problems.
-
-    Args:
-        error: What validation raised.
-        prefix: Key path of what was validated.
-        keys: For each place that takes named keys (relative to `prefix`), their names.
-    """
-    said = findings(error, keys)
-    if not prefix:
-        said = {
-            key: text.replace("is empty.", "is empty: the experiment would expand to no run.")
-            for key, text in said.items()
-        }
-    return [Problem((*prefix, *key), text) for key, text in said.items()]
-
-
-def raise_all(source: str, problems: Sequence[Problem], place: Any) -> None:
-    """Raise one error that names every problem; do nothing when there is none.
-
-    Args:
-        source: The file's name.
-        problems: What is wrong.
-        place: Function from a key path to ("line 4" or the `--set` text, the key path as the file writes it).
-
-    Raises:
-        UsageError: When there is a problem.
-    """
-    if not problems:
-        return
-    lines = []
-    for problem in dict.fromkeys(problems):
-        where, key = place(problem.key)
-        lines.append(f"{where}, {dotted(key)}: {problem.text}" if key else f"{where}: {problem.text}")
-    if len(lines) == 1:
-        raise UsageError(f"{source}, {lines[0]}")
-    raise UsageError(f"{source} has {len(lines)} errors:\n  " + "\n  ".join(lines))
-
-
-_MOST_NODES = 100_000
-_MOST_SHOWN = 200
-
-
-class _Reader:
+class _Reader(yaml.SafeLoader):
     """Builds the content of one YAML text, and remembers where each key stands and what is wrong."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, text: str, source: str) -> None:
+        super().__init__(text)
+        self.source = source
         self.places: dict[Key, str] = {}
         self.problems: list[Problem] = []
         self._open: list[yaml.Node] = []
         self._nodes = 0
 
-    def parse(self, text: str) -> Any:
-        """Return what a text says.
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        """Return the tag of a node; a plain value that the versions read differently has one of its own."""
+        tag = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+        if kind is not yaml.ScalarNode or not implicit[0]:
+            return tag
+        old = _VERSION_1_1.resolve(kind, value, (True, False))  # type: ignore[no-untyped-call]
+        other = old != tag and old not in (f"{_TAG}str", f"{_TAG}value")
+        return _AMBIGUOUS if other or _LEADING_ZERO.fullmatch(value) else tag
 
-        Raises:
-            UsageError: It is not YAML.
-        """
-        try:
-            loader = Loader(text)
-            try:
-                node = loader.get_single_node()
-                return None if node is None else self._build(loader, node, ())
-            finally:
-                loader.dispose()
-        except UsageError:
-            raise
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            where = f", line {mark.line + 1}" if mark else ""
-            raise UsageError(f"{self.name}{where}: not YAML: {error.problem or error.context}.") from error
-        except RecursionError as error:
-            raise UsageError(f"{self.name}: its brackets are nested too deep.") from error
-        except (yaml.YAMLError, ValueError) as error:
-            raise UsageError(f"{self.name}: not YAML: {' '.join(str(error).split())}.") from error
-
-    def _build(self, loader: Loader, node: yaml.Node, key: Key) -> Any:
+    def build(self, node: yaml.Node, key: Key) -> Any:
+        """Return what a node says; raises `UsageError` for aliases without end."""
         self.places.setdefault(key, f"line {node.start_mark.line + 1}")
         self._nodes += 1
         if self._nodes > _MOST_NODES or any(node is parent for parent in self._open):
-            raise UsageError(f"{self.name}: its aliases (&, *) expand without end.")
+            raise UsageError(f"{self.source}: its aliases (&, *) expand without end.")
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, key)
         self._open.append(node)
         try:
             if isinstance(node, yaml.MappingNode):
-                return self._mapping(loader, node, key)
-            if isinstance(node, yaml.SequenceNode):
-                return [self._build(loader, item, (*key, index)) for index, item in enumerate(node.value)]
+                return self._mapping(node, key)
+            return [self.build(item, (*key, index)) for index, item in enumerate(node.value)]
         finally:
             self._open.pop()
-        assert isinstance(node, yaml.ScalarNode)
-        value, wrong, doubt = value_of(loader, node)
-        if wrong:
-            self.problems.append(Problem(key, wrong, doubt))
-        return value
 
-    def _mapping(self, loader: Loader, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
         seen: dict[str, int] = {}
         for name_node, _ in node.value:
-            if name_node.tag == "tag:yaml.org,2002:merge":
+            if name_node.tag == f"{_TAG}merge":
                 continue
-            name, line = _name(name_node), name_node.start_mark.line + 1
+            name, line = _key_of(name_node), name_node.start_mark.line + 1
             if name in seen:
                 lines = f", on lines {seen[name]} and {line}" if line > seen[name] else ""
                 self.problems.append(Problem((*key, name), f"is given twice{lines}."))
             seen.setdefault(name, line)
-        loader.flatten_mapping(node)
+        self.flatten_mapping(node)
         result = {}
         for name_node, value in node.value:
-            name = _name(name_node)
+            name = _key_of(name_node)
             self.places[(*key, name)] = f"line {name_node.start_mark.line + 1}"
-            result[name] = self._build(loader, value, (*key, name))
+            result[name] = self.build(value, (*key, name))
         return result
+
+    def _scalar(self, node: yaml.ScalarNode, key: Key) -> Any:
+        written = str(node.value)
+        value: Any = written
+        wrong, doubt = "", False
+        try:
+            if node.tag == _AMBIGUOUS or (node.tag == f"{_TAG}int" and _LEADING_ZERO.fullmatch(written)):
+                wrong, doubt = _ambiguity(written)
+            elif not isinstance(value := self._plain(node, written), str | int | float | None):
+                value, wrong = str(value), f"is read as a {type(value).__name__}; put it in quotes."
+        except ValueError as error:  # 2020-99-99 looks like a date, and Python reads no number of 5000 digits
+            wrong = f"cannot be read ({error}); put it in quotes if it is text."
+        if wrong:
+            self.problems.append(Problem(key, wrong, doubt))
+        return value
+
+    def _plain(self, node: yaml.ScalarNode, written: str) -> Any:
+        kind = node.tag.removeprefix(_TAG)
+        pattern = _PATTERNS.get(kind)
+        if pattern is None:
+            return self.construct_object(node)
+        if not pattern.fullmatch(written) and not (kind == "float" and _INT.fullmatch(written)):
+            raise ValueError(f"{written!r} is no {kind} of YAML 1.2")
+        if kind == "null":
+            return None
+        if kind == "bool":
+            return written.lower() == "true"
+        if kind == "float":
+            return float(re.sub(r"\.(?=[in])", "", written.lower()))
+        number = int(written, 0) if written[:2] in ("0o", "0x") else int(written)
+        return number if str(number) == written else SpelledInt(number)
+
+
+_Reader.yaml_implicit_resolvers = {}
+for _name, _pattern in {**_PATTERNS, "merge": re.compile("<<")}.items():
+    _Reader.add_implicit_resolver(_TAG + _name, re.compile(rf"(?:{_pattern.pattern})\Z"), None)
+
+
+def _key_of(node: yaml.Node) -> str:
+    """Return a key as it is written: keys are names, also where they look like numbers."""
+    return str(node.value if isinstance(node, yaml.ScalarNode) else node.tag)
+
+
+def _ambiguity(written: str) -> tuple[str, bool]:
+    """Say how the two versions read a value, and whether the context may tell what is meant: not for a date.
+
+    Raises:
+        ValueError: Version 1.1 takes it for a date that there is not, or a number too long to read.
+    """
+    old = yaml.safe_load(written)
+    shown = written if len(written) <= 40 else written[:37] + "..."
+    if isinstance(old, bool):
+        plain = str(old).lower()
+        said, remedy = f"is {plain} in YAML 1.1 and text in YAML 1.2", f"write {plain} if that is meant"
+    elif not isinstance(old, int | float | str):
+        return f"is read as a {type(old).__name__}; put it in quotes.", False
+    elif _LEADING_ZERO.fullmatch(written):
+        said = "begins with a zero, which YAML 1.1 reads as octal and YAML 1.2 as decimal"
+        remedy = "write the number without it"
+    else:
+        said, remedy = f"is {old} in YAML 1.1 and text in YAML 1.2", "write the number in plain digits"
+    return f"{shown} {said}: {remedy}, or put it in quotes if it is text.", True
+
+
+def _parse(text: str, source: str) -> tuple[Any, _Reader]:
+    """Return what a text says, and its reader.
+
+    Raises:
+        UsageError: It is not YAML.
+    """
+    try:
+        reader = _Reader(text, source)
+        node = reader.get_single_node()
+        return None if node is None else reader.build(node, ()), reader
+    except UsageError:
+        raise
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UsageError(f"{source}{where}: not YAML: {error.problem or error.context}.") from error
+    except RecursionError as error:
+        raise UsageError(f"{source}: its brackets are nested too deep.") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise UsageError(f"{source}: not YAML: {' '.join(str(error).split())}.") from error
 
 
 class Document:
@@ -164,8 +208,7 @@ class Document:
             UsageError: It is not YAML, or not a mapping of keys.
         """
         self.name = name
-        reader = _Reader(name)
-        data = reader.parse(text)
+        data, reader = _parse(text, name)
         if not isinstance(data, dict):
             raise UsageError(f"{name}: a config is a mapping of keys (experiment, protocol, datasets, methods, ...).")
         self.data: dict[str, Any] = data
@@ -187,8 +230,23 @@ class Document:
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror}.") from error
 
+    def refuse(self, problems: Sequence[Problem]) -> None:
+        """Raise one error that names every problem with its place; do nothing when there is none.
+
+        Raises:
+            UsageError: When there is a problem.
+        """
+        lines = []
+        for problem in dict.fromkeys(problems):
+            where, key = self.place(problem.key)
+            lines.append(f"{where}, {dotted(key)}: {problem.text}" if key else f"{where}: {problem.text}")
+        if len(lines) == 1:
+            raise UsageError(f"{self.name}, {lines[0]}")
+        if lines:
+            raise UsageError(f"{self.name} has {len(lines)} errors:\n  " + "\n  ".join(lines))
+
     def place(self, key: Key) -> tuple[str, Key]:
-        """Return where a key stands ("line 4") and its path as the file writes it.
+        """Return where a key stands ("line 4", or a `--set`) and its path as the file writes it.
 
         Checked configs know lists where a file may say a single thing: their indices are passed over.
         """
@@ -213,8 +271,7 @@ class Document:
         path = [part.strip() for part in name.split(".")]
         if not equals or not all(path):
             raise UsageError(f"{source}: write it as key=value, e.g. --set methods.lamm.lr=0.01.")
-        reader = _Reader(source)
-        value = reader.parse(text.strip())
+        value, reader = _parse(text.strip(), source)
         if not reader.places:
             raise UsageError(
                 f"{source}: there is no value after the `=` (an empty shell variable?). For the default, leave this "
@@ -223,10 +280,10 @@ class Document:
         holder: Any = self.data
         key: Key = ()
         for part in path[:-1]:
-            holder = _enter(holder, part, source, key)
-            key = (*key, part)
-        _assign(holder, path[-1], value, source, key)
-        key = (*key, path[-1])
+            key = (*key, _position(holder, part, source))
+            holder = _enter(holder, key, source)
+        key = (*key, _position(holder, path[-1], source))
+        holder[key[-1]] = value
         self.problems += [replace(problem, key=(*key, *problem.key)) for problem in reader.problems]
         self._places = {place: line for place, line in self._places.items() if place[: len(key)] != key}
         for length in range(1, len(key)):
@@ -235,40 +292,31 @@ class Document:
         self._places[key] = source
 
 
-def _name(node: yaml.Node) -> str:
-    """Return a key as it is written: keys are names, also where they look like numbers."""
-    return str(node.value if isinstance(node, yaml.ScalarNode) else node.tag)
+def _position(holder: Any, part: str, source: str) -> str | int:
+    """Return a key or, in a list, a place that it has."""
+    if isinstance(holder, dict):
+        return part
+    if not part.isdecimal() or len(part) > 9 or int(part) >= len(holder):
+        raise UsageError(f"{source}: {part!r} is no position in a list of {len(holder)}; positions count from 0.")
+    return int(part)
 
 
-def _enter(holder: Any, part: str, source: str, key: Key) -> Any:
-    """Return what `part` holds, as something that has keys: a single name becomes a mapping with that name."""
-    place: Any = _index(holder, part, source) if isinstance(holder, list) else part
-    found = holder[place] if isinstance(holder, list) else holder.get(part)
-    if place == "methods":
+def _enter(holder: Any, key: Key, source: str) -> Any:
+    """Return what a key's last part holds as something that has keys: a name becomes a mapping with that name."""
+    part = key[-1]
+    found = holder.get(part) if isinstance(holder, dict) else holder[part]
+    if key == ("methods",):
         found = as_methods(found)
     elif isinstance(found, str):
         found = {"name": found}
     elif found is None:
-        if key == ("methods",) and place not in holder:
-            raise UsageError(f"{source}: this config has no method {part!r}; it has {', '.join(holder)}.")
+        if key[:-1] == ("methods",) and part not in holder:
+            raise UsageError(f"{source}: this config has no method {part!r}; it has {', '.join(map(str, holder))}.")
         found = {}
     if not isinstance(found, dict | list):
-        raise UsageError(f"{source}: {'.'.join((*map(str, key), part))} is {found!r} and has no keys below it.")
-    holder[place] = found
+        raise UsageError(f"{source}: {dotted(key)} is {found!r} and has no keys below it.")
+    holder[part] = found
     return found
-
-
-def _assign(holder: Any, part: str, value: Any, source: str, key: Key) -> None:
-    if isinstance(holder, list):
-        holder[_index(holder, part, source)] = value
-    else:
-        holder[part] = value
-
-
-def _index(holder: Sequence[Any], part: str, source: str) -> int:
-    if not part.isdecimal() or len(part) > 9 or int(part) >= len(holder):
-        raise UsageError(f"{source}: {part!r} is no position in a list of {len(holder)}; positions count from 0.")
-    return int(part)
 
 
 def as_methods(value: Any) -> Any:
@@ -276,13 +324,14 @@ def as_methods(value: Any) -> Any:
     if isinstance(value, str):
         return {value: {}}
     if isinstance(value, list):
-        return dict(_named(value))
+        return dict(named_methods(value))
     return {} if value is None else value
 
 
-def _named(items: list[Any]) -> Iterator[tuple[Any, Any]]:
-    for item in items:
-        if isinstance(item, dict) and len(item) == 1:
-            yield next(iter(item.items()))
+def named_methods(entries: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield the name and the options of each method in a list."""
+    for entry in entries:
+        if isinstance(entry, dict) and len(entry) == 1:
+            yield next(iter(entry.items()))
         else:
-            yield item if isinstance(item, Hashable) else str(item), {}
+            yield entry if isinstance(entry, Hashable) else str(entry), {}

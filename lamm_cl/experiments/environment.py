@@ -1,22 +1,88 @@
-"""What the environment of runs must offer beside data and weights: loggers that can log, and a folder for features."""
+"""What this machine must offer runs beside data and weights: devices, loggers that can log, a folder for features."""
 
 import configparser
 import contextlib
+import functools
 import importlib.util
 import inspect
 import netrc
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
+
 from lamm_cl.clip.cache_folder import default_folder, distrust
 from lamm_cl.errors import UsageError, unknown
 from lamm_cl.experiments.spec import Environment
 from lamm_cl.files import check_writable
+from lamm_cl.strategies.settings import cores
 
 _SILENT = ("offline", "disabled", "dryrun")
+# Runs that share a GPU at first; fewer do when its memory turns out to be too small for so many.
+_RUNS_A_GPU = 4
+_BYTES_A_WORKER = 1.5 * 2**30
+_COUNT = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
+
+
+# -- devices -----------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def count_gpus() -> int:
+    """Return how many GPUs torch can use; a process of its own says it, in a second: this one goes without torch."""
+    asked = subprocess.run([sys.executable, "-c", _COUNT], capture_output=True, text=True, check=False)
+    try:
+        return int(asked.stdout.split()[-1])
+    except (IndexError, ValueError):
+        return 0
+
+
+def find_device(device: str, remote: bool = False) -> str:
+    """Return "cpu", "cuda" or "cuda:N" for what a config says.
+
+    Args:
+        device: "auto" takes a GPU where there is one.
+        remote: The runs go elsewhere, so that this machine's devices don't matter.
+
+    Raises:
+        UsageError: A name that is none, or a GPU that is not there.
+    """
+    kind, _, number = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or not number.isdigit())):
+        raise UsageError(f"unknown device {device!r}. Choices: auto, cpu, cuda, cuda:N.")
+    if kind == "cpu" or (remote and kind == "cuda"):
+        return device
+    count = 0 if remote else count_gpus()
+    if kind == "auto":
+        return "cuda" if count else "cpu"
+    if count <= int(number or 0):
+        there = f"it has {count}" if count else "it has none that torch can use"
+        raise UsageError(f"device {device!r} is not on this machine: {there}. Use --device cpu, or auto.")
+    return device
+
+
+def default_jobs(device: str) -> int:
+    """Return the number of workers that cores, memory and a device have room for, at least one."""
+    jobs = max(1, min(cores(), int(psutil.virtual_memory().available / _BYTES_A_WORKER)))
+    if not device.startswith("cuda"):
+        return jobs
+    return min(jobs, _RUNS_A_GPU * (1 if ":" in device else max(1, count_gpus())))
+
+
+def one_per_worker(device: str, jobs: int) -> list[str]:
+    """Return the device of each of `jobs` workers: GPUs are dealt out in turn."""
+    if device != "cuda":
+        return [device] * jobs
+    count = max(1, count_gpus())
+    return [f"cuda:{number % count}" for number in range(jobs)]
+
+
+# -- loggers -----------------------------------------------------------------------------------------------------------
 
 
 def check_loggers(loggers: Mapping[Any, Mapping[str, Any]]) -> None:
@@ -25,11 +91,10 @@ def check_loggers(loggers: Mapping[Any, Mapping[str, Any]]) -> None:
     Raises:
         UsageError: A package is not installed, W&B has no such option, or nobody is logged in to it.
     """
-    if "tensorboard" in loggers:
-        require_tensorboard()
+    for name in loggers:
+        require_logger(name)
     if "wandb" not in loggers:
         return
-    require_wandb()
     import wandb
 
     options = loggers["wandb"]
@@ -44,25 +109,17 @@ def check_loggers(loggers: Mapping[Any, Mapping[str, Any]]) -> None:
         )
 
 
-def require_tensorboard() -> None:
-    """Raise UsageError where TensorBoard is not installed."""
-    if importlib.util.find_spec("tensorboard") is None:
-        raise UsageError("logger 'tensorboard' needs the package: pip install 'lamm_cl[tensorboard]'.")
-
-
-def require_wandb() -> None:
-    """Raise UsageError where W&B is not installed."""
-    if importlib.util.find_spec("wandb") is None:
-        raise UsageError("logger 'wandb' needs the package: pip install 'lamm_cl[wandb]'.")
+def require_logger(name: str) -> None:
+    """Raise UsageError where a logger's package is not installed."""
+    if name in ("tensorboard", "wandb") and importlib.util.find_spec(name) is None:
+        raise UsageError(f"logger {name!r} needs the package: pip install 'lamm_cl[{name}]'.")
 
 
 def _may_log(options: Mapping[str, Any]) -> bool:
     """Whether W&B will find a key or wants none; in doubt, when it is told more than we read, it will."""
-    if stays_here(options):
+    if stays_here(options) or {"settings", "anonymous"} & set(options):
         return True
-    if {"settings", "anonymous"} & set(options) or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    if os.environ.get("WANDB_API_KEY"):
+    if os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or os.environ.get("WANDB_API_KEY"):
         return True
     server = wandb_server()
     return "api_key" in _stored_settings() or _in_netrc(urlsplit(server).hostname or server)
@@ -95,6 +152,9 @@ def _in_netrc(host: str) -> bool:
             if netrc.netrc(path.expanduser()).authenticators(host):
                 return True
     return False
+
+
+# -- cached features ---------------------------------------------------------------------------------------------------
 
 
 def cache_folder(environment: Environment) -> Path | None:

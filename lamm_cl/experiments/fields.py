@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ValidationError
 from lamm_cl.data.catalogue import CATALOGUE
 from lamm_cl.data.own_data import FORMULA, is_formula, is_own
 from lamm_cl.errors import UsageError, unknown_name
-from lamm_cl.experiments.document import Problem, as_methods, from_pydantic
+from lamm_cl.experiments.document import Problem, as_methods, named_methods
 from lamm_cl.experiments.names import (
     applicable,
     backbone_and_weights,
@@ -32,7 +32,7 @@ from lamm_cl.experiments.rehearsal import stream_problems
 from lamm_cl.methods import text_bank
 from lamm_cl.methods.recipe import RENAMED, Training
 from lamm_cl.methods.registry import get_method
-from lamm_cl.methods.values import Key
+from lamm_cl.methods.values import Key, findings
 from lamm_cl.streams.orders import read_order
 from lamm_cl.streams.protocols import PROTOCOLS
 
@@ -107,7 +107,8 @@ def _option_problems(model: type[BaseModel], options: Mapping[str, Any], key: Ke
     try:
         model.model_validate(options)
     except ValidationError as error:
-        return from_pydantic(error, key, {(): tuple(model.model_fields)})
+        found = findings(error, {(): tuple(model.model_fields)})
+        return [Problem((*key, *place), text) for place, text in found.items()]
     return []
 
 
@@ -185,8 +186,7 @@ def _as_dataset(value: Any) -> Any:
 def read_methods(value: Any, reading: Reading) -> Any:
     """Take a name, a list of names, or a mapping from label to options; `method` among them names the method."""
     if isinstance(value, list):  # one with options and one without would become one
-        names = [next(iter(entry)) if isinstance(entry, dict) and len(entry) == 1 else entry for entry in value]
-        _listed_once("methods", names, reading)
+        _listed_once("methods", [name for name, _ in named_methods(value)], reading)
     methods = as_methods(value)
     if not isinstance(methods, dict):
         return methods
@@ -229,7 +229,7 @@ def _plugin_problems(plugins: Any, key: Key) -> list[Problem]:
         return []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Avalanche misses a solver that few of its plugins need
-        from lamm_cl.strategies.plugin_config import make_plugins
+        from lamm_cl.strategies.plugins import make_plugins
 
     problems = []
     for name, options in plugins.items():

@@ -1,15 +1,14 @@
 """A command that follows a grid: it watches records and progress appear, and sees to it that workers are there."""
 
 import contextlib
+import itertools
 import time
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from lamm_cl.experiments.grid_file import Grid
-from lamm_cl.experiments.progress import Display
+from lamm_cl.experiments.progress import Lines, Summary
 from lamm_cl.experiments.signals import Interrupted, Signals
-from lamm_cl.experiments.spec import RunSpec
-from lamm_cl.experiments.summary import Summary
+from lamm_cl.experiments.spec import Grid, RunSpec
 from lamm_cl.experiments.work import Outcome, record_failure, tidy
 from lamm_cl.records import DAMAGED, FAILED, Entry, ExperimentDirectory, Progress
 
@@ -44,6 +43,45 @@ class Workers(Protocol):
         """Whether any of those has not ended."""
 
 
+def settle(
+    home: ExperimentDirectory,
+    grid: Grid,
+    summary: Summary,
+    before: Collection[str],
+    own: Collection[str] | None,
+    others_go_on: bool = False,
+) -> None:
+    """Count what there is in the end, remove what killed workers left, and make the table anew.
+
+    Args:
+        home: The experiment's directory.
+        grid: Its runs.
+        summary: Takes the numbers, and what keeps this from being done. A record that somebody deleted meanwhile is
+            one that is left.
+        before: Runs that were done before the command began.
+        own: Workers whose runs count as this command's own; None for all.
+        others_go_on: Whether a run that somebody works on is not this command's to wait for.
+    """
+    try:
+        for spec in grid.specs:
+            entry = home.entry(spec.run_id)
+            if entry is None or grid.wants(spec.run_id, entry):
+                summary.taken += others_go_on and home.is_claimed(spec.run_id)
+            elif spec.run_id in before:
+                summary.before += 1
+            elif entry.status == FAILED:
+                summary.failed.append((spec, entry.error))
+            elif own is None or entry.worker in own:
+                summary.done += 1
+            else:
+                summary.elsewhere += 1
+        for spec in grid.specs:
+            tidy(home, spec.run_id)
+        home.rebuild_table()
+    except OSError as error:
+        summary.stopped = summary.stopped or home.explain(error)
+
+
 class Follower:
     """Follows a grid until every run is recorded.
 
@@ -59,13 +97,13 @@ class Follower:
     """
 
     def __init__(
-        self, home: ExperimentDirectory, grid: Grid, pending: Sequence[RunSpec], workers: Workers, display: Display
+        self, home: ExperimentDirectory, grid: Grid, pending: Sequence[RunSpec], workers: Workers, display: Lines
     ) -> None:
         self.home, self.grid = home, grid
         self._workers, self._display = workers, display
         self.left: dict[str, RunSpec] = {spec.run_id: spec for spec in pending}
-        self._before = [spec.run_id for spec in grid.specs if spec.run_id not in self.left]
-        self._ended: dict[str, Outcome] = {}
+        self._before = {spec.run_id for spec in grid.specs} - self.left.keys()
+        self._ended = 0
         self._doing: dict[str, Progress] = {}
         self._damaged: set[str] = set()
         self._table_is_old = True
@@ -76,28 +114,24 @@ class Follower:
         Args:
             signals: Of the command. They are heard where nothing is half done.
         """
-        stopped, interrupted = "", False
+        summary = Summary(len(self.grid.specs))
         with signals.held():
             try:
                 self._watch(signals)
             except GaveUp as error:
-                stopped = str(error)
+                summary.stopped = str(error)
             except KeyboardInterrupt as error:
-                stopped = "ended by SIGTERM." if isinstance(error, Interrupted) else "interrupted."
-                interrupted = True
+                summary.stopped = "ended by SIGTERM." if isinstance(error, Interrupted) else "interrupted."
+                summary.interrupted = True
             except OSError as error:
-                stopped = self.home.explain(error)
-            if stopped:
+                summary.stopped = self.home.explain(error)
+            if summary.stopped:
                 farewell = self._stop(signals)
-                stopped += farewell if interrupted else ""
-            try:
+                summary.stopped += farewell if summary.interrupted else ""
+            with contextlib.suppress(OSError):  # met again, and said, by what follows
                 self.look()
-                for spec in self.grid.specs:
-                    tidy(self.home, spec.run_id)
-                self.home.rebuild_table()
-            except OSError as error:
-                stopped = stopped or self.home.explain(error)
-        return self._summary(stopped, interrupted)
+            settle(self.home, self.grid, summary, self._before, self._workers.names)
+        return summary
 
     def _watch(self, signals: Signals) -> None:
         while True:
@@ -124,28 +158,6 @@ class Follower:
                 time.sleep(0.05)
         return more
 
-    def _summary(self, stopped: str, interrupted: bool) -> Summary:
-        """Count what there is now: a record that somebody deleted meanwhile is one that is left."""
-        summary = Summary(len(self.grid.specs), stopped=stopped, interrupted=interrupted)
-        summary.before = sum(self._is_there(run_id) for run_id in self._before)
-        for spec in self.grid.specs:
-            outcome = self._ended.get(spec.run_id)
-            if outcome is None or not self._is_there(spec.run_id):
-                continue
-            if outcome.status == "failed":
-                summary.failed.append((spec, outcome.message))
-            elif outcome.status == "done":
-                summary.done += 1
-            else:
-                summary.elsewhere += 1
-        return summary
-
-    def _is_there(self, run_id: str) -> bool:
-        try:
-            return not self.grid.wants(run_id, self.home.entry(run_id))
-        except OSError:
-            return True  # it could be read when it was counted
-
     # -- what is known, for the workers ----------------------------------------------------------------------------
 
     def look(self) -> None:
@@ -155,8 +167,8 @@ class Follower:
             entry = self.home.entry(run_id)
             if not self.grid.wants(run_id, entry):
                 del self.left[run_id]
-                self._ended[run_id] = self._outcome(entry)
-                self._display.finished(spec, self._ended[run_id])
+                self._ended += 1
+                self._display.finished(spec, self._outcome(entry))
                 self._table_is_old = True
                 continue
             if entry is not None and entry.status == DAMAGED and run_id not in self._damaged:
@@ -176,16 +188,12 @@ class Follower:
 
     def free(self, most: int) -> int:
         """Return how many runs, at most so many, are left that nobody works on."""
-        count = 0
-        for run_id in self.left:
-            count += not self.home.is_claimed(run_id)
-            if count == most:
-                break
-        return count
+        free = (run_id for run_id in self.left if not self.home.is_claimed(run_id))
+        return len(list(itertools.islice(free, most)))
 
     def come_so_far(self) -> tuple[int, float]:
         """Return how many runs are recorded, and how much of the others is done: it grows as long as anything does."""
-        return len(self._ended), sum(progress.fraction for progress in self._doing.values())
+        return self._ended, sum(progress.fraction for progress in self._doing.values())
 
     def unfinished_by(self, worker: str) -> RunSpec | None:
         """Return the run that a worker was doing when it was heard of last."""

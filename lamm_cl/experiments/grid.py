@@ -1,14 +1,26 @@
-"""From a config to its runs."""
+"""From a config to its runs, their settings, and what is to be said of their data before they start."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lamm_cl.data.own_data import OPTIONS, find_from
+from lamm_cl.data.few_shot import shortfalls
+from lamm_cl.data.load import data_root
+from lamm_cl.data.own_data import OPTIONS, find_from, placed
+from lamm_cl.data.status import Status, readable, slow_to_list, state_of
 from lamm_cl.errors import UsageError
+from lamm_cl.experiments import imports
 from lamm_cl.experiments.config import Backbone, ExperimentConfig, Method
-from lamm_cl.experiments.names import applicable, resolved_method, resolved_protocol, shown_name, takes_all_datasets
+from lamm_cl.experiments.names import (
+    applicable,
+    datasets_beside,
+    resolved_method,
+    resolved_protocol,
+    shown_name,
+    takes_all_datasets,
+)
 from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.methods.registry import get_method
 
@@ -24,37 +36,31 @@ def grid(config: ExperimentConfig, device: str | None = None) -> list[RunSpec]:
         UsageError: Two entries of the config are the same run.
     """
     kind = (device or config.device).partition(":")[0]
-    runs: list[RunSpec] = []
-    for backbone in config.backbones:
-        for datasets in _streams(config):
-            for method in config.methods:
-                for shots in config.shots:
-                    runs += [_run(config, datasets, backbone, method, shots, seed, kind) for seed in config.seeds]
+    runs = [_run(config, kind, *chosen) for chosen in itertools.product(*_lists(config))]
     _check(config, runs)
     return runs
 
 
 def grid_size(config: ExperimentConfig) -> int:
     """Return how many runs a config expands to, without making them."""
-    lists = (config.backbones, _streams(config), config.methods, config.shots, config.seeds)
-    return math.prod(len(entries) for entries in lists)
+    return math.prod(map(len, _lists(config)))
 
 
-def _streams(config: ExperimentConfig) -> list[tuple[Any, ...]]:
-    """Return what each stream is made of: one data set, or all of them where the protocol says so."""
-    if takes_all_datasets(config.protocol.name):
-        return [tuple(config.datasets)]
-    return [(dataset,) for dataset in config.datasets]
+def _lists(config: ExperimentConfig) -> tuple[Sequence[Any], ...]:
+    """Return backbones, streams (one data set each, or all where the protocol says so), methods, shots and seeds."""
+    together = takes_all_datasets(config.protocol.name)
+    streams = [tuple(config.datasets)] if together else [(dataset,) for dataset in config.datasets]
+    return config.backbones, streams, config.methods, config.shots, config.seeds
 
 
 def _run(
     config: ExperimentConfig,
-    datasets: tuple[Any, ...],
+    device: str,
     backbone: Backbone,
+    datasets: tuple[Any, ...],
     method: Method,
     shots: int | str,
     seed: int,
-    device: str,
 ) -> RunSpec:
     title = "+".join(shown_name(dataset) for dataset in datasets)
     given = dict(method.options)
@@ -86,23 +92,19 @@ def _run(
 
 def _imports(config: ExperimentConfig) -> dict[str, str]:
     """Return the digests of what is imported; where a file lies does not matter."""
-    return {Path(one).name if one.endswith(".py") else one: digest for one, digest in config.imports.items()}
+    return {imports.shown_name(one): digest for one, digest in config.imports.items()}
 
 
 def _check(config: ExperimentConfig, runs: Sequence[RunSpec]) -> None:
-    if not runs:
-        raise UsageError(f"experiment {config.experiment!r} expands to no run: a list in it is empty.")
     seen: dict[str, RunSpec] = {}
     shown: dict[tuple[Any, ...], RunSpec] = {}
     for run in runs:
-        other = seen.setdefault(run.run_id, run)
-        if other is not run:
+        if (other := seen.setdefault(run.run_id, run)) is not run:
             raise UsageError(
                 f"experiment {config.experiment!r} asks for one run twice: {other} and {run} are the same, option by "
                 "option. Remove one of the entries."
             )
-        other = shown.setdefault(tuple(run.columns().values()), run)
-        if other is not run:
+        if shown.setdefault(tuple(run.columns().values()), run) is not run:
             raise UsageError(
                 f"experiment {config.experiment!r} has two different runs that tables could not tell apart: {run}. "
                 "Give its data sets or methods names of their own, or make two experiments of it."
@@ -126,11 +128,9 @@ def environment(config: ExperimentConfig) -> Environment:
 
 def settings(config: ExperimentConfig, device: str) -> dict[str, Any]:
     """Return what must stay as it is inside one directory: everything but the lists that a grid may grow along."""
+    protocol = config.protocol
     fixed: dict[str, Any] = {
-        "protocol": {
-            "name": config.protocol.name,
-            **resolved_protocol(config.protocol.name, config.protocol.options),
-        },
+        "protocol": {"name": protocol.name, **resolved_protocol(protocol.name, protocol.options)},
         "compute": {
             "device": device.partition(":")[0],
             "threads": config.threads,
@@ -143,8 +143,7 @@ def settings(config: ExperimentConfig, device: str) -> dict[str, Any]:
         fixed[f"import {name}"] = {"sha256": digest}
     for dataset in config.datasets:
         given = dataset if isinstance(dataset, dict) else {}
-        changed = {key: given[key] for key in OPTIONS if key in given}
-        fixed[f"datasets.{shown_name(dataset)}"] = changed
+        fixed[f"datasets.{shown_name(dataset)}"] = {key: given[key] for key in OPTIONS if key in given}
     for backbone in config.backbones:
         name = backbone.name + (f" ({backbone.pretrained})" if backbone.pretrained else "")
         fixed[f"{name}: backbone"] = backbone.model_dump(include={"precision", "resize_mode"}, exclude_none=True)
@@ -152,3 +151,62 @@ def settings(config: ExperimentConfig, device: str) -> dict[str, Any]:
             options = resolved_method(method.name, method.options, backbone.name)
             fixed[f"{name}: methods.{method.label}"] = {"method": method.name, **options}
     return fixed
+
+
+# -- data --------------------------------------------------------------------------------------------------------------
+
+
+def data_of(config: ExperimentConfig) -> list[Any]:
+    """Return the data sets that a config's runs read, with the paths that they mean here."""
+    return [*environment(config).placed(config.datasets), *datasets_beside(config.protocol.name, config.datasets)]
+
+
+def root_of(config: ExperimentConfig) -> Path:
+    """Return the folder of a config's data sets."""
+    return data_root(environment(config).root)
+
+
+def states(config: ExperimentConfig) -> list[Status]:
+    """Return the state of each data set of a config."""
+    return [state_of(spec, root_of(config)) for spec in data_of(config)]
+
+
+def only_available(config: ExperimentConfig) -> tuple[ExperimentConfig, list[Status]]:
+    """Return the config with those of its data sets alone that are there, and the states of the others.
+
+    Raises:
+        UsageError: none is there, or the protocol takes all of them in one run.
+    """
+    found = states(config)
+    missing = [state for state in found if not state.usable]
+    if not missing:
+        return config, []
+    if takes_all_datasets(config.protocol.name):
+        raise UsageError(
+            f"{config.protocol.name} takes all its data sets in one run: --available can leave none out. Not there: "
+            f"{', '.join(state.name for state in missing)}."
+        )
+    kept = [one for one, state in zip(config.datasets, found, strict=True) if state.usable]
+    if not kept:
+        raise UsageError(f"none of the data sets is there: {'; '.join(f'{one.name}: {one.note}' for one in missing)}.")
+    return config.model_copy(update={"datasets": kept}), missing
+
+
+def notes(config: ExperimentConfig, quick: bool = False) -> list[str]:
+    """Say what a reader of the results must know of config and data, as far as these are there; each thing once.
+
+    Args:
+        config: the config.
+        quick: leave out ImageNet and its variants, whose folders take seconds to list.
+    """
+    base, root = config.folder, root_of(config)
+    said = list(config.notes)
+    said += [note for one in config.datasets if isinstance(one, dict) for note in placed(one, base)[1]]
+    if config.root is not None and root.exists() and root != base / Path(config.root).expanduser():
+        said.append(f"root {config.root} is that of the working directory: {base} has none")
+    for spec in data_of(config):
+        dataset = None if quick and slow_to_list(spec) else readable(spec, root)
+        if dataset is not None:
+            said += dataset.notes
+            said += [note for shots in config.shots if isinstance(shots, int) for note in shortfalls(dataset, shots)]
+    return list(dict.fromkeys(said))

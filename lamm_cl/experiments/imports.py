@@ -6,8 +6,8 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
 
 from lamm_cl.errors import UsageError
 
@@ -31,10 +31,7 @@ def find(entry: str, folder: Path) -> str:
             raise UsageError(f"there is no file {path}.")
         return str(path)
     look_in(folder)
-    try:
-        known = importlib.util.find_spec(entry)
-    except (ImportError, ValueError):
-        known = None
+    known = _known(entry)
     if known is None or known.origin is None:
         raise UsageError(f"there is no module {entry!r} in {folder.resolve()} or among what is installed.")
     return entry
@@ -73,9 +70,10 @@ def load(found: Sequence[str]) -> dict[str, str]:
         digest = _digest(one)
         if _LOADED.setdefault(one, digest) != digest:
             raise UsageError(f"{one} has changed since it was imported: start again, so that all runs use one version.")
-        if not _is_loaded(one):
-            _import(one)
-        digests[Path(one).name if one.endswith(".py") else one] = digest
+        module = _module_name(one)
+        if module not in sys.modules:
+            _import(one, module)
+        digests[shown_name(one)] = digest
     return digests
 
 
@@ -90,33 +88,38 @@ def check(found: Sequence[str], expected: Mapping[str, str]) -> None:
             raise UsageError(f"{name} has changed since the run was planned: start the command again.")
 
 
-def _module_name(path: str) -> str:
-    """Return the name under which a file is imported: its own, unless another module has it.
+def shown_name(one: str) -> str:
+    """Return what an imported file or module is called wherever it lies."""
+    return Path(one).name if one.endswith(".py") else one
+
+
+def _known(module: str) -> ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+
+
+def _module_name(one: str) -> str:
+    """Return the name under which a file or module is imported: a file's is its own, unless another module has it.
 
     As for a script, what lies beside the file can be imported.
     """
-    look_in(Path(path).parent)
-    stem = Path(path).stem
-    try:
-        known = importlib.util.find_spec(stem)
-    except (ImportError, ValueError):
-        known = None
-    if known is not None and known.origin == path:
+    if not one.endswith(".py"):
+        return one
+    look_in(Path(one).parent)
+    stem = Path(one).stem
+    known = _known(stem)
+    if known is not None and known.origin == one:
         return stem
-    return f"{_PREFIX}{hashlib.sha256(path.encode()).hexdigest()[:8]}_{stem}"
+    return f"{_PREFIX}{hashlib.sha256(one.encode()).hexdigest()[:8]}_{stem}"
 
 
-def _is_loaded(one: str) -> bool:
-    return (_module_name(one) if one.endswith(".py") else one) in sys.modules
-
-
-def _import(one: str) -> ModuleType:
+def _import(one: str, name: str) -> None:
     try:
-        if not one.endswith(".py"):
-            return importlib.import_module(one)
-        name = _module_name(one)
         if not name.startswith(_PREFIX):
-            return importlib.import_module(name)
+            importlib.import_module(name)
+            return
         spec = importlib.util.spec_from_file_location(name, one)
         assert spec is not None
         assert spec.loader is not None
@@ -126,7 +129,6 @@ def _import(one: str) -> ModuleType:
         except BaseException:
             del sys.modules[name]
             raise
-        return module
     except Exception as error:
         _LOADED.pop(one, None)
         where = traceback.extract_tb(error.__traceback__)[-1]

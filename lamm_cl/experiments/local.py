@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing import connection as connections
 from multiprocessing import parent_process
 from pathlib import Path
@@ -18,9 +18,8 @@ from typing import Any
 
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.follow import Follower, GaveUp
-from lamm_cl.experiments.grid_file import Grid
 from lamm_cl.experiments.signals import Signals
-from lamm_cl.experiments.spec import Environment, RunSpec
+from lamm_cl.experiments.spec import Environment, Grid, RunSpec
 from lamm_cl.experiments.work import Work, Worker, worker_name
 from lamm_cl.records import ExperimentDirectory
 from lamm_cl.strategies.settings import FIXED, WORKSPACE
@@ -28,8 +27,8 @@ from lamm_cl.strategies.settings import FIXED, WORKSPACE
 _ASK_AGAIN = 0.5
 _MOST_DEATHS = 2
 # How a worker process ends when not because nothing is left to claim. Numbers that nothing else uses.
-_STOPPED, _MEMORY, _DISK, _DEVICE = 83, 84, 85, 86
-_CODES = {"stopped": _STOPPED, "memory": _MEMORY, "disk": _DISK, "device": _DEVICE}
+_CODES = {"stopped": 83, "memory": 84, "disk": 85, "device": 86}
+_ENDS: dict[int | None, str] = {0: "done", **{code: end for end, code in _CODES.items()}}
 
 
 @dataclass(frozen=True)
@@ -51,12 +50,12 @@ class WorkerSettings:
     directory: Path
     environment: Environment
     threads: int
+    deterministic: bool
     make_work: Callable[[], Work]
-    deterministic: bool = False
-    device: str = "cpu"
-    log: Path = Path()
-    on_device: int = 1
-    sharing: int = 1
+    device: str
+    log: Path
+    on_device: int
+    sharing: int
 
 
 # -- in the worker process -----------------------------------------------------------------------------------------
@@ -72,15 +71,13 @@ def main(pipe: Any, settings: WorkerSettings) -> None:
     _write_to(settings.log)
     set_compute(settings.threads, settings.deterministic)
     work = settings.make_work()
-    grid: Grid | None = None
-    while grid is None:
+    while True:
         try:
             question, asked = pipe.recv()
         except (EOFError, OSError):
             return
         if question == "work":
-            grid = asked
-            continue
+            break
         try:
             pipe.send((getattr(work, question)(asked, settings.environment, settings.device), ""))
         except UsageError as error:
@@ -88,7 +85,7 @@ def main(pipe: Any, settings: WorkerSettings) -> None:
     with Signals() as signals, signals.held():
         home = ExperimentDirectory(settings.directory)
         worker = Worker(
-            home, grid, work, settings.device, signals, on_device=settings.on_device, sharing=settings.sharing
+            home, asked, work, settings.device, signals, on_device=settings.on_device, sharing=settings.sharing
         )
         ended = worker.run()
     if ended is not None:
@@ -135,10 +132,10 @@ def _write_to(log: Path) -> None:
 
 @dataclass(frozen=True)
 class _Process:
-    """One worker process; what its settings say of the device stays true."""
+    """One worker process, and where it prints."""
 
     number: int
-    settings: WorkerSettings
+    log: Path
     process: Any
     pipe: Any
 
@@ -158,7 +155,7 @@ class _Process:
     def last_words(self) -> str:
         """Return the last line that it printed."""
         try:
-            lines = self.settings.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         except OSError:
             return ""
         return lines[-1][:500] if lines else ""
@@ -166,12 +163,11 @@ class _Process:
     def obituary(self) -> str:
         """Say how the process ended, with the last thing it printed."""
         self.process.join(5)
-        code = self.process.exitcode
-        if code is not None and code < 0:
+        code = self.process.exitcode or 0
+        cause = f"ended with code {self.process.exitcode}"
+        if code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
             cause = f"killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
-        else:
-            cause = f"ended with code {code}"
         last = self.last_words()
         return f"the worker process was {cause}" + (f"; it last said: {last}" if last else "")
 
@@ -188,7 +184,9 @@ class LocalWorkers:
     """Worker processes of one command.
 
     Args:
-        settings: For every worker; device, log and numbers of workers are filled in.
+        home: The experiment's directory.
+        grid: The runs to come.
+        make_work: Makes the work of each.
         devices: One per worker.
 
     Attributes:
@@ -197,8 +195,10 @@ class LocalWorkers:
 
     look_every = 0.25
 
-    def __init__(self, settings: WorkerSettings, devices: Sequence[str]) -> None:
-        self._settings = settings
+    def __init__(
+        self, home: ExperimentDirectory, grid: Grid, make_work: Callable[[], Work], devices: Sequence[str]
+    ) -> None:
+        self._home, self._grid, self._make_work = home, grid, make_work
         self._devices = dict(enumerate(devices))
         self._context = multiprocessing.get_context("spawn")
         self._logs = tempfile.TemporaryDirectory(prefix="lamm_cl_", ignore_cleanup_errors=True)
@@ -241,7 +241,7 @@ class LocalWorkers:
                 worker = self._processes.get(number) or self._start(number)
                 self._working.add(number)
                 with contextlib.suppress(OSError):  # it died: seen soon
-                    worker.pipe.send(("work", follower.grid))
+                    worker.pipe.send(("work", self._grid))
             self._ask_at = time.monotonic() + _ASK_AGAIN
 
     def ask_to_stop(self) -> str:
@@ -265,8 +265,12 @@ class LocalWorkers:
     # -- processes -----------------------------------------------------------------------------------------------
 
     def _start(self, number: int) -> _Process:
-        settings = replace(
-            self._settings,
+        settings = WorkerSettings(
+            directory=self._home.path.absolute(),
+            environment=self._grid.environment,
+            threads=self._grid.specs[0].threads,
+            deterministic=self._grid.specs[0].deterministic,
+            make_work=self._make_work,
             device=self._devices[number],
             log=Path(self._logs.name) / f"worker-{number}.log",
             on_device=self._on_device(number),
@@ -277,7 +281,7 @@ class LocalWorkers:
         with _ignoring_interrupts():
             process.start()
         theirs.close()
-        made = self._processes[number] = _Process(number, settings, process, ours)
+        made = self._processes[number] = _Process(number, settings.log, process, ours)
         self.names.add(made.name)
         return made
 
@@ -291,18 +295,17 @@ class LocalWorkers:
 
     def _bury(self, worker: _Process, follower: Follower) -> None:
         """See why a worker ended; what it worked on is done again."""
-        code = worker.process.exitcode
+        ended = _ENDS.get(worker.process.exitcode)
         last = worker.last_words()
         self._let_go(worker)
-        if code == _DISK:
-            raise GaveUp(worker.last_words() or f"{follower.home.path} cannot be written.")
-        if code == _MEMORY:
-            if self._on_device(worker.number) > 1:
-                device = self._devices.pop(worker.number)
-                follower.note(f"{device} is too small for one more run at a time: one worker less")
-        elif code == _DEVICE:
+        if ended == "disk":
+            raise GaveUp(last or f"{follower.home.path} cannot be written.")
+        if ended == "memory" and self._on_device(worker.number) > 1:
+            device = self._devices.pop(worker.number)
+            follower.note(f"{device} is too small for one more run at a time: one worker less")
+        elif ended == "device":
             follower.note(f"a worker process is replaced after an error of its GPU: {last}")
-        elif code not in (0, _STOPPED):
+        elif ended is None:
             cause = worker.obituary()
             spec = follower.unfinished_by(worker.name)
             key = spec.run_id if spec else f"after {follower.come_so_far()[0]} runs"

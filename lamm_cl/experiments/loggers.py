@@ -3,19 +3,16 @@
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from avalanche.evaluation.metrics import accuracy_metrics, loss_metrics
 from avalanche.logging import BaseLogger, CSVLogger, TensorboardLogger, TextLogger
 
 from lamm_cl.clip import hub
-from lamm_cl.errors import unknown
-from lamm_cl.experiments.environment import require_tensorboard, require_wandb, stays_here, wandb_server
+from lamm_cl.experiments.environment import require_logger, stays_here, wandb_server
 from lamm_cl.experiments.spec import Job
 
 LOG = logging.getLogger("lamm_cl")
-NAMES = ("tensorboard", "wandb", "csv", "text")
 
 
 class WandbNumbers(BaseLogger):  # type: ignore[misc]
@@ -27,24 +24,21 @@ class WandbNumbers(BaseLogger):  # type: ignore[misc]
         So it does where the server cannot be reached: no run ends for want of a network.
         """
         super().__init__()
-        require_wandb()
         self.note = ""
-        server = wandb_server()
-        if stays_here(options):
-            self._run = _begin(job, options)
-        elif not hub.reachable(server):
-            self._run = self._stay_here(job, options, f"{server} does not answer")
-        else:
-            try:
+        server, asked = wandb_server(), not stays_here(options)
+        reason = f"{server} does not answer" if asked and not hub.reachable(server) else ""
+        try:
+            if not reason:
                 self._run = _begin(job, options)
-            except Exception as error:  # wandb has many kinds, for keys, projects, and networks that fail in between
-                self._run = self._stay_here(job, options, (str(error).strip() or repr(error)).splitlines()[0])
-
-    def _stay_here(self, job: Job, options: Mapping[str, Any], reason: str) -> Any:
-        folder = job.directory / "wandb"
-        self.note = f"W&B could not be told ({reason}); `wandb sync {folder}/offline-run-*` sends what was logged."
-        LOG.warning("%s", self.note)
-        return _begin(job, {**options, "mode": "offline", "resume": None})
+        except Exception as error:  # wandb has many kinds, for keys, projects, and networks that fail in between
+            if not asked:
+                raise
+            reason = (str(error).strip() or repr(error)).splitlines()[0]
+        if reason:
+            folder = job.directory / "wandb"
+            self.note = f"W&B could not be told ({reason}); `wandb sync {folder}/offline-run-*` sends what was logged."
+            LOG.warning("%s", self.note)
+            self._run = _begin(job, {**options, "mode": "offline", "resume": None})
 
     def log_single_metric(self, name: str, value: Any, x_plot: int) -> None:
         """Log a number; W&B's own step counts the calls, the iteration goes along."""
@@ -80,34 +74,24 @@ def make_loggers(job: Job) -> Iterator[list[Any]]:
     """Yield the loggers of a run, which write below its directory; they are closed however the run ends.
 
     Raises:
-        UsageError: No such logger, or its package is not installed.
+        UsageError: A logger's package is not installed.
     """
     with contextlib.ExitStack() as stack:
         yield [_make(name, options, job, stack) for name, options in job.environment.loggers.items()]
 
 
 def _make(name: str, options: Mapping[str, Any], job: Job, stack: contextlib.ExitStack) -> Any:
+    require_logger(name)
     folder = job.directory / name
+    if name == "text":
+        return TextLogger(stack.enter_context((job.directory / "log.txt").open("a", encoding="utf-8")))
     if name == "tensorboard":
-        require_tensorboard()
         logger = TensorboardLogger(folder)
         stack.callback(logger.writer.close)
         return logger
-    if name == "csv":
-        logger = CSVLogger(str(folder))
-        stack.callback(logger.close)
-        return logger
-    if name == "text":
-        return TextLogger(stack.enter_context(_opened(job.directory / "log.txt")))
-    if name == "wandb":
-        logger = WandbNumbers(job, options)
-        stack.callback(logger.close)
-        return logger
-    raise unknown("logger", name, NAMES)
-
-
-def _opened(path: Path) -> Any:
-    return path.open("a", encoding="utf-8")
+    return stack.enter_context(
+        contextlib.closing(CSVLogger(str(folder)) if name == "csv" else WandbNumbers(job, options))
+    )
 
 
 def watched() -> list[Any]:

@@ -18,7 +18,6 @@ from lamm_cl.errors import UsageError, nearest, unknown_name
 from lamm_cl.methods.recipe import Recipe, Training
 from lamm_cl.methods.registry import get_method, recipe_for
 from lamm_cl.methods.values import Values
-from lamm_cl.streams.orders import DOMAIN_ORDERS
 from lamm_cl.streams.protocols import MEANINGS, VARIANTS, find_protocol
 
 RECIPE = tuple(Recipe.model_fields)
@@ -120,12 +119,6 @@ def takes_all_datasets(protocol: str) -> bool:
     return find_protocol(protocol).at_least > 1
 
 
-def datasets_of_order(protocol: object, order: object) -> list[str]:
-    """Return the data sets that a named order of `multi_domain` consists of; none for any other order."""
-    named = protocol == "multi_domain" and isinstance(order, str)
-    return list(DOMAIN_ORDERS.get(str(order), ())) if named else []
-
-
 def datasets_beside(protocol: str, datasets: Sequence[Any]) -> list[str]:
     """Return the data sets that a protocol reads beside those that it is given."""
     return list(VARIANTS) if protocol == "domain_generalization" and list(datasets) == ["imagenet"] else []
@@ -196,10 +189,8 @@ def backbone_and_weights(name: str, pretrained: str | None) -> tuple[str, str | 
 
 def backbone_problem(name: str) -> str | None:
     """Say what is wrong with a backbone's name, None when it can be one."""
-    plain = name.replace("/", "-")
-    head = name.rpartition("/")[0].replace("/", "-")
     known = architectures()
-    if name == "tiny" or ":" in name or not known or plain in known or head in known:
+    if name == "tiny" or ":" in name or not known or backbone_and_weights(name, None)[0] in known:
         return None
     by_lower = {choice.lower(): choice for choice in (*known, "tiny")}
     guess = by_lower.get(nearest(name, by_lower) or "")

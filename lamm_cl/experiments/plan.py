@@ -1,23 +1,27 @@
-"""A checked request: what a command will do, before anything is written."""
+"""A checked request: what a command will do and, for `--dry-run`, what that will cost. Nothing is written yet."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+
 from lamm_cl import __version__
 from lamm_cl.errors import UsageError, unknown
-from lamm_cl.experiments import devices
 from lamm_cl.experiments.config import ExperimentConfig
-from lamm_cl.experiments.environment import check_loggers
+from lamm_cl.experiments.environment import check_loggers, default_jobs, find_device, one_per_worker
 from lamm_cl.experiments.grid import environment, grid, grid_size, settings
-from lamm_cl.experiments.grid_file import Grid
-from lamm_cl.experiments.local import LocalWorkers, WorkerSettings
+from lamm_cl.experiments.local import LocalWorkers
+from lamm_cl.experiments.progress import duration, say
 from lamm_cl.experiments.slurm import need_slurm
-from lamm_cl.experiments.spec import RunSpec
+from lamm_cl.experiments.spec import Cost, Grid, RunSpec
 from lamm_cl.experiments.work import Work
-from lamm_cl.records import ExperimentDirectory
+from lamm_cl.files import size_in_words
+from lamm_cl.records import DONE, ExperimentDirectory
 
 EXECUTORS = ("local", "slurm")
+_RECORD_BYTES = 100_000
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,8 @@ class Plan:
     @property
     def jobs(self) -> int:
         """Worker processes, or jobs of the cluster, to use."""
-        if self.remote:
-            wanted = self.request.jobs or self.config.slurm.jobs
-        else:
-            wanted = self.request.jobs or self.config.jobs or devices.most_jobs(self.device, devices.default_jobs())
+        given = self.config.slurm.jobs if self.remote else self.config.jobs
+        wanted = self.request.jobs or given or default_jobs(self.device)
         return min(wanted, max(1, len(self.pending)))
 
     def check(self, workers: LocalWorkers) -> Mapping[str, str]:
@@ -112,7 +114,7 @@ def make_plan(config: ExperimentConfig, request: Request) -> Plan:
         raise unknown("executor", request.executor, EXECUTORS)
     if request.jobs is not None and request.jobs < 1:
         raise UsageError(f"--jobs {request.jobs}: at least 1 worker is needed.")
-    device = devices.resolve(request.device or config.device, remote=request.executor == "slurm")
+    device = find_device(request.device or config.device, remote=request.executor == "slurm")
     if not device.startswith("cuda") and any(backbone.precision == "tf32" for backbone in config.backbones):
         raise UsageError(f"backbone.precision: tf32 is one of NVIDIA's GPUs, the device is {device}: use fp32.")
     size = grid_size(config)
@@ -135,12 +137,86 @@ def make_plan(config: ExperimentConfig, request: Request) -> Plan:
 
 def local_workers(plan: Plan, make_work: Callable[[], Work]) -> LocalWorkers:
     """Return workers for a plan on this machine; for a cluster's, one that finds things out beforehand."""
-    settings = WorkerSettings(
-        directory=plan.home.path.absolute(),
-        environment=plan.grid.environment,
-        threads=plan.config.threads,
-        deterministic=plan.config.deterministic,
-        make_work=make_work,
+    on = ["cpu"] if plan.remote else one_per_worker(plan.device, plan.jobs)
+    return LocalWorkers(plan.home, plan.grid, make_work, on)
+
+
+def dry_run(plan: Plan, console: Console, make_work: Callable[[], Work]) -> int:
+    """Print the grid, what of it is done, and what the rest will cost; returns 2 where the runs could not start."""
+    specs = plan.grid.specs
+    states = {spec.run_id: _state(plan, spec) for spec in specs}
+    width = max(len(str(spec)) for spec in specs)
+    of_data = {
+        dataset: [spec for spec in specs if spec.dataset == dataset]
+        for dataset in dict.fromkeys(spec.dataset for spec in specs)
+    }
+    for dataset, runs in of_data.items():
+        if len(of_data) > 1:
+            say(console, f"{dataset}: {_runs(len(runs))}")
+        for spec in runs:
+            say(console, f"{spec.run_id}  {str(spec).ljust(width)}  {states[spec.run_id]}")
+    counts = Counter(states.values())
+    listed = ", ".join(f"{count} {state}" for state, count in counts.items())
+    say(console, f"{_runs(len(specs))} in {plan.home.path}: {listed}.")
+    if len(specs) > plan.config.max_runs:
+        say(console, f"More than {plan.config.max_runs} runs: doing them takes --yes.")
+    return _estimate(plan, console, make_work) if plan.pending else 0
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'s' * (count != 1)}"
+
+
+def _state(plan: Plan, spec: RunSpec) -> str:
+    entry = plan.home.entry(spec.run_id)
+    if entry is None:
+        return "to do"
+    return "done" if entry.status == DONE else f"{entry.status}, to do again"
+
+
+def _estimate(plan: Plan, console: Console, make_work: Callable[[], Work]) -> int:
+    workers = local_workers(plan, make_work)
+    lacking = ""
+    try:
+        try:
+            plan.check(workers)
+        except UsageError as error:
+            say(console, f"These runs cannot start: {error}")
+            lacking = ", as if nothing were in the way"
+        costs: list[Cost] = workers.ask("measure", plan.pending)
+    except UsageError as error:
+        say(console, f"There is no estimate: {error}")
+        return 2
+    finally:
+        workers.close()
+    jobs = plan.jobs
+    seconds, memory_mb, disk_mb = total(costs, jobs)
+    say(
+        console,
+        f"Estimate with {jobs} worker{'s' * (jobs != 1)} on {plan.device}, from a few timed steps{lacking}: "
+        f"time {duration(seconds)}, memory {size_in_words(1e6 * memory_mb)}, "
+        f"disk {size_in_words(1e6 * disk_mb)} (records and cached features).",
     )
-    on = ["cpu"] if plan.remote else devices.one_per_worker(plan.device, plan.jobs)
-    return LocalWorkers(settings, on)
+    return 2 if lacking else 0
+
+
+def total(costs: Sequence[Cost], jobs: int) -> tuple[float, float, float]:
+    """Return the seconds of a grid with so many workers, MB of memory at one time, and MB of disk.
+
+    Views are encoded once, however many runs want them.
+
+    >>> total([Cost(10.0, 500.0, {"a": 100}, 0.1, 1000), Cost(20.0, 600.0, {"a": 50}, 0.1, 1000)], jobs=2)
+    (20.0, 1200.0, 0.3)
+    """
+    most: dict[str, tuple[int, float, int]] = {}
+    for cost in costs:
+        for view, count in cost.views.items():
+            most[view] = max(most.get(view, (0, 0.0, 0)), (count, cost.seconds_a_view, cost.bytes_a_view))
+    encoding = sum(count * seconds for count, seconds, _ in most.values())
+    kept = sum(count * size for count, _, size in most.values()) + _RECORD_BYTES * len(costs)
+    jobs = min(jobs, len(costs))
+    together = (sum(cost.seconds for cost in costs) + encoding) / max(1, jobs)
+    alone, start, memory = (
+        max((getattr(cost, name) for cost in costs), default=0.0) for name in ("seconds", "start", "memory_mb")
+    )
+    return max(alone, together) + start, jobs * memory, kept / 1e6

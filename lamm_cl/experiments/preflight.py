@@ -1,15 +1,19 @@
 """What no run could survive, found out before anything is written: data, weights, class names, device."""
 
 from collections.abc import Iterable, MutableMapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments import imports
 from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.methods import text_bank
-
-if TYPE_CHECKING:
-    from lamm_cl.methods.stage import Split
+from lamm_cl.methods.build import build_model
+from lamm_cl.methods.registry import get_method
+from lamm_cl.methods.stage import Split, missing_images
+from lamm_cl.strategies.build import check_class_lists, may_repeat
+from lamm_cl.strategies.settings import sort_options
+from lamm_cl.streams.build import build_layout
+from lamm_cl.streams.layout import require_pictures, require_words
 
 
 def check(
@@ -31,13 +35,14 @@ def check(
     """
     imports.load(environment.imports)
     layouts = _layouts(specs, environment)
-    from lamm_cl.experiments.run_one import backbone_of
+    from lamm_cl.experiments.run_one import backbone_of  # after the data's check: a wrong one is answered before
 
     problems: list[str] = []
     found = {f"data.{one.name}": one.fingerprint for layout in layouts.values() for one in layout.datasets}
-    for one in dict.fromkeys((spec.backbone, spec.pretrained, spec.resize_mode) for spec in specs):
-        name, weights, _ = one
-        own = [spec for spec in specs if (spec.backbone, spec.pretrained, spec.resize_mode) == one]
+    by_weights: dict[Any, list[RunSpec]] = {}
+    for spec in specs:
+        by_weights.setdefault((spec.backbone, spec.pretrained, spec.resize_mode), []).append(spec)
+    for (name, weights, _), own in by_weights.items():
         try:
             backbone, _ = backbone_of(own[0], device, environment, loaded)
         except UsageError as error:
@@ -55,14 +60,11 @@ def check(
 
 
 def _layouts(specs: Iterable[RunSpec], environment: Environment) -> dict[str, Any]:
-    """Draw every distinct stream, and return one layout for each data; needs neither torch nor pictures.
+    """Draw every distinct stream, and return one layout for each data.
 
     Raises:
         UsageError: Everything that is wrong with data sets and protocol, and images that any of the runs would miss.
     """
-    from lamm_cl.streams.build import build_layout
-    from lamm_cl.streams.layout import require_pictures
-
     problems: list[str] = []
     layouts: dict[str, Any] = {}
     drawings: dict[str, list[Any]] = {}
@@ -110,18 +112,12 @@ def _one_of_each(specs: Sequence[RunSpec]) -> list[RunSpec]:
     return list(chosen.values())
 
 
-def _assemble(spec: RunSpec, backbone: Any, layout: Any, environment: Environment) -> "frozenset[Split]":
+def _assemble(spec: RunSpec, backbone: Any, layout: Any, environment: Environment) -> frozenset[Split]:
     """Build a run's model, which checks options, class names and what the backbone can take.
 
     Returns:
         The images beside the training set that it looks at.
     """
-    from lamm_cl.methods.build import build_model
-    from lamm_cl.methods.registry import get_method
-    from lamm_cl.strategies.build import check_class_lists, may_repeat
-    from lamm_cl.strategies.choices import sort_options
-    from lamm_cl.streams.layout import require_words
-
     lists = [(one.class_names, one.template) for one in layout.datasets]
     if get_method(spec.method).has_text_prompts:
         require_words(layout.numbered, spec.method)
@@ -138,10 +134,8 @@ def _assemble(spec: RunSpec, backbone: Any, layout: Any, environment: Environmen
     ).looks_at
 
 
-def _look(spec: RunSpec, splits: "frozenset[Split]", layout: Any) -> None:
+def _look(spec: RunSpec, splits: frozenset[Split], layout: Any) -> None:
     """Check that a run has the images beside the training set that its method looks at."""
-    from lamm_cl.methods.stage import missing_images
-
     for split in sorted(splits):
         if not getattr(layout, split):
             raise UsageError(f"{spec.dataset}: {missing_images(spec.method, split)}")

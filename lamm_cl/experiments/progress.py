@@ -1,8 +1,10 @@
-"""What a command shows while it works: live on a terminal, one line an event elsewhere."""
+"""What a command shows while it works, live on a terminal and one line an event elsewhere, and how it ended."""
 
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
@@ -43,6 +45,11 @@ class Clock:
         each = [sum(known) / len(known) if (known := self._seconds.get(kind)) else mean for kind in self._left.values()]
         return sum(each) / min(self._workers, max(1, len(each)))
 
+    def words(self, before: str = "") -> str:
+        """Return the time left in words, after others; nothing where it is not known."""
+        left = self.left()
+        return f"{before}about {duration(left)} left" if left else ""
+
 
 def _kind(spec: RunSpec) -> tuple[str, ...]:
     return (spec.label, spec.dataset, spec.backbone)
@@ -63,22 +70,6 @@ def duration(seconds: float) -> str:
     return f"{whole} s"
 
 
-class Display(Protocol):
-    """What a command tells while it follows a grid."""
-
-    def doing(self, runs: Sequence[tuple[RunSpec, Progress]]) -> None:
-        """These runs are in progress."""
-
-    def finished(self, spec: RunSpec, outcome: Outcome) -> None:
-        """A run is recorded."""
-
-    def note(self, text: str) -> None:
-        """Something that the user should know."""
-
-    def close(self) -> None:
-        """Nothing more will happen."""
-
-
 class Lines:
     """One line for each run that ends, and a sign of life in between: for files and pipes."""
 
@@ -88,36 +79,34 @@ class Lines:
         self._total, self._count = total, total - len(pending)
         self._said = time.monotonic()
 
-    def doing(self, runs: Sequence[tuple[RunSpec, Progress]]) -> None:  # noqa: D102
+    def doing(self, runs: Sequence[tuple[RunSpec, Progress]]) -> None:
+        """Show which runs are in progress."""
         if runs and time.monotonic() - self._said > _LINE_EVERY:
-            texts = [f"{spec} · {progress.fraction:.0%} {progress.text}" for spec, progress in runs]
-            self._say(f"[{self._count}/{self._total}] {'; '.join(texts)}{self._rest()}")
+            self._tell("; ".join(f"{spec} · {progress.fraction:.0%} {progress.text}" for spec, progress in runs))
 
-    def finished(self, spec: RunSpec, outcome: Outcome) -> None:  # noqa: D102
+    def finished(self, spec: RunSpec, outcome: Outcome) -> None:
+        """Show that a run is recorded."""
         self._clock.finished(spec, outcome.seconds)
         self._count += 1
-        self._say(f"[{self._count}/{self._total}] {verdict(spec, outcome)}{self._rest()}")
+        self._tell(verdict(spec, outcome))
 
-    def _rest(self) -> str:
-        left = self._clock.left()
-        return f" · about {duration(left)} left" if left else ""
+    def _tell(self, text: str) -> None:
+        self.note(f"[{self._count}/{self._total}] {text}{self._clock.words(' · ')}")
 
-    def note(self, text: str) -> None:  # noqa: D102
-        self._say(text)
-
-    def close(self) -> None:  # noqa: D102
-        pass
-
-    def _say(self, text: str) -> None:
+    def note(self, text: str) -> None:
+        """Say something that the user should know."""
         self._said = time.monotonic()
         say(self._console, text)
 
+    def close(self) -> None:
+        """Show nothing more."""
 
-class Live:
+
+class Live(Lines):
     """Bars on a terminal: one for the whole, one for each run in progress, and the time left."""
 
     def __init__(self, console: Console, pending: Sequence[RunSpec], total: int, workers: int) -> None:
-        self._clock = Clock(pending, workers)
+        super().__init__(console, pending, total, workers)
         self._bars = Bars(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -126,13 +115,12 @@ class Live:
             console=console,
             transient=True,
         )
-        self._all = self._bars.add_task("all runs", total=total, completed=total - len(pending), more="")
+        self._all = self._bars.add_task("all runs", total=total, completed=self._count, more="")
         self._rows: dict[str, TaskID] = {}
         self._bars.start()
 
     def doing(self, runs: Sequence[tuple[RunSpec, Progress]]) -> None:  # noqa: D102
-        shown = {spec.run_id for spec, _ in runs}
-        for run_id in [run_id for run_id in self._rows if run_id not in shown]:
+        for run_id in self._rows.keys() - {spec.run_id for spec, _ in runs}:
             self._bars.remove_task(self._rows.pop(run_id))
         for spec, progress in runs:
             if spec.run_id not in self._rows:
@@ -141,16 +129,20 @@ class Live:
 
     def finished(self, spec: RunSpec, outcome: Outcome) -> None:  # noqa: D102
         self._clock.finished(spec, outcome.seconds)
-        left = self._clock.left()
-        self._bars.update(self._all, advance=1, more=f"about {duration(left)} left" if left else "")
+        self._bars.update(self._all, advance=1, more=self._clock.words())
         if outcome.status == "failed" or outcome.message:
             self.note(verdict(spec, outcome))
 
     def note(self, text: str) -> None:  # noqa: D102
-        self._bars.console.print(text, highlight=False, markup=False)
+        self._console.print(text, highlight=False, markup=False)
 
     def close(self) -> None:  # noqa: D102
         self._bars.stop()
+
+
+def make_display(console: Console, pending: Sequence[RunSpec], total: int, workers: int) -> Lines:
+    """Return what suits where the output goes."""
+    return (Live if console.is_terminal else Lines)(console, pending, total, workers)
 
 
 def say(console: Console, text: str) -> None:
@@ -167,7 +159,83 @@ def verdict(spec: RunSpec, outcome: Outcome) -> str:
     return f"done {spec} in {duration(outcome.seconds)}" + (f": {outcome.message}" if outcome.message else "")
 
 
-def make_display(console: Console, pending: Sequence[RunSpec], total: int, workers: int) -> Display:
-    """Return what suits where the output goes."""
-    kind = Live if console.is_terminal else Lines
-    return kind(console, pending, total, workers)
+DONE, FAILED, INTERRUPTED = 0, 1, 130
+
+
+@dataclass
+class Summary:
+    """What became of a grid.
+
+    Attributes:
+        total: Runs of the grid.
+        before: Done before the command began.
+        done: Done by this command.
+        elsewhere: Done meanwhile by another command.
+        taken: In progress elsewhere, for who does not wait for them.
+        failed: Run and message of each failure.
+        stopped: Why the command ended early; empty when it did not.
+        interrupted: Whether it was the user who ended it.
+    """
+
+    total: int
+    before: int = 0
+    done: int = 0
+    elsewhere: int = 0
+    taken: int = 0
+    failed: list[tuple[RunSpec, str]] = field(default_factory=list)
+    stopped: str = ""
+    interrupted: bool = False
+
+    @property
+    def left(self) -> int:
+        """Runs that nobody has finished."""
+        return self.total - self.before - self.done - self.elsewhere - self.taken - len(self.failed)
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every run is done, 130 after Ctrl-C, 1 otherwise."""
+        if self.interrupted:
+            return INTERRUPTED
+        return FAILED if self.failed or self.left else DONE
+
+    def as_dict(self, directory: Path, command: Sequence[str]) -> dict[str, Any]:
+        """Say it to a program; the arguments are those of `lines`."""
+        counts = {name: getattr(self, name) for name in ("total", "done", "before", "elsewhere", "taken", "left")}
+        failed = [{"run_id": spec.run_id, "run": str(spec), "message": message} for spec, message in self.failed]
+        return {
+            "directory": str(directory),
+            "results": str(directory / "runs.csv"),
+            **counts,
+            "failed": failed,
+            "stopped": self.stopped,
+            "exit_code": self.exit_code,
+            "continue_with": " ".join(command) if failed or self.left else "",
+        }
+
+    def lines(self, directory: Path, command: Sequence[str]) -> list[str]:
+        """Say it to a reader.
+
+        Args:
+            directory: Of the experiment.
+            command: What continues it.
+        """
+        counts = {
+            "done before": self.before,
+            "by another command": self.elsewhere,
+            "in progress elsewhere": self.taken,
+            "failed": len(self.failed),
+            "left": self.left,
+        }
+        parts = [f"{self.done} done now", *(f"{count} {what}" for what, count in counts.items() if count)]
+        lines = [f"{self.total} run{'s' * (self.total != 1)}: {', '.join(parts)}. Results: {directory / 'runs.csv'}"]
+        for spec, message in self.failed[:20]:
+            lines.append(f"  failed: {spec}: {message}")
+            lines.append(f"          {directory / 'runs' / spec.run_id / 'record.json'}")
+        if len(self.failed) > 20:
+            lines.append(f"  ... and {len(self.failed) - 20} more; runs.csv lists them all.")
+        if self.stopped:
+            lines.append(f"Stopped early: {self.stopped}")
+        if self.failed or self.left:
+            verb = "Continue with" if self.left else "Try the failed ones again with"
+            lines.append(f"{verb}: {' '.join(command)}")
+        return lines

@@ -17,12 +17,11 @@ from lamm_cl.data.own_data import is_own
 from lamm_cl.data.status import readable, state_of
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.document import Problem
-from lamm_cl.experiments.names import datasets_beside
+from lamm_cl.experiments.names import datasets_beside, takes_all_datasets
 from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.methods.values import Key
 from lamm_cl.streams.build import build_layout
 from lamm_cl.streams.layout import Layout
-from lamm_cl.streams.protocols import VARIANTS, find_protocol
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -38,9 +37,8 @@ def stream_problems(protocol: str, options: Mapping[str, Any], datasets: Sequenc
         options: Its options, of the right types.
         datasets: Names; those that the catalogue does not have are one's own data.
     """
-    together = find_protocol(protocol).at_least > 1
     found: dict[tuple[Key, str], list[str]] = {}
-    for names in [list(datasets)] if together else [[name] for name in datasets]:
+    for names in [list(datasets)] if takes_all_datasets(protocol) else [[name] for name in datasets]:
         for problem in _of_one_stream(protocol, options, names):
             found.setdefault((problem.key, problem.text), []).extend(names)
     return [
@@ -76,14 +74,14 @@ def _checkable(protocol: str, options: Mapping[str, Any], names: Sequence[str]) 
 
 
 def _refusal(protocol: str, options: Mapping[str, Any], names: Sequence[str]) -> UsageError | None:
-    listed = list(names)
-    if protocol == "domain_generalization":
-        # Which classes of one data set are in another is not known here: all have the same single one.
-        listed += VARIANTS if listed == ["imagenet"] else ()
-        stand_ins = [_stand_in(name, 1) for name in listed]
-    else:
-        least = max([2, *(options[key] for key in ("steps", "base") if key in options)])
-        stand_ins = [_stand_in(name, CATALOGUE[name].classes if name in CATALOGUE else least) for name in listed]
+    least = max([2, *(options[key] for key in ("steps", "base") if key in options)])
+
+    def classes(name: str) -> int:
+        if protocol == "domain_generalization":  # which classes of one set are in another is not known: one in all
+            return 1
+        return CATALOGUE[name].classes if name in CATALOGUE else least
+
+    stand_ins = [_stand_in(name, classes(name)) for name in (*names, *datasets_beside(protocol, names))]
     try:
         build_layout(protocol, stand_ins, 1, 1, None, check_images=False, **options)
     except UsageError as error:

@@ -1,31 +1,35 @@
 """A command's way through an experiment: check everything, let workers work, follow them, say how it went."""
 
 import json
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 
-from lamm_cl.experiments import dry_run
+from lamm_cl import __version__
+from lamm_cl.errors import UsageError
+from lamm_cl.experiments import imports
 from lamm_cl.experiments.config import ExperimentConfig
-from lamm_cl.experiments.datasets import notes
-from lamm_cl.experiments.environment import cache_trouble
-from lamm_cl.experiments.follow import Follower, Workers
-from lamm_cl.experiments.plan import Plan, Request, local_workers, make_plan
-from lamm_cl.experiments.progress import make_display, say
-from lamm_cl.experiments.signals import Signals
+from lamm_cl.experiments.environment import cache_trouble, check_loggers, find_device
+from lamm_cl.experiments.follow import Follower, Workers, settle
+from lamm_cl.experiments.grid import notes
+from lamm_cl.experiments.local import set_compute
+from lamm_cl.experiments.plan import Plan, Request, dry_run, local_workers, make_plan
+from lamm_cl.experiments.progress import INTERRUPTED, Summary, make_display, say, verdict
+from lamm_cl.experiments.signals import TIME_IS_UP, Signals
 from lamm_cl.experiments.slurm import SlurmJobs
-from lamm_cl.experiments.spec import MODEL
-from lamm_cl.experiments.summary import INTERRUPTED, Summary
-from lamm_cl.experiments.work import TorchWork, Work
+from lamm_cl.experiments.spec import MODEL, Grid, RunSpec
+from lamm_cl.experiments.work import Outcome, Work, Worker, worker_name
+from lamm_cl.records import ExperimentDirectory
 
 
 def run_experiment(
     config: ExperimentConfig,
     request: Request,
     console: Console,
-    make_work: Callable[[], Work] = TorchWork,
+    make_work: Callable[[], Work] = Work,
     *,
     end: Console | None = None,
     as_json: bool = False,
@@ -49,7 +53,7 @@ def run_experiment(
             for text in notes(config):
                 say(console, f"note: {text}")
             if request.dry_run:
-                return dry_run.show(plan, console, make_work)
+                return dry_run(plan, console, make_work)
             if lacking := _without_model(plan):
                 say(
                     console,
@@ -98,3 +102,82 @@ def _continue_with(config: ExperimentConfig, request: Request) -> list[str]:
     if request.out is None and "--out" not in words:
         words += ["--out", str(Path("runs") / config.experiment)]
     return [shlex.quote(word) for word in words]
+
+
+TIME_WAS_UP = 75
+
+
+def join(directory: Path, device: str | None, console: Console, make_work: Callable[[], Work] = Work) -> int:
+    """Do the runs of a directory's grid that nobody else does or did.
+
+    Args:
+        directory: What `lamm-cl run` made.
+        device: "cpu", "cuda", "cuda:N"; None for the grid's.
+        console: Takes a line for each run.
+        make_work: Makes the work.
+
+    Returns:
+        The exit code, 75 when SIGUSR1 said that the time is nearly up.
+
+    Raises:
+        UsageError: There is no grid, or this machine cannot do its runs.
+    """
+    home = ExperimentDirectory(directory.absolute())
+    grid = Grid.read(home)
+    kind = grid.specs[0].device
+    device = find_device(device or kind)
+    if device.partition(":")[0] != kind:
+        raise UsageError(
+            f"--device {device}: the runs of {directory} are for {kind}, which is part of what they are. "
+            f"Use --device {kind}, or begin a grid of its own in another directory."
+        )
+    if Path(grid.folder).is_dir():
+        os.chdir(grid.folder)  # where relative paths of the config start
+    for folder in grid.modules:
+        imports.look_in(Path(folder))
+    set_compute(grid.specs[0].threads, grid.specs[0].deterministic)
+    wanted = [spec for spec in grid.specs if grid.wants(spec.run_id, home.entry(spec.run_id))]
+    with Signals(TIME_IS_UP) as signals:
+        try:
+            worker = Worker(home, grid, make_work(), device, signals)
+            if wanted:
+                _check(worker, wanted, console)
+            with signals.held():
+                summary = _take_part(worker, console)
+        except KeyboardInterrupt:
+            if signals.first != TIME_IS_UP:
+                raise
+            return TIME_WAS_UP
+        place = shlex.quote(str(directory))
+        again = ["lamm-cl", "work", place] if summary.left else ["lamm-cl", "run", "CONFIG.yaml", "--out", place]
+        for line in summary.lines(directory, again):
+            say(console, line)
+        return TIME_WAS_UP if summary.interrupted and signals.first == TIME_IS_UP else summary.exit_code
+
+
+def _check(worker: Worker, wanted: list[RunSpec], console: Console) -> None:
+    """Refuse a machine whose data or weights are not those of the results that are there."""
+    environment = worker.grid.environment
+    check_loggers(environment.loggers)
+    found = worker.work.check(wanted, environment, worker.device)
+    worker.home.check(wanted[0].experiment, __version__, found)
+    if trouble := cache_trouble(environment):
+        say(console, f"warning: {trouble}")
+
+
+def _take_part(worker: Worker, console: Console) -> Summary:
+    home, grid = worker.home, worker.grid
+    before = {spec.run_id for spec in grid.specs if home.is_done(spec.run_id)}
+
+    def tell(spec: RunSpec, outcome: Outcome) -> None:
+        say(console, verdict(spec, outcome))
+        home.refresh_table()
+
+    worker.tell = tell
+    ended = worker.run()
+    summary = Summary(len(grid.specs))
+    if ended is not None:
+        summary.interrupted = ended.status == "stopped"
+        summary.stopped = ended.message or "asked to end; what was begun is saved."
+    settle(home, grid, summary, before, {worker_name()}, others_go_on=True)
+    return summary

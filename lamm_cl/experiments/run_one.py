@@ -1,15 +1,19 @@
-"""One run, for real: stream, strategy, training stage by stage, evaluation, rows. Imported by workers only."""
+"""One run, for real: stream, strategy, training stage by stage with checkpoints, evaluation. For workers only."""
 
 import functools
 import gc
+import json
 import logging
 import time
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from lamm_cl import __version__
 from lamm_cl.clip.backbone import ClipBackbone, FeatureKind
 from lamm_cl.clip.feature_cache import FeatureStore
 from lamm_cl.clip.load import load_clip
@@ -18,15 +22,16 @@ from lamm_cl.clip.room import shared
 from lamm_cl.errors import UsageError
 from lamm_cl.evaluation.plugins import AccuracyMatrix, StageCost, evaluator
 from lamm_cl.experiments import imports
-from lamm_cl.experiments.checkpoints import Saved, load_checkpoint, save_checkpoint
 from lamm_cl.experiments.environment import cache_folder
 from lamm_cl.experiments.loggers import make_loggers, watched
 from lamm_cl.experiments.spec import CHECKPOINT, MODEL, Environment, Job, Result, RunSpec, Stopped
+from lamm_cl.files import read_bytes, write_atomic
 from lamm_cl.methods.storage import write_learner
 from lamm_cl.strategies.build import build_strategy
-from lamm_cl.strategies.plugin_memory import CannotSaveError
+from lamm_cl.strategies.plugin_state import CannotSaveError
 from lamm_cl.strategies.settings import PURE, default_workers
 from lamm_cl.streams.build import build_stream
+from lamm_cl.tensor_file import pack, unpack
 
 LOG = logging.getLogger("lamm_cl")
 Backbones = MutableMapping[Any, tuple[ClipBackbone, FeatureStore | None]]
@@ -51,14 +56,59 @@ def backbone_of(
         backbone = load_clip(
             spec.backbone, spec.pretrained, precision=precision, device=device, resize_mode=spec.resize_mode
         )
-        loaded[key] = backbone, feature_store(backbone, environment)
+        kinds: Sequence[FeatureKind] = ["raw", "unprojected"] if environment.unprojected else []
+        loaded[key] = backbone, FeatureStore(backbone, cache_folder(environment), kinds=kinds)
     return loaded[key]
 
 
-def feature_store(backbone: ClipBackbone, environment: Environment) -> FeatureStore:
-    """Return the store of a backbone's image features: on disk unless the config says `cache: false`."""
-    kinds: Sequence[FeatureKind] = ["raw", "unprojected"] if environment.unprojected else []
-    return FeatureStore(backbone, cache_folder(environment), kinds=kinds)
+# -- checkpoints: tensors, and JSON in the same file's header; nothing is pickled --------------------------------------
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a checkpoint holds: tensors (learned ones, momentum, generators), the rest of the strategy, the course."""
+
+    run_id: str
+    tensors: dict[str, Tensor]
+    state: Mapping[str, Any]
+    course: Mapping[str, Any]
+
+
+def save_checkpoint(path: Path, saved: Saved) -> None:
+    """Write a checkpoint, whole or not at all, with a digest of all that it holds.
+
+    Raises:
+        OSError: There is no room for it.
+    """
+    header = {
+        "version": __version__,
+        "run_id": saved.run_id,
+        "state": json.dumps(saved.state),
+        "course": json.dumps(saved.course),
+    }
+    write_atomic(path, pack(header, saved.tensors))
+
+
+def load_checkpoint(path: Path, run_id: str) -> Saved | None:
+    """Return the checkpoint of a run; None when there is none, or one of another version.
+
+    A damaged one is renamed to `checkpoint.damaged.safetensors`, and counts as none.
+
+    Raises:
+        OSError: It is there, but cannot be read.
+    """
+    data = read_bytes(path)
+    if data is None:
+        return None
+    try:
+        header, tensors = unpack(data)
+        if header["run_id"] != run_id or header["version"] != __version__:
+            return None
+        return Saved(run_id, tensors, json.loads(header["state"]), json.loads(header["course"]))
+    except (LookupError, ValueError) as error:
+        aside = path.replace(path.with_name(f"{path.stem}.damaged{path.suffix}"))
+        LOG.warning("%s is damaged (%s): it is kept as %s, and the run begins anew.", path, error, aside.name)
+        return None
 
 
 class UnusableCheckpoint(Exception):  # noqa: N818 - it is no error: the run begins anew
@@ -127,16 +177,15 @@ class Course:
         """Report, and save when it is time or when the user wants to stop."""
         epochs = max(1, strategy.train_epochs)
         done = strategy.clock.train_exp_epochs
-        self._report(strategy, (self.trained + done / epochs) / self.stages, f"stage {self.trained + 1}, epoch {done}")
+        self._tell(strategy, (self.trained + done / epochs) / self.stages, f"stage {self.trained + 1}, epoch {done}")
         if time.monotonic() - self.saved > 60 * self.job.environment.checkpoint_minutes:
             self.save(strategy)
 
-    def between(self, strategy: Any, text: str) -> None:
-        """Save between training and evaluation, and report."""
-        self.save(strategy)
-        self._report(strategy, (self.trained + self.evaluated) / 2 / self.stages, text)
+    def report(self, strategy: Any, text: str) -> None:
+        """Report between training and evaluation."""
+        self._tell(strategy, (self.trained + self.evaluated) / 2 / self.stages, text)
 
-    def _report(self, strategy: Any, fraction: float, text: str) -> None:
+    def _tell(self, strategy: Any, fraction: float, text: str) -> None:
         try:
             self.job.progress(min(1.0, fraction), text)
         except Stopped:
@@ -231,28 +280,27 @@ def _follow(strategy: Any, benchmark: Any, course: Course, inside: bool, before:
     """Train and evaluate whatever of the stream is left; `inside`: beginning with the rest of an interrupted stage."""
     if before and course.trained == course.evaluated == 0 and not inside:
         _evaluate(strategy, benchmark, course, "before training")
-    stages = _stages(benchmark, strategy.settings.regime)
+    # What each training call takes: an experience, or for joint training the whole stream at once.
+    joint = strategy.settings.regime == "joint"
+    stages = [benchmark.train_stream] if joint else list(benchmark.train_stream)
     course.stages = len(stages)
     for number, experiences in enumerate(stages, 1):
         if course.trained < number:
             (strategy.resume_training if inside else strategy.train)(experiences)
             inside = False
             course.trained = number
-            course.between(strategy, f"stage {number} trained")
+            course.save(strategy)
+            course.report(strategy, f"stage {number} trained")
         if course.evaluated < number:
             _evaluate(strategy, benchmark, course, f"stage {number}")
             course.evaluated = number
             gc.collect()  # what a stage leaves refers to itself in cycles: few objects, found late, with much memory
-            course.between(strategy, f"stage {number} evaluated")
-
-
-def _stages(benchmark: Any, regime: str) -> Sequence[Any]:
-    """Return what each training call takes: an experience, or for joint training the whole stream at once."""
-    return [benchmark.train_stream] if regime == "joint" else list(benchmark.train_stream)
+            course.save(strategy)
+            course.report(strategy, f"stage {number} evaluated")
 
 
 def _evaluate(strategy: Any, benchmark: Any, course: Course, text: str) -> None:
-    course._report(strategy, (course.trained + course.evaluated) / 2 / course.stages, f"evaluating {text}")
+    course.report(strategy, f"evaluating {text}")
     strategy.eval(benchmark.test_stream)
 
 
@@ -305,3 +353,6 @@ def _confusions(benchmark: Any, matrix: AccuracyMatrix) -> dict[str, Any]:
 def _device(device: torch.device, threads: int) -> dict[str, Any]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     return {"kind": device.type, "name": name, "threads": threads}
+
+
+LOG = logging.getLogger("lamm_cl")

@@ -5,62 +5,55 @@ A run is recorded whatever happens, and can be taken up again.
 
 import contextlib
 import datetime
+import functools
 import gc
+import importlib.metadata
 import os
 import platform
+import subprocess
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal
 
+from lamm_cl import __version__
 from lamm_cl.avalanche_home import import_avalanche
 from lamm_cl.errors import UsageError
-from lamm_cl.experiments.grid_file import Grid
-from lamm_cl.experiments.origin import origin
 from lamm_cl.experiments.signals import Signals
-from lamm_cl.experiments.spec import CHECKPOINT, Cost, Environment, Job, Result, RunSpec, Stopped
+from lamm_cl.experiments.spec import CHECKPOINT, Cost, Environment, Grid, Job, Result, RunSpec, Stopped
 from lamm_cl.records import DONE, FAILED, ExperimentDirectory, Progress, Record
 
 
-class Work(Protocol):
-    """What a worker does; made once a worker, so that it may keep what is dear to load."""
+class Work:
+    """What a worker does; made once a worker, since it keeps the backbones that are dear to load.
+
+    torch is imported by the worker that does it.
+    """
+
+    def __init__(self) -> None:
+        self._backbones: dict[Any, Any] = {}
 
     def check(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> dict[str, str]:
         """Raise `UsageError` for what no run could survive: absent weights or data, impossible streams.
 
         Returns fingerprints of what the runs read, by name: results of other data or weights are not mixed in.
         """
-
-    def measure(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> list[Cost]:
-        """Return what each run will cost, from a few timed steps; raises `UsageError` as `check` does."""
-
-    def execute(self, job: Job) -> Result:
-        """Do a run from its last checkpoint, or from the start."""
-
-
-class TorchWork:
-    """The real work; torch is imported by the worker that does it."""
-
-    def __init__(self) -> None:
-        self._backbones: dict[Any, Any] = {}
-
-    def check(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> dict[str, str]:
-        """Load the backbones, read the data sets, and build what is built before training."""
         import_avalanche()
         from lamm_cl.experiments.preflight import check
 
         return check(specs, environment, device, self._backbones)
 
     def measure(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> list[Cost]:
-        """Time the loading, a training step and an evaluation step of every kind of run."""
+        """Return what each run will cost, from a few timed steps; raises `UsageError` as `check` does."""
         import_avalanche()
         from lamm_cl.experiments.calibrate import measure
 
         return measure(specs, environment, device, self._backbones)
 
     def execute(self, job: Job) -> Result:
-        """Train and evaluate."""
+        """Do a run from its last checkpoint, or from the start."""
         import_avalanche()
         from lamm_cl.experiments.run_one import execute
 
@@ -138,11 +131,8 @@ def _do(home: ExperimentDirectory, work: Work, job: Job) -> Outcome:
         if _is_broken_device(error):
             return _after_device_error(home, job, error, started)
         return record_failure(home, job.spec, error, started)
-    seconds = _since(started)
-    details = {**_details(job.spec, started, seconds), **result.details, "error": None}
-    home.write_record(Record(job.spec.run_id, DONE, job.spec.columns(), result.rows, details))
-    forget_checkpoint(home, job.spec.run_id)
-    return Outcome("done", " ".join(result.details.get("notes", ())), float(details["seconds"]))
+    seconds = _record(home, job.spec, DONE, started, {**result.details, "error": None}, result.rows)
+    return Outcome("done", " ".join(result.details.get("notes", ())), seconds)
 
 
 def _executed(work: Work, job: Job) -> Result:
@@ -168,25 +158,29 @@ def record_failure(
         text = {"kind": type(error).__name__, "message": str(error), "traceback": trace}
     first = (text["message"].strip() or text["kind"]).splitlines()[0]
     text["line"] = first if isinstance(error, str | UsageError) else f"{text['kind']}: {first}"
-    seconds = _since(started)
-    details = {**_details(spec, started, seconds), "error": text}
-    home.write_record(Record(spec.run_id, FAILED, spec.columns(), (), details))
-    forget_checkpoint(home, spec.run_id)
-    return Outcome("failed", text["line"], seconds)
+    return Outcome("failed", text["line"], _record(home, spec, FAILED, started, {"error": text}))
 
 
-def _since(moment: datetime.datetime) -> float:
-    return (datetime.datetime.now(datetime.UTC) - moment).total_seconds()
-
-
-def _details(spec: RunSpec, started: datetime.datetime, seconds: float) -> dict[str, Any]:
-    return {
+def _record(
+    home: ExperimentDirectory,
+    spec: RunSpec,
+    status: str,
+    started: datetime.datetime,
+    details: Mapping[str, Any],
+    rows: Sequence[Sequence[Any]] = (),
+) -> float:
+    """Write how a run ended, and return the seconds that it took."""
+    known = {
         "config": spec.determines(),
         **origin(),
         "worker": worker_name(),
         "started": started.isoformat(timespec="seconds"),
-        "seconds": seconds,
+        "seconds": (datetime.datetime.now(datetime.UTC) - started).total_seconds(),
+        **details,
     }
+    home.write_record(Record(spec.run_id, status, spec.columns(), rows, known))
+    forget_checkpoint(home, spec.run_id)
+    return float(known["seconds"])
 
 
 def forget_checkpoint(home: ExperimentDirectory, run_id: str) -> None:
@@ -224,6 +218,53 @@ def _is_broken_device(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(word in str(error) for word in _BROKEN) and not _is_gpu_memory(error)
 
 
+# -- where a result comes from -----------------------------------------------------------------------------------------
+
+_PACKAGES = ("torch", "torchvision", "open_clip_torch", "avalanche-lib", "numpy", "safetensors")
+
+
+@functools.cache
+def origin() -> dict[str, Any]:
+    """Return versions, git commit and machine, as a record keeps them; asked for once a process."""
+    versions = {"lamm_cl": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return {
+        "versions": versions,
+        "git": _git(Path(__file__).parent),
+        "machine": {"host": platform.node(), "system": platform.platform(), "processor": _processor()},
+    }
+
+
+def _git(directory: Path) -> dict[str, Any] | None:
+    """Return the commit of the source and whether files differ from it; None for an installed package."""
+    if not (directory.parents[1] / ".git").exists():
+        return None
+
+    def ask(*words: str) -> str:
+        command = ["git", "-C", str(directory), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return {
+            "commit": ask("rev-parse", "HEAD"),
+            "changed": bool(ask("status", "--porcelain", "--untracked-files=no")),
+        }
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+# -- the worker --------------------------------------------------------------------------------------------------------
+
 _SECONDS_BETWEEN_REPORTS = 0.5
 
 
@@ -257,9 +298,9 @@ class Worker:
         Returns:
             What ended it early, "stopped", "disk", "memory" or "device"; None when there was nothing left.
         """
-        ended, worked = None, True
+        worked = True
         try:
-            while worked and ended is None:
+            while worked:
                 worked = False
                 for spec in self.grid.specs:
                     outcome = self._perform(spec)
@@ -270,11 +311,10 @@ class Worker:
                         # memory behind them, and Python, which counts objects, would collect them late.
                         gc.collect()
                     elif outcome.status in ("stopped", "disk", "memory", "device"):
-                        ended = outcome
-                        break
+                        return outcome
         except OSError as error:
-            ended = Outcome("disk", self.home.explain(error))
-        return ended
+            return Outcome("disk", self.home.explain(error))
+        return None
 
     def _perform(self, spec: RunSpec) -> Outcome:
         if self.signals.noted:

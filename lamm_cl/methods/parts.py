@@ -65,7 +65,7 @@ def row(parts: tuple[Part, ...]) -> dict[str, str]:
 PARTS = Part("", "parts", "lamm_cl.methods.composed:Parts")
 WORDING = Part("", "wording", "lamm_cl.prompts.wording:Wording")
 PAIR_TEXTS = Part("", "sentences that tell classes apart", "lamm_cl.prompts.pair_texts:PairTexts")
-TEXT_BANK = Part("", "text bank", "lamm_cl.prompts.text_bank:TextBank")
+TEXT_BANK = Part("", "text bank", "lamm_cl.prompts.wording:TextBank")
 TEXT, BOTH = ("text",), ("text", "image")
 
 FIXED_TEMPLATE = Part("context", "fixed template", "lamm_cl.prompts.context:FixedContext")

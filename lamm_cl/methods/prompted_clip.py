@@ -26,8 +26,8 @@ from lamm_cl.methods.optimizer import trainable
 from lamm_cl.methods.stage import Stage, StageData, Step
 from lamm_cl.prompts.given_text import GivenText
 from lamm_cl.prompts.matching import Cosine, Side, averaged
-from lamm_cl.prompts.text_bank import TextBank
 from lamm_cl.prompts.text_side import TextSide
+from lamm_cl.prompts.wording import TextBank
 from lamm_cl.tensor_file import pack
 
 

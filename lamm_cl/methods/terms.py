@@ -13,10 +13,10 @@ from lamm_cl.methods.prompted_clip import PromptedOutput
 from lamm_cl.methods.rehearsal import Gaussians, NoisyMeans
 from lamm_cl.methods.stage import Step
 from lamm_cl.prompts import losses
-from lamm_cl.prompts.distances import DISTANCES, Distance
 from lamm_cl.prompts.labels import Dialect
+from lamm_cl.prompts.losses import DISTANCES, Distance
 from lamm_cl.prompts.pair_texts import PairTexts
-from lamm_cl.prompts.text_bank import TextBank
+from lamm_cl.prompts.wording import TextBank
 from lamm_cl.seeds import seed_for
 
 
@@ -140,7 +140,7 @@ class Reference:
 
     Attributes:
         what: "text": features of every class of the label space; "image": features of the batch; "logits".
-        distance: how far; see `lamm_cl.prompts.distances`.
+        distance: how far; see `lamm_cl.prompts.losses`.
         bank: the words around the names of zero-shot CLIP; None: the learner's own teacher.
         to: "zero_shot": CLIP without anything learned; "previous_stage": the learner as it was when the stage began.
             In the first stage nothing was learned before, so that zero-shot CLIP is the reference there.

@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lamm_cl.errors import UsageError
-from lamm_cl.prompts.text_bank import TextBank
 from lamm_cl.prompts.vectors import ClassVectors, Initial
-from lamm_cl.prompts.wording import Position, Wording
+from lamm_cl.prompts.wording import Position, TextBank, Wording
 
 if TYPE_CHECKING:
     from lamm_cl.clip.text_tower import TextTower

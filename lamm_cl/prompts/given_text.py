@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lamm_cl.clip.feature_backbone import FeatureBackbone
 from lamm_cl.prompts.matching import Side
-from lamm_cl.prompts.text_bank import TextBank
+from lamm_cl.prompts.wording import TextBank
 
 Ids = tuple[int, ...]
 

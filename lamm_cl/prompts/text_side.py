@@ -21,8 +21,7 @@ from lamm_cl.prompts.deep import Deep
 from lamm_cl.prompts.deltas import Deltas
 from lamm_cl.prompts.labels import FixedLabels, stacked
 from lamm_cl.prompts.matching import Side, averaged
-from lamm_cl.prompts.text_bank import TextBank
-from lamm_cl.prompts.wording import Slots, Wording, body
+from lamm_cl.prompts.wording import Slots, TextBank, Wording, body
 
 Ids = tuple[int, ...]
 LAYOUTS = 256  # kept at once: label spaces that are drawn anew at each step must not fill the memory

@@ -1,8 +1,8 @@
-"""How one class's prompt is written: words before the name, the name, words after it, as token codes."""
+"""How a prompt is written: words before a class's name, the name, words after it; and the bank of written texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from lamm_cl.clip.words import Words, spoken
 from lamm_cl.errors import UsageError
@@ -82,3 +82,27 @@ def body(words: Words, wording: Wording, class_name: str, slots: Slots) -> list[
         context = [*context[:first], *slots.label, *context[stop:]]
     half = {"front": 0, "middle": len(context) // 2, "end": len(context)}[slots.position]
     return [*context[:half], *rest[:name_length], *context[half:], *rest[name_length:]]
+
+
+@dataclass(frozen=True)
+class TextBank:
+    """Fixed templates, one or several a class; the features of several are averaged and normalised.
+
+    Attributes:
+        templates: the templates of each class, equally many, or one row for all classes.
+        unit: whether the features of the templates are normalised before they are averaged as well.
+    """
+
+    templates: tuple[tuple[str, ...], ...]
+    unit: bool = True
+
+    @classmethod
+    def of(cls, templates: Sequence[str | Sequence[str]], unit: bool = True) -> Self:
+        """Return the bank of the templates of each class; those of all classes are written once where they agree."""
+        rows = tuple((row,) if isinstance(row, str) else tuple(row) for row in templates)
+        return cls(rows[:1] if len(set(rows)) == 1 else rows, unit)
+
+    def wordings(self, class_id: int) -> list[Wording]:
+        """Return the words around the name of a class, once a template."""
+        row = self.templates[min(class_id, len(self.templates) - 1)]  # an added class has that of the last one
+        return [Wording.of(template) for template in row]

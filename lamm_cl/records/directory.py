@@ -8,10 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from lamm_cl.errors import UsageError
-from lamm_cl.files import FULL, check_writable, disk_error, finite, parse_json, read_bytes, remove_leftovers, write_json
+from lamm_cl.files import (
+    FULL,
+    check_writable,
+    disk_error,
+    finite,
+    parse_json,
+    patiently,
+    read_bytes,
+    remove_leftovers,
+    write_atomic,
+    write_json,
+)
 from lamm_cl.locks import Lock
 from lamm_cl.records.record import DAMAGED, DONE, FORMAT, Progress, Record
-from lamm_cl.records.table import Entry, RunsTable
+from lamm_cl.records.table import Entry, entry_of, table_of
 
 _REMEDY = "remove it or choose another --out."
 _IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP}
@@ -23,7 +34,7 @@ class ExperimentDirectory:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._table = RunsTable(self.path)
+        self._known: dict[str, tuple[tuple[int, int, int], Entry]] = {}
         self._table_due = 0.0
 
     def run(self, run_id: str) -> Path:
@@ -50,7 +61,19 @@ class ExperimentDirectory:
         Raises:
             OSError: There is one, but it cannot be read.
         """
-        return self._table.entry(run_id)
+        path = self.run(run_id) / "record.json"
+        stat = patiently(path.stat)
+        if stat is None:
+            return None
+        stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        known = self._known.get(run_id)
+        if known is None or known[0] != stamp:
+            data = read_bytes(path)
+            if data is None:
+                return None
+            record = Record.from_json(parse_json(data) or {})
+            known = self._known[run_id] = (stamp, entry_of(run_id, record))
+        return known[1]
 
     def is_done(self, run_id: str) -> bool:
         """Whether the run has finished well."""
@@ -111,14 +134,17 @@ class ExperimentDirectory:
         return Progress.read(self._progress(run_id))
 
     def rebuild_table(self) -> None:
-        """Make `runs.csv` anew from all records; safe beside other processes that do the same.
+        """Make `runs.csv` anew from all records, unless it says the same; safe beside others that do so.
 
         Raises:
             OSError: A record cannot be read, or the table not written; then it is as it was.
         """
         begin = time.monotonic()
         with self.locked():
-            self._table.rebuild()
+            runs = patiently(lambda: list((self.path / "runs").iterdir())) or []
+            data = table_of(entry for run in runs if (entry := self.entry(run.name)) is not None)
+            if read_bytes(self.path / "runs.csv") != data:
+                write_atomic(self.path / "runs.csv", data)
         # A table of many thousand runs takes seconds to write: not more than a twentieth of the time goes there.
         self._table_due = time.monotonic() + max(_TABLE_EVERY, 20 * (time.monotonic() - begin))
 

@@ -3,11 +3,10 @@
 import csv
 import io
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from lamm_cl.files import parse_json, patiently, read_bytes, write_atomic
 from lamm_cl.records.record import COLUMNS, DAMAGED, FAILED, ROW_COLUMNS, RUN_COLUMNS, Record
 
 _SORTED_BY = tuple(column for column in RUN_COLUMNS if column != "experiment")
@@ -71,48 +70,8 @@ class Entry:
     note: str = ""
 
 
-class RunsTable:
-    """Makes `runs.csv` anew from the records, and reads again only those that changed since the last time."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._known: dict[str, tuple[tuple[int, int, int], Entry]] = {}
-
-    def entry(self, run_id: str) -> Entry | None:
-        """Return what is known of a run's record, None when there is none.
-
-        Raises:
-            OSError: There is one, but it cannot be read.
-        """
-        path = self._directory / "runs" / run_id / "record.json"
-        stat = patiently(path.stat)
-        if stat is None:
-            return None
-        stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        known = self._known.get(run_id)
-        if known is None or known[0] != stamp:
-            data = read_bytes(path)
-            if data is None:
-                return None
-            known = self._known[run_id] = (stamp, _entry(run_id, Record.from_json(parse_json(data) or {})))
-        return known[1]
-
-    def rebuild(self) -> None:
-        """Write `runs.csv`, atomically, unless it already says the same. Call it under the directory's lock.
-
-        Raises:
-            OSError: A record cannot be read, or the table not written; then it is as it was.
-        """
-        runs = patiently(lambda: list((self._directory / "runs").iterdir())) or []
-        entries = [entry for run in runs if (entry := self.entry(run.name)) is not None and entry.lines]
-        parts = sorted((entry.key, entry.lines) for entry in entries)
-        data = (",".join(COLUMNS) + "\n" + "".join(line for _, line in parts)).encode()
-        path = self._directory / "runs.csv"
-        if read_bytes(path) != data:
-            write_atomic(path, data)
-
-
-def _entry(run_id: str, record: Record | None) -> Entry:
+def entry_of(run_id: str, record: Record | None) -> Entry:
+    """Return what is kept in memory of what was read in the place of a run's record."""
     if record is None or record.run_id != run_id:
         return Entry(DAMAGED)
     return Entry(
@@ -125,3 +84,9 @@ def _entry(run_id: str, record: Record | None) -> Entry:
         lines(record),
         " ".join(map(str, record.details.get("notes") or ())),
     )
+
+
+def table_of(entries: Iterable[Entry]) -> bytes:
+    """Return `runs.csv` of the runs that have a record."""
+    parts = sorted((entry.key, entry.lines) for entry in entries if entry.lines)
+    return (",".join(COLUMNS) + "\n" + "".join(line for _, line in parts)).encode()

@@ -68,6 +68,17 @@ def space_rank(name: str) -> tuple[int, str]:
     return (_place(name, LABEL_SPACES), name)
 
 
+def number_word(value: Any) -> str:
+    """Return a seed, or another number of a frame, as a word; "" where it is missing.
+
+    >>> number_word(1.0), number_word(float("nan")), number_word("16")
+    ('1', '', '16')
+    """
+    if isinstance(value, float):
+        return "" if value != value else f"{value:g}"
+    return str(value)
+
+
 def anchor(name: str, other: str = "-") -> str:
     """Return `name` as an id or a file's name: `other` stands for what is no letter, number, dash or underscore."""
     return "".join(one if one.isalnum() or one in "-_" else other for one in name)

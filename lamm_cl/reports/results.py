@@ -16,7 +16,7 @@ from lamm_cl.errors import UsageError, unknown
 from lamm_cl.records.directory import changes
 from lamm_cl.records.record import COLUMNS, FAILED, ROW_COLUMNS, RUN_COLUMNS
 from lamm_cl.records.record import Record as StoredRecord
-from lamm_cl.reports.names import spelled_out
+from lamm_cl.reports.names import number_word, spelled_out
 from lamm_cl.reports.tables.collect import TITLES, stream_lengths, tidy
 
 Record = Mapping[str, Any]
@@ -64,10 +64,10 @@ class Results:
         frame = self.frame
         for column, names in (("method", methods), ("seed", seeds), ("dataset", datasets)):
             if names:
-                words = frame[column].map(_word)
+                words = frame[column].map(number_word)
                 for name in names:
                     if name not in set(words):
-                        raise unknown(TITLES[column].lower(), name, set(self.frame[column].map(_word)) - {""})
+                        raise unknown(TITLES[column].lower(), name, set(self.frame[column].map(number_word)) - {""})
                 frame = frame[words.isin(names)]
         if frame is self.frame:
             return self
@@ -86,10 +86,6 @@ class Results:
         """One row per run: its settings, status and id."""
         columns = [*RUN_COLUMNS, "status", "run_id"]
         return self.frame[columns].drop_duplicates("run_id").reset_index(drop=True)
-
-
-def _word(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _method_of(key: str) -> str:

@@ -1,23 +1,127 @@
 """The images of a stage and the loaders that cut them into mini-batches."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from avalanche.benchmarks.utils.utils import concat_datasets
 from avalanche.training.templates import SupervisedTemplate
+from torch import Tensor
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from lamm_cl.clip.backbone import ClipBackbone
 from lamm_cl.clip.room import fitting
 from lamm_cl.methods.recipe import Recipe
+from lamm_cl.methods.stage import Split, missing_images
 from lamm_cl.seeds import seed_for
-from lamm_cl.strategies.loaders import EpochBatches, FeatureLoader, ImageLoader
 from lamm_cl.strategies.pictures import Pictures
 from lamm_cl.strategies.precision import Precision
 from lamm_cl.strategies.settings import Settings
 from lamm_cl.streams.benchmark import as_dataset
+
+
+class EpochBatches(Sampler[list[int]]):
+    """Batches of positions, shuffled by a generator that each epoch starts anew.
+
+    The order needs no state that would have to be saved: epoch 7 is the same whether epochs 0-6 ran in this
+    process or in one that was killed, and whatever the model drew from other generators.
+    """
+
+    def __init__(self, n: int, batch_size: int, seed_of: Callable[[int], int] | None, *, drop_last: bool) -> None:
+        """Prepare the batches.
+
+        Args:
+            n: Number of samples.
+            batch_size: Samples a batch.
+            seed_of: Seed of an epoch's order; None keeps the samples in their order.
+            drop_last: Leave out the last incomplete batch, where there is at least one full batch.
+        """
+        self.n = n
+        self.batch_size = batch_size
+        self.epoch = 0
+        self._seed_of = seed_of
+        self._drop = drop_last and n >= batch_size
+
+    def __len__(self) -> int:
+        return self.n // self.batch_size if self._drop else -(-self.n // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        if self._seed_of is None:
+            order = list(range(self.n))
+        else:
+            generator = torch.Generator().manual_seed(self._seed_of(self.epoch))
+            order = torch.randperm(self.n, generator=generator).tolist()
+        for k in range(len(self)):
+            yield order[k * self.batch_size : (k + 1) * self.batch_size]
+
+
+class _Loader:
+    """Mini-batches (x, label, position in the source, task) of a data set whose x the source gives."""
+
+    def __init__(self, dataset: Any, batches: EpochBatches) -> None:
+        self.batch_sampler = batches
+        self._index = [int(i) for i in dataset.index]
+        tasks = getattr(dataset, "targets_task_labels", None)
+        self._columns = [torch.tensor([int(y) for y in dataset.targets]), torch.tensor(self._index)]
+        if tasks is not None:
+            self._columns.append(torch.tensor([int(t) for t in tasks]))
+
+    def __len__(self) -> int:
+        return len(self.batch_sampler)
+
+
+class ImageLoader(_Loader):
+    """Mini-batches of images, which may be read ahead."""
+
+    def __init__(
+        self, dataset: Any, images: Callable[[list[list[int]]], Iterator[Tensor]], batches: EpochBatches
+    ) -> None:
+        """Prepare the loader.
+
+        Args:
+            dataset: An Avalanche data set with the attributes `index` (position in the source) and `targets`.
+            images: Yields the images (b, 3, H, W) of each list of positions in the source.
+            batches: The batches of positions in `dataset`.
+        """
+        super().__init__(dataset, batches)
+        self._images = images
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        batches = list(self.batch_sampler)
+        images = self._images([[self._index[place] for place in batch] for batch in batches])
+        for batch, x in zip(batches, images, strict=True):
+            yield [x, *(column[batch] for column in self._columns)]
+
+
+class FeatureLoader(_Loader):
+    """Mini-batches cut from one tensor of image features.
+
+    A data loader that collates single rows costs more than a whole step on cached features; this one gathers.
+    """
+
+    def __init__(
+        self, dataset: Any, rows: Callable[[Sequence[int]], Tensor], batches: EpochBatches, device: torch.device
+    ) -> None:
+        """Prepare the loader.
+
+        Args:
+            dataset: An Avalanche data set with the attributes `index` (position in the source) and `targets`.
+            rows: Gives the features (n, d) of positions in the source, at the time an epoch starts.
+            batches: The batches of positions in `dataset`.
+            device: Where the batches are wanted.
+        """
+        super().__init__(dataset, batches)
+        self._rows, self._device = rows, device
+
+    def __iter__(self) -> Iterator[list[Tensor]]:
+        # One copy to the device an epoch: within a step nothing has to wait for it.
+        tensors = [t.to(self._device) for t in (self._rows(self._index), *self._columns)]
+        batches = list(self.batch_sampler)
+        order = torch.tensor([place for batch in batches for place in batch], device=self._device)
+        for places in torch.split(order, [len(batch) for batch in batches]):
+            yield [tensor[places] for tensor in tensors]
 
 
 class StageBatches(SupervisedTemplate):
@@ -135,3 +239,73 @@ class StageBatches(SupervisedTemplate):
 
     def _order_seed(self, epoch: int) -> int:
         return seed_for("order", self.settings.seed, self.stage, epoch)
+
+
+class StreamData:
+    """The current stage of a strategy as `StageData`: features from the cache where the learner takes features."""
+
+    def __init__(self, strategy: StageBatches) -> None:
+        self._strategy = strategy
+
+    def batches(self, split: Split = "train", epoch: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (x, labels) in an order that depends on the seed and the stage alone; see `StageData.batches`."""
+        strategy, pictures = self._strategy, self._strategy.pictures
+        dataset = strategy.adapted_dataset if split == "train" else self._evaluated(split)
+        seed = seed_for("order", strategy.settings.seed, strategy.stage, f"end/{split}")
+        order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed)).tolist()
+        shown = pictures.epoch
+        pictures.show(epoch)
+        try:
+            yield from self._read(dataset if epoch is not None else dataset.eval(), order)
+        finally:
+            pictures.show(shown)
+
+    def evaluated(self, dataset: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (x, labels) of any images of the benchmark, in their order, in the evaluation view."""
+        pictures = self._strategy.pictures
+        shown = pictures.epoch
+        pictures.show(None)
+        try:
+            yield from self._read(dataset.eval(), list(range(len(dataset))))
+        finally:
+            pictures.show(shown)
+
+    def _read(self, dataset: Any, order: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        pictures, size = self._strategy.pictures, self._strategy.scored_at_once(dataset)
+        if pictures.serves(dataset):
+            index = [int(dataset.index[i]) for i in order]
+            labels = torch.tensor([int(dataset.targets[i]) for i in order])
+            pictures.prepare(index)
+            for start in range(0, len(index), size):
+                yield pictures.rows(index[start : start + size]), labels[start : start + size]
+            return
+        if pictures.gives(dataset):
+            index = [int(dataset.index[i]) for i in order]
+            classes = torch.tensor([int(dataset.targets[i]) for i in order])
+            batches = [index[start : start + size] for start in range(0, len(index), size)]
+            yield from zip(pictures.images(batches), torch.split(classes, size), strict=True)
+            return
+        for batch in DataLoader(dataset.subset(order), size, collate_fn=dataset.collate_fn):
+            yield batch[0], batch[1]
+
+    def check(self, splits: Iterable[Split]) -> None:
+        """Check, before anything is trained, that the benchmark has what a learner looks at.
+
+        Raises:
+            UsageError: it has no such images.
+        """
+        for split in sorted(splits):
+            if not self._stream(split):
+                raise missing_images(self._strategy.model.method, split)
+
+    def _stream(self, split: Split) -> Any:
+        benchmark = getattr(getattr(self._strategy.experience, "origin_stream", None), "benchmark", None)
+        return getattr(benchmark, f"{split}_stream", None) or ()
+
+    def _evaluated(self, split: Split) -> Any:
+        """Return the validation or test images of the classes seen so far."""
+        seen = set(self._strategy.seen_classes)
+        found = [e.dataset for e in self._stream(split) if {int(c) for c in e.dataset.targets.uniques} <= seen]
+        if not found:
+            raise missing_images(self._strategy.model.method, split)
+        return concat_datasets(found)

@@ -11,10 +11,9 @@ from lamm_cl.errors import UsageError
 from lamm_cl.evaluation.plugins import AccuracyMatrix, evaluator
 from lamm_cl.methods.build import build_model, check_backbone
 from lamm_cl.methods.registry import get_method
-from lamm_cl.strategies.choices import sort_options
 from lamm_cl.strategies.keywords import BuildOptions
-from lamm_cl.strategies.plugin_config import make_plugins
-from lamm_cl.strategies.settings import PURE
+from lamm_cl.strategies.plugins import make_plugins
+from lamm_cl.strategies.settings import PURE, sort_options
 from lamm_cl.strategies.strategy import LearnerStrategy
 from lamm_cl.streams.layout import require_words
 

@@ -21,8 +21,7 @@ from lamm_cl.methods.optimizer import trainable
 from lamm_cl.strategies.batches import StageBatches
 from lamm_cl.strategies.generators import generator_state, set_generator_state
 from lamm_cl.strategies.optimizer import momentum_of, options_of, set_momentum, set_options
-from lamm_cl.strategies.plugin_memory import Unpacker
-from lamm_cl.strategies.plugin_state import plugin_states, set_plugin_states
+from lamm_cl.strategies.plugin_state import Unpacker, plugin_states, set_plugin_states
 from lamm_cl.tensor_file import pack, unpack
 
 FORMAT = 4  # raise it whenever `take` returns something else than before

@@ -10,8 +10,7 @@ from avalanche.core import SupervisedPlugin
 from avalanche.training.storage_policy import HerdingSelectionStrategy, ParametricBuffer
 
 from lamm_cl.methods.rehearsal import Exemplars
-from lamm_cl.strategies.batches import StageBatches
-from lamm_cl.strategies.stage_data import StreamData
+from lamm_cl.strategies.batches import StageBatches, StreamData
 
 
 class Herding(HerdingSelectionStrategy):

@@ -24,12 +24,11 @@ from lamm_cl.methods.recipe import Recipe
 from lamm_cl.methods.stage import Stage, Step
 from lamm_cl.seeds import seed_for
 from lamm_cl.strategies import checkpoint
-from lamm_cl.strategies.batches import StageBatches
+from lamm_cl.strategies.batches import StageBatches, StreamData
 from lamm_cl.strategies.exemplars import ExemplarMemory
 from lamm_cl.strategies.generators import preserved_generators, seed_generators
-from lamm_cl.strategies.guard import PENALTY, LossGuard
 from lamm_cl.strategies.keywords import LoaderOptions
-from lamm_cl.strategies.label_space import LabelSpaceLoss, columns_of, spread
+from lamm_cl.strategies.loss import PENALTY, LabelSpaceLoss, LossGuard, columns_of, spread
 from lamm_cl.strategies.optimizer import choose_optimizer
 from lamm_cl.strategies.pictures import Pictures, feature_store, source_of
 from lamm_cl.strategies.plugins import (
@@ -44,7 +43,6 @@ from lamm_cl.strategies.plugins import (
 )
 from lamm_cl.strategies.precision import Precision
 from lamm_cl.strategies.settings import Settings, default_workers
-from lamm_cl.strategies.stage_data import StreamData
 
 
 class LearnerStrategy(StageBatches):

@@ -134,11 +134,9 @@ def check_options(protocol: Protocol, options: Mapping[str, Any]) -> None:
 
 
 def _shots(shots: int | str | None) -> int | None:
-    if isinstance(shots, str):
-        if shots != "full":
-            raise UsageError(f'shots must be a whole number of at least 1, or "full" for all images, not {shots!r}.')
+    if shots is None or shots == "full":
         return None
-    if shots is not None and (isinstance(shots, bool) or not isinstance(shots, int) or shots < 1):
+    if isinstance(shots, bool) or not isinstance(shots, int) or shots < 1:
         raise UsageError(f'shots must be a whole number of at least 1, or "full" for all images, not {shots!r}.')
     return shots
 

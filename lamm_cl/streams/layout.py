@@ -11,53 +11,28 @@ from lamm_cl.data.load import require_images
 from lamm_cl.errors import UsageError, unknown
 
 
-@dataclass(frozen=True)
-class EvalSet:
+class EvalSet(NamedTuple):
     """One test set of a benchmark.
 
     Attributes:
         name: "set1", "base", or the name of the data set.
-        index: its position in the test stream.
         own: columns of its own label space, ascending.
-        dataset: name of the data set its images come from.
         trained_in: training experience (from 0) that trains on this very set; None when none ever does.
         n: number of test images.
     """
 
     name: str
-    index: int
     own: tuple[int, ...]
-    dataset: str
     trained_in: int | None
     n: int
 
 
-@dataclass(frozen=True)
-class EvaluationPlan:
-    """All test sets of a benchmark and the columns that its training experiences teach.
-
-    Attributes:
-        protocol: name of the protocol.
-        sets: the test sets, in the order of the test stream.
-        train_names: one name per training experience.
-        train_columns: the columns that each training experience teaches, ascending.
-        columns: number of columns of the benchmark.
-    """
+class EvaluationPlan(NamedTuple):
+    """What is evaluated: the protocol, its test sets in the order of the test stream, and the names of the stages."""
 
     protocol: str
     sets: tuple[EvalSet, ...]
     train_names: tuple[str, ...]
-    train_columns: tuple[tuple[int, ...], ...]
-    columns: int
-
-    @property
-    def stages(self) -> int:
-        """Number of training experiences."""
-        return len(self.train_names)
-
-    def seen(self, stage: int) -> tuple[int, ...]:
-        """Return the columns met after `stage` training experiences (0: none), ascending."""
-        return tuple(sorted({column for columns in self.train_columns[:stage] for column in columns}))
 
 
 # What can be said of a mixture is what can be said of its weakest part.
@@ -118,17 +93,8 @@ class Layout:
     @property
     def plan(self) -> EvaluationPlan:
         """The evaluation plan."""
-        sets = (
-            EvalSet(part.name, index, part.columns, part.dataset, part.trained_in, len(part.samples))
-            for index, part in enumerate(self.test)
-        )
-        return EvaluationPlan(
-            self.protocol,
-            tuple(sets),
-            tuple(part.name for part in self.train),
-            tuple(part.columns for part in self.train),
-            len(self.class_names),
-        )
+        sets = (EvalSet(part.name, part.columns, part.trained_in, len(part.samples)) for part in self.test)
+        return EvaluationPlan(self.protocol, tuple(sets), tuple(part.name for part in self.train))
 
     @property
     def split(self) -> str:

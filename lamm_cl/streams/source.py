@@ -43,10 +43,6 @@ class FeatureBank:
         self._chunks.append(features)
         self._rows = None
 
-    def __getitem__(self, index: int) -> Tensor:
-        """Return the row (d,) of one picture."""
-        return self._matrix()[self._row[index]]
-
     def gather(self, indices: Sequence[int]) -> Tensor:
         """Return the rows (len(indices), d)."""
         return self._matrix()[torch.from_numpy(self._row[list(indices)])]
@@ -89,16 +85,12 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
             backbone: whose transforms to use; without one, `tiny`'s, unless `set_backbone` is called in time.
         """
         self._datasets = tuple(datasets)
-        self._dataset: list[int] = []
-        self._items: list[Item] = []
-        self._train: list[bool] = []
-        self.targets: list[int] = []
+        pairs = list(samples)
+        self._dataset: list[int] = [sample.dataset for sample, _ in pairs]
+        self._items: list[Item] = [sample.item for sample, _ in pairs]
+        self._train: list[bool] = [train for _, train in pairs]
+        self.targets: list[int] = [sample.column for sample, _ in pairs]
         self.seed = seed
-        for sample, train in samples:
-            self._dataset.append(sample.dataset)
-            self._items.append(sample.item)
-            self.targets.append(sample.column)
-            self._train.append(train)
         # Shared memory: workers of a loader of the user's that outlive an epoch (persistent_workers) see it change.
         epoch: Any = torch.tensor(_EVALUATION)
         self._epoch: Tensor = epoch.share_memory_()
@@ -248,7 +240,7 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
         banks = [self._bank(i, epoch) for i in indices]
         if all(bank is banks[0] for bank in banks):
             return banks[0].gather(indices)
-        return torch.stack([bank[i] for bank, i in zip(banks, indices, strict=True)])
+        return torch.cat([bank.gather([i]) for bank, i in zip(banks, indices, strict=True)])
 
     def _view(self, index: int, epoch: int | None) -> str:
         """Name the view of a picture for the feature store."""

@@ -68,7 +68,7 @@ def by_hand(model, benchmark, stage):
     source, plan = benchmark.source, benchmark.plan
     source.use_features(None)
     found = np.full((3, len(plan.sets)), np.nan)
-    for one, experience in zip(plan.sets, benchmark.test_stream, strict=True):
+    for place, (one, experience) in enumerate(zip(plan.sets, benchmark.test_stream, strict=True)):
         index = list(experience.dataset.index)
         with torch.no_grad():
             logits = model(torch.stack([source.image(i, None) for i in index])).numpy()
@@ -76,7 +76,7 @@ def by_hand(model, benchmark, stage):
         seen = sorted({c for exp in list(benchmark.train_stream)[:stage] for c in exp.columns})
         for k, columns in enumerate((list(one.own), seen, list(range(len(benchmark.class_names))))):
             if columns:
-                found[k, one.index] = (np.array(columns)[logits[:, columns].argmax(1)] == labels).mean()
+                found[k, place] = (np.array(columns)[logits[:, columns].argmax(1)] == labels).mean()
     return found
 
 

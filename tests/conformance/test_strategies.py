@@ -27,6 +27,7 @@ FEW: dict[str, dict[str, Any]] = {
     "tip_adapter_f": {"augment_epoch": 2, "search_step": (4, 3)},
     "rapf": {"lr": 0.01},
 }
+TEACHER = {"teacher_templates": ["a photo of a {}.", "a drawing of a {}."]}  # of PromptSRC, in the place of 60
 # Those that train first: a method has the same place in both lists, by which pytest groups the tests of one run.
 EVERY = sorted(method_names(), key=lambda method: not get_method(method).trains)
 TRAINED = [method for method in EVERY if get_method(method).trains]
@@ -48,7 +49,7 @@ def build(tiny: Any, digits: Any) -> Any:
     store = FeatureStore(tiny, None)
 
     def build(method: str, **options: Any) -> Any:
-        few = FEW.get(method.split("+")[0], {})
+        few = {**FEW.get(method.split("+")[0], {}), **(TEACHER if "src" in method else {})}
         return lamm_cl.build_strategy(method, tiny, digits, **{**OPTIONS, **few, "features": store, **options})
 
     return build
@@ -93,7 +94,7 @@ def train_whole(method: str, build: Any, digits: Any, images: torch.Tensor, **op
             middle.append(strategy.checkpoint())
 
     middle: list[Any] = []
-    strategy = build(method, features="memory", on_epoch_end=stop, **options)
+    strategy = build(method, on_epoch_end=stop, **options)
     strategy.train(digits.train_stream[0])
     run = Whole(
         strategy,
@@ -157,12 +158,12 @@ def test_grows_freezes_and_leaves_the_backbone_alone(
 
 @pytest.mark.parametrize("method", TRAINED, scope="module")
 def test_is_deterministic_and_resumes_to_the_bit(method: str, whole: Any, build: Any, digits: Any) -> None:
-    check_resuming(whole(method), build(method, features="memory"), digits)
+    check_resuming(whole(method), build(method), digits)
 
 
 @pytest.mark.parametrize("method", EVERY, scope="module")
 def test_goes_on_to_the_bit_from_between_stages(method: str, whole: Any, build: Any, digits: Any) -> None:
-    run, resumed = whole(method), build(method, features="memory")
+    run, resumed = whole(method), build(method)
     tensors, state = run.between
     resumed.restore(tensors, json.loads(json.dumps(state)))
     resumed.train(digits.train_stream[1])
@@ -172,7 +173,7 @@ def test_goes_on_to_the_bit_from_between_stages(method: str, whole: Any, build: 
 @pytest.mark.parametrize("method", ["coop+kg", "lamm+kg", "maple+src"])
 def test_resumes_to_the_bit_near_the_stage_before(method: str, whole: Any, build: Any, digits: Any) -> None:
     near = {"reference": "previous_stage"}
-    check_resuming(whole(method, **near), build(method, features="memory", **near), digits)
+    check_resuming(whole(method, **near), build(method, **near), digits)
 
 
 def check_resuming(run: Whole, resumed: Any, digits: Any) -> None:
@@ -256,7 +257,7 @@ def test_reports_to_metrics_and_loggers(method: str, build: Any, digits: Any) ->
     from avalanche.logging import TextLogger
 
     from lamm_cl.evaluation.plugins import AccuracyMatrix, evaluator
-    from lamm_cl.strategies.loss_terms import LossTerms
+    from lamm_cl.strategies.loss import LossTerms
 
     matrix, printed = AccuracyMatrix(digits), io.StringIO()
     metrics = (accuracy_metrics(epoch=True, stream=True), matrix, LossTerms())

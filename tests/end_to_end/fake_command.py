@@ -25,9 +25,8 @@ def main() -> int:
     from lamm_cl.errors import UsageError
     from lamm_cl.experiments import slurm
     from lamm_cl.experiments.config import read_config
-    from lamm_cl.experiments.join import join
     from lamm_cl.experiments.plan import Request
-    from lamm_cl.experiments.run import run_experiment
+    from lamm_cl.experiments.run import join, run_experiment
 
     if sys.argv[1] == "work":
         diary, tricks, directory, *_ = sys.argv[2:]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from lamm_cl.records import ExperimentDirectory
 from lamm_cl.records.record import DONE, FAILED, Record
-from lamm_cl.records.table import RunsTable
 from lamm_cl.reports.output import render
 from lamm_cl.reports.report import make_report
 from lamm_cl.reports.results import read_results
@@ -55,7 +55,7 @@ def fill(home: Path, methods: Sequence[tuple[str, float]] = METHODS) -> None:
             (home / "runs" / run_id).mkdir(parents=True)
             record = Record(run_id, FAILED if failed else DONE, columns, () if failed else rows, details)
             record.write(home / "runs" / run_id / "record.json")
-    RunsTable(home).rebuild()
+    ExperimentDirectory(home).rebuild_table()
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from lamm_cl.records import ExperimentDirectory
 from lamm_cl.records.record import DONE, Record
-from lamm_cl.records.table import RunsTable
 
 SPLITS = {"data": {"split": "embedded"}}
 
@@ -45,7 +45,7 @@ def home(tmp_path: Path) -> Path:
     for seed in (1, 2, 3):
         write_run(home, "lamm", seed, (0.9, 0.9, 0.8 + 0.01 * seed))
         write_run(home, "coop", seed, (0.9, 0.7, 0.9))
-    RunsTable(home).rebuild()
+    ExperimentDirectory(home).rebuild_table()
     return home
 
 
@@ -99,7 +99,7 @@ def test_compare_says_why_not(home: Path, report: Any) -> None:
     assert done.returncode == 0
     assert "not compared: data set digits is not in the published table" in done.stdout
     write_run(home, "lamm", 1, (0.8, 0.8, 0.7), dataset="dtd")
-    RunsTable(home).rebuild()
+    ExperimentDirectory(home).rebuild_table()
     text = report(home, "--compare", "lamm-table2").stdout
     assert "not compared: other backbone: tiny, published with ViT-B-16-quickgelu" in text
     assert "83.30" in text

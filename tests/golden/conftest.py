@@ -63,7 +63,7 @@ class Oracle:
         # The weights are drawn once, as 16-bit numbers, which every type holds exactly.
         built = next((backbone.model for (known, _), backbone in self.backbones.items() if known == arch), None)
         model = self._model() if built is None else copy.deepcopy(built)
-        return ClipBackbone(model.to(dtype), open_clip.get_tokenizer("ViT-B-16"), name="oracle")
+        return computing_once(ClipBackbone(model.to(dtype), open_clip.get_tokenizer("ViT-B-16"), name="oracle"))
 
     def _model(self) -> Any:
         import open_clip
@@ -87,6 +87,36 @@ class Oracle:
         model = open_clip.CLIP(state["text_projection"].shape[1], vision, text, quick_gelu=True)
         model.load_state_dict(state)
         return model
+
+
+def computing_once(backbone: Any) -> Any:
+    """Let the towers keep what they give where nothing learned acts on it: all cases have the same few images."""
+    image, encode = backbone.image, backbone.text.encode
+    known: dict[Any, torch.Tensor] = {}
+
+    class Images:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(image, name)
+
+        def __call__(self, images: torch.Tensor, *learned: Any) -> Any:
+            if learned:
+                return image(images, *learned)
+            key = images.numpy().tobytes()
+            if key not in known:
+                known[key] = image(images)
+            return known[key]
+
+    def texts(layout: Any, *learned: Any, **more: Any) -> Any:
+        if learned or more:
+            return encode(layout, *learned, **more)
+        codes = [part.numpy().tobytes() for part in (layout.prefix, layout.suffix, layout.lengths)]
+        key = (*codes, layout.ends is None, backbone.text.exact)
+        if key not in known:
+            known[key] = encode(layout)
+        return known[key]
+
+    backbone.image, backbone.text.encode = Images(), texts
+    return backbone
 
 
 @lru_cache(128)  # of one case: up to 3 MB each

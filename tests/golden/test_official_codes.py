@@ -134,7 +134,7 @@ def compare(oracle: Any, case: str, found: dict[str, torch.Tensor], values: Any,
 
 def test_plain_path_equals_the_engine(oracle: Any, case: str) -> None:
     model = build(oracle, case, torch.float64)
-    images = oracle.images("step0")
+    images = oracle.images("step0")[:2]
     exact = model(images)
     tower = model.backbone.text
     tower.exact, engine, tower._engine = False, tower._engine, None

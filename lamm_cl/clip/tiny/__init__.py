@@ -3,6 +3,7 @@
 It was pre-trained on captioned drawings only (`benchmarks/tiny_clip`), on no photograph and no data set.
 """
 
+import copy
 import json
 from collections.abc import Iterable
 from functools import lru_cache
@@ -109,6 +110,19 @@ def unknown_words(texts: Iterable[str]) -> list[str]:
     return [word for word in bare if word and not known.issuperset(encode(word))]
 
 
+@lru_cache
+def _weights() -> dict[str, Any]:
+    """Return the whole state of the model: the rows of trained words among those of the others."""
+    from safetensors import safe_open
+
+    with safe_open(WEIGHTS_FILE, framework="pt") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    text = config()["text_cfg"]
+    table = token_table(text["vocab_size"], text["width"], provenance()["row_std"])
+    table[weights.pop("token_embedding.ids").long()] = weights.pop("token_embedding.rows").float()
+    return {"token_embedding.weight": table, **{name: value.float() for name, value in weights.items()}}
+
+
 def load_tiny() -> tuple[Any, Any, Any]:
     """Load the embedded CLIP: offline, without touching torch's random state or logging.
 
@@ -116,18 +130,9 @@ def load_tiny() -> tuple[Any, Any, Any]:
         The open_clip `CLIP` (float32, evaluation mode, nothing trainable), its tokenizer (with `unknown_words`
         as an attribute), and its evaluation transform (PIL image to (3, 32, 32) float32).
     """
-    from safetensors import safe_open
-
     model = build_model()
-    with safe_open(WEIGHTS_FILE, framework="pt") as file:
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    table = token_table(
-        model.token_embedding.num_embeddings, model.token_embedding.embedding_dim, provenance()["row_std"]
-    )
-    table[weights.pop("token_embedding.ids").long()] = weights.pop("token_embedding.rows").float()
-    weights["token_embedding.weight"] = table
-    model.load_state_dict({name: value.float() for name, value in weights.items()})
+    model.load_state_dict(_weights())
     model.eval().requires_grad_(False)
-    tokenizer = build_tokenizer()
+    tokenizer = copy.copy(_tokenizer())
     tokenizer.unknown_words = unknown_words
     return model, tokenizer, build_preprocess(model)

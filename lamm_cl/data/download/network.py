@@ -21,6 +21,7 @@ DRIVE = "drive:"
 DRIVE_PAGE = "https://drive.google.com/uc?id={}"
 _PASSING = {408, 425, 429}  # refusals that end by themselves, as those of 500 and above do
 Report = Callable[[str, int, int | None], None]  # file name, bytes so far, bytes in all
+FULL = "the disk is full"
 TRIES = 5  # attempts in a row that bring no byte
 
 
@@ -172,7 +173,11 @@ def download(
             )
         part.replace(target)
     except OSError as error:
-        raise _disk(error, part) from None
+        if (reason := reason_of(error)) == FULL:
+            text = f"{part.parent}: {FULL}. Free some space and run the command again: it continues."
+        else:
+            text = f"{part}: cannot be written: {reason}"
+        raise DownloadError(text) from None
     finally:
         lock.release()
     return target
@@ -212,7 +217,7 @@ def _once(url: str, file: IO[bytes], part: Path, fetch: Fetch, report: Report) -
     done = response.start
     free, needed = shutil.disk_usage(part.parent).free, (response.total or 0) - done
     if needed > free:
-        raise DownloadError(f"{part.parent}: the disk is full: {needed:,} bytes are needed, {free:,} are free")
+        raise DownloadError(f"{part.parent}: {FULL}: {needed:,} bytes are needed, {free:,} are free")
     try:
         for chunk in response.chunks:
             file.write(chunk)
@@ -223,12 +228,9 @@ def _once(url: str, file: IO[bytes], part: Path, fetch: Fetch, report: Report) -
     return response.total is None or done == response.total
 
 
-def _disk(error: OSError, part: Path) -> DownloadError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DownloadError(
-            f"{part.parent}: the disk is full. Free some space and run the command again: it continues."
-        )
-    return DownloadError(f"{part}: cannot be written: {error.strerror or error}")
+def reason_of(error: OSError) -> str:
+    """Say what the disk refuses."""
+    return FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error.strerror or error)
 
 
 def md5_of(path: Path) -> str:

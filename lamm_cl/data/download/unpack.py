@@ -4,7 +4,6 @@ Nothing may land outside the target, nothing is left half-unpacked, and nothing 
 version is taken, which torchvision does not read.
 """
 
-import errno
 import gzip
 import posixpath
 import re
@@ -18,11 +17,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from lamm_cl.data.download.network import DownloadError
+from lamm_cl.data.download.network import DownloadError, reason_of
 from lamm_cl.data.exporting import Count, export
 from lamm_cl.errors import UsageError
 
-MNIST_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 CIFAR_SIDE, CIFAR_LABELS = 32, 2  # pixels a side; label bytes: coarse, fine
 Rows = Iterator[tuple[Any, str]]  # pixels (H, W) or (H, W, 3), class folder
 Reader = Callable[[Sequence[Path], str], Rows]  # files, part
@@ -38,8 +36,8 @@ def unpack(archive: Path, folder: Path, moves: Mapping[str, str]) -> list[Path]:
     Args:
         archive: a tar (any compression) or zip file.
         folder: where things go.
-        moves: from a path in the archive to a path in `folder`; a path `x/*` moves all that `x` holds. An archive
-            inside the archive is named with a `!`: `a/b.tar.gz!c` is `c` inside `a/b.tar.gz`.
+        moves: from a path in the archive to a path in `folder`. An archive inside the archive is named with a `!`:
+            `a/b.tar.gz!c` is `c` inside `a/b.tar.gz`.
 
     Returns:
         What is in place now. A target that existed stays as it is.
@@ -50,39 +48,35 @@ def unpack(archive: Path, folder: Path, moves: Mapping[str, str]) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".unpack-", dir=folder))
     try:
-        _extract(archive, scratch, [source.partition("!")[0].removesuffix("/*") for source in moves])
+        _extract(archive, scratch, [source.partition("!")[0] for source in moves])
         placed = []
         for source, target in moves.items():
-            for found, place in _targets(archive, scratch, source, folder / target):
-                if not place.exists():
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    found.rename(place)
-                placed.append(place)
+            found, place = _found(archive, scratch, source), folder / target
+            if not place.exists():
+                place.parent.mkdir(parents=True, exist_ok=True)
+                found.rename(place)
+            placed.append(place)
         return placed
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full" if full else str(error.strerror or error)
-        raise DownloadError(f"{archive}: cannot be unpacked into {folder}: {reason}. Nothing was left there.") from None
+        why = reason_of(error)
+        raise DownloadError(f"{archive}: cannot be unpacked into {folder}: {why}. Nothing was left there.") from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _targets(archive: Path, scratch: Path, source: str, target: Path) -> Iterator[tuple[Path, Path]]:
+def _found(archive: Path, scratch: Path, source: str) -> Path:
+    """Return where a part of the archive lies in `scratch`; what is in an archive inside it is unpacked there first."""
     outer, _, inner = source.partition("!")
     if inner:
         nested = scratch / outer
         if not nested.is_file():
             raise DownloadError(f"{archive}: holds no {outer}")
         scratch = nested.with_name(nested.name + ".unpacked")
-        source = inner
-        _extract(nested, scratch, [source.removesuffix("/*")])
-    found = scratch / source.removesuffix("/*")
+        _extract(nested, scratch, [inner])
+    found = scratch / (inner or outer)
     if not found.exists():
-        raise DownloadError(f"{archive}: holds no {source}")
-    if source.endswith("/*"):
-        yield from ((child, target / child.name) for child in sorted(found.iterdir()))
-    else:
-        yield found, target
+        raise DownloadError(f"{archive}: holds no {inner or outer}")
+    return found
 
 
 def _extract(archive: Path, folder: Path, wanted: list[str]) -> None:
@@ -146,13 +140,13 @@ def write_pictures(read: Reader, files: Sequence[Path], target: Path, report: Co
     except UsageError as error:
         raise DownloadError(str(error)) from None
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full" if full else str(error.strerror or error)
-        raise DownloadError(f"{target}: pictures cannot be written: {reason}. Nothing was left there.") from None
+        raise DownloadError(
+            f"{target}: pictures cannot be written: {reason_of(error)}. Nothing was left there."
+        ) from None
 
 
 def read_mnist(files: Sequence[Path], part: str) -> Rows:
-    """Give MNIST's pictures of a part, from the four gzip files in the order of `MNIST_FILES`; folders are the digits.
+    """Give MNIST's pictures of a part, from four gzip files: train, then test, images, then labels; folders are digits.
 
     Raises:
         DownloadError: a file is none of MNIST's, or images and labels differ in number.

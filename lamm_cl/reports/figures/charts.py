@@ -4,9 +4,7 @@ A chart is of one setting: whatever its rows differ in and no axis, panel or lab
 names it. Up to eight methods share a panel; more get a panel or a line each.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -16,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from lamm_cl.evaluation.statistics import summarise
+from lamm_cl.evaluation.statistics import Summary, summarise
 from lamm_cl.reports.figures.style import (
-    Series,
+    COLOURS,
     keep_in_percent,
     legend_below,
     message_figure,
@@ -32,6 +30,7 @@ from lamm_cl.reports.names import (
     dataset_rank,
     method_rank,
     method_title,
+    number_word,
     shots_in_words,
     shots_rank,
     space_rank,
@@ -45,7 +44,6 @@ from lamm_cl.reports.tables.protocols import STREAMS
 from lamm_cl.reports.tables.render import heading
 
 TOGETHER = 8  # methods in one panel: more lines than that nobody tells apart
-_GREY = Series("#7F7F7F", "", ":")
 _RANKS: Mapping[str, Callable[[str], Any]] = {"dataset": dataset_rank, "shots": shots_rank}
 _SETTINGS = {
     "dataset": "data sets",
@@ -57,33 +55,15 @@ _SETTINGS = {
 }
 
 
-@dataclass(frozen=True)
-class Point:
-    """A mean over seeds with its 95% interval (None with one seed), in percent."""
-
-    mean: float
-    low: float | None
-    high: float | None
-
-
-def point(values: Iterable[float]) -> Point | None:
-    """Return mean and 95% interval of fractions, in percent; None where there is no value.
-
-    >>> point([0.5])
-    Point(mean=50.0, low=None, high=None)
-    """
+def point(values: Iterable[float]) -> Summary | None:
+    """Return mean and 95% interval (NaN with one seed) of fractions, in percent; None where there is no value."""
     found = summarise([100 * value for value in values])
-    if math.isnan(found.mean):
-        return None
-    interval = (found.low, found.high) if found.n > 1 else (None, None)
-    return Point(found.mean, *interval)
+    return found if found.n else None
 
 
-def error_bars(points: Sequence[Point]) -> np.ndarray:
+def error_bars(points: Sequence[Summary]) -> np.ndarray:
     """Return the distances from mean to both ends of the interval, shape (2, n), NaN where there is none."""
-    below = [np.nan if one.low is None else one.mean - one.low for one in points]
-    above = [np.nan if one.high is None else one.high - one.mean for one in points]
-    return np.array([below, above])
+    return np.array([[one.mean - one.low for one in points], [one.high - one.mean for one in points]])
 
 
 def labels(rows: pd.DataFrame) -> "pd.Series[str]":
@@ -116,7 +96,7 @@ def described(rows: pd.DataFrame, shown: Sequence[str] = ()) -> str:
         if key in shown or key not in rows:
             continue
         values = sorted(set(rows[key]) - {""} - ({AVERAGE} if key == "dataset" else set()), key=_RANKS.get(key))
-        words = [f"{value:g}" if isinstance(value, float) else str(value) for value in values if value == value]
+        words = [word for word in map(number_word, values) if word]
         if len(words) == 1:
             constant.append({"shots": shots_in_words(words[0]), "seed": f"seed {words[0]}"}.get(key, words[0]))
         elif words:
@@ -242,7 +222,7 @@ def _panel(axis: Axes, rows: pd.DataFrame, by: str, keys: Sequence[str], log: bo
         xs = [x * 2**aside if log else x + aside * _step(ticks) for x, _ in found]
         points = [one for _, one in found]
         bars, size = error_bars(points) if points else None, 5.5 if len(ticks) <= 10 else 3.5
-        style = {**look.style, "capsize": 2.5, "markersize": size}
+        style = {**look, "capsize": 2.5, "markersize": size}
         axis.errorbar(xs, [one.mean for one in points], yerr=bars, label=name, elinewidth=0.8, **style)
     if log and ticks:
         axis.set_xscale("log", base=2)
@@ -307,13 +287,13 @@ def one_place(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["dataset"] == AVERAGE] if AVERAGE in set(rows["dataset"]) else rows
 
 
-def _height(rows: pd.DataFrame, **where: str) -> Point | None:
+def _height(rows: pd.DataFrame, **where: str) -> Summary | None:
     for column, value in where.items():
         rows = rows[rows[column] == value]
     return point(rows["accuracy"])
 
 
-def _dots(found: Mapping[str, Sequence[Point | None]], lines: Sequence[str], x_title: str, title: str) -> Figure:
+def _dots(found: Mapping[str, Sequence[Summary | None]], lines: Sequence[str], x_title: str, title: str) -> Figure:
     with styled():
         figure = new_figure(5.4, 0.24 * len(lines) + 1.6)
         axis = figure.subplots()
@@ -332,8 +312,8 @@ def _dots(found: Mapping[str, Sequence[Point | None]], lines: Sequence[str], x_t
     return figure
 
 
-def _whiskers(axis: Axes, points: Sequence[Point], ys: Sequence[float], look: Series, name: str) -> None:
-    style: dict[str, Any] = {**look.style, "linestyle": "none", "capsize": 2}
+def _whiskers(axis: Axes, points: Sequence[Summary], ys: Sequence[float], look: Mapping[str, Any], name: str) -> None:
+    style: dict[str, Any] = {**look, "linestyle": "none", "capsize": 2}
     axis.errorbar([one.mean for one in points], ys, xerr=error_bars(points), label=name, elinewidth=0.8, **style)
 
 
@@ -392,9 +372,9 @@ def accuracy_against_cost(frame: pd.DataFrame, protocol: str = "class_incrementa
         for axis, column, head in zip(axes[many:], shown, heads, strict=True):
             for place, (one, x) in enumerate(zip(scores, means[column.key], strict=True)):
                 if many:
-                    axis.plot([x], [place], "o", color=series(0).colour)
+                    axis.plot([x], [place], "o", color=COLOURS[0])
                 elif one is not None and x == x:
-                    style = {**series(place).style, "linestyle": "none", "markersize": 8, "capsize": 2.5}
+                    style = {**series(place), "linestyle": "none", "markersize": 8, "capsize": 2.5}
                     bars = error_bars([one])
                     axis.errorbar([x], [one.mean], yerr=bars, label=methods[place], elinewidth=0.8, **style)
             if not many:
@@ -408,9 +388,9 @@ def accuracy_against_cost(frame: pd.DataFrame, protocol: str = "class_incrementa
     return figure
 
 
-def _reference(line: Any, reference: Point | None) -> None:
+def _reference(line: Any, reference: Summary | None) -> None:
     if reference is not None:
-        line(reference.mean, color=_GREY.colour, linestyle=_GREY.line, label=method_title("zero_shot"))
+        line(reference.mean, color="#7F7F7F", linestyle=":", label=method_title("zero_shot"))
 
 
 def _cost_axis(axis: Axes, column: Column, xs: "pd.Series[float]", head: str) -> None:

@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,38 +49,24 @@ _RC = {
 }
 
 
-@dataclass(frozen=True)
-class Series:
-    """The look of one series in every figure of a report."""
-
-    colour: str
-    marker: str
-    line: Any
-
-    @property
-    def style(self) -> dict[str, Any]:
-        """What matplotlib's artists take."""
-        return {"color": self.colour, "marker": self.marker, "linestyle": self.line}
-
-
-_LOOKS = (
-    Series("#0072B2", "o", "-"),
-    Series("#D55E00", "s", "--"),
-    Series("#009E73", "^", "-."),
-    Series("#CC79A7", "D", ":"),
-    Series("#000000", "v", (0, (5, 1, 1, 1, 1, 1))),
-    Series("#E69F00", "P", (0, (8, 2))),
-    Series("#56B4E9", "X", (0, (1, 1))),
-    Series("#8B5A2B", "<", (0, (3, 1, 1, 1))),
-    Series("#6A3D9A", ">", (0, (6, 3))),
-    Series("#7F7F7F", "h", "-"),
+_LOOKS: tuple[tuple[str, str, Any], ...] = (  # colour, marker, line
+    ("#0072B2", "o", "-"),
+    ("#D55E00", "s", "--"),
+    ("#009E73", "^", "-."),
+    ("#CC79A7", "D", ":"),
+    ("#000000", "v", (0, (5, 1, 1, 1, 1, 1))),
+    ("#E69F00", "P", (0, (8, 2))),
+    ("#56B4E9", "X", (0, (1, 1))),
+    ("#8B5A2B", "<", (0, (3, 1, 1, 1))),
+    ("#6A3D9A", ">", (0, (6, 3))),
+    ("#7F7F7F", "h", "-"),
 )
-COLOURS = tuple(one.colour for one in _LOOKS)
+COLOURS = tuple(colour for colour, _, _ in _LOOKS)
 
 
-def series(index: int) -> Series:
-    """Return the look of series number `index`, below ten."""
-    return _LOOKS[index]
+def series(index: int) -> dict[str, Any]:
+    """Return the look of series number `index`, below ten, in every figure: what matplotlib's artists take."""
+    return dict(zip(("color", "marker", "linestyle"), _LOOKS[index], strict=True))
 
 
 class Panels(NamedTuple):

@@ -24,7 +24,7 @@ from lamm_cl import __version__
 from lamm_cl.files import finite
 from lamm_cl.reports.figures.gallery import Picture, pictures
 from lamm_cl.reports.figures.style import render
-from lamm_cl.reports.names import anchor
+from lamm_cl.reports.names import anchor, number_word
 from lamm_cl.reports.report import Report
 from lamm_cl.reports.results import Results, error_of
 from lamm_cl.reports.tables.collect import TITLES
@@ -229,7 +229,7 @@ def runs_view(results: Results) -> dict[str, Any] | None:
     runs = results.runs
     if runs.empty:
         return None
-    columns = [runs[key].map(_word).tolist() for key in _RUN_COLUMNS]
+    columns = [runs[key].map(number_word).tolist() for key in _RUN_COLUMNS]
     found = enumerate(zip(_RUN_COLUMNS, columns, strict=True))
     choices = _choices((place, TITLES[key], sorted(values)) for place, (key, values) in found if key != "run_id")
     lines = sorted(zip(*columns, strict=True), key=lambda line: (line[1], line[2]))
@@ -251,12 +251,6 @@ def runs_view(results: Results) -> dict[str, Any] | None:
         "choices": choices,
         "fold": len(lines) > _MOST_ROWS,
     }
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, float):
-        return "" if value != value else f"{value:g}"
-    return str(value)
 
 
 def _line(values: tuple[str, ...], record: Mapping[str, Any] | None) -> dict[str, Any]:

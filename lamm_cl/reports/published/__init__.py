@@ -1,6 +1,7 @@
 """Numbers that papers print, as data: one CSV a table, in long form, each row with its citation.
 
-Values are percent, as printed; missing numbers have no row. Columns:
+`tables.csv` says what each table holds, who printed it, and which of the files its rows are in. Values are percent, as
+printed; missing numbers have no row. Columns:
 
 | column | meaning |
 |---|---|
@@ -25,6 +26,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -33,44 +35,7 @@ from lamm_cl.errors import unknown
 if TYPE_CHECKING:
     import pandas as pd
 
-_LAMM = "LAMM: Label Alignment for Multi-Modal Prompt Learning, AAAI 2024, arXiv 2312.08212"
-_MAPLE = "MaPLe: Multi-modal Prompt Learning, CVPR 2023, arXiv 2210.03117"
-_ZSCL = (
-    "Preventing Zero-Shot Transfer Degradation in Continual Learning of Vision-Language Models, "
-    "ICCV 2023, arXiv 2303.06628"
-)
 STANDINGS = ("primary", "reprint", "secondary")
-# name: (what it holds, citation, files)
-_TABLES: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "lamm-table1": ("Domain generalisation from ImageNet", _LAMM, ("lamm_table1",)),
-    "lamm-table2": ("Class-incremental, Set1 then Set2", _LAMM, ("lamm_table2",)),
-    "lamm-table3": ("With and without the hierarchical loss, 1 to 16 shots", _LAMM, ("lamm_table3",)),
-    "lamm-table4": ("Each term of the loss", _LAMM, ("lamm_table4",)),
-    "lamm-table5": ("Random and word initialisation", _LAMM, ("lamm_table5",)),
-    "lamm-figure3": ("Differences of the few-shot curves", _LAMM, ("lamm_figure3",)),
-    "maple-base-to-new": ("Base to new, each data set", _MAPLE, ("maple_base_to_new",)),
-    "maple-siblings": ("Base to new, averages of MaPLe and its siblings", f"{_MAPLE} (README)", ("maple_siblings",)),
-    "base-to-new-average": (
-        "Base to new, averages of these and later methods",
-        "several, see the rows",
-        ("maple_siblings", "base_to_new_later"),
-    ),
-    "domain-generalization": ("ImageNet to its four variants", "several, see the rows", ("domain_generalization",)),
-    "cross-dataset": ("ImageNet to ten other data sets", _MAPLE, ("cross_dataset",)),
-    "setting-a": ("Class-incremental, OpenAI's weights, class orders of RAPF", "DuLBE, 2026, Table 1", ("setting_a",)),
-    "setting-b": ("Class-incremental, LAION-400M's weights, order 1993", "several, see the rows", ("setting_b",)),
-    "mtil": (
-        "Eleven data sets in turn: Transfer, Avg, Last",
-        f"{_ZSCL}; later ones see the rows",
-        ("mtil", "mtil_later"),
-    ),
-    "odcl-cil": (
-        "Eleven data sets in turn, all classes seen compete: Transfer, Avg, Last",
-        "DPW, arXiv 2604.18075, Table 2",
-        ("odcl_cil",),
-    ),
-    "x-tail": ("Ten data sets in turn, all classes compete: Transfer, Avg, Last", "several, see the rows", ("x_tail",)),
-}
 
 
 @dataclass(frozen=True)
@@ -105,14 +70,19 @@ class PublishedNumber:
     resize_mode: str = ""
 
 
+@cache
+def _tables() -> dict[str, dict[str, str]]:
+    return {row["name"]: row for row in _rows("tables")}
+
+
 def names() -> list[tuple[str, str, str]]:
     """Return (name, what it holds, citation) of every published table, without importing pandas."""
-    return [(name, title, citation) for name, (title, citation, _) in _TABLES.items()]
+    return [(name, row["title"], row["citation"]) for name, row in _tables().items()]
 
 
 def title(name: str) -> str:
     """Return what the published table `name` holds, in words."""
-    return _entry(name)[0]
+    return _entry(name)["title"]
 
 
 def standings(name: str) -> str:
@@ -131,7 +101,7 @@ def numbers(name: str) -> tuple[PublishedNumber, ...]:
     Raises:
         UsageError: No such table.
     """
-    return tuple(row for file in _entry(name)[2] for row in _read(file))
+    return tuple(row for file in _entry(name)["files"].split() for row in _read(file))
 
 
 def published(name: str) -> "pd.DataFrame":
@@ -145,15 +115,19 @@ def published(name: str) -> "pd.DataFrame":
     return pd.DataFrame(numbers(name))
 
 
-def _entry(name: str) -> tuple[str, str, tuple[str, ...]]:
-    if name not in _TABLES:
-        raise unknown("published table", name, _TABLES)
-    return _TABLES[name]
+def _entry(name: str) -> dict[str, str]:
+    if name not in _tables():
+        raise unknown("published table", name, _tables())
+    return _tables()[name]
+
+
+def _rows(file: str) -> Iterator[dict[str, str]]:
+    text = files(__package__).joinpath(f"{file}.csv").read_text(encoding="utf-8")
+    yield from csv.DictReader(text.splitlines())
 
 
 def _read(file: str) -> Iterator[PublishedNumber]:
-    text = files(__package__).joinpath(f"{file}.csv").read_text(encoding="utf-8")
-    for row in csv.DictReader(text.splitlines()):
+    for row in _rows(file):
         printed = row.pop("value")
         half = 0.5 * 10.0 ** -len(printed.partition(".")[2])
         rounding = float(row.pop("rounding") or half)

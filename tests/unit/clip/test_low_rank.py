@@ -81,8 +81,13 @@ def text_model(**changes: Any) -> Any:
     return kind(32, vision, text, quick_gelu=True).double().eval().requires_grad_(False)
 
 
+@functools.cache
+def bpe() -> Any:
+    return open_clip.SimpleTokenizer(context_length=20)
+
+
 def text_tower(model: Any = None) -> TextTower:
-    return TextTower(model or text_model(), open_clip.SimpleTokenizer(context_length=20))
+    return TextTower(model or text_model(), bpe())
 
 
 def prompts(tower: TextTower) -> Layout:
@@ -124,7 +129,7 @@ def test_some_layers_of_the_text_tower(layers: list[int]) -> None:
     texts = [f"a photo of a {name}." for name in NAMES]
     layout = tower.layout([tower.words.ids(text) for text in texts])
     before = tower.encode(layout)
-    tokens = open_clip.SimpleTokenizer(context_length=20)(texts)
+    tokens = bpe()(texts)
     same(tower.encode(layout, deltas=given), merged(model, "text", given).encode_text(tokens), parts_of(given))
     assert torch.equal(tower.encode(layout), before)  # nothing of it stays in the tower
 
@@ -165,7 +170,7 @@ def test_towers_that_the_engine_does_not_fit(padding: bool) -> None:
     plain = tower.encode(layout, deltas=given, plain=True)
     copied = copy.deepcopy(model)
     copied.text = merged(model.text, "text", given)
-    same(plain, copied.encode_text(open_clip.SimpleTokenizer(context_length=20)(texts)), parts_of(given))
+    same(plain, copied.encode_text(bpe()(texts)), parts_of(given))
     torch.testing.assert_close(tower.encode(layout, deltas=given), plain, rtol=1e-10, atol=1e-12)
 
 

@@ -1,5 +1,6 @@
 """The exact text engine against open_clip's own encoder and against the plain path, in values and gradients."""
 
+from functools import cache
 from typing import Any
 
 import open_clip
@@ -24,8 +25,12 @@ def tower(kind: str = "quick", **changes: Any) -> tuple[Any, Any, TextTower]:
     else:
         model = open_clip.CLIP(32, VISION, config, quick_gelu=kind == "quick")
     model = model.double().eval().requires_grad_(False)
-    tokenizer = open_clip.SimpleTokenizer(context_length=20)
-    return model, tokenizer, TextTower(model, tokenizer)
+    return model, bpe(), TextTower(model, bpe())
+
+
+@cache
+def bpe() -> Any:
+    return open_clip.SimpleTokenizer(context_length=20)
 
 
 def prompts(found: TextTower, label: bool = True) -> Layout:

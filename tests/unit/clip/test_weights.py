@@ -161,6 +161,9 @@ def test_weights_that_are_no_numbers_say_so(listed, small, tmp_path, value):
     assert "Name the architecture" not in str(caught.value)
 
 
+pytestmark = pytest.mark.usefixtures("no_network")
+
+
 @pytest.mark.parametrize(
     ("name", "tag", "other"),
     [

@@ -10,7 +10,7 @@ import torch
 
 import lamm_cl
 from lamm_cl.clip.precision import arithmetic
-from lamm_cl.experiments import calibrate, devices, run_one
+from lamm_cl.experiments import calibrate, environment, run_one
 
 
 @pytest.mark.parametrize(("device", "made"), [("cuda:1", [1]), ("cuda", []), ("cpu", [])])
@@ -18,7 +18,7 @@ def test_a_workers_gpu_becomes_the_current_one(device: str, made: list[int], mon
     current: list[Any] = []
     monkeypatch.setattr(torch.cuda, "set_device", lambda place: current.append(place.index))
     monkeypatch.setattr(run_one, "load_clip", lambda *_, **__: MagicMock())
-    monkeypatch.setattr(run_one, "feature_store", lambda *_: None)
+    monkeypatch.setattr(run_one, "FeatureStore", lambda *_, **__: None)
     spec = MagicMock(backbone="tiny", pretrained=None, precision="fp32")
     run_one.backbone_of(spec, device, MagicMock(root=Path()), {})
     assert current == made
@@ -56,18 +56,18 @@ def test_only_visible_gpus_and_parts_of_them_are_counted(
     visible: str, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    monkeypatch.setattr(devices, "_COUNT", "import os; print(len(os.environ['CUDA_VISIBLE_DEVICES'].split(',')))")
-    devices.count_gpus.cache_clear()
+    monkeypatch.setattr(environment, "_COUNT", "import os; print(len(os.environ['CUDA_VISIBLE_DEVICES'].split(',')))")
+    environment.count_gpus.cache_clear()
     try:
-        assert devices.count_gpus() == count
-        assert devices.one_per_worker("cuda", 3) == [f"cuda:{k % count}" for k in range(3)]
+        assert environment.count_gpus() == count
+        assert environment.one_per_worker("cuda", 3) == [f"cuda:{k % count}" for k in range(3)]
     finally:
-        devices.count_gpus.cache_clear()
+        environment.count_gpus.cache_clear()
 
 
 def test_mps_and_names_of_gpus_are_refused(tiny: Any) -> None:
     for name in ("mps", "MIG-5c3a9b"):
         with pytest.raises(lamm_cl.UsageError, match=rf"unknown device '{name}'\. Choices: auto, cpu, cuda, cuda:N\."):
-            devices.resolve(name)
+            environment.find_device(name)
     with pytest.raises(lamm_cl.UsageError, match="mps"):
         lamm_cl.CoOp(backbone=tiny, class_names=["one", "two"], device="mps")

@@ -10,7 +10,7 @@ import lamm_cl
 from benchmarks.speed.pretended_gpu import pretended_gpu
 from lamm_cl.clip.feature_key import engine_of
 from lamm_cl.clip.precision import arithmetic
-from lamm_cl.experiments import devices
+from lamm_cl.experiments import environment
 from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import grid, settings
 from lamm_cl.experiments.local import set_compute
@@ -162,6 +162,6 @@ def test_configs(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         make_plan(rounded, Request(out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
-    monkeypatch.setattr(devices, "count_gpus", lambda: 1)
+    monkeypatch.setattr(environment, "count_gpus", lambda: 1)
     plan = make_plan(rounded, Request(out=tmp_path / "out", device="cuda"))
     assert plan.grid.specs[0].determines()["backbone"]["precision"] == "tf32"

@@ -11,7 +11,7 @@ from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import environment, grid, grid_size, settings
 from lamm_cl.methods import simplecil
 from lamm_cl.methods.registry import METHODS
-from lamm_cl.strategies.choices import sort_options
+from lamm_cl.strategies.settings import sort_options
 
 Write = Callable[..., Path]
 
@@ -215,6 +215,7 @@ def test_set_on_a_protocol_that_is_only_named(write_config: Write) -> None:
         ("seeds=[1", "--set seeds=[1, line 1: not YAML"),
         ("methods.cocop.lr=1", "this config has no method 'cocop'; it has zero_shot, lamm."),
         ("methods.lamm.lrr=1", "--set methods.lamm.lrr=1, methods.lamm.lrr: unknown key 'lrr'. Did you mean 'lr'?"),
+        ("seeds.0=-1", "--set seeds.0=-1, seeds.0: should be greater than or equal to 0 (it says -1)."),
         ("seeds.9=1", "'9' is no position in a list of 2"),
         ("seeds.\N{SUPERSCRIPT TWO}=1", "is no position in a list of 2"),
         (f"seeds.{'9' * 5000}=1", "is no position in a list of 2"),
@@ -233,6 +234,10 @@ def test_set_on_a_protocol_that_is_only_named(write_config: Write) -> None:
 )
 def test_wrong_sets(write_config: Write, assignment: str, message: str) -> None:
     assert message in error_of(write_config(threads=2), assignment)
+
+
+def test_a_set_names_methods_that_are_not_text(write_config: Write) -> None:
+    assert "this config has no method 'coop'; it has 7." in error_of(write_config(methods=[7]), "methods.coop.lr=1")
 
 
 def test_a_set_too_long_to_read_is_shortened(write_config: Write) -> None:

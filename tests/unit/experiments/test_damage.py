@@ -12,10 +12,9 @@ from lamm_cl.errors import UsageError
 from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.follow import Follower
 from lamm_cl.experiments.grid import grid
-from lamm_cl.experiments.grid_file import Grid
 from lamm_cl.experiments.plan import Request, make_plan
 from lamm_cl.experiments.signals import Signals
-from lamm_cl.experiments.spec import Environment
+from lamm_cl.experiments.spec import Environment, Grid
 from lamm_cl.experiments.work import Job, Outcome, Result, perform
 from lamm_cl.records import ExperimentDirectory
 

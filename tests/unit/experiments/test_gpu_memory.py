@@ -12,7 +12,7 @@ from lamm_cl.clip.image_tower import ImageTower
 from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import environment, grid
 from lamm_cl.experiments.spec import Job
-from lamm_cl.experiments.work import Outcome, TorchWork, perform
+from lamm_cl.experiments.work import Outcome, Work, perform
 from lamm_cl.records import MEASURED, ExperimentDirectory, Record
 
 MESSAGE = "CUDA out of memory. Tried to allocate 2.00 GiB."
@@ -43,7 +43,7 @@ def run(tmp_path: Path, write_config: Write, monkeypatch: pytest.MonkeyPatch) ->
         with pretended_gpu():
             place = home.run(spec.run_id)
             job = Job(spec, place, environment(config), "cuda:0", lambda *_: None, on_device)
-            outcome = perform(home, TorchWork(), job)
+            outcome = perform(home, Work(), job)
         return outcome, home.record(spec.run_id), seen
 
     return go

@@ -17,14 +17,12 @@ from rich.console import Console
 
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.config import read_config
-from lamm_cl.experiments.dry_run import total
 from lamm_cl.experiments.environment import check_loggers
 from lamm_cl.experiments.follow import Follower
-from lamm_cl.experiments.grid_file import Grid
-from lamm_cl.experiments.plan import Request
+from lamm_cl.experiments.plan import Request, total
 from lamm_cl.experiments.run import run_experiment
 from lamm_cl.experiments.signals import Signals
-from lamm_cl.experiments.spec import Cost
+from lamm_cl.experiments.spec import Cost, Grid
 from lamm_cl.experiments.work import _is_broken_device, _is_gpu_memory
 from lamm_cl.records import ExperimentDirectory
 
@@ -322,9 +320,9 @@ def test_a_dry_run_finds_what_keeps_a_run_from_starting_besides_its_data(
 
 def test_the_start_of_workers_is_part_of_the_estimate() -> None:
     costs = [Cost(10.0, 500.0, start=8.0), Cost(20.0, 600.0, start=9.0)]
-    assert total(costs, jobs=1).seconds == 39
-    assert total(costs, jobs=2).seconds == 29
-    assert total([], jobs=2).seconds == 0
+    assert total(costs, jobs=1)[0] == 39
+    assert total(costs, jobs=2)[0] == 29
+    assert total([], jobs=2) == (0, 0, 0)
 
 
 def test_a_cache_that_cannot_be_used_is_said_and_the_run_goes_on(run: Callable[..., Any], tmp_path: Path) -> None:

@@ -12,11 +12,10 @@ from PIL import Image
 
 from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import environment, grid
-from lamm_cl.experiments.grid_file import Grid
 from lamm_cl.experiments.run_one import execute
 from lamm_cl.experiments.signals import Signals
-from lamm_cl.experiments.spec import Job, RunSpec
-from lamm_cl.experiments.work import Outcome, TorchWork, Worker
+from lamm_cl.experiments.spec import Grid, Job, RunSpec
+from lamm_cl.experiments.work import Outcome, Work, Worker
 from lamm_cl.records import ExperimentDirectory
 
 Write = Callable[..., Path]
@@ -41,7 +40,7 @@ def work(config: Path, out: Path, tell: Callable[[RunSpec, Outcome], None]) -> N
     home = ExperimentDirectory(out)
     home.open(read.experiment, "0", {})
     signals = Signals()
-    Worker(home, Grid.of(grid(read, "cpu"), environment(read), home), TorchWork(), "cpu", signals, tell).run()
+    Worker(home, Grid.of(grid(read, "cpu"), environment(read), home), Work(), "cpu", signals, tell).run()
 
 
 @pytest.mark.usefixtures("no_automatic_collection")

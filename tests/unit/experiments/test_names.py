@@ -12,8 +12,8 @@ from lamm_cl.errors import UsageError
 from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import grid
 from lamm_cl.experiments.spec import RunSpec
+from lamm_cl.records import ExperimentDirectory
 from lamm_cl.records.record import DONE, Record
-from lamm_cl.records.table import RunsTable
 from lamm_cl.reports.results import read_results
 
 Write = Callable[..., Path]
@@ -95,7 +95,7 @@ def test_names_are_the_same_in_the_table_and_in_reports(tmp_path: Path) -> None:
         record = Record(run_id, DONE, spec.columns(), ((1, label, "all", "accuracy", 0.5, 10),), {})
         (tmp_path / "runs" / run_id).mkdir(parents=True)
         record.write(tmp_path / "runs" / run_id / "record.json")
-    RunsTable(tmp_path).rebuild()
+    ExperimentDirectory(tmp_path).rebuild_table()
     results = read_results(tmp_path)
     assert not results.problems
     for column in ("method", "dataset", "eval_set"):

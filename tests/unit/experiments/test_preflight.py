@@ -9,18 +9,18 @@ from PIL import Image
 
 from lamm_cl.data.items import Dataset
 from lamm_cl.errors import UsageError
+from lamm_cl.experiments import preflight
 from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import grid
 from lamm_cl.experiments.preflight import _layouts, check
 from lamm_cl.experiments.spec import Environment
-from lamm_cl.streams import build
 
 
 @pytest.fixture
 def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
     """Shots and seed of every layout whose pictures were looked for; those of seed 2 with 4 shots are missing."""
     seen: list[tuple[Any, Any]] = []
-    real = build.build_layout
+    real = preflight.build_layout
 
     def recording(protocol: str, datasets: Any, shots: Any, seed: int, *rest: Any, **options: Any) -> Any:
         seen.append((shots, seed))
@@ -29,7 +29,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
             raise UsageError("an image of seed 2 is missing")
         return real(protocol, datasets, shots, seed, *rest, **options)
 
-    monkeypatch.setattr(build, "build_layout", recording)
+    monkeypatch.setattr(preflight, "build_layout", recording)
     return seen
 
 

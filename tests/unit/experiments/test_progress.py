@@ -6,9 +6,8 @@ import pytest
 from rich.console import Console
 
 from lamm_cl.experiments import progress
-from lamm_cl.experiments.progress import Clock, Lines, Live, make_display
+from lamm_cl.experiments.progress import Clock, Lines, Live, Summary, make_display
 from lamm_cl.experiments.spec import RunSpec
-from lamm_cl.experiments.summary import Summary
 from lamm_cl.experiments.work import Outcome
 from lamm_cl.records import Progress
 

@@ -10,15 +10,14 @@ import safetensors
 import torch
 from PIL import Image
 
-from lamm_cl.experiments.checkpoints import Saved, load_checkpoint, save_checkpoint
 from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import environment, grid
-from lamm_cl.experiments.run_one import execute
+from lamm_cl.experiments.run_one import Saved, execute, load_checkpoint, save_checkpoint
 from lamm_cl.experiments.spec import RunSpec
 from lamm_cl.experiments.work import CHECKPOINT, Job, Result, Stopped
 from lamm_cl.methods.registry import method_names, recipe_for
 from lamm_cl.records import MEASURED
-from lamm_cl.strategies.choices import sort_options
+from lamm_cl.strategies.settings import sort_options
 
 
 class Killed(BaseException):
@@ -28,6 +27,9 @@ class Killed(BaseException):
 @pytest.fixture(scope="module")
 def loaded() -> dict[Any, Any]:
     return {}
+
+
+LAMM = {"lamm": {"epochs": 2}}
 
 
 @pytest.fixture
@@ -65,6 +67,20 @@ def run(tmp_path: Path, write_config: Callable[..., Path], loaded: dict[Any, Any
 
 def numbers(result: Result) -> list[Any]:
     return [tuple(row) for row in result.rows if row[3] not in MEASURED]
+
+
+@pytest.fixture
+def whole(run: Callable[..., Any], finished: list[Result]) -> Result:
+    """A run of `LAMM` that nothing stopped."""
+    if not finished:
+        finished.append(run(LAMM, where="whole"))
+    return finished[0]
+
+
+@pytest.fixture(scope="module")
+def finished() -> list[Result]:
+    """That run, where it has been done."""
+    return []
 
 
 @pytest.mark.parametrize("how", [Stopped, Killed])
@@ -135,7 +151,7 @@ def test_stage_zero_can_be_left_out(run: Callable[..., Any]) -> None:
 
 def test_a_checkpoint_holds_no_pickle_and_no_backbone(run: Callable[..., Any], tmp_path: Path) -> None:
     with pytest.raises(Stopped):
-        run({"lamm": {"epochs": 2}}, stop=3)
+        run(LAMM, stop=3)
     path = tmp_path / "run" / CHECKPOINT
     assert path.stat().st_size < 200_000
     with safetensors.safe_open(path, framework="pt") as file:
@@ -169,17 +185,18 @@ def test_images_are_squeezed_where_the_config_says_so(run: Callable[..., Any], t
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "noise", "foreign"])
-def test_a_damaged_checkpoint_is_not_trusted(run: Callable[..., Any], tmp_path: Path, damage: str) -> None:
-    methods = {"lamm": {"epochs": 2}}
+def test_a_damaged_checkpoint_is_not_trusted(
+    run: Callable[..., Any], whole: Result, tmp_path: Path, damage: str
+) -> None:
     with pytest.raises(Stopped):
-        run(methods, stop=3)
+        run(LAMM, stop=3)
     path = tmp_path / "run" / CHECKPOINT
     data = path.read_bytes()
     if damage == "foreign":
         data = data.replace(b'run_id":"', b'run_id":"x', 1)[: len(data)]
     path.write_bytes({"cut": data[: len(data) // 2], "empty": b"", "noise": b"\xff" * 100, "foreign": data}[damage])
     assert load_checkpoint(path, "x") is None
-    assert numbers(run(methods)) == numbers(run(methods, where="whole"))
+    assert numbers(run(LAMM)) == numbers(whole)
 
 
 def without(content: dict[str, Any], path: str) -> dict[str, Any]:
@@ -205,14 +222,12 @@ def without(content: dict[str, Any], path: str) -> dict[str, Any]:
     ],
 )
 def test_a_checkpoint_of_another_build_is_not_used_and_that_is_said(
-    run: Callable[..., Any], tmp_path: Path, part: str, reason: str
+    run: Callable[..., Any], whole: Result, tmp_path: Path, part: str, reason: str
 ) -> None:
-    methods = {"lamm": {"epochs": 2}}
-    whole = run(methods, where="whole")
     assert whole.details["notes"] == []
     inside = "epoch" in part or "optimizer" in part
     with pytest.raises(Stopped):
-        run(methods, stop=3 if inside else 5)
+        run(LAMM, stop=3 if inside else 5)
     path = tmp_path / "run" / CHECKPOINT
     with safetensors.safe_open(path, framework="pt") as file:
         saved = load_checkpoint(path, file.metadata()["run_id"])
@@ -232,7 +247,7 @@ def test_a_checkpoint_of_another_build_is_not_used_and_that_is_said(
     else:
         course = without(course, name)
     save_checkpoint(path, Saved(saved.run_id, tensors, state, course))
-    again = run(methods)
+    again = run(LAMM)
     (note,) = again.details["notes"]
     assert note.startswith("it began anew, since its checkpoint could not be used: ")
     assert reason in note

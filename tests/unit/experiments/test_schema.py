@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lamm_cl.experiments.schema import config_schema
+from lamm_cl.experiments.config import config_schema
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 

@@ -15,6 +15,7 @@ from lamm_cl.methods.registry import method_names
 
 NAMES = ["zero", "one", "two"]
 LABELS = torch.tensor([0, 1, 2, 1])
+SMALL: dict[str, Any] = {"ranpac": {"M": 32}, "rail": {"hidden": 32}, "acil": {"buffer_size": 32}}
 
 
 def features(batch: int = 4, width: int = 96) -> torch.Tensor:
@@ -170,7 +171,7 @@ def test_rounded_features_have_length_1_still(dtype: torch.dtype, lamm: Any) -> 
 
 @pytest.mark.parametrize("method", method_names())
 def test_an_empty_batch_has_logits_but_no_loss(method: str, tiny: Any) -> None:
-    model = build_model(method, tiny, NAMES)
+    model = build_model(method, tiny, NAMES, **SMALL.get(method.split("+")[0], {}))
     empty = [torch.zeros(0, 3, *tiny.image_size)] + ([] if model.needs_images else [torch.zeros(0, 96)])
     for given in empty:
         output, logits = model.output(given, [2, 0]), model(given)

@@ -13,10 +13,11 @@ from lamm_cl.methods.objective import Objective
 from lamm_cl.methods.registry import METHODS, SUFFIXES, get_method
 from lamm_cl.methods.storage import load_learner, save_learner
 from lamm_cl.methods.terms import Reference
-from lamm_cl.prompts.text_bank import TextBank
+from lamm_cl.prompts.wording import TextBank
 
 NAMES = ["zero", "one", "two", "three"]
 LABELS = torch.arange(4)
+SMALL = {"ranpac": {"M": 32}, "rail": {"hidden": 32}, "acil": {"buffer_size": 32}}
 
 
 def picture(tiny: Any, seed: int = 0, batch: int = 4) -> torch.Tensor:
@@ -121,7 +122,8 @@ def test_every_pair_is_built_or_says_why_not(name: str, first: str, second: str,
     except UsageError as error:
         assert "leave +" in str(error)  # noqa: PT017
         return
-    model = build_model(name + first + second, tiny, NAMES, **({"n_ctx": 4} if name == "coop" else {}))
+    few: dict[str, dict[str, int]] = {"coop": {"n_ctx": 4}, **SMALL}
+    model = build_model(name + first + second, tiny, NAMES, **few.get(name, {}))
     assert torch.isfinite(model.losses(picture(tiny), LABELS)["total"])
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from lamm_cl.records import ExperimentDirectory
 from lamm_cl.records.record import DONE, FAILED, RUN_COLUMNS, Record
-from lamm_cl.records.table import RunsTable
 
 Place = tuple[int, str, str]  # stage, evaluation set, label space
 Run = tuple[dict[str, Any], Mapping[Place, float], dict[str, float]]
@@ -89,7 +89,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
             folder = home / "runs" / record.run_id
             folder.mkdir(parents=True, exist_ok=True)
             record.write(folder / "record.json")
-        RunsTable(home).rebuild()
+        ExperimentDirectory(home).rebuild_table()
         return home
 
     return write

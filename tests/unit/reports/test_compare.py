@@ -4,6 +4,7 @@ import statistics
 
 import pytest
 
+from lamm_cl.data.catalogue import CATALOGUE
 from lamm_cl.errors import UsageError
 from lamm_cl.reports import published
 from lamm_cl.reports.compare import compare, compare_table
@@ -11,19 +12,7 @@ from lamm_cl.reports.results import read_results
 from lamm_cl.reports.tables import render_text
 
 REAL = {"backbone": "ViT-B-16-quickgelu", "pretrained": "openai"}
-ELEVEN = [
-    "imagenet",
-    "caltech101",
-    "oxford_pets",
-    "stanford_cars",
-    "oxford_flowers",
-    "food101",
-    "fgvc_aircraft",
-    "sun397",
-    "dtd",
-    "eurosat",
-    "ucf101",
-]
+ELEVEN = list(CATALOGUE)[:11]
 
 
 def printed(name, **where):

@@ -29,9 +29,17 @@ class Page(HTMLParser):
         return [attrs for name, attrs in self.tags if name == tag]
 
 
+@pytest.fixture(scope="module")
+def rendered():
+    return []
+
+
 @pytest.fixture
-def page(write, two_methods):
-    return render(make_report(read_results(write(two_methods)), "lamm-table2"), "html")
+def page(write, two_methods, rendered):
+    """The page of two methods, which is rendered once."""
+    if not rendered:
+        rendered.append(render(make_report(read_results(write(two_methods)), "lamm-table2"), "html"))
+    return rendered[0]
 
 
 def test_nothing_is_asked_for_from_anywhere(page):

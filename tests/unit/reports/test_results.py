@@ -135,10 +135,16 @@ def test_a_byte_order_mark_and_windows_line_ends(tmp_path):
     assert read_results(tmp_path).frame[["value", "run_id"]].to_numpy().tolist() == [[0.5, "a"]]
 
 
+@pytest.fixture(scope="module")
+def shown():
+    """What reports were made of."""
+    return []
+
+
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", "null", '{"run": 3, "rows": [1, [2]]}', '{"format": 1}', "[" * 100_000]
 )
-def test_a_broken_record_costs_only_itself(write, two_methods, content):
+def test_a_broken_record_costs_only_itself(write, two_methods, content, shown):
     home = write(two_methods)
     place = next((home / "runs").iterdir())
     (place / "record.json").write_text(content)
@@ -146,8 +152,11 @@ def test_a_broken_record_costs_only_itself(write, two_methods, content):
     assert PROTOCOLS["class_incremental"].table(results.frame).column("set2")[0].seeds == 3
     assert f"1 record(s) cannot be read: {place.name}" in " ".join(results.problems)
     assert place.name not in results.records
-    for form in ("text", "html"):
-        assert render(make_report(results, "lamm-table2"), form)
+    found = results.problems, results.frame.to_csv(), sorted(results.records)
+    if found not in shown:
+        shown.append(found)
+        for form in ("text", "html"):
+            assert render(make_report(results, "lamm-table2"), form)
 
 
 @pytest.mark.parametrize("table", [True, False])

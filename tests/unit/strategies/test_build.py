@@ -125,7 +125,7 @@ class TestFeatures:
         return lamm_cl.build_strategy(method, tiny, digits, epochs=2, batch_size=4, **options)
 
     def test_agree_with_images_and_are_computed_once_a_view(self, tiny: Any, digits: Any) -> None:
-        from lamm_cl.strategies.loaders import FeatureLoader
+        from lamm_cl.strategies.batches import FeatureLoader
 
         store = Store(tiny)
         cached, direct = self.build(tiny, digits, features=store), self.build(tiny, digits, features=None)

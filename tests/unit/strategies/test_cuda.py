@@ -49,7 +49,7 @@ def test_heads_and_adapters_score_as_on_the_cpu(method: str, backbone: Any, digi
 
 
 def test_a_bad_loss_is_found_at_the_end_of_the_epoch(backbone: Any, digits: Any) -> None:
-    from lamm_cl.strategies.guard import NonFiniteLossError
+    from lamm_cl.strategies.loss import NonFiniteLossError
 
     strategy = lamm_cl.build_strategy("lamm", backbone, digits, device="cuda", epochs=3, batch_size=4)
     with torch.no_grad():

@@ -146,7 +146,7 @@ def test_a_real_tensor_device_is_checked(build: Any) -> None:
 
 
 def test_terms_of_the_loss_are_logged(build: Any, stream: Any, silent: Any) -> None:
-    from lamm_cl.strategies.loss_terms import LossTerms
+    from lamm_cl.strategies.loss import LossTerms
 
     strategy = build(evaluator=silent(LossTerms()))
     results = strategy.train(stream().train_stream[0])
@@ -157,7 +157,7 @@ def test_terms_of_the_loss_are_logged(build: Any, stream: Any, silent: Any) -> N
 
 
 def test_a_bad_loss_stops_the_run(build: Any, toy: Any, stream: Any) -> None:
-    from lamm_cl.strategies.guard import NonFiniteLossError
+    from lamm_cl.strategies.loss import NonFiniteLossError
 
     class Broken(toy):  # type: ignore[misc,valid-type]
         def objective(self, output: Any, labels: Any, classes: Any = None) -> Any:

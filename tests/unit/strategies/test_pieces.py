@@ -13,15 +13,14 @@ from torch.nn import functional as F
 import lamm_cl
 from lamm_cl.clip.feature_cache import FeatureStore
 from lamm_cl.errors import UsageError
+from lamm_cl.strategies.batches import EpochBatches, FeatureLoader
 from lamm_cl.strategies.generators import (
     generator_state,
     preserved_generators,
     seed_generators,
     set_generator_state,
 )
-from lamm_cl.strategies.guard import PENALTY, LossGuard, NonFiniteLossError
-from lamm_cl.strategies.label_space import LabelSpaceLoss, columns_of, spread
-from lamm_cl.strategies.loaders import EpochBatches, FeatureLoader
+from lamm_cl.strategies.loss import PENALTY, LabelSpaceLoss, LossGuard, NonFiniteLossError, columns_of, spread
 from lamm_cl.strategies.pictures import Pictures, feature_store
 from lamm_cl.strategies.precision import Precision
 from lamm_cl.strategies.settings import Settings

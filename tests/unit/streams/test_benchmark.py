@@ -27,7 +27,7 @@ def test_base_to_novel_is_a_two_step_stream(digits):
     assert sum(len(exp.dataset) for exp in digits.test_stream) == 899
     assert digits.train_stream[1].previous_classes == {0, 1, 2, 3, 4}
     assert digits.train_stream[0].future_classes == {5, 6, 7, 8, 9}
-    assert digits.plan.seen(1) == (0, 1, 2, 3, 4)
+    assert digits.train_stream[0].columns == digits.plan.sets[0].own == (0, 1, 2, 3, 4)
 
 
 def test_what_a_benchmark_knows_of_itself(digits):
@@ -54,7 +54,7 @@ def test_test_streams_may_have_classes_that_are_never_trained(make_dataset, plai
     assert len(benchmark.train_stream) == 1
     assert [exp.classes_in_this_experience for exp in benchmark.test_stream] == [{0, 1, 2}, {3, 4}]
     assert [exp.dataset_name for exp in benchmark.test_stream] == ["one", "two"]
-    assert benchmark.plan.columns == 5
+    assert len(benchmark.class_names) == 5
 
 
 def test_validation_images_make_a_stream_of_their_own(make_dataset, plain):

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import lamm_cl
-from lamm_cl.strategies.plugin_config import make_plugins
-from lamm_cl.strategies.plugin_memory import CannotSaveError
+from lamm_cl.strategies.plugin_state import CannotSaveError
+from lamm_cl.strategies.plugins import make_plugins
 
 PLUGINS: dict[str, dict[str, Any]] = {
     "EWCPlugin": {"ewc_lambda": 1},

@@ -14,10 +14,9 @@ from lamm_cl.data import folders
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments import run
 from lamm_cl.experiments.config import read_config
-from lamm_cl.experiments.datasets import data_of, notes, only_available, states
-from lamm_cl.experiments.grid import environment, grid
+from lamm_cl.experiments.grid import data_of, environment, grid, notes, only_available, states
 from lamm_cl.experiments.preflight import _assemble, _layouts
-from lamm_cl.experiments.summary import Summary
+from lamm_cl.experiments.progress import Summary
 
 Write = Callable[..., Path]
 
@@ -78,7 +77,7 @@ def test_notes_stand_before_a_run_and_before_what_would_be_run(
     tmp_path: Path, write_config: Write, monkeypatch: pytest.MonkeyPatch, dry_run: bool
 ) -> None:
     photos(tmp_path / "photos")
-    monkeypatch.setattr("lamm_cl.experiments.dry_run.show", lambda *rest: 0)
+    monkeypatch.setattr(run, "dry_run", lambda *rest: 0)
     monkeypatch.setattr(run, "_work", lambda *rest: Summary(0))
     console = Console(file=io.StringIO(), width=200)
     config = read_config(write_config(datasets=[{"folder": "photos"}]))

@@ -15,10 +15,9 @@ from rich.console import Console
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import grid
-from lamm_cl.experiments.grid_file import Grid
-from lamm_cl.experiments.join import join
 from lamm_cl.experiments.plan import Request, make_plan
-from lamm_cl.experiments.spec import Environment
+from lamm_cl.experiments.run import join
+from lamm_cl.experiments.spec import Environment, Grid
 from lamm_cl.records import ExperimentDirectory
 
 pytestmark = pytest.mark.usefixtures("fake_path")
@@ -116,7 +115,7 @@ def test_wrong_directories_and_devices(out: Path, tmp_path: Path) -> None:
 
 
 def test_another_kind_of_device_is_refused(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lamm_cl.experiments.devices.count_gpus", lambda: 2)
+    monkeypatch.setattr("lamm_cl.experiments.environment.count_gpus", lambda: 2)
     with pytest.raises(UsageError, match=r"--device cuda:1: the runs of .* are for cpu"):
         work(out, "cuda:1")
 

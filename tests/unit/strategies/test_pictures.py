@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,10 +16,9 @@ from avalanche.training.plugins import SupervisedPlugin
 
 import lamm_cl
 from lamm_cl.errors import UsageError
-from lamm_cl.strategies import readers
-from lamm_cl.strategies.loaders import EpochBatches, ImageLoader
-from lamm_cl.strategies.pictures import Pictures
-from lamm_cl.strategies.readers import PIECE, Readers, affordable
+from lamm_cl.strategies import pictures
+from lamm_cl.strategies.batches import EpochBatches, ImageLoader
+from lamm_cl.strategies.pictures import PIECE, Pictures, Readers, affordable
 from lamm_cl.strategies.settings import default_workers
 
 QUICK: dict[str, Any] = {"epochs": 2, "batch_size": 10, "warmup_lr": 1e-3}
@@ -26,7 +26,8 @@ QUICK: dict[str, Any] = {"epochs": 2, "batch_size": 10, "warmup_lr": 1e-3}
 
 @pytest.fixture(scope="module")
 def digits() -> Any:
-    return lamm_cl.base_to_novel("digits", shots=3, seed=1)
+    whole = lamm_cl.load_dataset("digits")
+    return lamm_cl.base_to_novel(replace(whole, test=whole.test[::4]), shots=3, seed=1)
 
 
 @pytest.fixture
@@ -148,7 +149,7 @@ def test_how_many(tiny: Any, digits: Any, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(32)), raising=False)
     assert [default_workers("cuda", runs) for runs in (1, 2, 4, 8, 64)] == [16, 15, 7, 3, 1]
     assert default_workers("cpu") == 0
-    monkeypatch.setattr(readers.shutil, "disk_usage", lambda _: SimpleNamespace(free=64 << 20))
+    monkeypatch.setattr(pictures.shutil, "disk_usage", lambda _: SimpleNamespace(free=64 << 20))
     assert affordable(16, 12 * 224 * 224) == 4
     assert affordable(2, 12 * 224 * 224) == 2
     started: list[int] = []

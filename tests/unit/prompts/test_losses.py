@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lamm_cl.prompts.distances import DISTANCES
+from lamm_cl.prompts.losses import DISTANCES
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:
