@@ -25,11 +25,10 @@ from lamm_cl.methods.stage import Stage, Step
 from lamm_cl.seeds import seed_for
 from lamm_cl.strategies import checkpoint
 from lamm_cl.strategies.batches import StageBatches, StreamData
+from lamm_cl.strategies.checkpoint import choose_optimizer, preserved_generators, seed_generators
 from lamm_cl.strategies.exemplars import ExemplarMemory
-from lamm_cl.strategies.generators import preserved_generators, seed_generators
 from lamm_cl.strategies.keywords import LoaderOptions
 from lamm_cl.strategies.loss import PENALTY, LabelSpaceLoss, LossGuard, columns_of, spread
-from lamm_cl.strategies.optimizer import choose_optimizer
 from lamm_cl.strategies.pictures import Pictures, feature_store, source_of
 from lamm_cl.strategies.plugins import (
     adapt,

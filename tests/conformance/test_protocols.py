@@ -8,8 +8,7 @@ import torch
 
 import lamm_cl
 from lamm_cl.evaluation import metrics
-from lamm_cl.evaluation.cost import METRICS
-from lamm_cl.evaluation.plugins import AccuracyMatrix, StageCost, evaluator
+from lamm_cl.evaluation.plugins import METRICS, AccuracyMatrix, StageCost, evaluator
 from lamm_cl.streams.build import build_stream
 from lamm_cl.streams.protocols import PROTOCOLS
 

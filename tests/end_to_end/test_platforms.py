@@ -27,7 +27,7 @@ import sys
 
 for name in [name for name in sys.modules if name.partition(".")[0] == "lamm_cl"]:
     del sys.modules[name]
-import lamm_cl.data.download.prepare, lamm_cl.evaluation.cost as cost
+import lamm_cl.data.download.prepare, lamm_cl.evaluation.plugins as cost
 
 assert cost._peak_of_life() > 0
 """

@@ -198,7 +198,7 @@ def test_cost_of_each_stage(run, digits):
 
 
 def test_only_parameters_that_train_are_counted():
-    from lamm_cl.evaluation.cost import trained_parameters
+    from lamm_cl.evaluation.plugins import trained_parameters
 
     class Holder:
         model = nn.Linear(2, 3)
