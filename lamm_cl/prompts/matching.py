@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lamm_cl.clip.precision import at_least_float
+from lamm_cl.clip.precision import at_least_float, lasting
 from lamm_cl.clip.room import room
 
 A_LOOK = 10  # iterations on a GPU from one look to the next
@@ -120,8 +121,16 @@ def averaged(features: Tensor, counts: Sequence[int] | None) -> Tensor:
     """
     if counts is None:
         return F.normalize(features.mean(1, keepdim=True), dim=-1)
-    own = torch.arange(features.shape[1]) < torch.tensor(counts)[:, None]
-    return F.normalize((features * own.to(features)[:, :, None]).sum(1, keepdim=True), dim=-1)
+    own = _own(tuple(counts), features.shape[1], features.device, features.dtype)
+    return F.normalize((features * own).sum(1, keepdim=True), dim=-1)
+
+
+@lru_cache(maxsize=16)
+def _own(counts: tuple[int, ...], most: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return 1 for the prompts (n, most, 1) that are a class's own, else 0; kept, for a copy waits for a GPU."""
+    with lasting():
+        own = torch.arange(most) < torch.tensor(counts)[:, None]
+        return own.to(device, dtype)[:, :, None]
 
 
 class Cosine:
