@@ -26,6 +26,10 @@ from typing import Any, TypeVar
 from lamm_cl.errors import UsageError
 from lamm_cl.locks import Lock
 
+if sys.platform != "win32":
+    import grp
+    import pwd
+
 GIB = 1024**3
 SHARED = "LAMM_CL_CACHE_SHARED"  # set to 1, folders that others can write are used too
 T = TypeVar("T")
@@ -242,11 +246,6 @@ def _drop(folder: Path) -> None:
     """Remove a folder if nothing is left in it."""
     with contextlib.suppress(OSError):
         folder.rmdir()
-
-
-if sys.platform != "win32":
-    import grp
-    import pwd
 
 
 def distrust(folder: Path) -> str | None:

@@ -78,8 +78,7 @@ class FrozenLinear:
     def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None, way: str) -> Tensor:
         """Multiply in one direction: "forward", or "backward" by the transpose."""
         matrix = self._matrix(weight.detach() if way == "forward" else weight.detach().t(), way)
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), matrix, bias, "none", [], "")
-        return out
+        return _multiply(x, matrix, bias)
 
     def _matrix(self, matrix: Tensor, way: str) -> Tensor:
         """Return the matrix laid out, from memory where it is still the same one."""
@@ -118,7 +117,7 @@ def mixed(shares: Tensor, rows: Tensor, bias: Tensor) -> Tensor:
     """
     if not _suits(shares, rows):
         return torch.addmm(bias, shares, rows)
-    found: Tensor = _Mixture.apply(shares.contiguous(), rows, bias)
+    found: Tensor = _Mixture.apply(shares, rows, bias)
     return found
 
 
@@ -128,15 +127,19 @@ class _Mixture(torch.autograd.Function):
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, shares: Tensor, rows: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(shares, rows)
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(shares, rows.t().contiguous(), bias, "none", [], "")
-        return out
+        return _multiply(shares, rows.t().contiguous(), bias)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         shares, rows = ctx.saved_tensors  # type: ignore[attr-defined]
-        to_shares = torch.ops.mkldnn._linear_pointwise(grad.contiguous(), rows.contiguous(), None, "none", [], "")
-        return to_shares, shares.t() @ grad, grad.sum(0)
+        return _multiply(grad, rows.contiguous(), None), shares.t() @ grad, grad.sum(0)
+
+
+def _multiply(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
+    """Return x (n, in) times a matrix (out, in), laid out or contiguous, by oneDNN's product."""
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), matrix, bias, "none", [], "")
+    return out
 
 
 def state_of(*weights: Tensor | None) -> tuple[object, ...]:

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from lamm_cl.clip.torchscript import WRAPPERS, convert, is_torchscript, read_torchscript
 from lamm_cl.errors import UsageError
 
+LOG = logging.getLogger("lamm_cl")
+
 # Scalars that OpenAI's archives carry beside the weights, and nobody else's do.
 OPENAI_SCALARS = ("input_resolution", "context_length", "vocab_size")
 SHOWN = 3
@@ -235,9 +237,6 @@ def _config_beside(file: Path) -> dict[str, Any]:
 def _first_line(error: Exception) -> str:
     text = _ESCAPES.sub("", str(error)).strip()
     return f"{type(error).__name__}: {text.splitlines()[0] if text else ''}"[:200]
-
-
-LOG = logging.getLogger("lamm_cl")
 
 
 def other_name(name: str) -> str | None:

@@ -27,7 +27,7 @@ _LOGGED = {
     "state_mb": "Stage_StateMB",
     "train_images_per_second": "Stage_TrainImagesPerSecond",
 }
-METRICS = (*_LOGGED, "test_images_per_second")
+COSTS = (*_LOGGED, "test_images_per_second")
 
 
 class StageCost(PluginMetric[list[dict[str, float]]]):
@@ -117,7 +117,7 @@ class StageCost(PluginMetric[list[dict[str, float]]]):
         return [
             Row(stage, "", "", metric, costs[metric])
             for stage, costs in enumerate(self._stages, self._earlier + 1)
-            for metric in METRICS
+            for metric in COSTS
             if metric in costs
         ]
 

@@ -24,6 +24,8 @@ from lamm_cl.experiments.spec import MODEL, Grid, RunSpec
 from lamm_cl.experiments.work import Outcome, Work, Worker, worker_name
 from lamm_cl.records import ExperimentDirectory
 
+TIME_WAS_UP = 75
+
 
 def run_experiment(
     config: ExperimentConfig,
@@ -102,9 +104,6 @@ def _continue_with(config: ExperimentConfig, request: Request) -> list[str]:
     if request.out is None and "--out" not in words:
         words += ["--out", str(Path("runs") / config.experiment)]
     return [shlex.quote(word) for word in words]
-
-
-TIME_WAS_UP = 75
 
 
 def join(directory: Path, device: str | None, console: Console, make_work: Callable[[], Work] = Work) -> int:

@@ -353,6 +353,3 @@ def _confusions(benchmark: Any, matrix: AccuracyMatrix) -> dict[str, Any]:
 def _device(device: torch.device, threads: int) -> dict[str, Any]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     return {"kind": device.type, "name": name, "threads": threads}
-
-
-LOG = logging.getLogger("lamm_cl")

@@ -82,18 +82,18 @@ class ComposedLearner(Learner):
     def __init__(self, backbone: Backbone, parts: Parts, *, method: str, repeated_names: bool) -> None:
         super().__init__(backbone, (), method=method, repeated_names=repeated_names)
         self.adapter, self.head, self.rehearsal = parts.adapter, parts.head, parts.rehearsal
-        self._parts, self.average, self.exemplars = parts, parts.average, parts.exemplars
+        self.parts, self.average, self.exemplars = parts, parts.average, parts.exemplars
         self.takes = next((part.takes for part in (self.adapter, self.head) if part is not None), "unit")
 
     def objective(
         self, output: Output, labels: Tensor, columns: Sequence[int] | Tensor | None = None
     ) -> dict[str, Tensor]:
         """Return the method's loss and its terms; see `Learner.objective`."""
-        return self._parts.objective(output, labels, columns)
+        return self.parts.objective(output, labels, columns)
 
     def backward(self, loss: Tensor, terms: Mapping[str, Tensor], retain_graph: bool = False) -> None:
         """Set the gradients of one step as the objective says."""
-        self._parts.objective.backward(loss, terms, [p for _, p in trainable(self)], retain_graph)
+        self.parts.objective.backward(loss, terms, [p for _, p in trainable(self)], retain_graph)
 
     @property
     def learner_parts(self) -> list[LearnerPart]:

@@ -146,7 +146,7 @@ class PromptedCLIP(ComposedLearner):
     ) -> None:
         super().__init__(backbone, parts, method=method, repeated_names=repeated_names)
         self.half_precision = half
-        self.parts, self.matching, self.text_adapter = parts, parts.matching, parts.text_adapter
+        self.matching, self.text_adapter = parts.matching, parts.text_adapter
         assert parts.context is not None
         self.context, self.labels, self.deep, self.deltas = parts.context, parts.labels, parts.deep, parts.deltas
         if self.deep.vision or (self.deltas is not None and self.deltas.in_image):

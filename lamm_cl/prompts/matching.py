@@ -12,6 +12,9 @@ from torch import Tensor
 from lamm_cl.clip.precision import at_least_float, lasting
 from lamm_cl.clip.room import room
 
+LARGEST = 1 << 21  # similarities held at once by the token-level transport: more would leave a processor's cache
+COPIES = 6  # of similarities that it holds at once: themselves, kernel, plan, and what is made on the way
+
 A_LOOK = 10  # iterations on a GPU from one look to the next
 
 
@@ -89,10 +92,6 @@ def _iterate_shrinking(k: Tensor, u: Tensor, v: Tensor, max_iter: int, thresh: f
             return row_scale, column_scale
     row_scale[active], column_scale[active] = r, c
     return row_scale, column_scale
-
-
-LARGEST = 1 << 21  # similarities held at once by the token-level transport: more would leave a processor's cache
-COPIES = 6  # of similarities that it holds at once: themselves, kernel, plan, and what is made on the way
 
 
 @dataclass(frozen=True)

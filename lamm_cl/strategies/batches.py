@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from avalanche.benchmarks.utils.utils import concat_datasets
@@ -20,6 +20,16 @@ from lamm_cl.strategies.pictures import Pictures
 from lamm_cl.strategies.precision import Precision
 from lamm_cl.strategies.settings import Settings
 from lamm_cl.streams.benchmark import as_dataset
+
+
+class LoaderOptions(TypedDict, total=False):
+    """What Avalanche's loops pass on to the loaders of images; features from the cache need none of it."""
+
+    shuffle: bool
+    drop_last: bool | None
+    num_workers: int
+    pin_memory: bool
+    persistent_workers: bool
 
 
 class EpochBatches(Sampler[list[int]]):

@@ -1,24 +1,60 @@
-"""From a method's name, a backbone and a benchmark to a strategy that is ready to train."""
+"""From a method's name, a backbone and a benchmark to a strategy that is ready to train; what it takes by keyword."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Unpack
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Unpack
 
 from avalanche.evaluation.metrics import accuracy_metrics
+from torch.optim import Optimizer
 
 from lamm_cl.clip.backbone import ClipBackbone
+from lamm_cl.clip.feature_cache import FeatureStore
 from lamm_cl.clip.words import spoken
 from lamm_cl.errors import UsageError
 from lamm_cl.evaluation.plugins import AccuracyMatrix, evaluator
 from lamm_cl.methods.build import build_model, check_backbone
+from lamm_cl.methods.keywords import MethodOptions, Schedule
+from lamm_cl.methods.recipe import LabelSpace
 from lamm_cl.methods.registry import get_method
-from lamm_cl.strategies.keywords import BuildOptions
 from lamm_cl.strategies.plugins import make_plugins
-from lamm_cl.strategies.settings import PURE, sort_options
+from lamm_cl.strategies.settings import PURE, PrecisionName, sort_options
 from lamm_cl.strategies.strategy import LearnerStrategy
 from lamm_cl.streams.layout import require_words
+from lamm_cl.streams.source import ImageSource
 
 _AVALANCHE = ("plugins", "evaluator", "optimizer", "eval_every", "peval_mode")
 _STREAM = ("class_names", "class_templates", "shots")
+
+
+class StrategyOptions(MethodOptions, Schedule, total=False):
+    """What a strategy takes by keyword: options of its method, parts of the recipe, `Settings`, and Avalanche's."""
+
+    optimizer: Literal["sgd", "adam", "adamw"] | Optimizer | None
+    train_epochs: int | None
+    train_mb_size: int | None
+    train_label_space: LabelSpace
+    freeze_context_after: int | None
+    regime: Literal["naive", "cumulative", "joint"]
+    seed: int
+    precision: PrecisionName
+    deterministic: bool
+    num_workers: int | None
+    eval_mb_size: int
+    features: str | Path | FeatureStore | None
+    source: ImageSource | None
+    on_epoch_end: Callable[[Any], None] | None
+    eval_every: int
+    peval_mode: Literal["epoch", "iteration"]
+    class_templates: Sequence[str] | None
+
+
+class BuildOptions(StrategyOptions, total=False):
+    """What `build_strategy` takes beside: what a benchmark may not know, and Avalanche's plugins."""
+
+    class_names: Sequence[str] | None
+    shots: int | None
+    plugins: Iterable[Any] | Mapping[str, Mapping[str, Any] | None] | None
+    evaluator: Any
 
 
 def quiet_evaluator(benchmark: Any | None = None) -> Any:

@@ -6,9 +6,7 @@ uninterrupted run ends.
 
 import copy
 import json
-import random
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,73 +20,11 @@ from lamm_cl.errors import UsageError
 from lamm_cl.files import write_atomic
 from lamm_cl.methods.optimizer import trainable
 from lamm_cl.strategies.batches import StageBatches
+from lamm_cl.strategies.generators import generator_state, set_generator_state
 from lamm_cl.strategies.plugin_state import Unpacker, plugin_states, set_plugin_states
 from lamm_cl.tensor_file import pack, unpack
 
-
-def seed_generators(seed: int) -> None:
-    """Start the global generators of python, numpy and torch from `seed`."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-
-
-@contextmanager
-def preserved_generators() -> Iterator[None]:
-    """Give the global generators back to the caller as they were."""
-    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch has no types for it
-    cuda = torch.cuda.get_rng_state_all() if used else None
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.set_rng_state(cpu)
-        if cuda is not None:
-            torch.cuda.set_rng_state_all(cuda)
-
-
-def generator_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the states of the global CPU generators as tensors and a JSON-able dict."""
-    version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
-    tensors = {
-        "python": torch.tensor(words, dtype=torch.int64),
-        "numpy": torch.from_numpy(np.asarray(keys, dtype=np.int64)),
-        "torch": torch.get_rng_state(),
-    }
-    rest = {"python": [version, gauss], "numpy": [name, int(position), int(has_gauss), float(cached)]}
-    return tensors, rest
-
-
-def set_generator_state(tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
-    """Set what `generator_state` returned."""
-    version, gauss = rest["python"]
-    random.setstate((version, tuple(tensors["python"].tolist()), gauss))
-    name, position, has_gauss, cached = rest["numpy"]
-    keys = tensors["numpy"].numpy().astype(np.uint32)
-    np.random.set_state((name, keys, position, has_gauss, cached))
-    torch.set_rng_state(tensors["torch"])
-
-
-def choose_optimizer(given: Optimizer | None, schedulers: Sequence[Any]) -> Optimizer | None:
-    """Return the optimizer that the user made: given, or the one that a learning rate scheduler was made for.
-
-    Raises:
-        UsageError: When it has several parameter groups, or a scheduler belongs to another optimizer.
-    """
-    for scheduler in schedulers:
-        if given is None:
-            given = scheduler.optimizer
-        elif scheduler.optimizer is not given:
-            raise UsageError(
-                "a learning rate scheduler belongs to another optimizer than the strategy's. "
-                "Make it for the optimizer that you pass as optimizer=..., or for strategy.optimizer."
-            )
-    if given is not None and len(given.param_groups) != 1:
-        raise UsageError(f"the optimizer has {len(given.param_groups)} parameter groups; a strategy fills exactly one.")
-    return given
+FORMAT = 4  # raise it whenever `take` returns something else than before
 
 
 def momentum_of(optimizer: Optimizer, model: nn.Module) -> dict[str, Tensor]:
@@ -119,9 +55,6 @@ def options_of(optimizer: Optimizer) -> dict[str, Any]:
 def set_options(optimizer: Optimizer, options: dict[str, Any]) -> None:
     """Set what `options_of` returned."""
     optimizer.param_groups[0].update(options)
-
-
-FORMAT = 4  # raise it whenever `take` returns something else than before
 
 
 @dataclass(frozen=True)

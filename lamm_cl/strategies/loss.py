@@ -11,6 +11,9 @@ from avalanche.evaluation.metric_utils import get_metric_name
 from torch import Tensor
 from torch.nn import functional as F
 
+PENALTY = "plugins' penalties"
+MOST = 1000  # steps that are kept on a device
+
 
 def columns_of(space: str, own: Iterable[int], seen: Iterable[int], n_columns: int) -> tuple[int, ...]:
     """Return the columns of a label space, ascending.
@@ -71,10 +74,6 @@ class LabelSpaceLoss:
         self._spaces, self._inside = self._spaces.to(logits.device), self._inside.to(logits.device)
         allowed = self._spaces[self._inside[labels]]
         return F.cross_entropy(logits.masked_fill(~allowed, -torch.inf), labels)
-
-
-PENALTY = "plugins' penalties"
-MOST = 1000  # steps that are kept on a device
 
 
 class NonFiniteLossError(RuntimeError):

@@ -13,7 +13,7 @@ from avalanche.training.plugins.evaluation import default_evaluator
 
 from lamm_cl.methods.build import build_model
 from lamm_cl.methods.lamm import SUFFIX
-from lamm_cl.strategies.keywords import StrategyOptions
+from lamm_cl.strategies.build import StrategyOptions
 from lamm_cl.strategies.settings import PURE, defaults_of, sort_options
 from lamm_cl.strategies.strategy import LearnerStrategy
 

@@ -6,13 +6,14 @@ the loss knows the label space; and the frozen backbone is out of reach of whate
 model. README.md beside this file explains why.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
 import torch
 from avalanche.training.plugins.evaluation import default_evaluator
 from torch import Tensor
+from torch.optim import Optimizer
 
 from lamm_cl.clip.load import check_device
 from lamm_cl.errors import UsageError
@@ -24,10 +25,9 @@ from lamm_cl.methods.recipe import Recipe
 from lamm_cl.methods.stage import Stage, Step
 from lamm_cl.seeds import seed_for
 from lamm_cl.strategies import checkpoint
-from lamm_cl.strategies.batches import StageBatches, StreamData
-from lamm_cl.strategies.checkpoint import choose_optimizer, preserved_generators, seed_generators
+from lamm_cl.strategies.batches import LoaderOptions, StageBatches, StreamData
 from lamm_cl.strategies.exemplars import ExemplarMemory
-from lamm_cl.strategies.keywords import LoaderOptions
+from lamm_cl.strategies.generators import preserved_generators, seed_generators
 from lamm_cl.strategies.loss import PENALTY, LabelSpaceLoss, LossGuard, columns_of, spread
 from lamm_cl.strategies.pictures import Pictures, feature_store, source_of
 from lamm_cl.strategies.plugins import (
@@ -427,3 +427,22 @@ class LearnerStrategy(StageBatches):
             UsageError: The file is missing, damaged or of another strategy.
         """
         checkpoint.read_into(self, path)
+
+
+def choose_optimizer(given: Optimizer | None, schedulers: Sequence[Any]) -> Optimizer | None:
+    """Return the optimizer that the user made: given, or the one that a learning rate scheduler was made for.
+
+    Raises:
+        UsageError: When it has several parameter groups, or a scheduler belongs to another optimizer.
+    """
+    for scheduler in schedulers:
+        if given is None:
+            given = scheduler.optimizer
+        elif scheduler.optimizer is not given:
+            raise UsageError(
+                "a learning rate scheduler belongs to another optimizer than the strategy's. "
+                "Make it for the optimizer that you pass as optimizer=..., or for strategy.optimizer."
+            )
+    if given is not None and len(given.param_groups) != 1:
+        raise UsageError(f"the optimizer has {len(given.param_groups)} parameter groups; a strategy fills exactly one.")
+    return given

@@ -8,7 +8,7 @@ import torch
 
 import lamm_cl
 from lamm_cl.evaluation import metrics
-from lamm_cl.evaluation.plugins import METRICS, AccuracyMatrix, StageCost, evaluator
+from lamm_cl.evaluation.plugins import COSTS, AccuracyMatrix, StageCost, evaluator
 from lamm_cl.streams.build import build_stream
 from lamm_cl.streams.protocols import PROTOCOLS
 
@@ -107,7 +107,7 @@ def test_protocol_runs_and_its_matrices_are_right(request, tiny, case, method):
     rows = {row[:4]: row.value for row in plugin.rows()}
     assert len(rows) == len(plugin.rows())
     assert all(rows[stages, one.name, "own", "accuracy"] is not None for one in benchmark.plan.sets)
-    assert len(cost.rows()) == len(METRICS) * stages
+    assert len(cost.rows()) == len(COSTS) * stages
     if protocol == "class_incremental" and method == "lamm":
         own = plugin.matrices()["own"]
         assert metrics.degradation(own) == 0

@@ -27,9 +27,9 @@ import sys
 
 for name in [name for name in sys.modules if name.partition(".")[0] == "lamm_cl"]:
     del sys.modules[name]
-import lamm_cl.data.download.prepare, lamm_cl.evaluation.plugins as cost
+import lamm_cl.data.download.prepare, lamm_cl.evaluation.plugins as plugins
 
-assert cost._peak_of_life() > 0
+assert plugins._peak_of_life() > 0
 """
 CONFIG = """
 experiment: small

@@ -13,7 +13,7 @@ import lamm_cl
 from lamm_cl.methods.keywords import MethodOptions, RecipeOptions
 from lamm_cl.methods.recipe import Changes
 from lamm_cl.methods.registry import get_method, method_names
-from lamm_cl.strategies.keywords import StrategyOptions
+from lamm_cl.strategies.build import StrategyOptions
 from lamm_cl.strategies.settings import Settings, defaults_of
 from lamm_cl.streams.build import ProtocolOptions, options_of
 from lamm_cl.streams.protocols import PROTOCOLS

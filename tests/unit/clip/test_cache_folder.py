@@ -1,4 +1,4 @@
-"""A cache that others can write is not used unless the user says so, and no link in it is followed."""
+"""The cache folder: who may write it, that no link in it is followed, and how it is kept small."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ from lamm_cl.experiments.environment import cache_trouble
 from lamm_cl.experiments.spec import Environment
 from tests.unit.clip.cached import Pictures, files, get
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="permissions and links of POSIX")
+posix = pytest.mark.skipif(sys.platform == "win32", reason="permissions and links of POSIX")
 
 
 @pytest.fixture
@@ -32,6 +32,7 @@ def places(store: Any) -> tuple[Path, Path]:
     return view.parent, view
 
 
+@posix
 @pytest.mark.parametrize("which", ["lock", "scope", "view"])
 def test_planted_links_lead_nowhere(store: Any, right: Any, tmp_path: Path, which: str) -> None:
     scope, view = places(store)
@@ -55,6 +56,7 @@ def test_planted_links_lead_nowhere(store: Any, right: Any, tmp_path: Path, whic
     assert (target / "model.safetensors").exists()
 
 
+@posix
 def test_the_folder_itself_may_be_a_link_of_the_user_s(tiny: Any, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "cache").symlink_to(tmp_path / "disk")
@@ -64,6 +66,7 @@ def test_the_folder_itself_may_be_a_link_of_the_user_s(tiny: Any, tmp_path: Path
     assert files(store)
 
 
+@posix
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o757])
 def test_a_folder_that_all_can_write_is_used_only_when_asked(
     tiny: Any, right: Any, tmp_path: Path, caplog: Any, monkeypatch: pytest.MonkeyPatch, mode: int
@@ -90,6 +93,7 @@ def test_a_folder_that_all_can_write_is_used_only_when_asked(
     assert cache_folder.distrust(folder) is None  # what the message advises
 
 
+@posix
 def test_a_folder_of_another_user_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if os.getuid() == 0:
         os.chown(tmp_path, 54321, 54321)
@@ -98,6 +102,7 @@ def test_a_folder_of_another_user_is_not_used(tmp_path: Path, monkeypatch: pytes
     assert "it belongs to another user" in str(cache_folder.distrust(tmp_path))
 
 
+@posix
 def test_a_group_that_is_the_user_s_own_is_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tmp_path.chmod(0o775)
     monkeypatch.setattr(cache_folder, "_is_private", lambda group: True)
@@ -107,6 +112,7 @@ def test_a_group_that_is_the_user_s_own_is_nobody_else(tmp_path: Path, monkeypat
     tmp_path.chmod(0o755)
 
 
+@posix
 def test_new_folders_are_their_user_s_whatever_the_umask(tiny: Any, tmp_path: Path) -> None:
     before = os.umask(0)
     try:
@@ -119,6 +125,7 @@ def test_new_folders_are_their_user_s_whatever_the_umask(tiny: Any, tmp_path: Pa
     assert files(store)
 
 
+@posix
 def test_a_folder_that_becomes_foreign_is_written_no_more(store: Any, right: Any) -> None:
     get(store, range(2))
     store.directory.chmod(0o777)

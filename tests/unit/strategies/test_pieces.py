@@ -14,7 +14,7 @@ import lamm_cl
 from lamm_cl.clip.feature_cache import FeatureStore
 from lamm_cl.errors import UsageError
 from lamm_cl.strategies.batches import EpochBatches, FeatureLoader
-from lamm_cl.strategies.checkpoint import (
+from lamm_cl.strategies.generators import (
     generator_state,
     preserved_generators,
     seed_generators,
