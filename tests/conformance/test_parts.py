@@ -32,7 +32,8 @@ def classes(model: nn.Module) -> Iterator[type]:
     yield from (type(module) for module in list(model.modules())[1:])
     made = getattr(model, "parts", None)
     if made is not None:
-        yield type(made.matching)
+        if hasattr(model, "matching"):
+            yield type(made.matching)
         if made.objective.ce is None:
             yield type(made.objective)
         yield type(made.objective.projection)
