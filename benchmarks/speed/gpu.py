@@ -89,6 +89,8 @@ def _rows(
 ) -> Iterator[Row]:
     reference_seconds = reference_loss = NOTHING
     for name, way in ways.items():
+        if name == "graph" and (case is None or not case.recordable):
+            continue
         place = (method, count, 0 if case is None else len(case.labels), name)
         why = note or LEFT_OUT.get((method, count, name), "") or ("not measured: out of time" if over() else "")
         if case is None or why:

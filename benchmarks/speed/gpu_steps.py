@@ -3,7 +3,7 @@
 A way is a function that makes of a case a step: zero gradients, loss, gradients, the optimizer's step; it returns the
 loss. "reference" does what the papers' codes do: every image and the whole text window of every class in every step,
 ALIGN's transport in a loop. Tokens are looked up once, as in their codes. "engine" is what a strategy does, on
-remembered image features where the learner takes features.
+remembered image features where the learner takes features; "graph" is the same, recorded as a CUDA graph.
 
 RAPF is measured in its second stage, among all classes, the older half of which it rehearses. Its reference encodes
 the images of the batch and the texts of all classes in every step, and factorises a covariance for every draw; the
@@ -13,6 +13,7 @@ another, so its threshold is chosen to leave one pair of neighbours for ten clas
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -31,6 +32,7 @@ from lamm_cl.methods.registry import recipe_for
 from lamm_cl.methods.rehearsal import Gaussians
 from lamm_cl.methods.stage import Stage, Step
 from lamm_cl.prompts.text_side import TextSide
+from lamm_cl.strategies.graph import StepGraphs
 from lamm_cl.strategies.loss import LossGuard
 from lamm_cl.strategies.precision import Precision
 
@@ -66,6 +68,12 @@ class Case:
     @property
     def device(self) -> torch.device:
         return self.labels.device
+
+    @property
+    def recordable(self) -> bool:
+        """Whether a strategy would record its steps."""
+        on_gpu = self.device.type == "cuda" and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        return on_gpu and self.model.same_steps
 
     def restore(self) -> None:
         """Go back to the parameters before the first step, with nothing remembered."""
@@ -133,21 +141,30 @@ def _threshold(classes: int, backbone: ClipBackbone) -> float:
     return float(nearest[-2:].mean())
 
 
-def engine(case: Case) -> Callable[[], Tensor]:
-    """Step as a strategy does."""
+def engine(case: Case, recorded: bool = False) -> Callable[[], Tensor]:
+    """Step as a strategy does, operator by operator or recorded."""
     model, device = case.model, case.device
     numbers, guard = Precision("fp32", device), LossGuard(device)
+
+    def work(x: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        with numbers.autocast():
+            output = model.training_output(x, case.columns)
+            terms = model.objective(output, labels, case.columns)
+        model.backward(numbers.scaled(terms["total"]), terms)
+        return output.logits.detach(), {name: term.detach() for name, term in terms.items()}
+
+    graphs = StepGraphs(model, work)
+    graphs.begin_epoch()
 
     def step() -> Tensor:
         case.optimizer.zero_grad()
         number = case.done
         x, labels = model.rehearse(case.x, case.labels, case.next())
-        with numbers.autocast():
-            terms = model.objective(model.training_output(x, case.columns), labels, case.columns)
+        done = graphs.step(x, labels) if recorded else None
+        terms = work(x, labels)[1] if done is None else done.terms
         guard.see(number, terms)
-        model.backward(numbers.scaled(terms["total"]), terms)
         numbers.step(case.optimizer)
-        return terms["total"].detach()
+        return terms["total"]
 
     return step
 
@@ -179,7 +196,7 @@ def _forget(model: PromptedCLIP) -> None:
         model.rehearsal._factors.clear()
 
 
-WAYS: dict[str, Way] = {"reference": reference, "engine": engine}
+WAYS: dict[str, Way] = {"reference": reference, "engine": engine, "graph": partial(engine, recorded=True)}
 
 
 @dataclass(frozen=True)

@@ -258,7 +258,9 @@ class TextEngine:
 
 def recomputed(call: Callable[..., Any], *given: Any) -> Any:
     """Call; with gradients, keep only what is given and compute the rest again in the backward pass."""
-    return checkpoint(call, *given, use_reentrant=False) if torch.is_grad_enabled() else call(*given)
+    if not torch.is_grad_enabled():
+        return call(*given)
+    return checkpoint(call, *given, use_reentrant=False, preserve_rng_state=False)  # nothing draws from torch's own
 
 
 def _pieces(text: PackedText, layout: Layout, chunk: int) -> Iterator[tuple[PackedText, Layout]]:

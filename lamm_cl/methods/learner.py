@@ -97,6 +97,11 @@ class Learner(nn.Module):
         return False
 
     @property
+    def same_steps(self) -> bool:
+        """Whether every training step of a stage does the same to other numbers: none draws, counts or looks."""
+        return False
+
+    @property
     def rates(self) -> Rates:
         """What trains at a rate of its own, unless the user gives an optimizer."""
         return {}

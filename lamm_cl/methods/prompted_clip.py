@@ -191,6 +191,12 @@ class PromptedCLIP(ComposedLearner):
         return super().keeps_old_logits and not context and not any(trainable(part) for part in shared)
 
     @property
+    def same_steps(self) -> bool:
+        """See `Learner.same_steps`: heads and rehearsals depend on the step, deltas may drop, transport looks."""
+        drops = self.deltas is not None and self.deltas.dropout > 0
+        return self.head is None and self.rehearsal is None and not drops and isinstance(self.matching, Cosine)
+
+    @property
     def wants_plain(self) -> bool:
         """See `Learner.wants_plain`: terms or a projection that ask for `PromptedOutput.zero_shot_image`."""
         objective = self.parts.objective

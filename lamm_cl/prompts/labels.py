@@ -130,6 +130,7 @@ class LearnedLabels(FixedLabels):
         rows = self.rows(class_ids)
         if not rows:
             return []
+        self._last = None  # before the next is made: nothing of an older step stays alive
         self._last = list(class_ids), torch.cat(rows)
         return [self._last[1]]
 

@@ -38,6 +38,7 @@ class StrategyOptions(MethodOptions, Schedule, total=False):
     seed: int
     precision: PrecisionName
     deterministic: bool
+    graph: Literal["auto", "never"]
     num_workers: int | None
     eval_mb_size: int
     features: str | Path | FeatureStore | None

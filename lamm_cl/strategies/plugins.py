@@ -11,7 +11,7 @@ from typing import Any
 
 import avalanche.training.plugins as avalanche_plugins
 import torch
-from avalanche.core import BasePlugin
+from avalanche.core import BasePlugin, BaseSGDPlugin
 from avalanche.training.plugins import (
     EarlyStoppingPlugin,
     EvaluationPlugin,
@@ -59,6 +59,17 @@ REFUSED = {
 _CONTENT_WITH_LABEL_SPACE = (EvaluationPlugin, EarlyStoppingPlugin, LRSchedulerPlugin, Clock, PeriodicEval)
 # These work from gradients, which a stage without anything to train does not have.
 _NEED_GRADIENTS = ("EWCPlugin", "MASPlugin", "SynapticIntelligencePlugin", "AGEMPlugin", "GEMPlugin")
+
+
+def act_inside(plugins: Iterable[Any]) -> bool:
+    """Return whether a plugin acts between the start of the forward pass and that of the backward pass."""
+    plugins = [plugin for plugin in plugins if not isinstance(plugin, _CONTENT_WITH_LABEL_SPACE)]
+    hooks = ("before_forward", "after_forward", "before_backward")
+    return any(
+        hook in vars(plugin) or getattr(type(plugin), hook, None) not in (None, getattr(BaseSGDPlugin, hook))
+        for plugin in plugins
+        for hook in hooks
+    )
 
 
 def check_plugins(plugins: Iterable[Any]) -> None:

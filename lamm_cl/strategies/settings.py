@@ -34,6 +34,8 @@ class Settings(Stages):
             `bf16` or `fp16` (autocast; prompts and scale stay fp32); `pure_fp16` (weights, prompts and momentum in half
             precision, as in the released trainers).
         deterministic: Take the deterministic form of every operation, so that a GPU repeats its bits.
+        graph: `auto` records the training steps of a GPU as CUDA graphs where method and plugins allow it; `never`
+            launches them operator by operator.
         eval_mb_size: Images a mini-batch when nothing trains.
         num_workers: Processes that read the images of methods that take images; None for `default_workers`. Changes no
             bit.
@@ -47,6 +49,7 @@ class Settings(Stages):
     seed: int = 0
     precision: PrecisionName = "fp32"
     deterministic: bool = False
+    graph: Literal["auto", "never"] = "auto"
     eval_mb_size: int = Field(256, ge=1)
     num_workers: int | None = Field(None, ge=0)
     features: Any = "memory"

@@ -28,9 +28,11 @@ from lamm_cl.strategies import checkpoint
 from lamm_cl.strategies.batches import LoaderOptions, StageBatches, StreamData
 from lamm_cl.strategies.exemplars import ExemplarMemory
 from lamm_cl.strategies.generators import preserved_generators, seed_generators
+from lamm_cl.strategies.graph import Done, StepGraphs
 from lamm_cl.strategies.loss import PENALTY, LabelSpaceLoss, LossGuard, columns_of, spread
 from lamm_cl.strategies.pictures import Pictures, feature_store, source_of
 from lamm_cl.strategies.plugins import (
+    act_inside,
     adapt,
     check_plugins,
     check_something_trains,
@@ -60,6 +62,8 @@ class LearnerStrategy(StageBatches):
     """
 
     optimizer: torch.optim.Optimizer
+    output: Any
+    mb_output: Any
     _stop_training: bool
 
     def __init__(
@@ -122,6 +126,8 @@ class LearnerStrategy(StageBatches):
         self.precision = Precision(self.settings.precision, place, self.settings.deterministic)
         self.precision.check(model)
         self.guard = LossGuard(place)
+        self._graphs: StepGraphs | None = None  # of the stage, where its steps may be recorded
+        self._replayed: Done | None = None
         store = feature_store(self.settings.features, model.backbone)
         # On a GPU the plain tower costs less than decoding every image once more.
         plain = store if model.wants_plain and place.type == "cpu" else None
@@ -255,6 +261,9 @@ class LearnerStrategy(StageBatches):
             self.train_epochs, self._steps = self.recipe.length(images, len(own), batches)
         if self._pending is not None:
             self._pending.apply(self)
+        on_gpu = self.device.type == "cuda" and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        if on_gpu and self.settings.graph == "auto" and self.model.same_steps and not act_inside(self.plugins):
+            self._graphs = StepGraphs(self.model, self._work)
 
     def _before_eval_exp(self, **kwargs: Any) -> None:
         super()._before_eval_exp(**kwargs)
@@ -287,6 +296,8 @@ class LearnerStrategy(StageBatches):
         if self._follows_recipe:
             self._set_rate()
         self.model.begin_epoch(self.current, epoch)
+        if self._graphs is not None:
+            self._graphs.begin_epoch()
         super()._before_training_epoch(**kwargs)
 
     def _unpack_minibatch(self) -> None:
@@ -338,6 +349,7 @@ class LearnerStrategy(StageBatches):
             self.settings.on_epoch_end(self)
 
     def _after_training_exp(self, **kwargs: Any) -> None:
+        self._graphs = self._replayed = None
         self.model.end_stage(self.current, StreamData(self))
         super()._after_training_exp(**kwargs)
 
@@ -352,14 +364,36 @@ class LearnerStrategy(StageBatches):
 
     def forward(self) -> Tensor:
         """Return the logits (batch, n_columns); -inf in columns that nobody reads while training."""
+        self._replayed = self._replay() if self.is_training else None
+        if self._replayed is not None:
+            return self._replayed.logits
         columns = self._computed if self.is_training else None
         score = self.model.training_output if self.is_training else self.model.output
         with self.precision.autocast():
             self.output = score(self.mb_x, columns)
         if self.is_training and (plain := self._plain_features()) is not None:
             self.output.supply(plain)
-        logits: Tensor = self.output.logits
+        return self._spread(self.output.logits, columns)
+
+    def _spread(self, logits: Tensor, columns: tuple[int, ...] | None) -> Tensor:
         return logits if columns is None else spread(logits, self._places, self.n_columns)
+
+    def _replay(self) -> Done | None:
+        """Do forward pass, loss and backward pass at once, where a graph can."""
+        if self._graphs is None or self.retain_graph:
+            return None
+        self.output = self.mb_output = None  # the last step's, whose operators a recording must not meet
+        return self._graphs.step(self.mb_x, self.mb_y)
+
+    def _work(self, x: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Do what a graph holds of a step; see `StepGraphs`."""
+        with self.precision.autocast():
+            output = self.model.training_output(x, self._computed)
+            terms = self.model.objective(output, labels, self.columns)
+        scaled = {name: self.precision.scaled(term) for name, term in terms.items()}
+        self.model.backward(scaled["total"], scaled)
+        found = {name: term.detach() for name, term in terms.items()}
+        return self._spread(output.logits.detach(), self._computed), found
 
     def _plain_features(self) -> Tensor | None:
         """Return the plain tower's features of the mini-batch from the cache, where each image has a place there."""
@@ -372,6 +406,9 @@ class LearnerStrategy(StageBatches):
         """Return the loss: the method's objective while training, cross-entropy otherwise; both in the label space."""
         if not self.is_training:
             return self._eval_loss(self.mb_output, self.mb_y)
+        if self._replayed is not None:
+            self.loss_terms = self._replayed.terms
+            return self.loss_terms["total"]
         with self.precision.autocast():
             self._terms = self.model.objective(self.output, self.mb_y, self.columns)
         self.loss_terms = {name: value.detach() for name, value in self._terms.items()}
@@ -380,6 +417,8 @@ class LearnerStrategy(StageBatches):
     def backward(self) -> None:
         """Run the backward pass, after a look at the loss with all that plugins added."""
         self.guard.see(self.clock.train_iterations + 1, {**self.loss_terms, PENALTY: self.loss})
+        if self._replayed is not None:
+            return
         scaled = self.precision.scaled
         terms, self._terms = {name: scaled(term) for name, term in self._terms.items()}, {}
         self.model.backward(scaled(self.loss.squeeze()), terms, self.retain_graph)

@@ -1,0 +1,170 @@
+"""Training steps as CUDA graphs: what a step launches is recorded once and started anew by a single call.
+
+A small step takes as long on a GPU as the host needs to launch its operators, whatever they compute. A graph holds
+forward pass, loss and backward pass of one shape of mini-batch; clipping, the optimizer and plugins work as ever.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from lamm_cl.methods.optimizer import trainable
+
+LOG = logging.getLogger(__name__)
+EAGER = 3  # steps of a shape before it is recorded: by then index maps and frozen features are there
+CLOSE = 1e-2  # of the size of loss and gradients: half precision sums in another order at worst
+
+Work = Callable[[Tensor, Tensor], tuple[Tensor, Mapping[str, Tensor]]]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What forward, loss and backward pass of a step gave; the gradients are in place.
+
+    Attributes:
+        logits: (batch, n_columns), overwritten by the next step.
+        terms: The loss and its terms, unscaled and without graph.
+    """
+
+    logits: Tensor
+    terms: dict[str, Tensor]
+
+
+class StepGraphs:
+    """Records and replays the steps of a stage, one graph for each shape of mini-batch.
+
+    A graph reads and writes fixed addresses. So it is kept only as long as the values of the model lie where they did
+    (`begin_epoch`), and all that it reads is held: caches may drop theirs. After recording, loss and gradients of a
+    replay are compared with those of the same step done operator by operator; where they differ, or where the step
+    cannot be recorded, the stage goes on without graphs and says so.
+
+    Args:
+        model: Its parameters get the gradients.
+        work: Computes logits and detached loss terms of (x, labels) and sets the gradients.
+    """
+
+    def __init__(self, model: nn.Module, work: Work) -> None:
+        self._model, self._work = model, work
+        self._seen: dict[Any, int] = {}
+        self._graphs: dict[Any, _Graph] = {}
+        self._places: tuple[int, ...] = ()
+        self._usable = True
+
+    @property
+    def recorded(self) -> int:
+        """Number of graphs that are in use."""
+        return len(self._graphs)
+
+    def begin_epoch(self) -> None:
+        """Forget every graph where values have moved to another place."""
+        places = tuple(x.data_ptr() for x in (*self._model.parameters(), *self._model.buffers()))
+        if places != self._places:
+            self._graphs.clear()
+            self._places = places
+
+    def step(self, x: Tensor, labels: Tensor) -> Done | None:
+        """Replay a step; None where it has to be done operator by operator.
+
+        Args:
+            x: Images or features, as the learner takes them.
+            labels: (batch,) class ids, on the GPU.
+        """
+        if not self._usable:
+            return None
+        shape = (tuple(x.shape), x.dtype, labels.dtype)
+        if shape not in self._graphs:
+            self._seen[shape] = self._seen.get(shape, 0) + 1
+            if self._seen[shape] <= EAGER:
+                return None
+            try:
+                self._graphs[shape] = _Graph(self._model, self._work, x, labels)
+            except RuntimeError as error:  # out of memory too: the graph keeps what a step else gives back
+                self._usable = False
+                self._graphs.clear()
+                reason = str(error).partition("\n")[0]
+                LOG.warning("training steps are launched operator by operator, no CUDA graph: %s", reason)
+                return None
+        return self._graphs[shape].replay(x, labels)
+
+
+class _Graph:
+    """One recorded step."""
+
+    def __init__(self, model: nn.Module, work: Work, x: Tensor, labels: Tensor) -> None:
+        self._x, self._labels = x.clone(), labels.clone()
+        self._parameters = [parameter for _, parameter in trainable(model)]
+        before, side = torch.cuda.current_stream(x.device), torch.cuda.Stream(x.device)  # type: ignore[no-untyped-call]
+        side.wait_stream(before)
+        try:
+            with torch.cuda.stream(side):
+                by_operator = self._compute(work)
+            graph, outside = torch.cuda.CUDAGraph(), _Outside()
+            # Other threads may pin images meanwhile.
+            with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"), outside:
+                self._logits, values = self._compute(work)[:2]
+        finally:
+            torch.cuda.set_stream(before)  # torch leaves the other one current where recording fails
+        self._graph, self._held, self._names = graph, outside.tensors, tuple(values)
+        self._values = values
+        self._gradients = [parameter.grad for parameter in self._parameters]
+        before.wait_stream(side)
+        graph.replay()
+        _compare(by_operator, (self._logits, values, self._gradients))
+
+    def replay(self, x: Tensor, labels: Tensor) -> Done:
+        self._x.copy_(x, non_blocking=True)
+        self._labels.copy_(labels, non_blocking=True)
+        self._graph.replay()
+        for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
+            parameter.grad = gradient
+        values = torch.stack([self._values[name].float() for name in self._names])  # metrics keep them over steps
+        return Done(self._logits, dict(zip(self._names, values.unbind(), strict=True)))
+
+    def _compute(self, work: Work) -> tuple[Tensor, dict[str, Tensor], list[Tensor | None]]:
+        for parameter in self._parameters:
+            parameter.grad = None
+        logits, terms = work(self._x, self._labels)
+        return logits.detach(), dict(terms), [parameter.grad for parameter in self._parameters]
+
+
+class _Outside(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Holds every tensor that operators read and that none of them made."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.tensors: list[Tensor] = []
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        for x in _tensors((args, kwargs)):
+            if (place := x.untyped_storage()._cdata) not in self._known:
+                self._known.add(place)
+                self.tensors.append(x.detach())
+        made = func(*args, **kwargs)
+        self._known.update(x.untyped_storage()._cdata for x in _tensors(made))
+        return made
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [x for x in tree_leaves(tree) if isinstance(x, Tensor)]
+
+
+def _compare(right: Any, found: Any) -> None:
+    """Compare a replay with the step itself.
+
+    Raises:
+        RuntimeError: They differ by more than rounding.
+    """
+    for one, other in zip(_tensors(right), _tensors(found), strict=True):
+        finite = one.isfinite()  # columns outside the label space are -inf
+        difference = (one - other).masked_fill(~finite, 0).float().norm()
+        size = one.masked_fill(~finite, 0).float().norm()
+        if not bool(difference <= CLOSE * size + 1e-6) or not torch.equal(finite, other.isfinite()):
+            raise RuntimeError("a replayed step gives other numbers than the step itself")
