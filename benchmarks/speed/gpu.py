@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from benchmarks.speed.backbone import random_backbone
-from benchmarks.speed.gpu_steps import WAYS, Case, Way, built, measure
+from benchmarks.speed.gpu_steps import WAYS, Case, Way, built, measure, told
 from benchmarks.speed.gpu_table2 import table2
 from benchmarks.speed.steps import OPTIONS
 from lamm_cl import ClipBackbone
@@ -112,12 +112,8 @@ def _rows(
             peak_mb=found.peak_mb,
             utilisation=found.utilisation,
             loss_difference=abs(found.loss - reference_loss) / abs(reference_loss),
+            note=found.note,
         )
-
-
-def told(error: Exception) -> str:
-    """Return an error in one short line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def machine(device: torch.device) -> dict[str, Any]:

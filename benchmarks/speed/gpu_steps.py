@@ -28,6 +28,7 @@ from lamm_cl import ClipBackbone, build_model
 from lamm_cl.methods.fit import TensorData
 from lamm_cl.methods.optimizer import recipe_optimizer, restart, trainable
 from lamm_cl.methods.prompted_clip import PromptedCLIP
+from lamm_cl.methods.rapf import RAPFOptions
 from lamm_cl.methods.registry import recipe_for
 from lamm_cl.methods.rehearsal import Gaussians
 from lamm_cl.methods.stage import Stage, Step
@@ -133,7 +134,7 @@ def _raw(n: int, backbone: ClipBackbone) -> Tensor:
 def _threshold(classes: int, backbone: ClipBackbone) -> float:
     """Return the distance within which one pair of an older and a new class lies for ten classes."""
     half, pairs = classes // 2, max(1, classes // 10)
-    model = build_model("rapf", backbone, names(classes))
+    model = build_model("zero_shot", backbone, names(classes), templates=RAPFOptions().templates)
     assert isinstance(model, PromptedCLIP)
     with torch.no_grad():
         text = model.text_features(range(classes), training=False).float()
@@ -208,12 +209,14 @@ class Measured:
         peak_mb: Highest allocation of the device above that before the first step; NaN on the CPU.
         utilisation: Percent of a step in which kernels run; NaN on the CPU and for slow steps.
         loss: Of the first step.
+        note: Why kernels were not counted.
     """
 
     seconds: float
     peak_mb: float
     utilisation: float
     loss: float
+    note: str = ""
 
 
 def measure(case: Case, way: Way, seconds: float, warm: int = 3, profile: bool = True) -> Measured:
@@ -241,5 +244,15 @@ def measure(case: Case, way: Way, seconds: float, warm: int = 3, profile: bool =
         found = repeated(step, device, seconds)
     peak = (torch.cuda.max_memory_allocated(device) - before) / 1e6 if gpu else nothing
     taken = median(found)
-    busy = kernel_seconds(step, device) / taken if gpu and profile and first <= SLOW else nothing
-    return Measured(taken, peak, 100 * busy, float(loss))
+    busy, note = nothing, ""
+    if gpu and profile and first <= SLOW:
+        try:
+            busy = kernel_seconds(step, device) / taken
+        except Exception as error:  # the profiler may be forbidden; the times are good without it
+            note = f"no profile: {told(error)}"
+    return Measured(taken, peak, 100 * busy, float(loss), note)
+
+
+def told(error: Exception) -> str:
+    """Return an error in one short line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

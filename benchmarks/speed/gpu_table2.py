@@ -24,7 +24,7 @@ from typing import Any
 import torch
 import yaml
 
-from benchmarks.speed.gpu_steps import WAYS, built, measure
+from benchmarks.speed.gpu_steps import WAYS, built, measure, told
 from benchmarks.speed.gpu_timing import repeated
 from lamm_cl import ClipBackbone, build_model
 from lamm_cl.data.catalogue import find
@@ -113,7 +113,7 @@ def table2(
             own = "graph" if case.recordable else "engine"
             found = [measure(case, WAYS[way], seconds, 3, profile=False) for way in ("reference", own)]
         except Exception as error:
-            return NOTHING, NOTHING, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            return NOTHING, NOTHING, told(error)
         return found[0].seconds, found[1].seconds, ""
 
     parts = []
@@ -169,6 +169,16 @@ def _sum(parts: list[Part]) -> Part:
     once = {part.dataset: 0.0 for part in parts}
     for part in parts:
         once[part.dataset] = max(once[part.dataset], part.hours_views)
-    total = replace(parts[0], method="all", dataset="all", classes=0, steps=sum(part.steps for part in parts), note="")
+    missing = sum(bool(part.note) for part in parts)
+    total = replace(
+        parts[0],
+        method="all",
+        dataset="all",
+        classes=0,
+        steps=sum(part.steps for part in parts),
+        reference_step=NOTHING,
+        engine_step=NOTHING,
+        note=f"{missing} parts failed" if missing else "",
+    )
     reference, warm = (sum(getattr(part, f"hours_{name}") for part in parts) for name in ("reference", "warm"))
     return _with_hours(total, HOUR * reference, HOUR * warm, HOUR * sum(once.values()))

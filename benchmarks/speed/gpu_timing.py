@@ -43,6 +43,7 @@ def kernel_seconds(step: Callable[[], Tensor], device: torch.device) -> float:
     ranges = (
         event.time_range.elapsed_us()
         for event in profiler.events() or ()
-        if event.device_type == DeviceType.CUDA and not event.is_user_annotation  # those span kernels
+        if event.device_type == DeviceType.CUDA
+        and not getattr(event, "is_user_annotation", False)  # those span kernels
     )
     return sum(ranges) / 1e6 / PROFILED

@@ -106,5 +106,12 @@ def test_steps_of_unequal_halves() -> None:
     assert steps_of(recipe_for("lamm", "ViT-B-16"), 16, (19, 18)) == 50 * (9 + 9)
 
 
+def test_parts_that_fail_are_counted(backbone: lamm_cl.ClipBackbone) -> None:
+    lamm, total = table2(backbone, 0, lambda: True, {**TABLE2, "methods": {"lamm": {}}})
+    assert lamm.note == "not measured: out of time"
+    assert total.note == "1 parts failed"
+    assert math.isnan(total.hours_cold)
+
+
 def test_no_kernel_runs_on_the_processor() -> None:
     assert kernel_seconds(lambda: torch.ones(3).exp(), torch.device("cpu")) == 0
