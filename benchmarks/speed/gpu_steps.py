@@ -37,7 +37,7 @@ from lamm_cl.strategies.graph import StepGraphs
 from lamm_cl.strategies.loss import LossGuard
 from lamm_cl.strategies.precision import Precision
 
-SLOW = 2.0  # seconds; such a step is not repeated
+SLOW = 2.0  # seconds a step
 KEPT = 4  # images of each class that RAPF's first stage has
 RATE = 1e-5  # small: the steps that are timed are like the first
 
@@ -225,8 +225,8 @@ def measure(case: Case, way: Way, seconds: float, warm: int = 3, profile: bool =
     Args:
         case: The method.
         way: What makes its step.
-        seconds: Repeat for so long; once at least, 50 times at most.
-        warm: Steps before; a slow step counts itself and has none.
+        seconds: Repeat for so long; once at least, 50 times at most. With 0, a slow first step counts itself.
+        warm: Steps before; one, where it is slow.
         profile: Whether to count kernels.
     """
     case.restore()
@@ -237,11 +237,9 @@ def measure(case: Case, way: Way, seconds: float, warm: int = 3, profile: bool =
         torch.cuda.reset_peak_memory_stats(device)
     step = way(case)
     first, loss = timed(step, device)
-    found = [first]
-    if first <= SLOW:
-        for _ in range(warm - 1):
-            timed(step, device)
-        found = repeated(step, device, seconds)
+    for _ in range(warm - 1 if first <= SLOW else 0):
+        timed(step, device)
+    found = repeated(step, device, seconds) if first <= SLOW or seconds else [first]
     peak = (torch.cuda.max_memory_allocated(device) - before) / 1e6 if gpu else nothing
     taken = median(found)
     busy, note = nothing, ""
