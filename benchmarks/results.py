@@ -188,8 +188,22 @@ def speed(name: str, columns: dict[str, str]) -> str:
     for row in rows[list(columns)].itertuples(index=False):
         lines.append("| " + " | ".join(_short(value) for value in row) + " |")
     first = rows.iloc[0]
-    note = f"{first['cpu']}, {first['threads']} thread, torch {first['torch']}: `results/speed/{name}.csv`."
+    machine = first["card"] if "card" in rows else f"{first['cpu']}, {first['threads']} thread"
+    note = f"{machine}, torch {first['torch']}: `results/speed/{name}.csv`."
     return "\n".join([*lines, "", note, ""])
+
+
+def gpu_hours() -> str:
+    """Return the hours of LAMM's Table 2 on a card, by method."""
+    rows = pd.read_csv(ROOT / "results" / "speed" / "gpu_table2.csv")
+    hours = ["hours_reference", "hours_cold", "hours_warm"]
+    lines = ["| method | the papers' way, h | cold cache, h | warm cache, h |", "|---|---|---|---|"]
+    for method in dict.fromkeys(rows["method"]):
+        total = rows.loc[rows["method"] == method, hours].sum()
+        lines.append(f"| {method} | " + " | ".join(_short(float(value)) for value in total) + " |")
+    last = rows.iloc[-1]
+    about = f"{last['card']}, torch {last['torch']}; {last['ratio_cold']:.1f} and {last['ratio_warm']:.1f} times sooner"
+    return "\n".join([*lines, "", f"{about}: `results/speed/gpu_table2.csv`.", ""])
 
 
 def _short(value: Any) -> str:
@@ -253,6 +267,24 @@ INCREMENTAL = {
     "seconds": "on the clock, s",
     "average": "average accuracy among the classes seen",
 }
+GPU = {
+    "method": "method",
+    "classes": "classes",
+    "batch": "batch",
+    "way": "way",
+    "steps_a_second": "steps a second",
+    "ratio": "times the reference",
+    "peak_mb": "peak memory, MB",
+    "utilisation": "kernels run, %",
+}
+GPU_SHARED = {
+    "method": "method",
+    "classes": "classes",
+    "way": "way",
+    "runs": "runs at once",
+    "steps_a_second": "steps a second in all",
+    "times_one": "times one run",
+}
 # Document -> mark -> what makes the text between `<!-- mark: begin -->` and `<!-- mark: end -->`.
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
@@ -277,6 +309,10 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
         "growth": lambda: speed("growth", GROWTH),
         "class_incremental": lambda: speed("class_incremental", INCREMENTAL),
         "loading": lambda: speed("loading", LOADING),
+        "gpu": lambda: speed("gpu", GPU),
+        "gpu_shared": lambda: speed("gpu_shared", GPU_SHARED),
+        "gpu_deterministic": lambda: speed("gpu_deterministic", GPU),
+        "gpu_table2": gpu_hours,
     },
 }
 

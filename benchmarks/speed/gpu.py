@@ -1,4 +1,4 @@
-"""Training steps on a CUDA card: `python -m benchmarks.speed.gpu [--out DIR] [--seconds S]`, about two minutes.
+"""Training steps on a CUDA card: `python -m benchmarks.speed.gpu [--out DIR] [--seconds S]`, two to three minutes.
 
 `gpu.csv`: seconds, memory and kernels of a step of ViT-B/16 with random weights, fp32 without TF32, at 10, 100 and
 1,000 classes, in the ways of `gpu_steps`: as the papers' codes do it, and with the engine. `gpu_table2.csv`: the hours
@@ -6,9 +6,11 @@ of LAMM's Table 2 from such parts, see `gpu_table2`. Both are written after ever
 """
 
 import argparse
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,16 +19,18 @@ import pandas as pd
 import torch
 
 from benchmarks.speed.backbone import random_backbone
-from benchmarks.speed.gpu_steps import WAYS, Case, Way, built, measure, told
+from benchmarks.speed.gpu_steps import DETERMINISTIC, IN_PRECISION, WARM, WAYS, Case, Way, built, measure, told
 from benchmarks.speed.gpu_table2 import table2
 from benchmarks.speed.steps import OPTIONS
 from lamm_cl import ClipBackbone
 from lamm_cl.clip.precision import arithmetic
+from lamm_cl.strategies.settings import FIXED, WORKSPACE
 
 METHODS = ("lamm", "coop", "maple", "align", "rapf")
 CLASSES = (10, 100, 1000)
+ROUNDED, ROUNDED_AT = ("lamm", "maple"), 100  # one method of each kind of step: other precisions, deterministic form
 LEFT_OUT = {("align", 1000, "reference"): "reference left out: a loop over 4,000 pairs"}
-STEPS_LIMIT, LIMIT = 80.0, 120.0  # seconds after which nothing new is begun: in the first table, and at all
+STEPS_LIMIT, LIMIT = 100.0, 170.0  # seconds after which nothing new is begun: in the first table, and at all
 NOTHING = float("nan")
 
 
@@ -89,7 +93,7 @@ def _rows(
 ) -> Iterator[Row]:
     reference_seconds = reference_loss = NOTHING
     for name, way in ways.items():
-        if name == "graph" and (case is None or not case.recordable):
+        if name.startswith("graph") and (case is None or not case.recordable):
             continue
         place = (method, count, 0 if case is None else len(case.labels), name)
         why = note or LEFT_OUT.get((method, count, name), "") or ("not measured: out of time" if over() else "")
@@ -97,8 +101,10 @@ def _rows(
             yield Row(*place, note=why)
             continue
         try:
+            device, choice = case.device, name.partition(", ")[2]
             looped = method == "align" and name == "reference"  # the profiler would hold 100,000 events
-            found = measure(case, way, 0 if looped else seconds, 1 if looped else 3, profile=not looped)
+            with arithmetic(device, choice == "tf32", name == DETERMINISTIC):
+                found = measure(case, way, 0 if looped else seconds, 1 if looped else WARM, profile=not looped)
         except Exception as error:
             yield Row(*place, note=told(error))
             continue
@@ -133,14 +139,21 @@ def write(rows: Iterable[Any], path: Path, about: Mapping[str, Any], started: fl
         print(f"{perf_counter() - started:6.1f} s  {path.stem}:", *shown, flush=True)
 
 
-def run(backbone: ClipBackbone, out: Path, seconds: float) -> None:
-    """Measure both tables on the backbone's device."""
+def run(backbone: ClipBackbone, out: Path, seconds: float, deterministic: bool = False) -> None:
+    """Measure both tables on the backbone's device, or what `deterministic` costs there."""
     started, device = perf_counter(), backbone.device
     about = machine(device)
     with arithmetic(device):
         backbone.encode_images(torch.randn(2, 3, *backbone.image_size))  # loads the kernels
-        rows = steps(backbone, seconds, lambda: perf_counter() - started > STEPS_LIMIT)
-        write(rows, out / "gpu.csv", about, started)
+        if deterministic:
+            ways = {"graph": WAYS["graph"], DETERMINISTIC: WAYS["graph"]}
+            rows = steps(backbone, seconds, methods=ROUNDED, classes=[ROUNDED_AT], ways=ways)
+            write(rows, out / "gpu_deterministic.csv", about, started)
+            return
+        over = lambda: perf_counter() - started > STEPS_LIMIT  # noqa: E731
+        rows = steps(backbone, seconds, over)
+        rounded = steps(backbone, seconds, over, ROUNDED, [ROUNDED_AT], IN_PRECISION)
+        write(chain(rows, rounded), out / "gpu.csv", about, started)
         parts = table2(backbone, seconds / 4, lambda: perf_counter() - started > LIMIT)
         write(parts, out / "gpu_table2.csv", about, started)
 
@@ -149,11 +162,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Training steps on a CUDA card, as the papers' codes and the engine.")
     parser.add_argument("--out", type=Path, default=Path("results/speed"), help="where the tables go")
     parser.add_argument("--seconds", type=float, default=0.5, help="how long each step is repeated")
+    parser.add_argument("--deterministic", action="store_true", help="only what that form of a step costs")
     parser.add_argument("--device", default="cuda", help="where to measure")
     parser.add_argument("--backbone", default="ViT-B-16-quickgelu", help="an open_clip architecture, random weights")
     arguments = parser.parse_args()
     print("building", arguments.backbone, flush=True)
-    run(random_backbone(arguments.backbone).to(arguments.device), arguments.out, arguments.seconds)
+    if arguments.deterministic:
+        os.environ[WORKSPACE] = FIXED[0]  # before the first product
+    backbone = random_backbone(arguments.backbone).to(arguments.device)
+    run(backbone, arguments.out, arguments.seconds, arguments.deterministic)
 
 
 if __name__ == "__main__":

@@ -33,10 +33,11 @@ from lamm_cl.methods.registry import recipe_for
 from lamm_cl.methods.rehearsal import Gaussians
 from lamm_cl.methods.stage import Stage, Step
 from lamm_cl.prompts.text_side import TextSide
-from lamm_cl.strategies.graph import StepGraphs
+from lamm_cl.strategies.graph import EAGER, graphs_of
 from lamm_cl.strategies.loss import LossGuard
 from lamm_cl.strategies.precision import Precision
 
+WARM = EAGER + 2  # steps before those that count: a recorded step is recorded by then
 SLOW = 2.0  # seconds a step
 KEPT = 4  # images of each class that RAPF's first stage has
 RATE = 1e-5  # small: the steps that are timed are like the first
@@ -142,10 +143,10 @@ def _threshold(classes: int, backbone: ClipBackbone) -> float:
     return float(nearest[-2:].mean())
 
 
-def engine(case: Case, recorded: bool = False) -> Callable[[], Tensor]:
-    """Step as a strategy does, operator by operator or recorded."""
+def engine(case: Case, recorded: bool = False, precision: str = "fp32") -> Callable[[], Tensor]:
+    """Step as a strategy does, operator by operator or recorded, in a precision of strategies."""
     model, device = case.model, case.device
-    numbers, guard = Precision("fp32", device), LossGuard(device)
+    numbers, guard = Precision(precision, device), LossGuard(device)
 
     def work(x: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         with numbers.autocast():
@@ -154,14 +155,15 @@ def engine(case: Case, recorded: bool = False) -> Callable[[], Tensor]:
         model.backward(numbers.scaled(terms["total"]), terms)
         return output.logits.detach(), {name: term.detach() for name, term in terms.items()}
 
-    graphs = StepGraphs(model, work)
-    graphs.begin_epoch()
+    graphs = graphs_of(model, work) if recorded else None
+    if graphs is not None:
+        graphs.begin_epoch()
 
     def step() -> Tensor:
         case.optimizer.zero_grad()
         number = case.done
         x, labels = model.rehearse(case.x, case.labels, case.next())
-        done = graphs.step(x, labels) if recorded else None
+        done = None if graphs is None else graphs.step(x, labels)
         terms = work(x, labels)[1] if done is None else done.terms
         guard.see(number, terms)
         numbers.step(case.optimizer)
@@ -198,6 +200,10 @@ def _forget(model: PromptedCLIP) -> None:
 
 
 WAYS: dict[str, Way] = {"reference": reference, "engine": engine, "graph": partial(engine, recorded=True)}
+IN_PRECISION: dict[str, Way] = {
+    f"graph, {precision}": partial(engine, recorded=True, precision=precision) for precision in ("tf32", "bf16", "fp16")
+}
+DETERMINISTIC = "graph, deterministic"
 
 
 @dataclass(frozen=True)
@@ -219,14 +225,14 @@ class Measured:
     note: str = ""
 
 
-def measure(case: Case, way: Way, seconds: float, warm: int = 3, profile: bool = True) -> Measured:
+def measure(case: Case, way: Way, seconds: float, warm: int = WARM, profile: bool = True) -> Measured:
     """Measure one way from the first parameters on.
 
     Args:
         case: The method.
         way: What makes its step.
         seconds: Repeat for so long; once at least, 50 times at most. With 0, a slow first step counts itself.
-        warm: Steps before; one, where it is slow.
+        warm: Steps before; two, where they are slow.
         profile: Whether to count kernels.
     """
     case.restore()
@@ -236,14 +242,15 @@ def measure(case: Case, way: Way, seconds: float, warm: int = 3, profile: bool =
     if gpu:
         torch.cuda.reset_peak_memory_stats(device)
     step = way(case)
-    first, loss = timed(step, device)
-    for _ in range(warm - 1 if first <= SLOW else 0):
-        timed(step, device)
-    found = repeated(step, device, seconds) if first <= SLOW or seconds else [first]
+    taken, loss = timed(step, device)
+    found, left = [taken], warm - 1
+    while seconds and left and (taken <= SLOW or left == warm - 1):  # kernels are loaded in the first
+        taken, left = timed(step, device)[0], left - 1
+    found = repeated(step, device, seconds) if seconds or taken <= SLOW else found
     peak = (torch.cuda.max_memory_allocated(device) - before) / 1e6 if gpu else nothing
-    taken = median(found)
+    slow, taken = taken > SLOW, median(found)
     busy, note = nothing, ""
-    if gpu and profile and first <= SLOW:
+    if gpu and profile and not slow:
         try:
             busy = kernel_seconds(step, device) / taken
         except Exception as error:  # the profiler may be forbidden; the times are good without it

@@ -111,7 +111,7 @@ def table2(
         try:
             case = built(options.pop("method", method), classes, backbone, **options)
             own = "graph" if case.recordable else "engine"
-            found = [measure(case, WAYS[way], seconds, 3, profile=False) for way in ("reference", own)]
+            found = [measure(case, WAYS[way], seconds, profile=False) for way in ("reference", own)]
         except Exception as error:
             return NOTHING, NOTHING, told(error)
         return found[0].seconds, found[1].seconds, ""

@@ -20,6 +20,7 @@ from lamm_cl.methods.build import build_model
 from lamm_cl.methods.fit import TensorData
 from lamm_cl.methods.recipe import Recipe
 from lamm_cl.strategies.build import may_repeat
+from lamm_cl.strategies.graph import graphs_of
 from lamm_cl.strategies.settings import sort_options
 
 _IMAGES = 4
@@ -136,18 +137,25 @@ class Calibration:
         labels = torch.tensor([own[i % len(own)] for i in range(batch)], device=backbone.device)
         some = (lambda epoch: x, labels)
         model.begin_stage(model.next_stage(own), TensorData({"train": some, "val": some, "test": some}))
-        parameters = [p for p in model.parameters() if p.requires_grad]
+        trains = any(p.requires_grad for p in model.parameters())
+
+        def work(x: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            output = model.training_output(x, tuple(own))
+            terms = model.objective(output, labels, tuple(own))
+            model.backward(terms["total"], terms)
+            return output.logits.detach(), {name: term.detach() for name, term in terms.items()}
+
+        graphs = graphs_of(model, work)
 
         def step() -> None:
-            terms = model.objective(model.training_output(x, tuple(own)), labels, tuple(own))
-            if parameters:
-                model.backward(terms["total"], terms)
+            if graphs is None or graphs.step(x, labels) is None:
+                work(x, labels)
 
         @torch.no_grad()
         def evaluate() -> None:
             model(x)
 
-        seconds = _time(step, 2, self._device) if parameters else 0.0
+        seconds = _time(step, 2, self._device) if trains else 0.0
         return _Speed(seconds, _time(evaluate, 2, self._device) / batch, model.needs_images)
 
 

@@ -192,9 +192,14 @@ class PromptedCLIP(ComposedLearner):
 
     @property
     def same_steps(self) -> bool:
-        """See `Learner.same_steps`: heads and rehearsals depend on the step, deltas may drop, transport looks."""
-        drops = self.deltas is not None and self.deltas.dropout > 0
-        return self.head is None and self.rehearsal is None and not drops and isinstance(self.matching, Cosine)
+        """See `Learner.same_steps`: heads and rehearsals depend on the step, deltas may drop, transport looks.
+
+        What a part from outside the package does in a step is not known.
+        """
+        objective, drops = self.parts.objective, self.deltas is not None and self.deltas.dropout > 0
+        alike = self.head is None and self.rehearsal is None and not drops and isinstance(self.matching, Cosine)
+        terms = [objective.logits, objective.ce, objective.projection, *(term for term, _ in objective.terms.values())]
+        return alike and all(_of_package(part) for part in (*self.modules(), *terms) if part is not None)
 
     @property
     def wants_plain(self) -> bool:
@@ -513,3 +518,9 @@ class PromptedCLIP(ComposedLearner):
             return Side(features)
         patches = F.normalize(tokens[:, 1:].to(self.dtype), dim=-1)  # the class token takes no part
         return Side(features, patches.view(batch, variants, *patches.shape[1:]))
+
+
+def _of_package(part: Any) -> bool:
+    """Return whether a module, term or function is the package's own, or torch's."""
+    module = getattr(getattr(part, "func", part), "__module__", "")
+    return str(module).partition(".")[0] in ("lamm_cl", "torch")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from lamm_cl.methods.learner import Learner
 from lamm_cl.methods.optimizer import trainable
 
 LOG = logging.getLogger(__name__)
@@ -91,6 +92,12 @@ class StepGraphs:
                 LOG.warning("training steps are launched operator by operator, no CUDA graph: %s", reason)
                 return None
         return self._graphs[shape].replay(x, labels)
+
+
+def graphs_of(model: Learner, work: Work) -> StepGraphs | None:
+    """Return what records the steps of a learner; None where they may differ, or there is no GPU."""
+    on_gpu = model.backbone.device.type == "cuda" and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return StepGraphs(model, work) if on_gpu and model.same_steps else None
 
 
 class _Graph:

@@ -28,7 +28,7 @@ from lamm_cl.strategies import checkpoint
 from lamm_cl.strategies.batches import LoaderOptions, StageBatches, StreamData
 from lamm_cl.strategies.exemplars import ExemplarMemory
 from lamm_cl.strategies.generators import preserved_generators, seed_generators
-from lamm_cl.strategies.graph import Done, StepGraphs
+from lamm_cl.strategies.graph import Done, StepGraphs, graphs_of
 from lamm_cl.strategies.loss import PENALTY, LabelSpaceLoss, LossGuard, columns_of, spread
 from lamm_cl.strategies.pictures import Pictures, feature_store, source_of
 from lamm_cl.strategies.plugins import (
@@ -261,9 +261,8 @@ class LearnerStrategy(StageBatches):
             self.train_epochs, self._steps = self.recipe.length(images, len(own), batches)
         if self._pending is not None:
             self._pending.apply(self)
-        on_gpu = self.device.type == "cuda" and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-        if on_gpu and self.settings.graph == "auto" and self.model.same_steps and not act_inside(self.plugins):
-            self._graphs = StepGraphs(self.model, self._work)
+        if self.settings.graph == "auto" and not act_inside(self.plugins):
+            self._graphs = graphs_of(self.model, self._work)
 
     def _before_eval_exp(self, **kwargs: Any) -> None:
         super()._before_eval_exp(**kwargs)

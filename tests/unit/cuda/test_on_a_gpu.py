@@ -117,7 +117,7 @@ CONFIG = (
     "protocol: class_incremental\nbackbone: tiny\ndatasets: [digits]\nmethods: {coop: {epochs: 2}, lamm: {epochs: 2}, "
     "maple: {epochs: 1}}\nshots: 2\nseeds: [1, 2]\ndevice: cuda\ncache: false\n"
 )
-BREAK = """
+PLUGIN = """
 from pathlib import Path
 
 import torch
@@ -141,7 +141,7 @@ def lamm_cl_run(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]"
 
 def test_a_worker_whose_gpu_failed_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(CONFIG + "import: [break_once.py]\nplugins: {break_once.Break: {}}\n")
-    (tmp_path / "break_once.py").write_text(BREAK)
+    (tmp_path / "break_once.py").write_text(PLUGIN)
     done = lamm_cl_run(tmp_path, "--jobs", "2")
     assert done.returncode == 0, done.stderr
     assert "a worker process is replaced after an error of its GPU" in done.stdout + done.stderr
