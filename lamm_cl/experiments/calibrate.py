@@ -145,7 +145,7 @@ class Calibration:
             model.backward(terms["total"], terms)
             return output.logits.detach(), {name: term.detach() for name, term in terms.items()}
 
-        graphs = graphs_of(model, work)
+        graphs = graphs_of(model, work) if self._environment.graph == "auto" else None
 
         def step() -> None:
             if graphs is None or graphs.step(x, labels) is None:

@@ -155,6 +155,8 @@ class ExperimentConfig(Values, BaseModel):
     """Worker processes [one a core]."""
     num_workers: Annotated[int, Field(ge=0, le=1024)] | None = None
     """Processes that read the images of a run [none on the CPU; on a GPU its share of the cores]."""
+    graph: Literal["auto", "never"] = "auto"
+    """`auto` records the training steps of a GPU as CUDA graphs where a method's steps are alike; `never`."""
     loggers: Annotated[dict[LoggerName, dict[str, Any]], read_by(fields.read_loggers)] = {}
     """Avalanche loggers by name, with their options."""
     evaluation: Evaluation = Evaluation()

@@ -122,6 +122,7 @@ def environment(config: ExperimentConfig) -> Environment:
         imports=tuple(config.imports),
         unprojected=any(get_method(method.name).unprojected for method in config.methods),
         num_workers=config.num_workers,
+        graph=config.graph,
         save=config.save is not None,
     )
 

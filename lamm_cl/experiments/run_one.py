@@ -249,6 +249,7 @@ def _execute(job: Job, loaded: Backbones) -> Result:
                 deterministic=spec.deterministic,
                 features=store,
                 num_workers=loading,
+                graph=job.environment.graph,
                 evaluator=evaluator(matrix, cost, *(watched() if loggers else []), loggers=loggers),
                 on_epoch_end=course.after_epoch,
                 **job.environment.found(spec.options),

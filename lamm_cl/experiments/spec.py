@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lamm_cl import __version__
 from lamm_cl.data.own_data import placed
@@ -127,6 +127,7 @@ class Environment:
         unprojected: Whether some run takes image features before CLIP's projection, so that each pass of the tower
             keeps them too.
         num_workers: Processes that read a run's images; None for `default_workers`.
+        graph: Whether a GPU's training steps are recorded where they can be: "auto" or "never".
         save: Whether a run leaves what it has learned beside its record.
         version: Of lamm_cl.
     """
@@ -139,6 +140,7 @@ class Environment:
     imports: tuple[str, ...] = ()
     unprojected: bool = False
     num_workers: int | None = None
+    graph: Literal["auto", "never"] = "auto"
     save: bool = False
     version: str = __version__
 

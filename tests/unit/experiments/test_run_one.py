@@ -259,7 +259,9 @@ def test_the_device_index_and_the_paths_are_no_part_of_the_id(write_config: Call
         return [spec.run_id for spec in grid(read_config(write_config(**changes)), device)]
 
     assert ids("cuda:0") == ids("cuda:1") != ids("cpu")
-    assert ids(root="/a", cache="/b", jobs=3, num_workers=2, loggers=["csv"], checkpoint_minutes=1) == ids()
+    assert (
+        ids(root="/a", cache="/b", jobs=3, num_workers=2, graph="never", loggers=["csv"], checkpoint_minutes=1) == ids()
+    )
     assert ids(experiment="renamed") == ids()
     assert ids(threads=2) != ids()
     assert len(set(ids())) == 4
