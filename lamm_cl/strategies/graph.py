@@ -19,6 +19,7 @@ from lamm_cl.methods.optimizer import trainable
 
 LOG = logging.getLogger(__name__)
 EAGER = 3  # steps of a shape before it is recorded: by then index maps and frozen features are there
+MOST = 4  # shapes that are recorded: each graph keeps the memory of its step
 CLOSE = 1e-2  # of the size of loss and gradients: half precision sums in another order at worst
 
 Work = Callable[[Tensor, Tensor], tuple[Tensor, Mapping[str, Tensor]]]
@@ -81,7 +82,7 @@ class StepGraphs:
         shape = (tuple(x.shape), x.dtype, labels.dtype)
         if shape not in self._graphs:
             self._seen[shape] = self._seen.get(shape, 0) + 1
-            if self._seen[shape] <= EAGER:
+            if self._seen[shape] <= EAGER or len(self._graphs) == MOST:
                 return None
             try:
                 self._graphs[shape] = _Graph(self._model, self._work, x, labels)

@@ -15,7 +15,7 @@ from torch import Tensor
 import lamm_cl
 from lamm_cl import build_model
 from lamm_cl.methods.registry import method_names
-from lamm_cl.strategies.graph import EAGER, StepGraphs, _Outside, graphs_of
+from lamm_cl.strategies.graph import EAGER, MOST, StepGraphs, _Outside, graphs_of
 from lamm_cl.strategies.plugins import act_inside
 
 NAMES = ["zero", "one"]
@@ -105,6 +105,15 @@ def test_a_shape_is_recorded_after_some_steps(recorder: None) -> None:
     model.weight.data = model.weight.data.clone()  # a graph would write where nobody reads
     graphs.begin_epoch()
     assert graphs.recorded == 0
+
+
+def test_few_shapes_are_recorded(recorder: None) -> None:
+    model = torch.nn.Linear(3, 2)
+    graphs = StepGraphs(model, worker(model))
+    for size in range(1, MOST + 3):
+        done = [graphs.step(torch.ones(size, 3), torch.zeros(size, dtype=torch.long)) for _ in range(EAGER + 1)]
+        assert (done[-1] is not None) == (size <= MOST)
+    assert graphs.recorded == MOST
 
 
 def test_what_cannot_be_recorded_goes_on_without_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
