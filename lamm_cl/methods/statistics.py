@@ -64,10 +64,10 @@ class ClassStatistics(nn.Module):
         if self._kind == "shared":
             assert self.second is not None
             for start in range(0, self.width, STRIP):  # on and below the diagonal, with no second matrix of that size
-                rows = slice(start, start + STRIP)
-                strip = self.second[rows, : rows.stop].addmm_(exact[:, rows].T, exact[:, : rows.stop])
+                here = slice(start, start + STRIP)
+                strip = self.second[here, : here.stop].addmm_(exact[:, here].T, exact[:, : here.stop])
                 strip[:, start:] = strip[:, start:].tril() + strip[:, start:].tril(-1).T
-                self.second[:start, rows] = strip[:, :start].T
+                self.second[:start, here] = strip[:, :start].T
         if self._kind == "class":
             assert self.second is not None
             for class_id in sorted(set(labels.tolist())):
