@@ -11,7 +11,8 @@ test images. A run learns Set1, then Set2: half of the classes each. Parts:
   learner that acts inside the image tower; else the engine encodes it once.
 
 In the row "all" a cold cache is filled once for all methods of a data set. Left out, on both sides: reading and
-augmenting pictures, and the text of an evaluation.
+augmenting pictures, and the text of an evaluation; and that the first steps of a stage are slower, since kernels are
+loaded, and steps recorded.
 """
 
 from collections.abc import Callable, Iterator, Mapping

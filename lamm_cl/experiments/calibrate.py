@@ -145,9 +145,11 @@ class Calibration:
             model.backward(terms["total"], terms)
             return output.logits.detach(), {name: term.detach() for name, term in terms.items()}
 
-        graphs = graphs_of(model, work) if self._environment.graph == "auto" else None
+        alone = self._environment.graph == "auto" and not chosen.rest.get("plugins")  # which may act inside a step
+        graphs = graphs_of(model, work) if alone else None
 
         def step() -> None:
+            model.zero_grad()
             if graphs is None or graphs.step(x, labels) is None:
                 work(x, labels)
 

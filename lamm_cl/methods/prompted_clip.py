@@ -198,6 +198,7 @@ class PromptedCLIP(ComposedLearner):
         """
         objective, drops = self.parts.objective, self.deltas is not None and self.deltas.dropout > 0
         alike = self.head is None and self.rehearsal is None and not drops and isinstance(self.matching, Cosine)
+        alike = alike and PREVIOUS not in objective.wants  # it looks whether its values have changed
         terms = [objective.logits, objective.ce, objective.projection, *(term for term, _ in objective.terms.values())]
         return alike and all(_of_package(part) for part in (*self.modules(), *terms) if part is not None)
 

@@ -30,7 +30,7 @@ class Done:
     """What forward, loss and backward pass of a step gave; the gradients are in place.
 
     Attributes:
-        logits: (batch, n_columns), overwritten by the next step.
+        logits: (batch, n_columns).
         terms: The loss and its terms, unscaled and without graph.
     """
 
@@ -41,10 +41,11 @@ class Done:
 class StepGraphs:
     """Records and replays the steps of a stage, one graph for each shape of mini-batch.
 
-    A graph reads and writes fixed addresses. So it is kept only as long as the values of the model lie where they did
-    (`begin_epoch`), and all that it reads is held: caches may drop theirs. After recording, loss and gradients of a
-    replay are compared with those of the same step done operator by operator; where they differ, or where the step
-    cannot be recorded, the stage goes on without graphs and says so.
+    A graph reads and writes fixed addresses. So it is kept only as long as the same values train and lie where they did
+    (looked at in every step), as does all else that it reads of the model (looked at in `begin_epoch`); what caches may
+    drop, it holds. After recording, loss and gradients of a replay are compared with those of the same step done
+    operator by operator; where they differ by more than 1 %, or where the step cannot be recorded, the stage goes on
+    without graphs and says so.
 
     Args:
         model: Its parameters get the gradients.
@@ -52,10 +53,9 @@ class StepGraphs:
     """
 
     def __init__(self, model: nn.Module, work: Work) -> None:
-        self._model, self._work = model, work
+        self.model, self._work = model, work
         self._seen: dict[Any, int] = {}
         self._graphs: dict[Any, _Graph] = {}
-        self._places: tuple[int, ...] = ()
         self._usable = True
 
     @property
@@ -64,11 +64,8 @@ class StepGraphs:
         return len(self._graphs)
 
     def begin_epoch(self) -> None:
-        """Forget every graph where values have moved to another place."""
-        places = tuple(x.data_ptr() for x in (*self._model.parameters(), *self._model.buffers()))
-        if places != self._places:
-            self._graphs.clear()
-            self._places = places
+        """Forget the graphs that read what has moved to another place since, or that leave out what trains now."""
+        self._graphs = {shape: one for shape, one in self._graphs.items() if one.fits(self.model)}
 
     def step(self, x: Tensor, labels: Tensor) -> Done | None:
         """Replay a step; None where it has to be done operator by operator.
@@ -77,22 +74,30 @@ class StepGraphs:
             x: Images or features, as the learner takes them.
             labels: (batch,) class ids, on the GPU.
         """
-        if not self._usable:
-            return None
         shape = (tuple(x.shape), x.dtype, labels.dtype)
-        if shape not in self._graphs:
-            self._seen[shape] = self._seen.get(shape, 0) + 1
-            if self._seen[shape] <= EAGER or len(self._graphs) == MOST:
-                return None
-            try:
-                self._graphs[shape] = _Graph(self._model, self._work, x, labels)
-            except RuntimeError as error:  # out of memory too: the graph keeps what a step else gives back
-                self._usable = False
-                self._graphs.clear()
-                reason = str(error).partition("\n")[0]
-                LOG.warning("training steps are launched operator by operator, no CUDA graph: %s", reason)
-                return None
+        if shape in self._graphs and not self._graphs[shape].in_place:
+            self._graphs.clear()
+        if shape not in self._graphs and not self._record(shape, x, labels):
+            return None
         return self._graphs[shape].replay(x, labels)
+
+    def _record(self, shape: Any, x: Tensor, labels: Tensor) -> bool:
+        """Record a step where it is time to, and return whether that was done."""
+        self._seen[shape] = self._seen.get(shape, 0) + 1
+        if any(parameter.grad is not None for _, parameter in trainable(self.model)):
+            self._usable = False  # gradients are gathered over several steps
+        if not self._usable or self._seen[shape] <= EAGER or len(self._graphs) == MOST:
+            return False
+        try:
+            self._graphs[shape] = _Graph(self.model, self._work, x, labels)
+        except RuntimeError as error:  # out of memory too: the graph keeps what a step else gives back
+            self._usable = False
+            self._graphs.clear()
+            for _, parameter in trainable(self.model):
+                parameter.grad = None
+            reason = str(error).partition("\n")[0]
+            LOG.warning("training steps are launched operator by operator, no CUDA graph: %s", reason)
+        return self._usable
 
 
 def graphs_of(model: Learner, work: Work) -> StepGraphs | None:
@@ -121,9 +126,23 @@ class _Graph:
         self._graph, self._held, self._names = graph, outside.tensors, tuple(values)
         self._values = values
         self._gradients = [parameter.grad for parameter in self._parameters]
+        self._places = [parameter.data_ptr() for parameter in self._parameters]
+        self._read = {name: place for name, place in _places(model).items() if place in outside.places}
         before.wait_stream(side)
         graph.replay()
         _compare(by_operator, (self._logits, values, self._gradients))
+
+    @property
+    def in_place(self) -> bool:
+        """Whether what trains lies where it did, still trains, and has no gradient of another step."""
+        pairs = zip(self._parameters, self._places, strict=True)
+        return all(one.grad is None and one.requires_grad and one.data_ptr() == place for one, place in pairs)
+
+    def fits(self, model: nn.Module) -> bool:
+        """Whether the same values train, and all that was read of the model lies where it did."""
+        now, before = [parameter for _, parameter in trainable(model)], self._parameters
+        same = len(now) == len(before) and all(one is other for one, other in zip(now, before, strict=True))
+        return same and self._read.items() <= _places(model).items()
 
     def replay(self, x: Tensor, labels: Tensor) -> Done:
         self._x.copy_(x, non_blocking=True)
@@ -131,8 +150,9 @@ class _Graph:
         self._graph.replay()
         for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
             parameter.grad = gradient
-        values = torch.stack([self._values[name].float() for name in self._names])  # metrics keep them over steps
-        return Done(self._logits, dict(zip(self._names, values.unbind(), strict=True)))
+        # Copies: metrics and plugins may keep them over steps.
+        values = torch.stack([self._values[name].float() for name in self._names])
+        return Done(self._logits.clone(), dict(zip(self._names, values.unbind(), strict=True)))
 
     def _compute(self, work: Work) -> tuple[Tensor, dict[str, Tensor], list[Tensor | None]]:
         for parameter in self._parameters:
@@ -149,6 +169,11 @@ class _Outside(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.tensors: list[Tensor] = []
         self._known: set[int] = set()
 
+    @property
+    def places(self) -> set[int]:
+        """Addresses of what is held, as storages and as tensors."""
+        return {place for x in self.tensors for place in (x.data_ptr(), x.untyped_storage().data_ptr())}
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         for x in _tensors((args, kwargs)):
@@ -158,6 +183,10 @@ class _Outside(TorchDispatchMode):  # type: ignore[no-untyped-call]
         made = func(*args, **kwargs)
         self._known.update(x.untyped_storage()._cdata for x in _tensors(made))
         return made
+
+
+def _places(model: nn.Module) -> dict[str, int]:
+    return {name: x.data_ptr() for name, x in (*model.named_parameters(), *model.named_buffers())}
 
 
 def _tensors(tree: Any) -> list[Tensor]:

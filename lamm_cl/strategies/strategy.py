@@ -45,6 +45,8 @@ from lamm_cl.strategies.plugins import (
 from lamm_cl.strategies.precision import Precision
 from lamm_cl.strategies.settings import Settings, default_workers
 
+_STEP = ("forward", "criterion", "backward")  # what a graph does at once
+
 
 class LearnerStrategy(StageBatches):
     """Trains a `Learner` on each experience.
@@ -261,7 +263,8 @@ class LearnerStrategy(StageBatches):
             self.train_epochs, self._steps = self.recipe.length(images, len(own), batches)
         if self._pending is not None:
             self._pending.apply(self)
-        if self.settings.graph == "auto" and not act_inside(self.plugins):
+        known = all(getattr(type(self), step) is getattr(LearnerStrategy, step) for step in _STEP)  # no subclass's
+        if self.settings.graph == "auto" and known and not act_inside(self.plugins):
             self._graphs = graphs_of(self.model, self._work)
 
     def _before_eval_exp(self, **kwargs: Any) -> None:
@@ -379,7 +382,7 @@ class LearnerStrategy(StageBatches):
 
     def _replay(self) -> Done | None:
         """Do forward pass, loss and backward pass at once, where a graph can."""
-        if self._graphs is None or self.retain_graph:
+        if self._graphs is None or self.retain_graph or self._graphs.model is not self.model:
             return None
         self.output = self.mb_output = None  # the last step's, whose operators a recording must not meet
         return self._graphs.step(self.mb_x, self.mb_y)

@@ -17,6 +17,7 @@ from lamm_cl import build_model
 from lamm_cl.methods.registry import method_names
 from lamm_cl.strategies.graph import EAGER, MOST, StepGraphs, _Outside, graphs_of
 from lamm_cl.strategies.plugins import act_inside
+from lamm_cl.strategies.strategy import LearnerStrategy
 
 NAMES = ["zero", "one"]
 ALIKE = {
@@ -95,14 +96,65 @@ def test_a_shape_is_recorded_after_some_steps(recorder: None) -> None:
     x, labels = torch.randn(4, 3), torch.tensor([0, 1, 0, 1])
     assert [graphs.step(x, labels) for _ in range(EAGER)] == [None] * EAGER
     done = graphs.step(x, labels)
+    model.zero_grad()
     assert done is not None
     assert done.logits.shape == (4, 2)
     assert list(done.terms) == ["ce", "total"]
-    assert model.weight.grad is not None
     assert graphs.step(x[:2], labels[:2]) is None  # another shape
     graphs.begin_epoch()
     assert graphs.recorded == 1
-    model.weight.data = model.weight.data.clone()  # a graph would write where nobody reads
+
+
+def moved(model: torch.nn.Linear) -> None:
+    model.weight.data = model.weight.data.clone()
+
+
+def frozen(model: torch.nn.Linear) -> None:
+    model.weight.requires_grad_(False)
+
+
+def gathered(model: torch.nn.Linear) -> None:
+    model.weight.grad = torch.ones_like(model.weight)
+
+
+@pytest.mark.parametrize("change", [moved, frozen, gathered])
+def test_a_graph_goes_when_what_trains_is_another(change: Any, recorder: None) -> None:
+    model = torch.nn.Linear(3, 2)
+    graphs = StepGraphs(model, worker(model))
+    x, labels = torch.randn(4, 3), torch.tensor([0, 1, 0, 1])
+    for _ in range(EAGER + 1):
+        model.zero_grad()
+        graphs.step(x, labels)
+    (first,) = graphs._graphs.values()
+    model.zero_grad()
+    change(model)
+    assert (graphs.step(x, labels) is None) == (change is gathered)  # what moved is recorded anew
+    assert first not in graphs._graphs.values()
+    if change is frozen:
+        assert model.weight.grad is None
+
+
+def test_a_graph_goes_when_what_it_reads_has_moved_or_more_trains(recorder: None) -> None:
+    model = torch.nn.Linear(3, 2)
+    model.weight.requires_grad_(False)
+    model.register_buffer("unread", torch.ones(1))
+    graphs = StepGraphs(model, worker(model))
+
+    def recorded() -> int:
+        for _ in range(EAGER + 1):
+            model.zero_grad()
+            graphs.step(torch.ones(2, 3), torch.tensor([0, 1]))
+        return graphs.recorded
+
+    assert recorded() == 1
+    model.unread = torch.ones(1)
+    graphs.begin_epoch()
+    assert graphs.recorded == 1
+    model.weight.data = model.weight.data.clone()
+    graphs.begin_epoch()
+    assert graphs.recorded == 0
+    assert recorded() == 1
+    model.weight.requires_grad_(True)
     graphs.begin_epoch()
     assert graphs.recorded == 0
 
@@ -111,8 +163,10 @@ def test_few_shapes_are_recorded(recorder: None) -> None:
     model = torch.nn.Linear(3, 2)
     graphs = StepGraphs(model, worker(model))
     for size in range(1, MOST + 3):
-        done = [graphs.step(torch.ones(size, 3), torch.zeros(size, dtype=torch.long)) for _ in range(EAGER + 1)]
-        assert (done[-1] is not None) == (size <= MOST)
+        for _ in range(EAGER + 1):
+            model.zero_grad()
+            done = graphs.step(torch.ones(size, 3), torch.zeros(size, dtype=torch.long))
+        assert (done is not None) == (size <= MOST)
     assert graphs.recorded == MOST
 
 
@@ -139,6 +193,7 @@ def test_a_replay_that_differs_is_not_used(
     graphs = StepGraphs(model, counting)
     for _ in range(EAGER + 1):
         assert graphs.step(torch.ones(4, 3), torch.tensor([0, 1, 0, 1])) is None
+        assert model.weight.grad is None  # the step is done once more
     assert "a replayed step gives other numbers" in caplog.text
 
 
@@ -149,6 +204,20 @@ def test_what_a_graph_reads_is_held() -> None:
     held = {x.data_ptr() for x in outside.tensors}
     assert held >= {kept.data_ptr(), weight.data_ptr()}
     assert len(held) == 2
+
+
+def test_a_strategy_with_a_loss_of_its_own_does_without(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Own(LearnerStrategy):
+        def criterion(self) -> Tensor:
+            return 2 * super().criterion()
+
+    asked: list[Any] = []
+    monkeypatch.setattr("lamm_cl.strategies.strategy.graphs_of", lambda *given: asked.append(given))
+    digits = lamm_cl.base_to_novel("digits", shots=2, seed=1)
+    strategy = lamm_cl.build_strategy("coop", tiny, digits, epochs=1)
+    strategy.__class__ = Own
+    strategy.train(digits.train_stream[0])
+    assert not asked
 
 
 def test_a_strategy_may_do_without(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
