@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+STRIP = 512  # rows of a shared Gram matrix that are summed at once: what is left of them is mirrored
 Second = Literal["none", "shared", "class"]
 
 
@@ -62,7 +63,11 @@ class ClassStatistics(nn.Module):
         self.total.index_add_(0, labels, exact)
         if self._kind == "shared":
             assert self.second is not None
-            self.second.addmm_(exact.T, exact)  # no second matrix of that size
+            for start in range(0, self.width, STRIP):  # on and below the diagonal, with no second matrix of that size
+                rows = slice(start, start + STRIP)
+                strip = self.second[rows, : rows.stop].addmm_(exact[:, rows].T, exact[:, : rows.stop])
+                strip[:, start:] = strip[:, start:].tril() + strip[:, start:].tril(-1).T
+                self.second[:start, rows] = strip[:, :start].T
         if self._kind == "class":
             assert self.second is not None
             for class_id in sorted(set(labels.tolist())):
