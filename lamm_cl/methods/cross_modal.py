@@ -1,8 +1,10 @@
 """Cross-modal fusion: an image looks at the texts, the prototypes and learned context of all classes (PROOF)."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -63,30 +65,34 @@ class SharedAttention(nn.Module):
         with_image = torch.cat([pairs[:b, :b].diagonal()[None], pairs[b:, :b]]).T
         with_others = torch.cat([pairs[:b, None, b:], pairs[b:, b:].expand(b, n, m)], 1)
         weights = torch.cat([with_image[..., None], with_others], 2).softmax(-1)
-        kept = self._masks(b, 1 + m)
+        kept = [x.to(weights.device).to(weights.dtype) for x in self._masks(b, n, m)]
         left = 1 - self._dropout if kept else 1.0
         values = F.linear(v, self.fc.weight / left**2)
         if kept:
-            weights = weights.masked_fill(~kept[0][:, : 1 + n], 0.0)
+            weights = weights * kept[0]
         of_image, of_others = weights.split_with_sizes([1, m], -1)
         out = mixed(of_others.reshape(-1, m), values[b:], self.fc.bias / left).view(b, 1 + n, -1)
         out = out.baddbmm(of_image, values[:b, None])
         if kept:
-            out = out.masked_fill_(~kept[1][:, : 1 + n], 0.0)
+            out = out.mul_(kept[1])
         first, rest = out.split_with_sizes([1, n], 1)
         return self.layer_norm(first[:, 0] + images), self.layer_norm(rest + others[:n])
 
-    def _masks(self, batch: int, n: int) -> list[Tensor]:
-        """Return what stays of weights (batch, n, n) and of outputs (batch, n, width); nothing where all stay."""
+    def _masks(self, batch: int, n: int, m: int) -> list[Tensor]:
+        """Return what stays of weights (batch, 1 + n, 1 + m) and of outputs (batch, 1 + n, width); [] if all."""
         if not self._dropout or self.step is None or not torch.is_grad_enabled():
             return []
-        shapes = (batch, n, n), (batch, n, self.fc.out_features)
-        return [self.kept(self.step, call, shape).to(self.fc.weight.device) for call, shape in enumerate(shapes)]
+        shapes = (batch, 1 + n, 1 + m), (batch, 1 + n, self.fc.out_features)
+        return [self.kept(self.step, call, shape) for call, shape in enumerate(shapes)]
 
     def kept(self, step: Step, call: int, shape: Sequence[int]) -> Tensor:
-        """Return True where a value stays; drawn for each step and call by itself."""
-        generator = torch.Generator().manual_seed(seed_for("attention dropout", *step.place, call))
-        return torch.rand(tuple(shape), generator=generator) >= self._dropout
+        """Return True where a value stays; drawn for each step and call by itself, the share rounded to 1 / 65536.
+
+        Four draws of 16 bits from each number of NumPy's SFC64 cost a tenth of torch's.
+        """
+        source, size = np.random.SFC64(seed_for("attention dropout", *step.place, call)), math.prod(shape)
+        drawn = source.random_raw(-(-size // 4)).astype("<u8", copy=False).view("<u2")[:size]
+        return torch.from_numpy(drawn >= round(self._dropout * (1 << 16))).view(*shape)
 
 
 class CrossModal(Head):

@@ -481,7 +481,10 @@ def test_proof(reference: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     attention.fc.bias.data = case.draw("proof/attn/fc.bias", WIDTH) * (3 * WIDTH) ** -0.5
 
     def keep(step: Step, call: int, shape: Any) -> Tensor:
-        return case.draw(f"proof/drop/t{step.stage.number - 1}/s{step.step}/k{call}", *shape) > -1.2815515655446004
+        b, rows, columns = shape  # theirs has a row of every token
+        tokens = 1 + 2 * len(case.seen(step.stage.number - 1)) + sum(len(context) for context in head.contexts)
+        name, width = f"proof/drop/t{step.stage.number - 1}/s{step.step}/k{call}", (tokens, columns)[call]
+        return case.draw(name, b, tokens, width)[:, :rows] > -1.2815515655446004
 
     monkeypatch.setattr(attention, "kept", keep)
     watch = Watch(case, learner, proof_name, lambda step: ["total", "ce", "fused_text", "fused_prototypes"])
