@@ -12,6 +12,7 @@ from sklearn import linear_model
 from torch import Tensor
 
 import lamm_cl
+from lamm_cl.methods import statistics
 from lamm_cl.methods.cache import Cache, FeatureMemory, KernelRidge
 from lamm_cl.methods.fusion import Gate
 from lamm_cl.methods.head import Head, masked, no_text
@@ -142,6 +143,18 @@ def test_statistics_do_not_depend_on_order_and_give_covariances() -> None:
         np.testing.assert_allclose(one.mean[c], own.mean(0))
         np.testing.assert_allclose(one.covariance(c), np.cov(own.T), atol=1e-12)
         np.testing.assert_allclose(one.covariance(c, 0), np.cov(own.T, ddof=0), atol=1e-12)
+
+
+@pytest.mark.parametrize("strip", [1, 4, 6, 512])
+def test_a_shared_gram_matrix_is_summed_in_strips_and_symmetric(strip: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "STRIP", strip)
+    (x, y), found = rows(30), ClassStatistics(WIDTH, "shared")
+    found.grow(4)
+    for piece in torch.arange(30).split(7):
+        found.add(x[piece], y[piece])
+    assert found.second is not None
+    assert torch.equal(found.second, found.second.T)
+    torch.testing.assert_close(found.second, x.T @ x)
 
 
 class Fixed(Head):

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 import lamm_cl
 from lamm_cl import build_model
 from lamm_cl.methods.stage import Step
+from lamm_cl.seeds import seed_for
 
 NAMES = ["zero", "one", "two", "three"]
 
@@ -71,6 +73,18 @@ def test_dropout_acts_in_training_steps_alone(tiny: Any) -> None:
     model.head.begin_step(Step(stage, 0, 0))
     with torch.no_grad():
         assert torch.equal(model.training_output(x, [2, 3]).logits, scores(None))
+
+
+def test_what_is_dropped_is_drawn_in_16_bits_and_the_same_everywhere(tiny: Any) -> None:
+    model = build_model("proof", tiny, NAMES, dropout=0.25)
+    step = Step(model.next_stage([0, 1]), 0, 0, seed=1)
+    kept = model.head.attention.kept(step, 0, (50, 41, 37))
+    assert kept.shape == (50, 41, 37)
+    assert abs(float(kept.double().mean()) - 0.75) < 0.005  # three standard deviations
+    drawn = np.random.SFC64(seed_for("attention dropout", *step.place, 0)).random_raw(2)
+    low = [int(number) >> shift & 0xFFFF for number in drawn for shift in (0, 16, 32, 48)]
+    assert kept.flatten()[:8].tolist() == [one >= 1 << 14 for one in low]
+    assert not torch.equal(kept, model.head.attention.kept(step, 1, kept.shape))
 
 
 def test_text_is_encoded_once_a_pass(tiny: Any, monkeypatch: Any) -> None:
