@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from time import perf_counter
@@ -150,12 +151,14 @@ def run(backbone: ClipBackbone, out: Path, seconds: float, deterministic: bool =
             rows = steps(backbone, seconds, methods=ROUNDED, classes=[ROUNDED_AT], ways=ways)
             write(rows, out / "gpu_deterministic.csv", about, started)
             return
-        over = lambda: perf_counter() - started > STEPS_LIMIT  # noqa: E731
-        rows = steps(backbone, seconds, over)
-        rounded = steps(backbone, seconds, over, ROUNDED, [ROUNDED_AT], IN_PRECISION)
+
+        def over(limit: float) -> bool:
+            return perf_counter() - started > limit
+
+        rows = steps(backbone, seconds, partial(over, STEPS_LIMIT))
+        rounded = steps(backbone, seconds, partial(over, STEPS_LIMIT), ROUNDED, [ROUNDED_AT], IN_PRECISION)
         write(chain(rows, rounded), out / "gpu.csv", about, started)
-        parts = table2(backbone, seconds / 4, lambda: perf_counter() - started > LIMIT)
-        write(parts, out / "gpu_table2.csv", about, started)
+        write(table2(backbone, seconds / 4, partial(over, LIMIT)), out / "gpu_table2.csv", about, started)
 
 
 def main() -> None:

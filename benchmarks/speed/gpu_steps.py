@@ -33,7 +33,7 @@ from lamm_cl.methods.registry import recipe_for
 from lamm_cl.methods.rehearsal import Gaussians
 from lamm_cl.methods.stage import Stage, Step
 from lamm_cl.prompts.text_side import TextSide
-from lamm_cl.strategies.graph import EAGER, graphs_of
+from lamm_cl.strategies.graph import EAGER, graphs_of, work_of
 from lamm_cl.strategies.loss import LossGuard
 from lamm_cl.strategies.precision import Precision
 
@@ -147,17 +147,8 @@ def engine(case: Case, recorded: bool = False, precision: str = "fp32") -> Calla
     """Step as a strategy does, operator by operator or recorded, in a precision of strategies."""
     model, device = case.model, case.device
     numbers, guard = Precision(precision, device), LossGuard(device)
-
-    def work(x: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        with numbers.autocast():
-            output = model.training_output(x, case.columns)
-            terms = model.objective(output, labels, case.columns)
-        model.backward(numbers.scaled(terms["total"]), terms)
-        return output.logits.detach(), {name: term.detach() for name, term in terms.items()}
-
+    work = work_of(model, case.columns, numbers, case.columns)
     graphs = graphs_of(model, work) if recorded else None
-    if graphs is not None:
-        graphs.begin_epoch()
 
     def step() -> Tensor:
         case.optimizer.zero_grad()

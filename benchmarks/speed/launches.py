@@ -31,6 +31,15 @@ METHODS = {
     "maple": (10, 47, 102, 1000),
     "align": (10, 47),
 }
+# Options that make a small learner of a method.
+SMALL: dict[str, dict[str, Any]] = {
+    "align": {"max_iter": 5},
+    "acil": {"buffer_size": 16},
+    "ranpac": {"M": 16},
+    "rail": {"hidden": 16},
+    "tip_adapter": {"search_step": [2, 2]},
+    "tip_adapter_f": {"search_step": [2, 2]},
+}
 OPTIONS: dict[str, dict[str, Any]] = {"coop": {"ctx_init": "a photo of a"}}
 
 

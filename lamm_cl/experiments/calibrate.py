@@ -20,7 +20,8 @@ from lamm_cl.methods.build import build_model
 from lamm_cl.methods.fit import TensorData
 from lamm_cl.methods.recipe import Recipe
 from lamm_cl.strategies.build import may_repeat
-from lamm_cl.strategies.graph import graphs_of
+from lamm_cl.strategies.graph import graphs_of, work_of
+from lamm_cl.strategies.precision import Precision
 from lamm_cl.strategies.settings import sort_options
 
 _IMAGES = 4
@@ -139,12 +140,7 @@ class Calibration:
         model.begin_stage(model.next_stage(own), TensorData({"train": some, "val": some, "test": some}))
         trains = any(p.requires_grad for p in model.parameters())
 
-        def work(x: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            output = model.training_output(x, tuple(own))
-            terms = model.objective(output, labels, tuple(own))
-            model.backward(terms["total"], terms)
-            return output.logits.detach(), {name: term.detach() for name, term in terms.items()}
-
+        work = work_of(model, tuple(own), Precision("fp32", torch.device(self._device)), tuple(own))
         alone = self._environment.graph == "auto" and not chosen.rest.get("plugins")  # which may act inside a step
         graphs = graphs_of(model, work) if alone else None
 

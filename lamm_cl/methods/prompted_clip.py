@@ -197,7 +197,7 @@ class PromptedCLIP(ComposedLearner):
         What a part from outside the package does in a step is not known.
         """
         objective, drops = self.parts.objective, self.deltas is not None and self.deltas.dropout > 0
-        alike = self.head is None and self.rehearsal is None and not drops and isinstance(self.matching, Cosine)
+        alike = self.head is None and self.rehearsal is None and not drops and not self.matching.looks
         alike = alike and PREVIOUS not in objective.wants  # it looks whether its values have changed
         terms = [objective.logits, objective.ce, objective.projection, *(term for term, _ in objective.terms.values())]
         return alike and all(_of_package(part) for part in (*self.modules(), *terms) if part is not None)

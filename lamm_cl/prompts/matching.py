@@ -136,6 +136,7 @@ class Cosine:
     """Cosine similarity of the image's feature and each class's (Radford et al. 2021)."""
 
     tokens = False
+    looks = False
 
     def __call__(self, image: Side, text: Side) -> Tensor:
         """Return similarities (batch, n)."""
@@ -155,7 +156,12 @@ class Transport:
         thresh: Sinkhorn stops when the mean change of the row scalings falls below it.
         sign: "released": the token level enters the cost as a similarity, as the released code has it; "paper": as the
             transport distance of the paper's equation 6.
+
+    Attributes:
+        looks: it looks at its values on the way, to stop early.
     """
+
+    looks = True
 
     def __init__(
         self,

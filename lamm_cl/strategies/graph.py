@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from lamm_cl.methods.learner import Learner
 from lamm_cl.methods.optimizer import trainable
+from lamm_cl.strategies.precision import Precision
 
 LOG = logging.getLogger(__name__)
 EAGER = 3  # steps of a shape before it is recorded: by then index maps and frozen features are there
@@ -30,7 +31,7 @@ class Done:
     """What forward, loss and backward pass of a step gave; the gradients are in place.
 
     Attributes:
-        logits: (batch, n_columns).
+        logits: (batch, n).
         terms: The loss and its terms, unscaled and without graph.
     """
 
@@ -98,6 +99,27 @@ class StepGraphs:
             reason = str(error).partition("\n")[0]
             LOG.warning("training steps are launched operator by operator, no CUDA graph: %s", reason)
         return self._usable
+
+
+def work_of(model: Learner, columns: tuple[int, ...], precision: Precision, computed: tuple[int, ...] | None) -> Work:
+    """Return forward pass, loss and backward pass of a training step as one function of (x, labels).
+
+    Args:
+        model: Its parameters get the gradients.
+        columns: Label space.
+        precision: Of the step.
+        computed: Columns of the logits; None: all.
+    """
+
+    def work(x: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        with precision.autocast():
+            output = model.training_output(x, computed)
+            terms = model.objective(output, labels, columns)
+        scaled = {name: precision.scaled(term) for name, term in terms.items()}
+        model.backward(scaled["total"], scaled)
+        return output.logits.detach(), {name: term.detach() for name, term in terms.items()}
+
+    return work
 
 
 def graphs_of(model: Learner, work: Work) -> StepGraphs | None:
@@ -197,7 +219,7 @@ def _compare(right: Any, found: Any) -> None:
     """Compare a replay with the step itself.
 
     Raises:
-        RuntimeError: They differ by more than rounding.
+        RuntimeError: They differ by more than `CLOSE`.
     """
     for one, other in zip(_tensors(right), _tensors(found), strict=True):
         finite = one.isfinite()  # columns outside the label space are -inf

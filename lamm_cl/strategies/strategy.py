@@ -28,7 +28,7 @@ from lamm_cl.strategies import checkpoint
 from lamm_cl.strategies.batches import LoaderOptions, StageBatches, StreamData
 from lamm_cl.strategies.exemplars import ExemplarMemory
 from lamm_cl.strategies.generators import preserved_generators, seed_generators
-from lamm_cl.strategies.graph import Done, StepGraphs, graphs_of
+from lamm_cl.strategies.graph import Done, StepGraphs, graphs_of, work_of
 from lamm_cl.strategies.loss import PENALTY, LabelSpaceLoss, LossGuard, columns_of, spread
 from lamm_cl.strategies.pictures import Pictures, feature_store, source_of
 from lamm_cl.strategies.plugins import (
@@ -263,9 +263,10 @@ class LearnerStrategy(StageBatches):
             self.train_epochs, self._steps = self.recipe.length(images, len(own), batches)
         if self._pending is not None:
             self._pending.apply(self)
-        known = all(getattr(type(self), step) is getattr(LearnerStrategy, step) for step in _STEP)  # no subclass's
-        if self.settings.graph == "auto" and known and not act_inside(self.plugins):
-            self._graphs = graphs_of(self.model, self._work)
+        plain = all(getattr(type(self), step) is getattr(LearnerStrategy, step) for step in _STEP)  # no subclass's
+        if self.settings.graph == "auto" and plain and not act_inside(self.plugins):
+            work = work_of(self.model, self.columns, self.precision, self._computed)
+            self._graphs = graphs_of(self.model, work)
 
     def _before_eval_exp(self, **kwargs: Any) -> None:
         super()._before_eval_exp(**kwargs)
@@ -368,7 +369,7 @@ class LearnerStrategy(StageBatches):
         """Return the logits (batch, n_columns); -inf in columns that nobody reads while training."""
         self._replayed = self._replay() if self.is_training else None
         if self._replayed is not None:
-            return self._replayed.logits
+            return self._spread(self._replayed.logits, self._computed)
         columns = self._computed if self.is_training else None
         score = self.model.training_output if self.is_training else self.model.output
         with self.precision.autocast():
@@ -386,16 +387,6 @@ class LearnerStrategy(StageBatches):
             return None
         self.output = self.mb_output = None  # the last step's, whose operators a recording must not meet
         return self._graphs.step(self.mb_x, self.mb_y)
-
-    def _work(self, x: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Do what a graph holds of a step; see `StepGraphs`."""
-        with self.precision.autocast():
-            output = self.model.training_output(x, self._computed)
-            terms = self.model.objective(output, labels, self.columns)
-        scaled = {name: self.precision.scaled(term) for name, term in terms.items()}
-        self.model.backward(scaled["total"], scaled)
-        found = {name: term.detach() for name, term in terms.items()}
-        return self._spread(output.logits.detach(), self._computed), found
 
     def _plain_features(self) -> Tensor | None:
         """Return the plain tower's features of the mini-batch from the cache, where each image has a place there."""

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.speed.launches import GPU, Counted, course, launches, small_backbone
+from benchmarks.speed.launches import GPU, SMALL, Counted, course, launches, small_backbone
 from benchmarks.speed.pretended_gpu import pretended_gpu
 from lamm_cl import ClipBackbone, build_model
 from lamm_cl.clip import blocks, text_tower
@@ -23,14 +23,6 @@ from lamm_cl.methods.registry import method_names
 TABLE = Path(__file__).with_name("launches.csv")
 COLUMNS = ("step", "step_waits", "step_copies", "evaluation", "evaluation_waits", "evaluation_copies")
 NAMES = ["annual crop land", "forest", "river"]  # of two lengths at least
-SMALL: dict[str, dict[str, Any]] = {
-    "align": {"max_iter": 5},
-    "acil": {"buffer_size": 16},
-    "ranpac": {"M": 16},
-    "rail": {"hidden": 16},
-    "tip_adapter": {"search_step": [2, 2]},
-    "tip_adapter_f": {"search_step": [2, 2]},
-}
 # Every method, and of the forms, which are made of the methods' parts and one more, one for each of these.
 FORMS = ("coop+lamm", "maple+lamm", "coop+kg", "coop+prograd")
 LEARNERS = [name for name in method_names() if "+" not in name or name in FORMS]

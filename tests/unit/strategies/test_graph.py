@@ -15,7 +15,7 @@ from torch import Tensor
 import lamm_cl
 from lamm_cl import build_model
 from lamm_cl.methods.registry import method_names
-from lamm_cl.strategies.graph import EAGER, MOST, StepGraphs, _Outside, graphs_of
+from lamm_cl.strategies.graph import EAGER, MOST, Done, StepGraphs, _Outside, graphs_of
 from lamm_cl.strategies.plugins import act_inside
 from lamm_cl.strategies.strategy import LearnerStrategy
 
@@ -227,3 +227,53 @@ def test_a_strategy_may_do_without(tiny: Any, monkeypatch: pytest.MonkeyPatch) -
     for choice in ("never", "auto"):
         lamm_cl.build_strategy("coop", tiny, digits, epochs=1, graph=choice).train(digits.train_stream[0])
         assert len(asked) == (choice == "auto")
+
+
+class Again:
+    """In place of a graph: does the step by operators, and gives what a replay gives."""
+
+    in_place = True
+
+    def __init__(self, model: Any, work: Any, x: Tensor, labels: Tensor) -> None:
+        self._work = work
+
+    def fits(self, model: Any) -> bool:
+        return True
+
+    def replay(self, x: Tensor, labels: Tensor) -> Done:
+        REPLAYED.append(len(labels))
+        logits, terms = self._work(x, labels)
+        return Done(logits, dict(terms))
+
+
+REPLAYED: list[int] = []
+
+
+@pytest.mark.parametrize("method", ["lamm", "coop+prograd", "promptsrc"])
+def test_a_strategy_trains_the_same_by_replays(method: str, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lamm_cl.strategies.graph._Graph", Again)
+    monkeypatch.setattr("lamm_cl.strategies.strategy.graphs_of", StepGraphs)
+    digits = lamm_cl.base_to_novel("digits", shots=4, seed=1)
+    REPLAYED.clear()
+    found = []
+
+    class Keeps(SupervisedPlugin):
+        def __init__(self) -> None:
+            super().__init__()
+            self.logits: list[Tensor] = []
+
+        def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+            self.logits.append(strategy.mb_output.detach())
+
+    for choice in ("never", "auto"):
+        keeps = Keeps()
+        options: dict[str, Any] = {"epochs": 4, "batch_size": 8, "graph": choice, "plugins": [keeps]}
+        strategy = lamm_cl.build_strategy(method, tiny, digits, **options)
+        strategy.train(digits.train_stream)
+        assert bool(REPLAYED) == (choice == "auto")
+        assert strategy._graphs is None
+        found.append((dict(strategy.model.named_parameters()), strategy.loss_terms, keeps.logits))
+    (one, terms, logits), (other, replayed, others) = found
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    assert terms == replayed
+    assert all(torch.equal(*both) for both in zip(logits, others, strict=True))
