@@ -239,9 +239,9 @@ def measure(case: Case, way: Way, seconds: float, warm: int = WARM, profile: boo
         taken, left = timed(step, device)[0], left - 1
     found = repeated(step, device, seconds) if seconds or taken <= SLOW else found
     peak = (torch.cuda.max_memory_allocated(device) - before) / 1e6 if gpu else nothing
-    slow, taken = taken > SLOW, median(found)
+    taken = median(found)
     busy, note = nothing, ""
-    if gpu and profile and not slow:
+    if gpu and profile and taken <= SLOW:
         try:
             busy = kernel_seconds(step, device) / taken
         except Exception as error:  # the profiler may be forbidden; the times are good without it

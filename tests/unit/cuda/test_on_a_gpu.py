@@ -1,5 +1,6 @@
 """On a real GPU: learners compute what the processor computes, graphs what the operators do, and runs share a card."""
 
+import json
 import logging
 import subprocess
 import sys
@@ -123,6 +124,14 @@ class Break(SupervisedPlugin):
         if not met.exists():
             met.touch()
             torch.zeros(3, device="cuda")[torch.tensor([7], device="cuda")]
+
+
+class Fill(SupervisedPlugin):
+    def after_backward(self, strategy, **kwargs):
+        met = Path(__file__).with_name("met")
+        if not met.exists():
+            met.touch()
+            torch.empty(2**50, dtype=torch.uint8, device="cuda")
 """
 
 
@@ -132,13 +141,25 @@ def lamm_cl_run(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]"
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_a_worker_whose_gpu_failed_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "c.yaml").write_text(CONFIG + "import: [break_once.py]\nplugins: {break_once.Break: {}}\n")
-    (tmp_path / "break_once.py").write_text(PLUGIN)
-    done = lamm_cl_run(tmp_path, "--jobs", "2")
+def once(trouble: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Run a grid in which one step meets a trouble, to its end."""
+    (folder / "c.yaml").write_text(CONFIG + f"import: [trouble.py]\nplugins: {{trouble.{trouble}: {{}}}}\n")
+    (folder / "trouble.py").write_text(PLUGIN)
+    done = lamm_cl_run(folder, "--jobs", "2")
     assert done.returncode == 0, done.stderr
+    assert (folder / "met").exists()
+    return done
+
+
+def test_a_worker_whose_gpu_failed_is_replaced(tmp_path: Path) -> None:
+    done = once("Break", tmp_path)
     assert "a worker process is replaced after an error of its GPU" in done.stdout + done.stderr
-    assert (tmp_path / "met").exists()
+
+
+def test_a_run_without_memory_is_tried_once_more(tmp_path: Path) -> None:
+    once("Fill", tmp_path)
+    notes = [note for record in tmp_path.rglob("record.json") for note in json.loads(record.read_text())["notes"]]
+    assert notes == ["the GPU ran out of memory: it was tried once more with pieces of half the size"]
 
 
 def test_a_run_repeats_its_bits_where_asked(tmp_path: Path) -> None:
