@@ -13,6 +13,7 @@ from avalanche.training.plugins import EWCPlugin, LRSchedulerPlugin, ReplayPlugi
 from torch import Tensor
 
 import lamm_cl
+from benchmarks.speed.launches import SMALL
 from lamm_cl import build_model
 from lamm_cl.methods.registry import method_names
 from lamm_cl.strategies.graph import EAGER, MOST, Done, StepGraphs, _Outside, graphs_of
@@ -65,7 +66,7 @@ def worker(model: torch.nn.Linear) -> Any:
 
 
 def test_methods_say_which_steps_are_alike(tiny: Any) -> None:
-    models = {name: build_model(name, tiny, NAMES, shots=4) for name in method_names(plus=False)}
+    models = {name: build_model(name, tiny, NAMES, shots=4, **SMALL.get(name, {})) for name in method_names(plus=False)}
     assert {name for name, model in models.items() if model.same_steps} == ALIKE
     assert graphs_of(models["lamm"], worker(torch.nn.Linear(1, 1))) is None  # on a processor
 
