@@ -100,7 +100,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> str:
     return values(bench.folder / "out")
 
 
-@pytest.mark.parametrize("kills", [12, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [8, pytest.param(60, marks=pytest.mark.slow)])
 def test_kills_at_any_moment_end_in_the_same_table(bench: Bench, expected: str, kills: int) -> None:
     """Kill -9 of the command, of all its processes, or of one worker, at random moments, again and again."""
     dice = random.Random(7)

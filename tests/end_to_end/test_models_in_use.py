@@ -3,8 +3,6 @@
 import csv
 import io
 import json
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,8 +53,7 @@ def test_each_run_keeps_its_model(place: Path) -> None:
 def test_predicts_in_three_formats(place: Path, lamm_cl_in: Any) -> None:
     model = str(models(place)["lamm"])
     command = partial(lamm_cl_in, place)
-    words = [sys.executable, "-m", "lamm_cl", "predict", model, "pictures"]
-    text = subprocess.run(words, capture_output=True, text=True, check=True, cwd=place).stdout.splitlines()
+    text = command("predict", model, "pictures").stdout.splitlines()
     assert [line.split()[0] for line in text] == ["pictures/0.png", "pictures/1.png", "pictures/2.png"]
     assert all(line.endswith("%") for line in text)
     listed = json.loads(command("predict", model, "pictures", "--format", "json", "--top", "2").stdout)

@@ -251,7 +251,7 @@ def kill_again_and_again(cluster: Cluster, kills: int, seed: int) -> None:
 def test_kills_through_slurm_end_in_the_same_table(cluster: dict[str, str], tmp_path: Path, monkeypatch: Any) -> None:
     """Of the command, of workers, of jobs, of all at once, at random moments."""
     monkeypatch.setenv("SLURM_CONF", cluster["SLURM_CONF"])
-    kill_again_and_again(Cluster(tmp_path), kills=6, seed=1)
+    kill_again_and_again(Cluster(tmp_path), kills=4, seed=1)
 
 
 @pytest.mark.slow

@@ -255,7 +255,7 @@ def test_average_over_epochs_is_the_released_one(name: str, recipe: str, prompts
     compare(prompts2, name, official.gather(model), f"gpa/{recipe}/average")
     with torch.no_grad():
         assert close(model(prompts2.images("step0")), values[f"f64/gpa/{recipe}/logits"])
-    if recipe == "recipe":  # without the average, the last one stays
+    if recipe == "plain":  # without the average, the last one stays
         model = build(prompts2, name, average=False)
         fit(model)
         compare(prompts2, name, official.gather(model), f"gpa/{recipe}/last")
