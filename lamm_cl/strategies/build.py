@@ -14,10 +14,11 @@ from lamm_cl.errors import UsageError
 from lamm_cl.evaluation.plugins import AccuracyMatrix, evaluator
 from lamm_cl.methods.build import build_model, check_backbone
 from lamm_cl.methods.keywords import MethodOptions, Schedule
+from lamm_cl.methods.learner import Learner
 from lamm_cl.methods.recipe import LabelSpace
 from lamm_cl.methods.registry import get_method
 from lamm_cl.strategies.plugins import make_plugins
-from lamm_cl.strategies.settings import PURE, PrecisionName, sort_options
+from lamm_cl.strategies.settings import PURE, Choices, PrecisionName, sort_options
 from lamm_cl.strategies.strategy import LearnerStrategy
 from lamm_cl.streams.layout import require_words
 from lamm_cl.streams.source import ImageSource
@@ -97,23 +98,19 @@ def build_strategy(
     names = rest.get("class_names") or getattr(benchmark, "class_names", None)
     if names is None:
         raise UsageError("the benchmark does not know its class names: pass class_names=[...], one per label.")
-    settings = chosen.settings
     lists = getattr(benchmark, "class_lists", ())
     if get_method(method).has_text_prompts:
         if "class_names" not in rest:
             require_words(getattr(benchmark, "numbered", ()), method)
         check_class_lists(backbone, lists)
-    model = build_model(
+    model = learner_of(
         method,
         backbone,
-        tuple(names),
-        shots=rest.get("shots") or getattr(benchmark, "shots", None) or images_per_class(benchmark),
-        learn=False,
-        seed=settings.seed,
-        half=settings.precision == PURE,
+        names,
+        rest.get("shots") or getattr(benchmark, "shots", None) or images_per_class(benchmark),
+        chosen,
         class_templates=rest.get("class_templates") or getattr(benchmark, "templates", None),
         repeated_names=may_repeat(names, lists),
-        **chosen.method,
     )
     if isinstance(rest.get("plugins"), Mapping):
         rest["plugins"] = make_plugins(rest["plugins"])
@@ -121,9 +118,18 @@ def build_strategy(
         model=model,
         recipe=chosen.recipe,
         device=device,
-        settings=settings,
+        settings=chosen.settings,
         **{"evaluator": quiet_evaluator(benchmark), **{name: rest[name] for name in _AVALANCHE if name in rest}},
     )
+
+
+def learner_of(
+    method: str, backbone: ClipBackbone, names: Sequence[str], shots: int, chosen: Choices, **more: Any
+) -> Learner:
+    """Build the learner that a strategy of these choices trains; no label is learned yet. See `build_model`."""
+    half = chosen.settings.precision == PURE
+    options = {"seed": chosen.settings.seed, "half": half, **more, **chosen.method}
+    return build_model(method, backbone, tuple(names), shots, learn=False, **options)
 
 
 def check_class_lists(backbone: ClipBackbone, lists: Iterable[tuple[Sequence[str], str]]) -> None:

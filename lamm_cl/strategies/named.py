@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Unpack, get_type_hints
 
 from avalanche.training.plugins.evaluation import default_evaluator
 
-from lamm_cl.methods.build import build_model
 from lamm_cl.methods.lamm import SUFFIX
-from lamm_cl.strategies.build import StrategyOptions
-from lamm_cl.strategies.settings import PURE, defaults_of, sort_options
+from lamm_cl.strategies.build import StrategyOptions, learner_of
+from lamm_cl.strategies.settings import defaults_of, sort_options
 from lamm_cl.strategies.strategy import LearnerStrategy
 
 if TYPE_CHECKING:
@@ -69,26 +68,14 @@ class Named(LearnerStrategy):
         """
         name = self.method_name + SUFFIX if lamm else self.method_name
         chosen = sort_options(name, backbone.name, options, (*_AVALANCHE, "class_templates"))
-        class_templates = chosen.rest.pop("class_templates", None)
-        settings = chosen.settings
-        model = build_model(
-            name,
-            backbone,
-            tuple(class_names),
-            shots,
-            learn=False,
-            seed=settings.seed,
-            half=settings.precision == PURE,
-            class_templates=class_templates,
-            **chosen.method,
-        )
+        templates = chosen.rest.pop("class_templates", None)
         super().__init__(
-            model=model,
+            model=learner_of(name, backbone, class_names, shots, chosen, class_templates=templates),
             recipe=chosen.recipe,
             device=device,
             plugins=plugins,
             evaluator=evaluator,
-            settings=settings,
+            settings=chosen.settings,
             **chosen.rest,
         )
 
