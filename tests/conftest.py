@@ -73,12 +73,8 @@ def group(file: str) -> str:
 
 
 def pytest_collection_finish() -> None:
-    """What is imported by now stays: the garbage collector need not look at it, and forked processes share it.
-
-    What tests leave in cycles is little: the collector need not look for it after every 700 objects.
-    """
+    """What is imported by now stays: the garbage collector need not look at it, and forked processes share it."""
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(scope="session")
