@@ -208,11 +208,7 @@ _KEYS: dict[Key, Sequence[str]] = {
 
 
 def read_config(path: Path | str, assignments: Sequence[str] = ()) -> ExperimentConfig:
-    """Read and check a config file.
-
-    Args:
-        path: The YAML file.
-        assignments: `key=value` texts that change it.
+    """Read and check a config file, as `key=value` assignments change it.
 
     Raises:
         UsageError: One message with everything that is wrong, each with its line or its `--set`.

@@ -53,14 +53,9 @@ def settle(
 ) -> None:
     """Count what there is in the end, remove what killed workers left, and make the table anew.
 
-    Args:
-        home: The experiment's directory.
-        grid: Its runs.
-        summary: Takes the numbers, and what keeps this from being done. A record that somebody deleted meanwhile is
-            one that is left.
-        before: Runs that were done before the command began.
-        own: Workers whose runs count as this command's own; None for all.
-        others_go_on: Whether a run that somebody works on is not this command's to wait for.
+    The summary takes the numbers, and what keeps this from being done. A record that somebody deleted meanwhile is one
+    that is left. `before` are the runs that were done before the command began, `own` the workers whose runs count as
+    its own, None for all. Where `others_go_on`, a run that somebody works on is not this command's to wait for.
     """
     try:
         for spec in grid.specs:
@@ -83,14 +78,7 @@ def settle(
 
 
 class Follower:
-    """Follows a grid until every run is recorded.
-
-    Args:
-        home: The experiment's directory.
-        grid: Its runs.
-        pending: Those that were still to be done when the command began.
-        workers: Who does them.
-        display: Shows what happens.
+    """Follows a grid until every run is recorded; `pending` are those that were to be done when the command began.
 
     Attributes:
         left: Runs that are still to be done.
@@ -111,8 +99,7 @@ class Follower:
     def follow(self, signals: Signals) -> Summary:
         """Wait for the end of all; returns also after Ctrl-C and where workers cannot go on.
 
-        Args:
-            signals: Of the command. They are heard where nothing is half done.
+        Signals are heard where nothing is half done.
         """
         summary = Summary(len(self.grid.specs))
         with signals.held():

@@ -28,9 +28,7 @@ from lamm_cl.methods.registry import get_method
 def grid(config: ExperimentConfig, device: str | None = None) -> list[RunSpec]:
     """Return the runs of a config, in its order: backbone, data set, method, shots, seed from the outside in.
 
-    Args:
-        config: The experiment.
-        device: "cpu" or "cuda", in place of the config's.
+    A device, "cpu" or "cuda", takes the place of the config's.
 
     Raises:
         UsageError: Two entries of the config are the same run.
@@ -196,9 +194,7 @@ def only_available(config: ExperimentConfig) -> tuple[ExperimentConfig, list[Sta
 def notes(config: ExperimentConfig, quick: bool = False) -> list[str]:
     """Say what a reader of the results must know of config and data, as far as these are there; each thing once.
 
-    Args:
-        config: the config.
-        quick: leave out ImageNet and its variants, whose folders take seconds to list.
+    `quick` leaves out ImageNet and its variants, whose folders take seconds to list.
     """
     base, root = config.folder, root_of(config)
     said = list(config.notes)

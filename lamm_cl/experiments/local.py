@@ -36,12 +36,6 @@ class WorkerSettings:
     """What a worker process is told when it starts.
 
     Attributes:
-        directory: Of the experiment.
-        environment: Where data and caches are.
-        threads: Of the computation.
-        deterministic: Whether every operation has to be deterministic.
-        make_work: Makes the work.
-        device: Of this worker.
         log: Takes what it prints.
         on_device: Workers that use the device.
         sharing: Workers of this machine.
@@ -181,13 +175,7 @@ class _Process:
 
 
 class LocalWorkers:
-    """Worker processes of one command.
-
-    Args:
-        home: The experiment's directory.
-        grid: The runs to come.
-        make_work: Makes the work of each.
-        devices: One per worker.
+    """Worker processes of one command, one for each of the devices.
 
     Attributes:
         names: Of all worker processes that were started: what they record is this command's own.

@@ -73,8 +73,7 @@ class Plan:
     def check(self, workers: LocalWorkers) -> Mapping[str, str]:
         """Find out whether the runs that are left can start; a first worker reads their data and weights.
 
-        Returns:
-            Fingerprints of what the runs read, by name.
+        Returns fingerprints of these, by name.
 
         Raises:
             UsageError: Why they cannot.
@@ -90,9 +89,6 @@ class Plan:
 
     def open(self, fingerprints: Mapping[str, str]) -> None:
         """Make the directory this experiment's, and its grid the one that workers join.
-
-        Args:
-            fingerprints: Of what the runs read, by name.
 
         Raises:
             UsageError: It is another's, or holds results of other data or weights.

@@ -194,11 +194,7 @@ class Course:
 
 
 def execute(job: Job, loaded: Backbones) -> Result:
-    """Do a run from its last checkpoint, or from the start.
-
-    Args:
-        job: The run and where to do it.
-        loaded: Backbones that this worker has loaded; grows.
+    """Do a run from its last checkpoint, or from the start; what this worker has loaded grows.
 
     Raises:
         UsageError: The run cannot be done as it is described.

@@ -29,26 +29,13 @@ exit $code
 
 
 def script(wanted: Slurm, directory: Path, device: str) -> str:
-    """Return what a job does.
-
-    Args:
-        wanted: The config's section.
-        directory: Of the experiment, on a file system that all nodes see.
-        device: "cpu" or "cuda".
-    """
+    """Return what a job does; the directory lies on a file system that all nodes see."""
     command = shlex.join([*WORK, str(directory.absolute()), "--device", device])
     return JOB.format(cpus=wanted.cpus, command=command, requeues=wanted.requeues)
 
 
 def options(wanted: Slurm, name: str, count: int, logs: Path) -> list[str]:
-    """Return what `sbatch` is asked for.
-
-    Args:
-        wanted: The config's section.
-        name: Of the jobs.
-        count: Of the jobs.
-        logs: Folder of what they print.
-    """
+    """Return what `sbatch` is asked for: so many jobs of a name, and the folder of what they print."""
     chosen: dict[str, Any] = {
         "job-name": name,
         "array": f"0-{count - 1}",
@@ -72,15 +59,7 @@ def options(wanted: Slurm, name: str, count: int, logs: Path) -> list[str]:
 
 
 class SlurmJobs:
-    """The jobs of one experiment: submitted, looked for, and submitted again when they were lost.
-
-    Args:
-        wanted: The config's section.
-        home: The experiment's directory.
-        name: Of the jobs.
-        device: "cpu" or "cuda".
-        most: Jobs at one time.
-    """
+    """The jobs of one experiment, so many at one time: submitted, looked for, and submitted again when lost."""
 
     look_every = 2.0
     names = None

@@ -24,23 +24,15 @@ class RunSpec:
     """One run of the grid.
 
     Attributes:
-        experiment: The experiment it belongs to.
-        protocol: Name of the protocol.
-        protocol_options: Its options.
         datasets: What the stream is made of: names, or mappings that describe one's own data.
         dataset: What tables call that.
         label: What tables call the method with these options.
-        method: The registered method.
         options: Every option of method, recipe and strategy, defaults filled in.
-        backbone: Name of the CLIP.
-        pretrained: Tag or file of its weights; None for its own.
-        precision: Of the computation.
+        pretrained: Tag or file of the backbone's weights; None for its own.
         resize_mode: How images come to the tower's size; None as its weights were trained.
         shots: Training images per class, or "full".
         seed: Of data, order and initialisation, each by a name of its own.
         device: "cpu" or "cuda": the kind, not which one.
-        threads: Of the computation.
-        deterministic: Whether every operation has to be deterministic.
         evaluation: What is measured beside the accuracy matrix.
         imports: Digest of each imported file or module, by name.
     """
@@ -167,10 +159,7 @@ class Job:
     """A run and where to do it.
 
     Attributes:
-        spec: The run.
-        directory: The run's own directory, for its checkpoint and logs.
-        environment: Where data and caches are.
-        device: "cpu", "cuda:1", ...
+        directory: The run's own, for its checkpoint and logs.
         progress: Called with the done fraction and a few words; may raise `Stopped` at a moment when all is saved.
         on_device: Runs that share the device, this one included. Where it is alone and the device has no memory for it,
             it has failed; else others may have taken that memory.
@@ -219,11 +208,9 @@ class Cost:
 
 @dataclass(frozen=True)
 class Grid:
-    """The runs of a command and what they need.
+    """The runs of a command, done or not, and what they need.
 
     Attributes:
-        specs: All runs, done or not.
-        environment: Where data and caches are.
         again: Digests of failures that are tried again, by run; a failure that comes later stays.
         folder: Where relative paths start.
         modules: Folders of the modules that the config imports.

@@ -110,8 +110,7 @@ class ExperimentDirectory:
     def set_aside(self, run_id: str) -> Path | None:
         """Rename a damaged record, so that the run can be done again; call it inside `claim`.
 
-        Returns:
-            Where it is now, None when there was no damaged record.
+        Returns where it is now, None when there was no damaged record.
         """
         entry = self.entry(run_id)
         if entry is None or entry.status != DAMAGED:
@@ -169,12 +168,9 @@ class ExperimentDirectory:
         return content
 
     def check(self, experiment: str, version: str, settings: Mapping[str, Any]) -> None:
-        """Refuse results that must not stand in one table with these. Writes nothing.
+        """Refuse results that must not stand in one table with these: a setting may be new, but not other than it was.
 
-        Args:
-            experiment: The experiment's name.
-            version: Of lamm_cl.
-            settings: What each setting of the runs is; a setting may be new, but not other than it was.
+        Writes nothing. The version is that of lamm_cl.
 
         Raises:
             UsageError: The directory is another experiment's, another version's, has other settings, or is no
