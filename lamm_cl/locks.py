@@ -3,7 +3,6 @@
 import contextlib
 import errno
 from pathlib import Path
-from types import TracebackType
 
 import filelock
 
@@ -72,7 +71,5 @@ class Lock:
         self.acquire(_FOR_EVER)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()

@@ -14,7 +14,7 @@ from lamm_cl.errors import UsageError
 from lamm_cl.experiments import imports
 from lamm_cl.files import finite, parse_json, read_bytes, write_json
 from lamm_cl.methods import text_bank
-from lamm_cl.records import DAMAGED, FAILED, Entry, ExperimentDirectory
+from lamm_cl.records import DAMAGED, FAILED, RUN_COLUMNS, Entry, ExperimentDirectory
 from lamm_cl.records.record import sealed
 from lamm_cl.strategies.settings import PrecisionName
 
@@ -88,17 +88,8 @@ class RunSpec:
 
     def columns(self) -> dict[str, Any]:
         """Return the run's columns of `runs.csv`."""
-        return {
-            "experiment": self.experiment,
-            "protocol": self.protocol,
-            "dataset": self.dataset,
-            "method": self.label,
-            "dialect": self.options.get("dialect"),
-            "backbone": self.backbone,
-            "pretrained": self.pretrained,
-            "shots": self.shots,
-            "seed": self.seed,
-        }
+        named_otherwise = {"method": self.label, "dialect": self.options.get("dialect")}
+        return {name: getattr(self, name, None) for name in RUN_COLUMNS} | named_otherwise
 
     def __str__(self) -> str:
         several = f" {self.pretrained}" if self.pretrained else ""
