@@ -66,16 +66,10 @@ def _layouts(specs: Iterable[RunSpec], environment: Environment) -> dict[str, An
         known = layouts.get(key)
         if known is None and key in layouts:
             continue  # what is wrong with this data was said
+        root, options = environment.root, spec.protocol_options
         try:
-            layout = build_layout(
-                spec.protocol,
-                environment.placed(spec.datasets) if known is None else known.datasets,  # read from disk once
-                spec.shots,
-                spec.seed,
-                environment.root,
-                **spec.protocol_options,
-                check_images=False,
-            )
+            data = environment.placed(spec.datasets) if known is None else known.datasets  # read from disk once
+            layout = build_layout(spec.protocol, data, spec.shots, spec.seed, root, **options, check_images=False)
         except UsageError as error:
             problems.append(str(error))
             layout = None

@@ -52,11 +52,8 @@ def run_experiment(
             if request.dry_run:
                 return dry_run(plan, console, make_work)
             if lacking := _without_model(plan):
-                say(
-                    console,
-                    f"note: {lacking} runs that are done have no {MODEL}, since `save` came later; a new --out has all "
-                    "of them.",
-                )
+                why = "since `save` came later; a new --out has all of them."
+                say(console, f"note: {lacking} runs that are done have no {MODEL}, {why}")
             summary = _work(plan, console, make_work, signals)
             command = _continue_with(config, request)
             lines = summary.lines(plan.home.path, command)

@@ -116,10 +116,8 @@ class SlurmJobs:
         self._number = number[0]
         write_json(self._folder / "jobs.json", {"job": self._number})
         runs = len(follower.left)
-        follower.note(
-            f"{count} SLURM job{'s' * (count > 1)} for {runs} run{'s' * (runs > 1)}: {self._number}; "
-            f"logs in {self._folder}"
-        )
+        asked_for = f"{count} SLURM job{'s' * (count > 1)} for {runs} run{'s' * (runs > 1)}"
+        follower.note(f"{asked_for}: {self._number}; logs in {self._folder}")
 
     def _last_words(self) -> str:
         for log in sorted(self._folder.glob(f"{self._number}_*.log")):

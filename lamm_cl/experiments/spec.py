@@ -105,14 +105,13 @@ class Environment:
         folder: Where relative paths of one's own data start from; None for the working directory.
         cache: Directory of cached image features; None for the default place, False for none.
         loggers: Avalanche loggers by name, with their options.
-        checkpoint_minutes: How often a run saves its state inside an experience.
+        checkpoint_minutes: Between two savings of a run's state inside an experience.
         imports: Where each imported file is, or the name of the module.
         unprojected: Whether some run takes image features before CLIP's projection, so that each pass of the tower
             keeps them too.
         num_workers: Processes that read a run's images; None for `default_workers`.
         graph: Whether a GPU's training steps are recorded where they can be: "auto" or "never".
         save: Whether a run leaves what it has learned beside its record.
-        version: Of lamm_cl.
     """
 
     root: str | None = None
