@@ -87,8 +87,8 @@ class Follower:
     def __init__(
         self, home: ExperimentDirectory, grid: Grid, pending: Sequence[RunSpec], workers: Workers, display: Lines
     ) -> None:
-        self.home, self.grid = home, grid
-        self._workers, self._display = workers, display
+        self.home, self.grid, self.display = home, grid, display
+        self._workers = workers
         self.left: dict[str, RunSpec] = {spec.run_id: spec for spec in pending}
         self._before = {spec.run_id for spec in grid.specs} - self.left.keys()
         self._ended = 0
@@ -137,7 +137,7 @@ class Follower:
         """Let the workers save and end, but don't wait for ever, nor for somebody who asks again."""
         more = self._workers.ask_to_stop()
         if self._workers.stopping:
-            self._display.note("stopping: the runs in progress save their state (Ctrl-C again: do not wait)")
+            self.display.note("stopping: the runs in progress save their state (Ctrl-C again: do not wait)")
         deadline = time.monotonic() + _GRACE
         with contextlib.suppress(KeyboardInterrupt):
             while self._workers.stopping and time.monotonic() < deadline:
@@ -155,16 +155,17 @@ class Follower:
             if not self.grid.wants(run_id, entry):
                 del self.left[run_id]
                 self._ended += 1
-                self._display.finished(spec, self._outcome(entry))
+                self.display.finished(spec, self._outcome(entry))
                 self._table_is_old = True
                 continue
             if entry is not None and entry.status == DAMAGED and run_id not in self._damaged:
                 self._damaged.add(run_id)
-                self.note(f"{self.home.run(run_id)}/record.json is damaged: it is kept aside, and the run done again.")
+                place = self.home.run(run_id)
+                self.display.note(f"{place}/record.json is damaged: it is kept aside, and the run done again.")
             progress = self.home.progress(run_id)
             if progress is not None:
                 self._doing[run_id] = progress
-        self._display.doing([(self.left[run_id], progress) for run_id, progress in self._doing.items()])
+        self.display.doing([(self.left[run_id], progress) for run_id, progress in self._doing.items()])
 
     def _outcome(self, entry: Entry | None) -> Outcome:
         assert entry is not None
@@ -186,10 +187,6 @@ class Follower:
         """Return the run that a worker was doing when it was heard of last."""
         self.look()
         return next((self.left[run_id] for run_id, told in self._doing.items() if told.worker == worker), None)
-
-    def note(self, text: str) -> None:
-        """Say something that the user should know."""
-        self._display.note(text)
 
     def record_failure(self, spec: RunSpec, message: str) -> None:
         """Record that a run cannot be done, unless somebody does it or did."""

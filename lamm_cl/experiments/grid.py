@@ -67,9 +67,7 @@ def _run(
         method=method.name,
         options=names.resolved_method(method.name, given, backbone.name),
         backbone=backbone.name,
-        pretrained=backbone.pretrained,
-        precision=backbone.precision,
-        resize_mode=backbone.resize_mode,
+        **backbone.model_dump(exclude={"name"}),
         shots=shots,
         seed=seed,
         device=device,
@@ -122,16 +120,13 @@ def settings(config: ExperimentConfig, device: str) -> dict[str, Any]:
     protocol = config.protocol
     fixed: dict[str, Any] = {
         "protocol": {"name": protocol.name, **names.resolved_protocol(protocol.name, protocol.options)},
-        "compute": {
-            "device": device.partition(":")[0],
-            "threads": config.threads,
-            **({"deterministic": True} if config.deterministic else {}),
-        },
+        "compute": {"device": device.partition(":")[0], "threads": config.threads},
         "evaluation": config.evaluation.model_dump(),
         "overrides": [override.model_dump(exclude_none=True) for override in config.overrides],
     }
-    for name, digest in _imports(config).items():
-        fixed[f"import {name}"] = {"sha256": digest}
+    if config.deterministic:
+        fixed["compute"]["deterministic"] = True
+    fixed |= {f"import {name}": {"sha256": digest} for name, digest in _imports(config).items()}
     for dataset in config.datasets:
         given = dataset if isinstance(dataset, dict) else {}
         fixed[f"datasets.{names.shown_name(dataset)}"] = {key: given[key] for key in OPTIONS if key in given}

@@ -290,9 +290,9 @@ class LocalWorkers:
             raise GaveUp(last or f"{follower.home.path} cannot be written.")
         if ended == "memory" and self._on_device(worker.number) > 1:
             device = self._devices.pop(worker.number)
-            follower.note(f"{device} is too small for one more run at a time: one worker less")
+            follower.display.note(f"{device} is too small for one more run at a time: one worker less")
         elif ended == "device":
-            follower.note(f"a worker process is replaced after an error of its GPU: {last}")
+            follower.display.note(f"a worker process is replaced after an error of its GPU: {last}")
         elif ended is None:
             cause = worker.obituary()
             spec = follower.unfinished_by(worker.name)
@@ -300,7 +300,7 @@ class LocalWorkers:
             self._deaths[key] += 1
             again = self._deaths[key] < _MOST_DEATHS
             if spec is not None:
-                follower.note(f"{spec}: {cause}" + ("; trying once more" if again else ""))
+                follower.display.note(f"{spec}: {cause}" + ("; trying once more" if again else ""))
                 if not again:
                     follower.record_failure(spec, f"{cause}, twice.")
             elif not again:

@@ -103,7 +103,7 @@ class SlurmJobs:
         number = str(known.get("job", ""))
         if number.isdigit() and _queued(number):
             self._number = number
-            follower.note(f"waiting for the SLURM jobs of an earlier command: {number}")
+            follower.display.note(f"waiting for the SLURM jobs of an earlier command: {number}")
 
     def _submit(self, follower: Follower, count: int) -> None:
         self._folder.mkdir(exist_ok=True)
@@ -117,7 +117,7 @@ class SlurmJobs:
         write_json(self._folder / "jobs.json", {"job": self._number})
         runs = len(follower.left)
         asked_for = f"{count} SLURM job{'s' * (count > 1)} for {runs} run{'s' * (runs > 1)}"
-        follower.note(f"{asked_for}: {self._number}; logs in {self._folder}")
+        follower.display.note(f"{asked_for}: {self._number}; logs in {self._folder}")
 
     def _last_words(self) -> str:
         for log in sorted(self._folder.glob(f"{self._number}_*.log")):
