@@ -3,7 +3,6 @@
 import contextlib
 import errno
 from pathlib import Path
-from types import TracebackType
 
 import filelock
 
@@ -15,12 +14,10 @@ _FOR_EVER = -1.0
 class Lock:
     """An exclusive lock on a path, between processes and, over NFS, between machines.
 
-    The operating system releases it when the holder dies, also by `kill -9`, so that nobody waits for a dead one. On
-    file systems without such locks a lease stands for it: a file that the holder renews, and that others may take over
-    when it has not changed for a minute by their own clock, or at once when its process on this machine is dead.
-
-    Args:
-        path: The lock file; it exists while the lock is held and is removed on release.
+    The file exists while the lock is held and is removed on release. The operating system releases it when the holder
+    dies, also by `kill -9`, so that nobody waits for a dead one. On file systems without such locks a lease stands for
+    it: a file that the holder renews, and that others may take over when it has not changed for a minute by their own
+    clock, or at once when its process on this machine is dead.
     """
 
     def __init__(self, path: Path) -> None:
@@ -74,7 +71,5 @@ class Lock:
         self.acquire(_FOR_EVER)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()

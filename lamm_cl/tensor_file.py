@@ -11,12 +11,7 @@ from torch import Tensor
 
 
 def pack(header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> bytes:
-    """Return the bytes of a file.
-
-    Args:
-        header: what it says beside its tensors.
-        tensors: by name, on the CPU.
-    """
+    """Return the bytes of a file: a header of texts, and tensors by name, on the CPU."""
     return safetensors.torch.save(dict(tensors), {**header, "digest": _digest(header, tensors)})
 
 

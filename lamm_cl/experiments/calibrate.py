@@ -39,13 +39,7 @@ class _Speed:
 
 
 class Calibration:
-    """Times each method at several numbers of classes; after a minute, others lie on a line through those.
-
-    Args:
-        environment: Where data and caches are.
-        device: Of this worker.
-        loaded: Backbones of this worker.
-    """
+    """Times each method at several numbers of classes; after a minute, others lie on a line through those."""
 
     def __init__(self, environment: Environment, device: str, loaded: MutableMapping[Any, Any]) -> None:
         self._environment, self._device, self._loaded = environment, device, loaded

@@ -208,11 +208,7 @@ _KEYS: dict[Key, Sequence[str]] = {
 
 
 def read_config(path: Path | str, assignments: Sequence[str] = ()) -> ExperimentConfig:
-    """Read and check a config file.
-
-    Args:
-        path: The YAML file.
-        assignments: `key=value` texts that change it.
+    """Read and check a config file, as `key=value` assignments change it.
 
     Raises:
         UsageError: One message with everything that is wrong, each with its line or its `--set`.
@@ -296,10 +292,7 @@ def config_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "An experiment of lamm_cl",
-        "type": "object",
-        "properties": properties,
-        "required": ["protocol", "methods"],
-        "additionalProperties": False,
+        **_closed(properties, required=["protocol", "methods"]),
         "$defs": parts,
     }
 
@@ -326,6 +319,10 @@ def _one_or_several(item: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]}
 
 
+def _closed(properties: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, **more, "additionalProperties": False}
+
+
 def _names(names: Iterable[str]) -> dict[str, Any]:
     return {"type": "string", "enum": sorted(names)}
 
@@ -336,14 +333,7 @@ def _protocol() -> dict[str, Any]:
     for name in PROTOCOLS:
         own = protocol_options(name).model_fields
         keys = {key: {"$ref": f"#/$defs/protocol.{name}/properties/{key}"} for key in own}
-        cases.append(
-            {
-                "type": "object",
-                "properties": {"name": {"const": name}, **keys},
-                "required": ["name"],
-                "additionalProperties": False,
-            }
-        )
+        cases.append(_closed({"name": {"const": name}, **keys}, required=["name"]))
     return {"anyOf": [_names(PROTOCOLS), *cases]}
 
 
@@ -351,20 +341,11 @@ def _methods() -> dict[str, Any]:
     names = method_names()
     options = {name: {"anyOf": [{"type": "null"}, {"$ref": f"#/$defs/method.{name}"}]} for name in names}
     variant = {"type": "object", "properties": {"method": _names(names)}, "required": ["method"]}
-    return {
-        "anyOf": [
-            _one_or_several(_names(names)),
-            {"type": "object", "properties": options, "additionalProperties": variant, "minProperties": 1},
-        ]
-    }
+    several = {"type": "object", "properties": options, "additionalProperties": variant, "minProperties": 1}
+    return {"anyOf": [_one_or_several(_names(names)), several]}
 
 
 def _loggers() -> dict[str, Any]:
     names = get_args(LoggerName)
     one = {"anyOf": [{"type": ["null", "boolean", "object"]}]}
-    return {
-        "anyOf": [
-            _one_or_several(_names(names)),
-            {"type": "object", "properties": dict.fromkeys(names, one), "additionalProperties": False},
-        ]
-    }
+    return {"anyOf": [_one_or_several(_names(names)), _closed(dict.fromkeys(names, one))]}

@@ -43,11 +43,9 @@ def count_gpus() -> int:
 
 
 def find_device(device: str, remote: bool = False) -> str:
-    """Return "cpu", "cuda" or "cuda:N" for what a config says.
+    """Return "cpu", "cuda" or "cuda:N" for what a config says; "auto" takes a GPU where there is one.
 
-    Args:
-        device: "auto" takes a GPU where there is one.
-        remote: The runs go elsewhere, so that this machine's devices don't matter.
+    Where the runs are remote, this machine's devices don't matter.
 
     Raises:
         UsageError: A name that is none, or a GPU that is not there.

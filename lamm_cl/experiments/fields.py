@@ -15,19 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ValidationError
 from lamm_cl.data.catalogue import CATALOGUE
 from lamm_cl.data.own_data import FORMULA, is_formula, is_own
 from lamm_cl.errors import UsageError, unknown_name
+from lamm_cl.experiments import names
 from lamm_cl.experiments.document import Problem, as_methods, named_methods
-from lamm_cl.experiments.names import (
-    applicable,
-    backbone_and_weights,
-    backbone_problem,
-    dataset_name,
-    described_data_problems,
-    method_options,
-    method_problem,
-    protocol_options,
-    shown_name,
-    takes_steps,
-)
 from lamm_cl.experiments.rehearsal import stream_problems
 from lamm_cl.methods import text_bank
 from lamm_cl.methods.recipe import RENAMED, Training
@@ -151,7 +140,7 @@ def _protocol_problems(name: str, options: Mapping[str, Any]) -> list[Problem]:
     if not problems and word is not None and number is not None:
         text = f"an order has labels or class names, not both: {word!r} is text and {number} a number."
         problems = [Problem(("protocol", "order"), f"{text} Put class names that are numbers in quotes.")]
-    return problems or _option_problems(protocol_options(name), options, ("protocol",))
+    return problems or _option_problems(names.protocol_options(name), options, ("protocol",))
 
 
 def read_datasets(value: Any, reading: Reading) -> list[Any]:
@@ -159,14 +148,14 @@ def read_datasets(value: Any, reading: Reading) -> list[Any]:
     entries = [_as_dataset(entry) for entry in _listed_once("datasets", value, reading)]
     problems = []
     for index, entry in enumerate(entries):
-        if isinstance(entry, str) and dataset_name(entry) is None:
+        if isinstance(entry, str) and names.dataset_name(entry) is None:
             problems.append(Problem(("datasets", index), unknown_name("data set", entry, CATALOGUE)))
         elif isinstance(entry, dict):
-            problems += [Problem(("datasets", index), text) for text in described_data_problems(entry)]
+            problems += [Problem(("datasets", index), text) for text in names.described_data_problems(entry)]
     if not problems and reading.protocol and all(isinstance(entry, str | dict) for entry in entries):
         name, given = reading.protocol
-        options = protocol_options(name).model_validate(given).model_dump()
-        problems = stream_problems(name, options, [shown_name(entry) for entry in entries])
+        options = names.protocol_options(name).model_validate(given).model_dump()
+        problems = stream_problems(name, options, [names.shown_name(entry) for entry in entries])
     reading.problems += problems
     reading.own = [entry.get("name") for entry in entries if isinstance(entry, dict)]
     return entries
@@ -177,7 +166,7 @@ def _as_dataset(value: Any) -> Any:
     if isinstance(value, dict) and isinstance(value.get("name"), str) and not is_own(value):
         name = _as_dataset(value["name"])
         return name if set(value) == {"name"} else {**value, "name": name}
-    return dataset_name(value) or value if isinstance(value, str) else value
+    return names.dataset_name(value) or value if isinstance(value, str) else value
 
 
 # -- methods and backbones -----------------------------------------------------------------------------------------
@@ -201,14 +190,14 @@ def _read_method(label: Any, given: Any, reading: Reading) -> dict[str, Any]:
         options.setdefault("plugins", reading.plugins)
     entry = {"label": label, "name": name, "options": options if isinstance(options, dict) else {}}
     reading.labels.append(label)
-    problem = method_problem(name)
+    problem = names.method_problem(name)
     if problem is None:
         reading.methods.append(entry)
     if problem and isinstance(name, str):
         reading.say(key, problem)
     elif isinstance(name, str) and isinstance(options, dict):
         reading.problems += _recipe_problems(name, options, key)
-        reading.problems += _option_problems(method_options(name), applicable(name, options), key)
+        reading.problems += _option_problems(names.method_options(name), names.applicable(name, options), key)
         reading.problems += _plugin_problems(options.get("plugins"), key)
     elif isinstance(name, str):
         reading.say(key, f"takes a mapping of options, not {options!r}.")
@@ -217,9 +206,9 @@ def _read_method(label: Any, given: Any, reading: Reading) -> dict[str, Any]:
 
 def _recipe_problems(name: str, options: Mapping[str, Any], key: Key) -> list[Problem]:
     """Refuse settings of a recipe for a method that takes no steps; an override for several methods passes it by."""
-    own = ", ".join(sorted(set(method_options(name).model_fields) - set(Training.model_fields)))
+    own = ", ".join(sorted(set(names.method_options(name).model_fields) - set(Training.model_fields)))
     text = f"has no effect on {name}, which takes no training steps; its own options are: {own or 'none'}."
-    left = {one: value for one, value in options.items() if one not in applicable(name, options)}
+    left = {one: value for one, value in options.items() if one not in names.applicable(name, options)}
     return [*(Problem((*key, one), text) for one in left), *_option_problems(Training, left, key)]
 
 
@@ -246,7 +235,7 @@ def read_backbones(value: Any, reading: Reading) -> list[Any]:
     for index, entry in enumerate(entries):
         named = entry if isinstance(entry, dict) else {}
         name = named.get("name")
-        if text := backbone_problem(name) if isinstance(name, str) else None:
+        if text := names.backbone_problem(name) if isinstance(name, str) else None:
             reading.say(("backbone", index, "name"), text)
         for key in ("name", "pretrained"):
             if isinstance(named.get(key), str) and is_formula(named[key]):
@@ -263,7 +252,7 @@ def _as_backbone(value: Any) -> Any:
     value = {"name": value} if isinstance(value, str) else value
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         return value
-    name, weights = backbone_and_weights(value["name"], value.get("pretrained"))
+    name, weights = names.backbone_and_weights(value["name"], value.get("pretrained"))
     return {**value, "name": name, "pretrained": weights}
 
 
@@ -304,11 +293,11 @@ def _read_override(entry: Any, key: Key, reading: Reading) -> Any:
         labels = _listed(when.get("method"))
         met = [one for one in reading.methods if when.get("method") is None or one["label"] in labels]
         for one in met:
-            model, fitting = method_options(one["name"]), applicable(one["name"], options)
+            model, fitting = names.method_options(one["name"]), names.applicable(one["name"], options)
             hint = f" Said of {one['label']}; `when: {{method: ...}}` names the methods that an override is for."
             for problem in _option_problems(model, fitting, key):
                 reading.say(problem.key, problem.text + hint)
-        if met and not any(takes_steps(one["name"]) for one in met):
+        if met and not any(names.takes_steps(one["name"]) for one in met):
             reading.problems += _recipe_problems(met[0]["name"], options, key)
     return {**entry, "options": options}
 
@@ -318,10 +307,10 @@ def _when_problems(when: Mapping[str, Any], reading: Reading, key: Key) -> Itera
         if name not in CATALOGUE and name not in reading.own and "+" not in name:
             yield Problem((*key, "dataset"), unknown_name("data set", name, CATALOGUE))
     for name in _texts(when.get("method")):
-        if name not in reading.labels and method_problem(name):
+        if name not in reading.labels and names.method_problem(name):
             yield Problem((*key, "method"), unknown_name("method", name, map(str, reading.labels)))
     for name in _texts(when.get("backbone")):
-        if text := backbone_problem(name):
+        if text := names.backbone_problem(name):
             yield Problem((*key, "backbone"), text)
 
 

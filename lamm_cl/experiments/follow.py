@@ -53,14 +53,9 @@ def settle(
 ) -> None:
     """Count what there is in the end, remove what killed workers left, and make the table anew.
 
-    Args:
-        home: The experiment's directory.
-        grid: Its runs.
-        summary: Takes the numbers, and what keeps this from being done. A record that somebody deleted meanwhile is
-            one that is left.
-        before: Runs that were done before the command began.
-        own: Workers whose runs count as this command's own; None for all.
-        others_go_on: Whether a run that somebody works on is not this command's to wait for.
+    The summary takes the numbers, and what keeps this from being done. A record that somebody deleted meanwhile is one
+    that is left. `before` are the runs that were done before the command began, `own` the workers whose runs count as
+    its own, None for all. Where `others_go_on`, a run that somebody works on is not this command's to wait for.
     """
     try:
         for spec in grid.specs:
@@ -83,14 +78,7 @@ def settle(
 
 
 class Follower:
-    """Follows a grid until every run is recorded.
-
-    Args:
-        home: The experiment's directory.
-        grid: Its runs.
-        pending: Those that were still to be done when the command began.
-        workers: Who does them.
-        display: Shows what happens.
+    """Follows a grid until every run is recorded; `pending` are those that were to be done when the command began.
 
     Attributes:
         left: Runs that are still to be done.
@@ -99,8 +87,8 @@ class Follower:
     def __init__(
         self, home: ExperimentDirectory, grid: Grid, pending: Sequence[RunSpec], workers: Workers, display: Lines
     ) -> None:
-        self.home, self.grid = home, grid
-        self._workers, self._display = workers, display
+        self.home, self.grid, self.display = home, grid, display
+        self._workers = workers
         self.left: dict[str, RunSpec] = {spec.run_id: spec for spec in pending}
         self._before = {spec.run_id for spec in grid.specs} - self.left.keys()
         self._ended = 0
@@ -111,8 +99,7 @@ class Follower:
     def follow(self, signals: Signals) -> Summary:
         """Wait for the end of all; returns also after Ctrl-C and where workers cannot go on.
 
-        Args:
-            signals: Of the command. They are heard where nothing is half done.
+        Signals are heard where nothing is half done.
         """
         summary = Summary(len(self.grid.specs))
         with signals.held():
@@ -150,7 +137,7 @@ class Follower:
         """Let the workers save and end, but don't wait for ever, nor for somebody who asks again."""
         more = self._workers.ask_to_stop()
         if self._workers.stopping:
-            self._display.note("stopping: the runs in progress save their state (Ctrl-C again: do not wait)")
+            self.display.note("stopping: the runs in progress save their state (Ctrl-C again: do not wait)")
         deadline = time.monotonic() + _GRACE
         with contextlib.suppress(KeyboardInterrupt):
             while self._workers.stopping and time.monotonic() < deadline:
@@ -168,16 +155,17 @@ class Follower:
             if not self.grid.wants(run_id, entry):
                 del self.left[run_id]
                 self._ended += 1
-                self._display.finished(spec, self._outcome(entry))
+                self.display.finished(spec, self._outcome(entry))
                 self._table_is_old = True
                 continue
             if entry is not None and entry.status == DAMAGED and run_id not in self._damaged:
                 self._damaged.add(run_id)
-                self.note(f"{self.home.run(run_id)}/record.json is damaged: it is kept aside, and the run done again.")
+                place = self.home.run(run_id)
+                self.display.note(f"{place}/record.json is damaged: it is kept aside, and the run done again.")
             progress = self.home.progress(run_id)
             if progress is not None:
                 self._doing[run_id] = progress
-        self._display.doing([(self.left[run_id], progress) for run_id, progress in self._doing.items()])
+        self.display.doing([(self.left[run_id], progress) for run_id, progress in self._doing.items()])
 
     def _outcome(self, entry: Entry | None) -> Outcome:
         assert entry is not None
@@ -199,10 +187,6 @@ class Follower:
         """Return the run that a worker was doing when it was heard of last."""
         self.look()
         return next((self.left[run_id] for run_id, told in self._doing.items() if told.worker == worker), None)
-
-    def note(self, text: str) -> None:
-        """Say something that the user should know."""
-        self._display.note(text)
 
     def record_failure(self, spec: RunSpec, message: str) -> None:
         """Record that a run cannot be done, unless somebody does it or did."""

@@ -11,16 +11,8 @@ from lamm_cl.data.load import data_root
 from lamm_cl.data.own_data import OPTIONS, find_from, placed
 from lamm_cl.data.status import Status, readable, slow_to_list, state_of
 from lamm_cl.errors import UsageError
-from lamm_cl.experiments import imports
+from lamm_cl.experiments import imports, names
 from lamm_cl.experiments.config import Backbone, ExperimentConfig, Method
-from lamm_cl.experiments.names import (
-    applicable,
-    datasets_beside,
-    resolved_method,
-    resolved_protocol,
-    shown_name,
-    takes_all_datasets,
-)
 from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.methods.registry import get_method
 
@@ -28,9 +20,7 @@ from lamm_cl.methods.registry import get_method
 def grid(config: ExperimentConfig, device: str | None = None) -> list[RunSpec]:
     """Return the runs of a config, in its order: backbone, data set, method, shots, seed from the outside in.
 
-    Args:
-        config: The experiment.
-        device: "cpu" or "cuda", in place of the config's.
+    A device, "cpu" or "cuda", takes the place of the config's.
 
     Raises:
         UsageError: Two entries of the config are the same run.
@@ -48,7 +38,7 @@ def grid_size(config: ExperimentConfig) -> int:
 
 def _lists(config: ExperimentConfig) -> tuple[Sequence[Any], ...]:
     """Return backbones, streams (one data set each, or all where the protocol says so), methods, shots and seeds."""
-    together = takes_all_datasets(config.protocol.name)
+    together = names.takes_all_datasets(config.protocol.name)
     streams = [tuple(config.datasets)] if together else [(dataset,) for dataset in config.datasets]
     return config.backbones, streams, config.methods, config.shots, config.seeds
 
@@ -62,24 +52,22 @@ def _run(
     shots: int | str,
     seed: int,
 ) -> RunSpec:
-    title = "+".join(shown_name(dataset) for dataset in datasets)
+    title = "+".join(names.shown_name(dataset) for dataset in datasets)
     given = dict(method.options)
     for override in config.overrides:
         if override.when.matches(dataset=title, method=method.label, backbone=backbone.name, shots=shots):
-            given.update(applicable(method.name, override.options))
+            given.update(names.applicable(method.name, override.options))
     return RunSpec(
         experiment=config.experiment,
         protocol=config.protocol.name,
-        protocol_options=resolved_protocol(config.protocol.name, config.protocol.options),
+        protocol_options=names.resolved_protocol(config.protocol.name, config.protocol.options),
         datasets=datasets,
         dataset=title,
         label=method.label,
         method=method.name,
-        options=resolved_method(method.name, given, backbone.name),
+        options=names.resolved_method(method.name, given, backbone.name),
         backbone=backbone.name,
-        pretrained=backbone.pretrained,
-        precision=backbone.precision,
-        resize_mode=backbone.resize_mode,
+        **backbone.model_dump(exclude={"name"}),
         shots=shots,
         seed=seed,
         device=device,
@@ -131,25 +119,22 @@ def settings(config: ExperimentConfig, device: str) -> dict[str, Any]:
     """Return what must stay as it is inside one directory: everything but the lists that a grid may grow along."""
     protocol = config.protocol
     fixed: dict[str, Any] = {
-        "protocol": {"name": protocol.name, **resolved_protocol(protocol.name, protocol.options)},
-        "compute": {
-            "device": device.partition(":")[0],
-            "threads": config.threads,
-            **({"deterministic": True} if config.deterministic else {}),
-        },
+        "protocol": {"name": protocol.name, **names.resolved_protocol(protocol.name, protocol.options)},
+        "compute": {"device": device.partition(":")[0], "threads": config.threads},
         "evaluation": config.evaluation.model_dump(),
         "overrides": [override.model_dump(exclude_none=True) for override in config.overrides],
     }
-    for name, digest in _imports(config).items():
-        fixed[f"import {name}"] = {"sha256": digest}
+    if config.deterministic:
+        fixed["compute"]["deterministic"] = True
+    fixed |= {f"import {name}": {"sha256": digest} for name, digest in _imports(config).items()}
     for dataset in config.datasets:
         given = dataset if isinstance(dataset, dict) else {}
-        fixed[f"datasets.{shown_name(dataset)}"] = {key: given[key] for key in OPTIONS if key in given}
+        fixed[f"datasets.{names.shown_name(dataset)}"] = {key: given[key] for key in OPTIONS if key in given}
     for backbone in config.backbones:
         name = backbone.name + (f" ({backbone.pretrained})" if backbone.pretrained else "")
         fixed[f"{name}: backbone"] = backbone.model_dump(include={"precision", "resize_mode"}, exclude_none=True)
         for method in config.methods:
-            options = resolved_method(method.name, method.options, backbone.name)
+            options = names.resolved_method(method.name, method.options, backbone.name)
             fixed[f"{name}: methods.{method.label}"] = {"method": method.name, **options}
     return fixed
 
@@ -159,7 +144,7 @@ def settings(config: ExperimentConfig, device: str) -> dict[str, Any]:
 
 def data_of(config: ExperimentConfig) -> list[Any]:
     """Return the data sets that a config's runs read, with the paths that they mean here."""
-    return [*environment(config).placed(config.datasets), *datasets_beside(config.protocol.name, config.datasets)]
+    return [*environment(config).placed(config.datasets), *names.datasets_beside(config.protocol.name, config.datasets)]
 
 
 def root_of(config: ExperimentConfig) -> Path:
@@ -182,7 +167,7 @@ def only_available(config: ExperimentConfig) -> tuple[ExperimentConfig, list[Sta
     missing = [state for state in found if not state.usable]
     if not missing:
         return config, []
-    if takes_all_datasets(config.protocol.name):
+    if names.takes_all_datasets(config.protocol.name):
         raise UsageError(
             f"{config.protocol.name} takes all its data sets in one run: --available can leave none out. Not there: "
             f"{', '.join(state.name for state in missing)}."
@@ -196,9 +181,7 @@ def only_available(config: ExperimentConfig) -> tuple[ExperimentConfig, list[Sta
 def notes(config: ExperimentConfig, quick: bool = False) -> list[str]:
     """Say what a reader of the results must know of config and data, as far as these are there; each thing once.
 
-    Args:
-        config: the config.
-        quick: leave out ImageNet and its variants, whose folders take seconds to list.
+    `quick` leaves out ImageNet and its variants, whose folders take seconds to list.
     """
     base, root = config.folder, root_of(config)
     said = list(config.notes)

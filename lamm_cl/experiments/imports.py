@@ -18,9 +18,7 @@ _LOADED: dict[str, str] = {}  # what this process has imported -> digest of its 
 def find(entry: str, folder: Path) -> str:
     """Return the absolute path of a file, or the name of a module that can be imported.
 
-    Args:
-        entry: a path that ends in .py, from `folder`; or the dotted name of a module, there or where Python looks.
-        folder: the config's folder.
+    A file is a path that ends in .py, from the config's folder; a module is there or where Python looks.
 
     Raises:
         UsageError: There is no such file or module.

@@ -36,12 +36,6 @@ class WorkerSettings:
     """What a worker process is told when it starts.
 
     Attributes:
-        directory: Of the experiment.
-        environment: Where data and caches are.
-        threads: Of the computation.
-        deterministic: Whether every operation has to be deterministic.
-        make_work: Makes the work.
-        device: Of this worker.
         log: Takes what it prints.
         on_device: Workers that use the device.
         sharing: Workers of this machine.
@@ -181,13 +175,7 @@ class _Process:
 
 
 class LocalWorkers:
-    """Worker processes of one command.
-
-    Args:
-        home: The experiment's directory.
-        grid: The runs to come.
-        make_work: Makes the work of each.
-        devices: One per worker.
+    """Worker processes of one command, one for each of the devices.
 
     Attributes:
         names: Of all worker processes that were started: what they record is this command's own.
@@ -302,9 +290,9 @@ class LocalWorkers:
             raise GaveUp(last or f"{follower.home.path} cannot be written.")
         if ended == "memory" and self._on_device(worker.number) > 1:
             device = self._devices.pop(worker.number)
-            follower.note(f"{device} is too small for one more run at a time: one worker less")
+            follower.display.note(f"{device} is too small for one more run at a time: one worker less")
         elif ended == "device":
-            follower.note(f"a worker process is replaced after an error of its GPU: {last}")
+            follower.display.note(f"a worker process is replaced after an error of its GPU: {last}")
         elif ended is None:
             cause = worker.obituary()
             spec = follower.unfinished_by(worker.name)
@@ -312,7 +300,7 @@ class LocalWorkers:
             self._deaths[key] += 1
             again = self._deaths[key] < _MOST_DEATHS
             if spec is not None:
-                follower.note(f"{spec}: {cause}" + ("; trying once more" if again else ""))
+                follower.display.note(f"{spec}: {cause}" + ("; trying once more" if again else ""))
                 if not again:
                     follower.record_failure(spec, f"{cause}, twice.")
             elif not again:

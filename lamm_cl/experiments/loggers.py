@@ -89,9 +89,8 @@ def _make(name: str, options: Mapping[str, Any], job: Job, stack: contextlib.Exi
         logger = TensorboardLogger(folder)
         stack.callback(logger.writer.close)
         return logger
-    return stack.enter_context(
-        contextlib.closing(CSVLogger(str(folder)) if name == "csv" else WandbNumbers(job, options))
-    )
+    logger = CSVLogger(str(folder)) if name == "csv" else WandbNumbers(job, options)
+    return stack.enter_context(contextlib.closing(logger))
 
 
 def watched() -> list[Any]:

@@ -22,17 +22,7 @@ from lamm_cl.streams.protocols import MEANINGS, VARIANTS, find_protocol
 
 RECIPE = tuple(Recipe.model_fields)
 # Left out at their defaults, so that the runs of earlier versions keep their ids.
-_LATER = (
-    "optimizer",
-    "adam_eps",
-    "min_lr",
-    "milestones",
-    "gamma",
-    "steps_per_shot",
-    "plugins",
-    "text",
-    "cosine_epochs",
-)
+_LATE = ("optimizer", "adam_eps", "min_lr", "milestones", "gamma", "steps_per_shot", "plugins", "text", "cosine_epochs")
 
 
 # -- methods -------------------------------------------------------------------------------------------------------
@@ -85,7 +75,7 @@ def _resolved_method(name: str, given: str, backbone: str) -> dict[str, Any]:
     recipe = recipe_for(name, backbone).model_dump(mode="json")
     plain = {key: field.default for key, field in Recipe.model_fields.items()}
     found = {key: recipe[key] if value is None and key in recipe else value for key, value in values.items()}
-    return {key: value for key, value in found.items() if key not in _LATER or value not in (plain.get(key), [], {})}
+    return {key: value for key, value in found.items() if key not in _LATE or value not in (plain.get(key), [], {})}
 
 
 # -- protocols and data --------------------------------------------------------------------------------------------

@@ -30,11 +30,9 @@ class Request:
 
     Attributes:
         out: Directory of the results; None for `runs/<experiment>`.
-        executor: "local" or "slurm".
         jobs: Worker processes, or jobs of the cluster; None for as many as there are cores.
         device: In place of the config's.
         yes: Do it although the grid is large.
-        dry_run: Only say what would be done.
         command: What the user typed, to be repeated in messages.
     """
 
@@ -73,8 +71,7 @@ class Plan:
     def check(self, workers: LocalWorkers) -> Mapping[str, str]:
         """Find out whether the runs that are left can start; a first worker reads their data and weights.
 
-        Returns:
-            Fingerprints of what the runs read, by name.
+        Returns fingerprints of these, by name.
 
         Raises:
             UsageError: Why they cannot.
@@ -90,9 +87,6 @@ class Plan:
 
     def open(self, fingerprints: Mapping[str, str]) -> None:
         """Make the directory this experiment's, and its grid the one that workers join.
-
-        Args:
-            fingerprints: Of what the runs read, by name.
 
         Raises:
             UsageError: It is another's, or holds results of other data or weights.
@@ -146,10 +140,9 @@ def dry_run(plan: Plan, console: Console, make_work: Callable[[], Work]) -> int:
     specs = plan.grid.specs
     states = {spec.run_id: _state(plan, spec) for spec in specs}
     width = max(len(str(spec)) for spec in specs)
-    of_data = {
-        dataset: [spec for spec in specs if spec.dataset == dataset]
-        for dataset in dict.fromkeys(spec.dataset for spec in specs)
-    }
+    of_data: dict[str, list[RunSpec]] = {}
+    for spec in specs:
+        of_data.setdefault(spec.dataset, []).append(spec)
     for dataset, runs in of_data.items():
         if len(of_data) > 1:
             say(console, f"{dataset}: {_runs(len(runs))}")

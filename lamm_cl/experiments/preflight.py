@@ -21,14 +21,7 @@ def check(
 ) -> dict[str, str]:
     """Read every data set, load every backbone, and put every method together once.
 
-    Args:
-        specs: The runs to come.
-        environment: Where data and caches are.
-        device: Of this worker.
-        loaded: Backbones of this worker, see `run_one`; the last ones stay loaded for the runs.
-
-    Returns:
-        Fingerprints of data sets and weights, by name.
+    Returns fingerprints of data sets and weights, by name; the last backbones stay loaded for the runs.
 
     Raises:
         UsageError: Everything that was found, in one message.
@@ -73,16 +66,10 @@ def _layouts(specs: Iterable[RunSpec], environment: Environment) -> dict[str, An
         known = layouts.get(key)
         if known is None and key in layouts:
             continue  # what is wrong with this data was said
+        root, options = environment.root, spec.protocol_options
         try:
-            layout = build_layout(
-                spec.protocol,
-                environment.placed(spec.datasets) if known is None else known.datasets,  # read from disk once
-                spec.shots,
-                spec.seed,
-                environment.root,
-                **spec.protocol_options,
-                check_images=False,
-            )
+            data = environment.placed(spec.datasets) if known is None else known.datasets  # read from disk once
+            layout = build_layout(spec.protocol, data, spec.shots, spec.seed, root, **options, check_images=False)
         except UsageError as error:
             problems.append(str(error))
             layout = None
@@ -115,8 +102,7 @@ def _one_of_each(specs: Sequence[RunSpec]) -> list[RunSpec]:
 def _assemble(spec: RunSpec, backbone: Any, layout: Any, environment: Environment) -> frozenset[Split]:
     """Build a run's model, which checks options, class names and what the backbone can take.
 
-    Returns:
-        The images beside the training set that it looks at.
+    Returns the images beside the training set that it looks at.
     """
     lists = [(one.class_names, one.template) for one in layout.datasets]
     if get_method(spec.method).has_text_prompts:

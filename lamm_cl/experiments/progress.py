@@ -18,12 +18,7 @@ _LINE_EVERY = 30.0
 
 
 class Clock:
-    """Estimates the time left from what finished runs of the same method, data set and backbone took.
-
-    Args:
-        pending: The runs to do.
-        workers: How many of them go on at one time.
-    """
+    """Estimates the time left from what finished runs of the same method, data set and backbone took."""
 
     def __init__(self, pending: Sequence[RunSpec], workers: int) -> None:
         self._left = {spec.run_id: _kind(spec) for spec in pending}
@@ -213,12 +208,7 @@ class Summary:
         }
 
     def lines(self, directory: Path, command: Sequence[str]) -> list[str]:
-        """Say it to a reader.
-
-        Args:
-            directory: Of the experiment.
-            command: What continues it.
-        """
+        """Say it to a reader, with the experiment's directory and the command that continues it."""
         counts = {
             "done before": self.before,
             "by another command": self.elsewhere,

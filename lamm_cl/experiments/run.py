@@ -38,13 +38,8 @@ def run_experiment(
 ) -> int:
     """Do what a config asks for; returns the exit code.
 
-    Args:
-        config: The experiment.
-        request: What the user asked for beside it.
-        console: Where notes and progress go.
-        make_work: Makes the work of a worker process; an importable function or class.
-        end: Where the summary goes; default: `console`.
-        as_json: Whether the summary is one JSON object instead of lines.
+    Notes and progress go to `console`, the summary to `end`, there too unless it is given: lines, or one JSON object.
+    `make_work` is an importable function or class, which makes the work of a worker process.
 
     Raises:
         UsageError: Wrong use; nothing has been written.
@@ -57,11 +52,8 @@ def run_experiment(
             if request.dry_run:
                 return dry_run(plan, console, make_work)
             if lacking := _without_model(plan):
-                say(
-                    console,
-                    f"note: {lacking} runs that are done have no {MODEL}, since `save` came later; a new --out has all "
-                    "of them.",
-                )
+                why = "since `save` came later; a new --out has all of them."
+                say(console, f"note: {lacking} runs that are done have no {MODEL}, {why}")
             summary = _work(plan, console, make_work, signals)
             command = _continue_with(config, request)
             lines = summary.lines(plan.home.path, command)
@@ -107,16 +99,9 @@ def _continue_with(config: ExperimentConfig, request: Request) -> list[str]:
 
 
 def join(directory: Path, device: str | None, console: Console, make_work: Callable[[], Work] = Work) -> int:
-    """Do the runs of a directory's grid that nobody else does or did.
+    """Do the runs of a directory's grid that nobody else does or did, on the grid's device unless another is given.
 
-    Args:
-        directory: What `lamm-cl run` made.
-        device: "cpu", "cuda", "cuda:N"; None for the grid's.
-        console: Takes a line for each run.
-        make_work: Makes the work.
-
-    Returns:
-        The exit code, 75 when SIGUSR1 said that the time is nearly up.
+    Returns the exit code, 75 when SIGUSR1 said that the time is nearly up.
 
     Raises:
         UsageError: There is no grid, or this machine cannot do its runs.

@@ -194,11 +194,7 @@ class Course:
 
 
 def execute(job: Job, loaded: Backbones) -> Result:
-    """Do a run from its last checkpoint, or from the start.
-
-    Args:
-        job: The run and where to do it.
-        loaded: Backbones that this worker has loaded; grows.
+    """Do a run from its last checkpoint, or from the start; what this worker has loaded grows.
 
     Raises:
         UsageError: The run cannot be done as it is described.
@@ -218,18 +214,13 @@ def execute(job: Job, loaded: Backbones) -> Result:
 
 
 def _execute(job: Job, loaded: Backbones) -> Result:
-    spec = job.spec
-    backbone, store = backbone_of(spec, job.device, job.environment, loaded)
+    spec, environment = job.spec, job.environment
+    backbone, store = backbone_of(spec, job.device, environment, loaded)
+    data, more = environment.placed(spec.datasets), spec.protocol_options
     benchmark = build_stream(
-        spec.protocol,
-        job.environment.placed(spec.datasets),
-        spec.shots,
-        spec.seed,
-        root=job.environment.root,
-        backbone=backbone,
-        **spec.protocol_options,
+        spec.protocol, data, spec.shots, spec.seed, root=environment.root, backbone=backbone, **more
     )
-    loading = job.environment.num_workers
+    loading = environment.num_workers
     loading = default_workers(torch.device(job.device).type, job.sharing) if loading is None else loading
     course = Course(job, stages=len(benchmark.train_stream))
     if job.halved:
@@ -249,10 +240,10 @@ def _execute(job: Job, loaded: Backbones) -> Result:
                 deterministic=spec.deterministic,
                 features=store,
                 num_workers=loading,
-                graph=job.environment.graph,
+                graph=environment.graph,
                 evaluator=evaluator(matrix, cost, *(watched() if loggers else []), loggers=loggers),
                 on_epoch_end=course.after_epoch,
-                **job.environment.found(spec.options),
+                **environment.found(spec.options),
             )
             return strategy, matrix, cost
 
@@ -265,7 +256,7 @@ def _execute(job: Job, loaded: Backbones) -> Result:
             strategy, matrix, cost = make()
             inside = False
         _follow(strategy, benchmark, course, inside, before=bool(spec.evaluation.get("before_training", True)))
-    if job.environment.save:
+    if environment.save:
         write_learner(strategy.model, job.directory / MODEL)
     return _result(spec, strategy, benchmark, backbone, matrix, cost, course)
 

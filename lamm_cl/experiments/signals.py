@@ -19,13 +19,10 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Signals:
-    """Ctrl-C and SIGTERM: raised at once, or held until somebody looks.
+    """Ctrl-C, SIGTERM and whatever more is asked for: raised at once, or held until somebody looks.
 
     Who asks three times without an answer is heard at once. An exception raised where Python can only drop it (a
     finalizer, a weak reference's callback) is raised again a moment later.
-
-    Args:
-        more: Further signals to take.
 
     Attributes:
         first: The first signal of all that came.

@@ -29,26 +29,13 @@ exit $code
 
 
 def script(wanted: Slurm, directory: Path, device: str) -> str:
-    """Return what a job does.
-
-    Args:
-        wanted: The config's section.
-        directory: Of the experiment, on a file system that all nodes see.
-        device: "cpu" or "cuda".
-    """
+    """Return what a job does; the directory lies on a file system that all nodes see."""
     command = shlex.join([*WORK, str(directory.absolute()), "--device", device])
     return JOB.format(cpus=wanted.cpus, command=command, requeues=wanted.requeues)
 
 
 def options(wanted: Slurm, name: str, count: int, logs: Path) -> list[str]:
-    """Return what `sbatch` is asked for.
-
-    Args:
-        wanted: The config's section.
-        name: Of the jobs.
-        count: Of the jobs.
-        logs: Folder of what they print.
-    """
+    """Return what `sbatch` is asked for: so many jobs of a name, and the folder of what they print."""
     chosen: dict[str, Any] = {
         "job-name": name,
         "array": f"0-{count - 1}",
@@ -57,10 +44,7 @@ def options(wanted: Slurm, name: str, count: int, logs: Path) -> list[str]:
         "cpus-per-task": wanted.cpus,
         "mem": None if wanted.memory_gb is None else f"{round(wanted.memory_gb * 1024)}M",
         "gpus-per-node": wanted.gpus or None,
-        "partition": wanted.partition,
-        "account": wanted.account,
-        "qos": wanted.qos,
-        "constraint": wanted.constraint,
+        **wanted.model_dump(include={"partition", "account", "qos", "constraint"}),
         "signal": f"USR1@{_SAVE_SECONDS}" if wanted.time >= _SHORT_MINUTES else None,
         "output": logs / "%A_%a.log",
         "open-mode": "append",
@@ -72,15 +56,7 @@ def options(wanted: Slurm, name: str, count: int, logs: Path) -> list[str]:
 
 
 class SlurmJobs:
-    """The jobs of one experiment: submitted, looked for, and submitted again when they were lost.
-
-    Args:
-        wanted: The config's section.
-        home: The experiment's directory.
-        name: Of the jobs.
-        device: "cpu" or "cuda".
-        most: Jobs at one time.
-    """
+    """The jobs of one experiment, so many at one time: submitted, looked for, and submitted again when lost."""
 
     look_every = 2.0
     names = None
@@ -127,7 +103,7 @@ class SlurmJobs:
         number = str(known.get("job", ""))
         if number.isdigit() and _queued(number):
             self._number = number
-            follower.note(f"waiting for the SLURM jobs of an earlier command: {number}")
+            follower.display.note(f"waiting for the SLURM jobs of an earlier command: {number}")
 
     def _submit(self, follower: Follower, count: int) -> None:
         self._folder.mkdir(exist_ok=True)
@@ -140,10 +116,8 @@ class SlurmJobs:
         self._number = number[0]
         write_json(self._folder / "jobs.json", {"job": self._number})
         runs = len(follower.left)
-        follower.note(
-            f"{count} SLURM job{'s' * (count > 1)} for {runs} run{'s' * (runs > 1)}: {self._number}; "
-            f"logs in {self._folder}"
-        )
+        asked_for = f"{count} SLURM job{'s' * (count > 1)} for {runs} run{'s' * (runs > 1)}"
+        follower.display.note(f"{asked_for}: {self._number}; logs in {self._folder}")
 
     def _last_words(self) -> str:
         for log in sorted(self._folder.glob(f"{self._number}_*.log")):

@@ -14,7 +14,7 @@ from lamm_cl.errors import UsageError
 from lamm_cl.experiments import imports
 from lamm_cl.files import finite, parse_json, read_bytes, write_json
 from lamm_cl.methods import text_bank
-from lamm_cl.records import DAMAGED, FAILED, Entry, ExperimentDirectory
+from lamm_cl.records import DAMAGED, FAILED, RUN_COLUMNS, Entry, ExperimentDirectory
 from lamm_cl.records.record import sealed
 from lamm_cl.strategies.settings import PrecisionName
 
@@ -24,23 +24,15 @@ class RunSpec:
     """One run of the grid.
 
     Attributes:
-        experiment: The experiment it belongs to.
-        protocol: Name of the protocol.
-        protocol_options: Its options.
         datasets: What the stream is made of: names, or mappings that describe one's own data.
         dataset: What tables call that.
         label: What tables call the method with these options.
-        method: The registered method.
         options: Every option of method, recipe and strategy, defaults filled in.
-        backbone: Name of the CLIP.
-        pretrained: Tag or file of its weights; None for its own.
-        precision: Of the computation.
+        pretrained: Tag or file of the backbone's weights; None for its own.
         resize_mode: How images come to the tower's size; None as its weights were trained.
         shots: Training images per class, or "full".
         seed: Of data, order and initialisation, each by a name of its own.
         device: "cpu" or "cuda": the kind, not which one.
-        threads: Of the computation.
-        deterministic: Whether every operation has to be deterministic.
         evaluation: What is measured beside the accuracy matrix.
         imports: Digest of each imported file or module, by name.
     """
@@ -96,17 +88,8 @@ class RunSpec:
 
     def columns(self) -> dict[str, Any]:
         """Return the run's columns of `runs.csv`."""
-        return {
-            "experiment": self.experiment,
-            "protocol": self.protocol,
-            "dataset": self.dataset,
-            "method": self.label,
-            "dialect": self.options.get("dialect"),
-            "backbone": self.backbone,
-            "pretrained": self.pretrained,
-            "shots": self.shots,
-            "seed": self.seed,
-        }
+        named_otherwise = {"method": self.label, "dialect": self.options.get("dialect")}
+        return {name: getattr(self, name, None) for name in RUN_COLUMNS} | named_otherwise
 
     def __str__(self) -> str:
         several = f" {self.pretrained}" if self.pretrained else ""
@@ -122,14 +105,13 @@ class Environment:
         folder: Where relative paths of one's own data start from; None for the working directory.
         cache: Directory of cached image features; None for the default place, False for none.
         loggers: Avalanche loggers by name, with their options.
-        checkpoint_minutes: How often a run saves its state inside an experience.
+        checkpoint_minutes: Between two savings of a run's state inside an experience.
         imports: Where each imported file is, or the name of the module.
         unprojected: Whether some run takes image features before CLIP's projection, so that each pass of the tower
             keeps them too.
         num_workers: Processes that read a run's images; None for `default_workers`.
         graph: Whether a GPU's training steps are recorded where they can be: "auto" or "never".
         save: Whether a run leaves what it has learned beside its record.
-        version: Of lamm_cl.
     """
 
     root: str | None = None
@@ -167,10 +149,7 @@ class Job:
     """A run and where to do it.
 
     Attributes:
-        spec: The run.
-        directory: The run's own directory, for its checkpoint and logs.
-        environment: Where data and caches are.
-        device: "cpu", "cuda:1", ...
+        directory: The run's own, for its checkpoint and logs.
         progress: Called with the done fraction and a few words; may raise `Stopped` at a moment when all is saved.
         on_device: Runs that share the device, this one included. Where it is alone and the device has no memory for it,
             it has failed; else others may have taken that memory.
@@ -219,11 +198,9 @@ class Cost:
 
 @dataclass(frozen=True)
 class Grid:
-    """The runs of a command and what they need.
+    """The runs of a command, done or not, and what they need.
 
     Attributes:
-        specs: All runs, done or not.
-        environment: Where data and caches are.
         again: Digests of failures that are tried again, by run; a failure that comes later stays.
         folder: Where relative paths start.
         modules: Folders of the modules that the config imports.

@@ -93,11 +93,7 @@ def worker_name(number: int | None = None) -> str:
 def perform(home: ExperimentDirectory, work: Work, job: Job, failure: str | None = None) -> Outcome:
     """Do a run unless another process does or did it, and record how it ended.
 
-    Args:
-        home: The experiment's directory.
-        work: Does the run.
-        job: The run.
-        failure: Digest of the failed record that is tried again; any other record is left alone.
+    `failure` is the digest of the failed record that is tried again; any other record is left alone.
     """
     run_id = job.spec.run_id
     try:
@@ -273,10 +269,6 @@ class Worker:
     """Does the runs of a grid, one after the other, that nobody else does or did.
 
     Attributes:
-        home: The experiment's directory.
-        grid: Its runs.
-        work: Does one.
-        device: Where: "cpu", "cuda:1", ...
         signals: Held ones; they ask to save and stop.
         tell: Hears of each run that this worker recorded.
         on_device: Workers of the device that are known, this one included; see `Job`.
@@ -293,10 +285,9 @@ class Worker:
     sharing: int = 1
 
     def run(self) -> Outcome | None:
-        """Work until there is nothing left to claim.
+        """Work until there is nothing left to claim, and return None, or else what ended it early.
 
-        Returns:
-            What ended it early, "stopped", "disk", "memory" or "device"; None when there was nothing left.
+        That is "stopped", "disk", "memory" or "device".
         """
         worked = True
         try:

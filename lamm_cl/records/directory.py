@@ -7,19 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lamm_cl import files
 from lamm_cl.errors import UsageError
-from lamm_cl.files import (
-    FULL,
-    check_writable,
-    disk_error,
-    finite,
-    parse_json,
-    patiently,
-    read_bytes,
-    remove_leftovers,
-    write_atomic,
-    write_json,
-)
 from lamm_cl.locks import Lock
 from lamm_cl.records.record import DAMAGED, DONE, FORMAT, Progress, Record
 from lamm_cl.records.table import Entry, entry_of, table_of
@@ -45,7 +34,7 @@ class ExperimentDirectory:
     def locked(self) -> Iterator[None]:
         """Write what belongs to the whole directory alone; what killed processes left of it is removed."""
         with Lock(self.path / ".lock"):
-            remove_leftovers(self.path)
+            files.remove_leftovers(self.path)
             yield
 
     # -- records -------------------------------------------------------------------------------------------------
@@ -62,16 +51,16 @@ class ExperimentDirectory:
             OSError: There is one, but it cannot be read.
         """
         path = self.run(run_id) / "record.json"
-        stat = patiently(path.stat)
+        stat = files.patiently(path.stat)
         if stat is None:
             return None
         stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         known = self._known.get(run_id)
         if known is None or known[0] != stamp:
-            data = read_bytes(path)
+            data = files.read_bytes(path)
             if data is None:
                 return None
-            record = Record.from_json(parse_json(data) or {})
+            record = Record.from_json(files.parse_json(data) or {})
             known = self._known[run_id] = (stamp, entry_of(run_id, record))
         return known[1]
 
@@ -90,7 +79,7 @@ class ExperimentDirectory:
             yield False
             return
         try:
-            remove_leftovers(directory)
+            files.remove_leftovers(directory)
             yield True
         finally:
             with contextlib.suppress(OSError):
@@ -110,8 +99,7 @@ class ExperimentDirectory:
     def set_aside(self, run_id: str) -> Path | None:
         """Rename a damaged record, so that the run can be done again; call it inside `claim`.
 
-        Returns:
-            Where it is now, None when there was no damaged record.
+        Returns where it is now, None when there was no damaged record.
         """
         entry = self.entry(run_id)
         if entry is None or entry.status != DAMAGED:
@@ -141,10 +129,10 @@ class ExperimentDirectory:
         """
         begin = time.monotonic()
         with self.locked():
-            runs = patiently(lambda: list((self.path / "runs").iterdir())) or []
+            runs = files.patiently(lambda: list((self.path / "runs").iterdir())) or []
             data = table_of(entry for run in runs if (entry := self.entry(run.name)) is not None)
-            if read_bytes(self.path / "runs.csv") != data:
-                write_atomic(self.path / "runs.csv", data)
+            if files.read_bytes(self.path / "runs.csv") != data:
+                files.write_atomic(self.path / "runs.csv", data)
         # A table of many thousand runs takes seconds to write: not more than a twentieth of the time goes there.
         self._table_due = time.monotonic() + max(_TABLE_EVERY, 20 * (time.monotonic() - begin))
 
@@ -160,27 +148,24 @@ class ExperimentDirectory:
     def identity(self) -> dict[str, Any] | None:
         """What `experiment.json` says, None where there is none."""
         path = self.path / "experiment.json"
-        data = read_bytes(path)
+        data = files.read_bytes(path)
         if data is None:
             return None
-        content = parse_json(data)
+        content = files.parse_json(data)
         if content is None or not isinstance(content.get("settings"), dict):
             raise UsageError(f"{path} is damaged: it does not say whose results these are. Choose another --out.")
         return content
 
     def check(self, experiment: str, version: str, settings: Mapping[str, Any]) -> None:
-        """Refuse results that must not stand in one table with these. Writes nothing.
+        """Refuse results that must not stand in one table with these: a setting may be new, but not other than it was.
 
-        Args:
-            experiment: The experiment's name.
-            version: Of lamm_cl.
-            settings: What each setting of the runs is; a setting may be new, but not other than it was.
+        Writes nothing. The version is that of lamm_cl.
 
         Raises:
             UsageError: The directory is another experiment's, another version's, has other settings, or is no
                 experiment's at all but has a `runs.csv`.
         """
-        settings = finite(settings)
+        settings = files.finite(settings)
         try:
             if self.path.is_symlink() and not self.path.exists():
                 raise UsageError(
@@ -190,7 +175,7 @@ class ExperimentDirectory:
             if self.path.exists() and not self.path.is_dir():
                 raise UsageError(f"--out {self.path} is a file, not a directory.")
             found = self.identity()
-            check_writable(self.path)
+            files.check_writable(self.path)
         except OSError as error:
             raise self.unusable(error) from error
         if found is None:
@@ -232,10 +217,10 @@ class ExperimentDirectory:
             with self.locked():
                 self.check(experiment, version, settings)
                 old = (self.identity() or {}).get("settings", {})
-                merged = {**old, **finite(settings)}
+                merged = dict(sorted({**old, **files.finite(settings)}.items()))
                 if not old or merged != old:
-                    content = {"format": FORMAT, "experiment": experiment, "version": version}
-                    write_json(self.path / "experiment.json", {**content, "settings": dict(sorted(merged.items()))})
+                    content = {"format": FORMAT, "experiment": experiment, "version": version, "settings": merged}
+                    files.write_json(self.path / "experiment.json", content)
         except OSError as error:
             raise self.unusable(error) from error
 
@@ -256,11 +241,11 @@ class ExperimentDirectory:
 
     def trouble(self, error: BaseException) -> str | None:
         """Say what keeps everybody from working here and what to do; None when `error` is about something else."""
-        found = disk_error(error, self.path)
+        found = files.disk_error(error, self.path)
         if found is None:
             return None
         place, reason = found.filename2 or found.filename or self.path, found.strerror or found
-        if found.errno in FULL:
+        if found.errno in files.FULL:
             return f"{reason}: {place}. What was done is kept; make room and repeat the command."
         if found.errno in _IN_THE_WAY:
             return f"cannot write {place}: {reason}; {_REMEDY} What was done is kept."

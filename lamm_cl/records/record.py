@@ -22,9 +22,6 @@ MEASURED = frozenset({"seconds", "peak_memory_mb", "train_images_per_second", "t
 
 _KEYS = {"format", "run_id", "status", "run", "row_columns", "rows", "digest"}
 
-# The plain values of a lamm_cl.evaluation.summary.Row, in the order of ROW_COLUMNS.
-RowValues = Sequence[Any]
-
 
 @dataclass(frozen=True)
 class Record:
@@ -34,15 +31,15 @@ class Record:
         run_id: Digest of what determines the result.
         status: "done" or "failed".
         columns: The values of `RUN_COLUMNS`; None where one does not apply.
-        rows: One sequence per result, in the order of `ROW_COLUMNS`; empty for a failed run and for no
-            other.
+        rows: The plain values of each `lamm_cl.evaluation.summary.Row`, in the order of `ROW_COLUMNS`; empty for a
+            failed run and for no other.
         details: The rest: config, versions, git, data, device, times, matrices, error.
     """
 
     run_id: str
     status: str
     columns: Mapping[str, Any]
-    rows: Sequence[RowValues] = ()
+    rows: Sequence[Sequence[Any]] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @property

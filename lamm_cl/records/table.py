@@ -28,9 +28,8 @@ def lines(record: Record) -> str:
     head = [cell(record.columns.get(column)) for column in RUN_COLUMNS]
     rows = [[None] * len(ROW_COLUMNS)] if record.status == FAILED else record.rows
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    for row in rows:
-        writer.writerow([*head, *map(cell, row), record.status, record.run_id])
+    whole = ([*head, *map(cell, row), record.status, record.run_id] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows(whole)
     return text.getvalue()
 
 
