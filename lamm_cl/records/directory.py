@@ -10,8 +10,7 @@ from typing import Any
 from lamm_cl import files
 from lamm_cl.errors import UsageError
 from lamm_cl.locks import Lock
-from lamm_cl.records.record import DAMAGED, DONE, FORMAT, Progress, Record
-from lamm_cl.records.table import Entry, entry_of, table_of
+from lamm_cl.records.record import DAMAGED, DONE, FORMAT, Entry, Progress, Record, entry_of, table_of
 
 _REMEDY = "remove it or choose another --out."
 _IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP}

@@ -10,8 +10,7 @@ from lamm_cl import files
 from lamm_cl.errors import UsageError
 from lamm_cl.files import TEMPORARY, parse_json
 from lamm_cl.records import COLUMNS, ExperimentDirectory, Record
-from lamm_cl.records.record import DAMAGED, Progress, sealed
-from lamm_cl.records.table import Entry
+from lamm_cl.records.record import DAMAGED, Entry, Progress, sealed
 
 
 def make(run_id: str, seed: int = 1, shots: int = 16, status: str = "done", method: str = "lamm") -> Record:
