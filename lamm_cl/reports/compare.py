@@ -9,6 +9,7 @@ from itertools import product
 from statistics import fmean
 from typing import Any, TypeVar, cast
 
+import numpy as np
 import yaml
 
 from lamm_cl.errors import UsageError
@@ -329,18 +330,19 @@ def measure(results: Results, protocol: str) -> Iterator[Measured]:
         records = [results.records[one] for one in ids if one in results.records]
         over = found.sets or frozenset(datasets[one] for one in ids)
         told = _told(words, records)
-        values = 100 * group.set_index("seed")[quantities]
-        for quantity in quantities:
-            known = values[values[quantity].notna()]
-            if len(known):
-                mean = known[quantity].mean()
+        seeds = group["seed"].to_numpy(float)
+        values = {quantity: 100 * group[quantity].to_numpy(float) for quantity in quantities}
+        for quantity, found_there in values.items():
+            known = ~np.isnan(found_there)
+            if known.any():
+                mean = found_there[known].mean()
                 if quantity == "harmonic_mean":
-                    mean = metrics.harmonic_mean(known["base"].mean(), known["new"].mean())
+                    mean = metrics.harmonic_mean(values["base"][known].mean(), values["new"][known].mean())
                 yield Measured(
                     quantity=quantity,
                     mean=float(mean),
-                    values=tuple(known[quantity]),
-                    seeds=tuple(map(float, known.index)),
+                    values=tuple(found_there[known].tolist()),
+                    seeds=tuple(seeds[known].tolist()),
                     run_ids=ids,
                     datasets=over,
                     **told,
