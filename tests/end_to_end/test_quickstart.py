@@ -1,8 +1,6 @@
 """The main job: its table, its files, and what it says about forgetting."""
 
 import csv
-import subprocess
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -66,15 +64,9 @@ def test_training_helps(done: tuple[Path, str]) -> None:
     assert all(sum(found[method, "own", 1, "set1"]) > zero_shot for method in ("coop", "maple", "lamm"))
 
 
-def test_again_it_only_shows_the_results(done: tuple[Path, str]) -> None:
+def test_again_it_only_shows_the_results(done: tuple[Path, str], lamm_cl_in: Any) -> None:
     out, said = done
-    again = subprocess.run(
-        [sys.executable, "-m", "lamm_cl.cli.main", "quickstart", "--out", "results"],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=out.parent,
-    ).stdout
+    again = lamm_cl_in(out.parent, "quickstart", "--out", "results").stdout
     assert "12 runs: 0 done now, 12 done before." in again
     table = said[said.index("Class-incremental") :]
     assert table in again
