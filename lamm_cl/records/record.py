@@ -18,7 +18,7 @@ DONE, FAILED, DAMAGED = "done", "failed", "damaged"
 RUN_COLUMNS = (
     "experiment", "protocol", "dataset", "method", "dialect", "backbone", "pretrained", "shots", "seed",
 )  # fmt: skip
-_SORTED_BY = RUN_COLUMNS[1:]
+_SORTED_BY = RUN_COLUMNS[1:]  # a directory holds one experiment
 ROW_COLUMNS = ("stage", "eval_set", "label_space", "metric", "value", "n")
 COLUMNS = (*RUN_COLUMNS, *ROW_COLUMNS, "status", "run_id")
 # What may differ between two runs of the same thing: it is measured on the machine, not computed.

@@ -127,9 +127,10 @@ def learner_of(
     method: str, backbone: ClipBackbone, names: Sequence[str], shots: int, chosen: Choices, **more: Any
 ) -> Learner:
     """Build the learner that a strategy of these choices trains; no label is learned yet. See `build_model`."""
-    half = chosen.settings.precision == PURE
-    options = {"seed": chosen.settings.seed, "half": half, **more, **chosen.method}
-    return build_model(method, backbone, tuple(names), shots, learn=False, **options)
+    seed, half = chosen.settings.seed, chosen.settings.precision == PURE
+    return build_model(
+        method, backbone, tuple(names), shots, learn=False, seed=seed, half=half, **more, **chosen.method
+    )
 
 
 def check_class_lists(backbone: ClipBackbone, lists: Iterable[tuple[Sequence[str], str]]) -> None:
