@@ -4,6 +4,7 @@ import gc
 import multiprocessing.forkserver
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,10 @@ import pytest
 # One thread a process: the suite runs two processes on two cores, and sums do not depend on the machine's core count.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# A shell starts what runs in the background (`make test &`) with SIGINT ignored, and so would be every process that a
+# test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A method with a suffix is tested in the fast tier on one method of each kind (words, both towers, deltas, a head of
 # its own), and on every other in the slow tier.
