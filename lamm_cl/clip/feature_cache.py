@@ -8,13 +8,17 @@ batches run side by side to use all cores.
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -26,23 +30,11 @@ from lamm_cl.errors import UsageError
 if TYPE_CHECKING:
     from lamm_cl.clip.backbone import ClipBackbone, FeatureKind
 
-import os
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from typing import TYPE_CHECKING
-
-import torch
-
-if TYPE_CHECKING:
-    from lamm_cl.clip.backbone import ClipBackbone, FeatureKind
-
-
 LOG = logging.getLogger("lamm_cl")
 BATCH_SIZE = 32
 ROUND = 8  # batches that are written at a time: what a kill loses at most
 OPEN_VIEWS = 8
 PATIENCE_SECONDS = 900.0
-
 LOADERS = 16
 
 Encode = Callable[[Tensor], Tensor]
