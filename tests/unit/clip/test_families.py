@@ -57,11 +57,16 @@ def test_a_text_tower_of_no_family_is_refused(small):
         family_of(small(custom=True, text={"pool_type": "first"}))
 
 
-def test_the_table_is_up_to_date():
+@pytest.fixture
+def maker():
+    return pytest.importorskip("benchmarks.families", reason="the table's maker is not part of an installed wheel")
+
+
+def test_the_table_is_up_to_date(maker):
     if families.shipped()["open_clip"] != open_clip.__version__:
         pytest.skip("the table was made from another version of open_clip")
-    assert families.build() == families.shipped()
-    assert families.main(["--check"]) == 0
+    assert maker.build() == families.shipped()
+    assert maker.main(["--check"]) == 0
 
 
 SOME = ["ViT-B-32-quickgelu", "RN50", "convnext_tiny", "EVA02-B-16", "ViTamin-S", "PE-Core-T-16-384", "coca_base"]
@@ -101,14 +106,15 @@ def test_reading_the_table_imports_nothing_slow():
     assert told.stdout.strip() == "[]"
 
 
-def test_the_command_writes_what_is_missing(tmp_path, monkeypatch, capsys):
+def test_the_command_writes_what_is_missing(maker, tmp_path, monkeypatch, capsys):
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{families.BEGIN}\nold\n{families.END}\nafter\n")
-    monkeypatch.setattr(families, "HERE", tmp_path)
-    assert families.main(["--check"]) == 1
+    readme.write_text(f"before\n{maker.BEGIN}\nold\n{maker.END}\nafter\n")
+    monkeypatch.setattr(maker, "TABLE", tmp_path / "families.json")
+    monkeypatch.setattr(maker, "PAGE", readme)
+    assert maker.main(["--check"]) == 1
     assert "old" in readme.read_text()
-    assert families.main([]) == 0
-    assert families.main(["--check"]) == 0
+    assert maker.main([]) == 0
+    assert maker.main(["--check"]) == 0
     assert readme.read_text().startswith("before\n")
     assert readme.read_text().endswith("\nafter\n")
     assert "| ViT-B-16 | A | yes | yes | yes |" in readme.read_text()
