@@ -3,8 +3,9 @@
 Nothing here imports torch: `lamm-cl validate` and wrong use answer at once.
 """
 
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -15,7 +16,7 @@ from lamm_cl.errors import UsageError
 from lamm_cl.experiments import fields, imports
 from lamm_cl.experiments.document import Document, Problem
 from lamm_cl.experiments.fields import Reading, read_by, several
-from lamm_cl.experiments.names import method_options, protocol_options
+from lamm_cl.experiments.names import applicable, method_options, protocol_options
 from lamm_cl.methods.registry import method_names
 from lamm_cl.methods.values import DEVICE, NAME, Key, Values, findings
 from lamm_cl.strategies.settings import PrecisionName
@@ -226,7 +227,7 @@ def read_config(path: Path | str, assignments: Sequence[str] = ()) -> Experiment
     try:
         config = ExperimentConfig.model_validate(data | {"import": imported}, context=reading)
     except ValidationError as error:
-        problems = [_said(key, text, reading) for key, text in findings(error, _KEYS).items()]
+        problems = [_said(key, text, reading, data) for key, text in findings(error, _KEYS).items()]
     problems += reading.problems
     places = {document.place(problem.key) for problem in problems}
     said = [one for one in document.problems if not (one.doubt and document.place(one.key) in places)]
@@ -236,12 +237,34 @@ def read_config(path: Path | str, assignments: Sequence[str] = ()) -> Experiment
     return config
 
 
-def _said(key: Key, text: str, reading: Reading) -> Problem:
+def _said(key: Key, text: str, reading: Reading, data: Mapping[str, Any]) -> Problem:
     """Return what pydantic says in the words of the file, in which a method's place is its label."""
+    if len(key) == 1 and key[0] not in FILE_KEYS:
+        text = _elsewhere(str(key[0]), data[str(key[0])], reading) or text
     if key[:1] == ("methods",) and len(key) > 1:
         label = reading.labels[int(key[1])]
         key = ("methods", label if isinstance(label, str) else key[1])
     return Problem(key, text.replace("is empty.", "is empty: the experiment would expand to no run."))
+
+
+def _elsewhere(name: str, value: Any, reading: Reading) -> str | None:
+    """Say where a key belongs that stands at the top and is a key of something below; None where it is of nothing."""
+    plain = json.dumps(value, default=str)
+    written = f"{name}: {plain if len(plain) < 40 else '...'}"
+    owners: dict[str, tuple[type[BaseModel], str]]
+    owners = {"evaluation": (Evaluation, ""), "slurm": (Slurm, ""), "backbone": (Backbone, "name: ..., ")}
+    if reading.protocol:
+        protocol = reading.protocol[0]
+        owners["protocol"] = (protocol_options(protocol), f"name: {protocol}, ")
+    for owner, (model, before) in owners.items():
+        if name in model.model_fields and name != "name":
+            return f"belongs to {owner}: write `{owner}: {{{before}{written}}}`, or {owner}.{name} with --set."
+    with_it = [one["label"] for one in reading.methods if name in method_options(one["name"]).model_fields]
+    if not with_it:
+        return None
+    every = all(one["label"] in with_it or not applicable(one["name"], {name: value}) for one in reading.methods)
+    text = f"is an option of methods: write it below one of them, or methods.{with_it[0]}.{name} with --set"
+    return f"{text}; for all of them: `overrides: [{{options: {{{written}}}}}]`." if every else f"{text}."
 
 
 def _import(entries: Any, folder: Path) -> tuple[dict[str, str], list[Problem]]:

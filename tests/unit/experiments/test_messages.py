@@ -47,6 +47,36 @@ def test_types(write_config: Write, line: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "message", "advised"),
+    [
+        (
+            "per_class: true",
+            "belongs to evaluation: write `evaluation: {per_class: true}`, or evaluation.per_class",
+            "",
+        ),
+        ("gpus: 1", "belongs to slurm: write `slurm: {gpus: 1}`, or slurm.gpus with --set.", ""),
+        ("evaluate: [test]", 'belongs to protocol: write `protocol: {name: few_shot, evaluate: ["test"]}`, or', ""),
+        ("precision: bf16", 'belongs to backbone: write `backbone: {name: ..., precision: "bf16"}`, or backbone.', ""),
+        ("n_ctx: 4", "is an option of methods: write it below one of them, or methods.coop.n_ctx with --set; for", ""),
+        ("epochs: 1", "for all of them: `overrides: [{options: {epochs: 1}}]`.", "overrides: [{options: {epochs: 1}}]"),
+    ],
+)
+def test_a_key_that_stands_too_high_is_told_its_place(
+    write_config: Write, line: str, message: str, advised: str
+) -> None:
+    assert message in refused(write_config(f"{START}{line}\n"))
+    if advised:
+        read_config(write_config(f"{START}{advised}\n"))
+
+
+def test_all_methods_are_advised_only_where_all_have_the_option(write_config: Write) -> None:
+    start = START.replace("[coop]", "[zero_shot, coop, lamm]")
+    assert "for all of them" in refused(write_config(f"{start}epochs: 1\n"))  # zero_shot takes no steps: passed by
+    assert "methods.lamm.lambda_kd with --set." in refused(write_config(f"{start}lambda_kd: 1\n"))
+    read_config(write_config(f"{start}overrides: [{{options: {{epochs: 1}}}}]\n"))
+
+
+@pytest.mark.parametrize(
     "methods", ["3", "true", "[3]", "[[coop]]", "{coop: 3}", "{x: {method: 3}}", "{x: {method: []}}"]
 )
 def test_methods_of_a_wrong_kind_are_refused_also_beside_overrides(write_config: Write, methods: str) -> None:
