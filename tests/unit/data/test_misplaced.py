@@ -213,6 +213,7 @@ def test_flat_validation_images_are_sorted_on_request(tmp_path: Path, packed: bo
     assert [found[f"ILSVRC2012_val_{i + 1:08d}.JPEG"] for i in range(len(ORDER))] == list(ORDER)
 
 
+@pytest.mark.filterwarnings("ignore:Python 3.14:DeprecationWarning")  # torchvision names no filter for its archives
 def test_the_labels_are_those_that_torchvision_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import hashlib
 
