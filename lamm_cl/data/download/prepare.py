@@ -1,7 +1,6 @@
 """Bringing a data set to the disk: fetch what may be fetched, say exactly what is left to do by hand."""
 
 import os
-import tarfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -75,14 +74,9 @@ def prepare(name: str, root: Path, tools: Tools | None = None) -> Outcome:
         tools: network, progress, video reader.
 
     Raises:
-        UsageError: the data set is not in the catalogue, `root` cannot be written, or this Python has no safe way to
-            unpack archives.
+        UsageError: the data set is not in the catalogue, or `root` cannot be written.
     """
     entry, tools = find(name), tools or Tools()
-    if not hasattr(tarfile, "data_filter"):
-        raise UsageError(
-            "archives are unpacked safely by Python 3.11.4 and later only: prepare data sets with such a one."
-        )
     outcome = Outcome(entry.name)
     if entry.embedded:
         outcome.present.append(f"{entry.title} needs no file")

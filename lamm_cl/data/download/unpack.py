@@ -94,13 +94,10 @@ def _extract(archive: Path, folder: Path, wanted: list[str]) -> None:
                 for member in tar:
                     place = _place(archive, member.name, folder, wanted)
                     if place and not member.isdir():
-                        tarfile.data_filter(member, str(folder))
-                        source = tar.extractfile(member)
+                        source = tar.extractfile(member) if member.isfile() else None
                         if source is None:
                             raise _refused(archive, member.name)
                         _write(source, place)
-    except tarfile.FilterError as error:
-        raise _refused(archive, error.tarinfo.name) from None
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, KeyError) as error:
         if isinstance(error, DownloadError):
             raise

@@ -123,13 +123,6 @@ def caltech(tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_old_python_fetches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(tarfile, "data_filter")
-    with pytest.raises(UsageError, match=r"by Python 3\.11\.4 and later only"):
-        prepare("dtd", tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
 def test_what_is_there_and_whole_is_complete(tmp_path: Path, caltech: Path) -> None:
     outcome = prepare("caltech101", tmp_path, Tools(fetch=Network("caltech101")))
     assert outcome.complete
