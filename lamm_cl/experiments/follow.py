@@ -160,9 +160,9 @@ class Follower:
                 continue
             if entry is not None and entry.status == DAMAGED and run_id not in self._damaged:
                 self._damaged.add(run_id)
-                place = self.home.run(run_id)
-                self.display.note(f"{place}/record.json is damaged: it is kept aside, and the run done again.")
-            progress = self.home.progress(run_id)
+                place = self.home.record(run_id)
+                self.display.note(f"{place} is damaged: it is kept aside, and the run done again.")
+            progress = Progress.read(self.home.progress(run_id))
             if progress is not None:
                 self._doing[run_id] = progress
         self.display.doing([(self.left[run_id], progress) for run_id, progress in self._doing.items()])

@@ -325,6 +325,6 @@ class Worker:
                 raise Stopped
             if time.monotonic() >= due:
                 due = time.monotonic() + _SECONDS_BETWEEN_REPORTS
-                self.home.write_progress(spec.run_id, Progress(worker_name(), fraction, text))
+                Progress(worker_name(), fraction, text).write(self.home.progress(spec.run_id))
 
         return report
