@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import functools
 import gc
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -27,10 +28,7 @@ from lamm_cl.records import DONE, FAILED, ExperimentDirectory, Progress, Record
 
 
 class Work:
-    """What a worker does; made once a worker, since it keeps the backbones that are dear to load.
-
-    torch is imported by the worker that does it.
-    """
+    """What a worker does; made once a worker, since it keeps the backbones that are dear to load."""
 
     def __init__(self) -> None:
         self._backbones: dict[Any, Any] = {}
@@ -40,24 +38,24 @@ class Work:
 
         Returns fingerprints of what the runs read, by name: results of other data or weights are not mixed in.
         """
-        import_avalanche()
-        from lamm_cl.experiments.preflight import check
-
-        return check(specs, environment, device, self._backbones)
+        found: dict[str, str] = _with_torch("preflight").check(specs, environment, device, self._backbones)
+        return found
 
     def measure(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> list[Cost]:
         """Return what each run will cost, from a few timed steps; raises `UsageError` as `check` does."""
-        import_avalanche()
-        from lamm_cl.experiments.calibrate import measure
-
-        return measure(specs, environment, device, self._backbones)
+        costs: list[Cost] = _with_torch("calibrate").measure(specs, environment, device, self._backbones)
+        return costs
 
     def execute(self, job: Job) -> Result:
         """Do a run from its last checkpoint, or from the start."""
-        import_avalanche()
-        from lamm_cl.experiments.run_one import execute
+        result: Result = _with_torch("run_one").execute(job, self._backbones)
+        return result
 
-        return execute(job, self._backbones)
+
+def _with_torch(module: str) -> Any:
+    """Import one of the modules here that import torch, which only the worker that needs it does."""
+    import_avalanche()
+    return importlib.import_module(f"lamm_cl.experiments.{module}")
 
 
 Status = Literal["done", "failed", "elsewhere", "busy", "stopped", "disk", "memory", "device"]
@@ -71,18 +69,15 @@ BROKE_ONCE = "device-error"  # in a run's directory: a worker gave it up, and an
 class Outcome:
     """How a run ended for the one who did it.
 
-    Attributes:
-        status: "done" and "failed" are recorded; "elsewhere": another command recorded it meanwhile; "busy": another
-            works on it; "stopped": saved for later; "disk": the experiment's directory cannot be written;
-            "memory": there was no room for it beside others; "device": an error of CUDA, after which this process can
-            use the GPU no more; the run is tried once more by another, and is recorded as failed the second time.
-        message: One line about it.
-        seconds: That it took.
+    "done" and "failed" are recorded; "elsewhere": another command recorded it meanwhile; "busy": another works on it;
+    "stopped": saved for later; "disk": the experiment's directory cannot be written; "memory": there was no room for it
+    beside others; "device": an error of CUDA, after which this process can use the GPU no more; the run is tried once
+    more by another, and is recorded as failed the second time.
     """
 
     status: Status
-    message: str = ""
-    seconds: float = 0.0
+    message: str = ""  # one line about it
+    seconds: float = 0.0  # that it took
 
 
 def worker_name(number: int | None = None) -> str:
@@ -243,10 +238,8 @@ def _git(directory: Path) -> dict[str, Any] | None:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:
-        return {
-            "commit": ask("rev-parse", "HEAD"),
-            "changed": bool(ask("status", "--porcelain", "--untracked-files=no")),
-        }
+        changed = ask("status", "--porcelain", "--untracked-files=no")
+        return {"commit": ask("rev-parse", "HEAD"), "changed": bool(changed)}
     except (OSError, subprocess.SubprocessError):
         return None
 
@@ -266,23 +259,16 @@ _SECONDS_BETWEEN_REPORTS = 0.5
 
 @dataclass
 class Worker:
-    """Does the runs of a grid, one after the other, that nobody else does or did.
-
-    Attributes:
-        signals: Held ones; they ask to save and stop.
-        tell: Hears of each run that this worker recorded.
-        on_device: Workers of the device that are known, this one included; see `Job`.
-        sharing: Workers of this machine that are known, this one included.
-    """
+    """Does the runs of a grid, one after the other, that nobody else does or did."""
 
     home: ExperimentDirectory
     grid: Grid
     work: Work
     device: str
-    signals: Signals
-    tell: Callable[[RunSpec, Outcome], None] = lambda spec, outcome: None
-    on_device: int = 1
-    sharing: int = 1
+    signals: Signals  # held ones; they ask to save and stop
+    tell: Callable[[RunSpec, Outcome], None] = lambda spec, outcome: None  # hears of each run that is recorded
+    on_device: int = 1  # workers of the device that are known, this one included; see `Job`
+    sharing: int = 1  # workers of this machine that are known, this one included
 
     def run(self) -> Outcome | None:
         """Work until there is nothing left to claim, and return None, or else what ended it early.
