@@ -39,10 +39,8 @@ def run_experiment(
     """Do what a config asks for; returns the exit code.
 
     Notes and progress go to `console`, the summary to `end`, there too unless it is given: lines, or one JSON object.
-    `make_work` is an importable function or class, which makes the work of a worker process.
-
-    Raises:
-        UsageError: Wrong use; nothing has been written.
+    `make_work` is an importable function or class, which makes the work of a worker process. Raises `UsageError` for
+    wrong use, when nothing has been written.
     """
     with Signals() as signals:
         try:
@@ -55,14 +53,13 @@ def run_experiment(
                 why = "since `save` came later; a new --out has all of them."
                 say(console, f"note: {lacking} runs that are done have no {MODEL}, {why}")
             summary = _work(plan, console, make_work, signals)
-            command = _continue_with(config, request)
-            lines = summary.lines(plan.home.path, command)
-            for line in [json.dumps(summary.as_dict(plan.home.path, command))] if as_json else lines:
+            told = (plan.home.path, _continue_with(config, request))
+            for line in [json.dumps(summary.as_dict(*told))] if as_json else summary.lines(*told):
                 say(end or console, line)
             return summary.exit_code
         except KeyboardInterrupt:
-            words = " ".join(_continue_with(config, request))
-            say(console, f"Interrupted; what is done is kept. Continue with: {words}")
+            again = " ".join(_continue_with(config, request))
+            say(console, f"Interrupted; what is done is kept. Continue with: {again}")
             return INTERRUPTED
 
 
@@ -101,10 +98,8 @@ def _continue_with(config: ExperimentConfig, request: Request) -> list[str]:
 def join(directory: Path, device: str | None, console: Console, make_work: Callable[[], Work] = Work) -> int:
     """Do the runs of a directory's grid that nobody else does or did, on the grid's device unless another is given.
 
-    Returns the exit code, 75 when SIGUSR1 said that the time is nearly up.
-
-    Raises:
-        UsageError: There is no grid, or this machine cannot do its runs.
+    Returns the exit code, 75 when SIGUSR1 said that the time is nearly up. Raises `UsageError` where there is no grid,
+    or this machine cannot do its runs.
     """
     home = ExperimentDirectory(directory.absolute())
     grid = Grid.read(home)
