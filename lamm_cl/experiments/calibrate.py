@@ -50,11 +50,7 @@ class Calibration:
         self._start = max(0.0, time.time() - psutil.Process().create_time())
 
     def cost(self, spec: RunSpec) -> Cost:
-        """Return what a run will cost.
-
-        Raises:
-            UsageError: It could not be done, with data and weights or without.
-        """
+        """Return what a run will cost; raises `UsageError` where it could not be done even with data and weights."""
         torch.set_num_threads(spec.threads)
         layout = self._layout(spec)
         backbone = self._backbone(spec)
@@ -200,11 +196,7 @@ def _time(work: Callable[[], None], most: int, device: str) -> float:
 def measure(
     specs: Sequence[RunSpec], environment: Environment, device: str, loaded: MutableMapping[Any, Any]
 ) -> list[Cost]:
-    """Return what each run will cost; data and weights that are not there have stand-ins.
-
-    Raises:
-        UsageError: One of them could not be done even so.
-    """
+    """Return what each run will cost; data and weights that are not there have stand-ins."""
     imports.load(environment.imports)
     calibration = Calibration(environment, device, loaded)
     costs = {spec.run_id: calibration.cost(spec) for spec in calibration.ends_first(specs)}

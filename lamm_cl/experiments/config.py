@@ -65,11 +65,9 @@ class Override(Values):
 
         def matches(self, **run: Any) -> bool:
             """Whether a run with these values is meant."""
-            for name, value in run.items():
-                wanted = getattr(self, name)
-                if wanted is not None and value not in (wanted if isinstance(wanted, list) else [wanted]):
-                    return False
-            return True
+            given = {name: getattr(self, name) for name in run}
+            wanted = {name: one if isinstance(one, list) else [one] for name, one in given.items() if one is not None}
+            return all(run[name] in some for name, some in wanted.items())
 
     when: When = When()
     options: dict[str, Any]
@@ -211,8 +209,7 @@ _KEYS: dict[Key, Sequence[str]] = {
 def read_config(path: Path | str, assignments: Sequence[str] = ()) -> ExperimentConfig:
     """Read and check a config file, as `key=value` assignments change it.
 
-    Raises:
-        UsageError: One message with everything that is wrong, each with its line or its `--set`.
+    Raises `UsageError`: one message with everything that is wrong, each with its line or its `--set`.
     """
     path = Path(path)
     document = Document.read(path)
@@ -286,18 +283,14 @@ def _import(entries: Any, folder: Path) -> tuple[dict[str, str], list[Problem]]:
 
 def config_schema() -> dict[str, Any]:
     """Return the JSON schema of a config file, so that editors complete keys and underline mistakes."""
-    parts: dict[str, Any] = {
-        "evaluation": _schema(Evaluation),
-        "slurm": _schema(Slurm),
-        "backbone": _schema(Backbone),
-        "override": _schema(Override),
-        **{f"method.{name}": _schema(method_options(name)) for name in method_names()},
-        **{f"protocol.{name}": _schema(protocol_options(name)) for name in PROTOCOLS},
-    }
+    parts = {model.__name__.lower(): _schema(model) for model in (Evaluation, Slurm, Backbone, Override)}
+    parts |= {f"method.{name}": _schema(method_options(name)) for name in method_names()}
+    parts |= {f"protocol.{name}": _schema(protocol_options(name)) for name in PROTOCOLS}
     whole = _schema(ExperimentConfig)["properties"]
-    plugins = parts["method.zero_shot"]["properties"]["plugins"]
     text = "Avalanche plugins for every method that names none itself, with their options."
-    whole["plugins"] = {**plugins, "description": text}
+    whole["plugins"] = {**parts["method.zero_shot"]["properties"]["plugins"], "description": text}
+    loggers = get_args(LoggerName)
+    logged = _closed({name: {"anyOf": [{"type": ["null", "boolean", "object"]}]} for name in loggers})
     special = {
         "protocol": _protocol(),
         "datasets": _one_or_several({"anyOf": [_names(CATALOGUE), {"type": "object"}]}),
@@ -308,7 +301,7 @@ def config_schema() -> dict[str, Any]:
         "seeds": _one_or_several({"type": "integer", "minimum": 0}),
         "evaluation": {"$ref": "#/$defs/evaluation"},
         "slurm": {"$ref": "#/$defs/slurm"},
-        "loggers": _loggers(),
+        "loggers": {"anyOf": [_one_or_several(_names(loggers)), logged]},
         "overrides": {"type": "array", "items": {"$ref": "#/$defs/override"}},
     }
     properties = {key: {**special.get(key, whole[key]), "description": whole[key]["description"]} for key in FILE_KEYS}
@@ -366,9 +359,3 @@ def _methods() -> dict[str, Any]:
     variant = {"type": "object", "properties": {"method": _names(names)}, "required": ["method"]}
     several = {"type": "object", "properties": options, "additionalProperties": variant, "minProperties": 1}
     return {"anyOf": [_one_or_several(_names(names)), several]}
-
-
-def _loggers() -> dict[str, Any]:
-    names = get_args(LoggerName)
-    one = {"anyOf": [{"type": ["null", "boolean", "object"]}]}
-    return {"anyOf": [_one_or_several(_names(names)), _closed(dict.fromkeys(names, one))]}

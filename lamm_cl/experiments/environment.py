@@ -45,10 +45,8 @@ def count_gpus() -> int:
 def find_device(device: str, remote: bool = False) -> str:
     """Return "cpu", "cuda" or "cuda:N" for what a config says; "auto" takes a GPU where there is one.
 
-    Where the runs are remote, this machine's devices don't matter.
-
-    Raises:
-        UsageError: A name that is none, or a GPU that is not there.
+    Raises `UsageError` for another name, or a GPU that is not there; where the runs are remote, this machine's devices
+    don't matter.
     """
     kind, _, number = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or not number.isdigit())):
@@ -84,11 +82,7 @@ def one_per_worker(device: str, jobs: int) -> list[str]:
 
 
 def check_loggers(loggers: Mapping[Any, Mapping[str, Any]]) -> None:
-    """Refuse loggers that would fail in every run.
-
-    Raises:
-        UsageError: A package is not installed, W&B has no such option, or nobody is logged in to it.
-    """
+    """Refuse loggers that would fail in every run: no package, no such option of W&B, or nobody logged in to it."""
     for name in loggers:
         require_logger(name)
     if "wandb" not in loggers:

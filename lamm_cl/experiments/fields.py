@@ -28,27 +28,16 @@ from lamm_cl.streams.protocols import PROTOCOLS
 
 @dataclass
 class Reading:
-    """What is known and found while a config is validated, in the order of its keys.
+    """What is known and found while a config is validated, in the order of its keys."""
 
-    Attributes:
-        folder: From which its paths are meant.
-        plugins: For every method that names none itself.
-        problems: What is wrong.
-        notes: What its author should know of how it was read.
-        protocol: Name and options, once they are right.
-        own: Names of the data sets that are the user's own.
-        labels: Of all methods.
-        methods: Those whose method exists: label, name and options.
-    """
-
-    folder: Path
-    plugins: Any = None
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    protocol: tuple[str, dict[str, Any]] | None = None
-    own: list[Any] = field(default_factory=list)
-    labels: list[Any] = field(default_factory=list)
-    methods: list[dict[str, Any]] = field(default_factory=list)
+    folder: Path  # from which its paths are meant
+    plugins: Any = None  # for every method that names none itself
+    problems: list[Problem] = field(default_factory=list)  # what is wrong
+    notes: list[str] = field(default_factory=list)  # what its author should know of how it was read
+    protocol: tuple[str, dict[str, Any]] | None = None  # name and options, once they are right
+    own: list[Any] = field(default_factory=list)  # names of the data sets that are the user's own
+    labels: list[Any] = field(default_factory=list)  # of all methods
+    methods: list[dict[str, Any]] = field(default_factory=list)  # whose method exists: label, name and options
 
     def say(self, key: Key, text: str) -> None:
         """Add one problem."""
@@ -263,9 +252,8 @@ def read_loggers(value: Any, reading: Reading) -> dict[str, Any]:
     """Take names, or a mapping from name to options; what W&B takes, its installed version knows."""
     if not isinstance(value, dict):
         value = dict.fromkeys(map(str, _listed(value)))
-    found = {
-        name: {} if options in (None, True) else options for name, options in value.items() if options is not False
-    }
+    wanted = {name: options for name, options in value.items() if options is not False}
+    found = {name: {} if options in (None, True) else options for name, options in wanted.items()}
     for name, options in found.items():
         if options and isinstance(options, dict) and name in ("tensorboard", "csv", "text"):
             reading.say(("loggers", name), f"takes no options; write {name}: true.")

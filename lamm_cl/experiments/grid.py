@@ -20,10 +20,7 @@ from lamm_cl.methods.registry import get_method
 def grid(config: ExperimentConfig, device: str | None = None) -> list[RunSpec]:
     """Return the runs of a config, in its order: backbone, data set, method, shots, seed from the outside in.
 
-    A device, "cpu" or "cuda", takes the place of the config's.
-
-    Raises:
-        UsageError: Two entries of the config are the same run.
+    A device, "cpu" or "cuda", takes the place of the config's. Raises `UsageError` where two entries are the same run.
     """
     kind = (device or config.device).partition(":")[0]
     runs = [_run(config, kind, *chosen) for chosen in itertools.product(*_lists(config))]
@@ -160,8 +157,7 @@ def states(config: ExperimentConfig) -> list[Status]:
 def only_available(config: ExperimentConfig) -> tuple[ExperimentConfig, list[Status]]:
     """Return the config with those of its data sets alone that are there, and the states of the others.
 
-    Raises:
-        UsageError: none is there, or the protocol takes all of them in one run.
+    Raises `UsageError` where none is there, or the protocol takes all of them in one run.
     """
     found = states(config)
     missing = [state for state in found if not state.usable]

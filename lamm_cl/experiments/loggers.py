@@ -53,29 +53,15 @@ class WandbNumbers(BaseLogger):  # type: ignore[misc]
 def _begin(job: Job, options: Mapping[str, Any]) -> Any:
     import wandb
 
-    spec = job.spec
-    return wandb.init(
-        **{
-            "project": "lamm_cl",
-            "group": spec.experiment,
-            "name": str(spec),
-            "id": spec.run_id,
-            "resume": "allow",
-            "dir": str(job.directory),
-            "config": spec.determines(),
-            "settings": wandb.Settings(quiet=True, console="off"),
-            **options,
-        }
-    )
+    spec, settings = job.spec, wandb.Settings(quiet=True, console="off")
+    named = {"project": "lamm_cl", "group": spec.experiment, "name": str(spec), "id": spec.run_id, "resume": "allow"}
+    told = {"dir": str(job.directory), "config": spec.determines(), "settings": settings}
+    return wandb.init(**{**named, **told, **options})
 
 
 @contextlib.contextmanager
 def make_loggers(job: Job) -> Iterator[list[Any]]:
-    """Yield the loggers of a run, which write below its directory; they are closed however the run ends.
-
-    Raises:
-        UsageError: A logger's package is not installed.
-    """
+    """Yield the loggers of a run, which write below its directory; they are closed however the run ends."""
     with contextlib.ExitStack() as stack:
         yield [_make(name, options, job, stack) for name, options in job.environment.loggers.items()]
 

@@ -109,10 +109,8 @@ def _photograph() -> bytes:
 def layout_without_data(spec: RunSpec, environment: Environment) -> Layout:
     """Return the layout of a run, in which stand-ins take the places of data sets that are not wholly there.
 
-    Their numbers of classes and images are those of their lists where these are there, else the catalogue's.
-
-    Raises:
-        UsageError: Nothing tells the numbers of one of them.
+    Their numbers of classes and images are those of their lists where these are there, else the catalogue's; raises
+    `UsageError` where nothing tells them.
     """
     specs = environment.placed(spec.datasets)
     specs += datasets_beside(spec.protocol, specs)

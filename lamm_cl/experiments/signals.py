@@ -23,14 +23,11 @@ class Signals:
 
     Who asks three times without an answer is heard at once. An exception raised where Python can only drop it (a
     finalizer, a weak reference's callback) is raised again a moment later.
-
-    Attributes:
-        first: The first signal of all that came.
     """
 
     def __init__(self, *more: signal.Signals | None) -> None:
         self._numbers: Sequence[signal.Signals] = [signal.SIGINT, signal.SIGTERM, *filter(None, more)]
-        self.first: int | None = None
+        self.first: int | None = None  # of all that came
         self._noted: list[int] = []
         self._holding = False
         self._before: dict[int, Any] = {}
