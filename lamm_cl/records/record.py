@@ -4,13 +4,12 @@ import contextlib
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lamm_cl.files import TEMPORARY, digest, finite, parse_json, write_json
+from lamm_cl.files import digest, finite, parse_json, write_atomic, write_json
 
 FORMAT = 1
 DONE, FAILED, DAMAGED = "done", "failed", "damaged"
@@ -72,13 +71,8 @@ class Progress:
 
     def write(self, path: Path) -> None:
         """Write it where it can be written; a reader sees all of it or the one before."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
-        try:
-            temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
-            temporary.replace(path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            write_atomic(path, json.dumps(asdict(self)).encode(), lasting=False)
 
     @classmethod
     def read(cls, path: Path) -> "Progress | None":
