@@ -207,10 +207,7 @@ _KEYS: dict[Key, Sequence[str]] = {
 
 
 def read_config(path: Path | str, assignments: Sequence[str] = ()) -> ExperimentConfig:
-    """Read and check a config file, as `key=value` assignments change it.
-
-    Raises `UsageError`: one message with everything that is wrong, each with its line or its `--set`.
-    """
+    """Read and check a config file as assignments change it; one `UsageError` says all that is wrong, and where."""
     path = Path(path)
     document = Document.read(path)
     for assignment in assignments:

@@ -5,14 +5,12 @@ import contextlib
 import functools
 import importlib.util
 import inspect
-import netrc
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psutil
 
@@ -109,12 +107,14 @@ def require_logger(name: str) -> None:
 
 def _may_log(options: Mapping[str, Any]) -> bool:
     """Whether W&B will find a key or wants none; in doubt, when it is told more than we read, it will."""
-    if stays_here(options) or {"settings", "anonymous"} & set(options):
+    from requests.utils import get_netrc_auth
+
+    told = stays_here(options) or {"settings", "anonymous"} & set(options)
+    if told or os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or os.environ.get("WANDB_API_KEY"):
         return True
-    if os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or os.environ.get("WANDB_API_KEY"):
-        return True
-    server = wandb_server()
-    return "api_key" in _stored_settings() or _in_netrc(urlsplit(server).hostname or server)
+    with contextlib.suppress(UnicodeDecodeError):  # of a netrc that is no text
+        return "api_key" in _stored_settings() or get_netrc_auth(wandb_server()) is not None
+    return False
 
 
 def stays_here(options: Mapping[str, Any]) -> bool:
@@ -135,15 +135,6 @@ def _stored_settings() -> dict[str, str]:
     with contextlib.suppress(configparser.Error, OSError, UnicodeDecodeError):
         parser.read([folder / "settings", Path("wandb") / "settings"])
     return dict(parser["default"]) if parser.has_section("default") else {}
-
-
-def _in_netrc(host: str) -> bool:
-    given = os.environ.get("NETRC")
-    for path in [Path(given)] if given else [Path("~/.netrc"), Path("~/_netrc")]:
-        with contextlib.suppress(OSError, UnicodeDecodeError, netrc.NetrcParseError):
-            if netrc.netrc(path.expanduser()).authenticators(host):
-                return True
-    return False
 
 
 # -- cached features ---------------------------------------------------------------------------------------------------

@@ -88,10 +88,7 @@ class Follower:
         self._table_is_old = True
 
     def follow(self, signals: Signals) -> Summary:
-        """Wait for the end of all; returns also after Ctrl-C and where workers cannot go on.
-
-        Signals are heard where nothing is half done.
-        """
+        """Wait for the end of all, or of workers, or Ctrl-C; signals are heard where nothing is half done."""
         summary = Summary(len(self.grid.specs))
         with signals.held():
             try:

@@ -155,10 +155,7 @@ def states(config: ExperimentConfig) -> list[Status]:
 
 
 def only_available(config: ExperimentConfig) -> tuple[ExperimentConfig, list[Status]]:
-    """Return the config with those of its data sets alone that are there, and the states of the others.
-
-    Raises `UsageError` where none is there, or the protocol takes all of them in one run.
-    """
+    """Return the config with what is there of its data, and what is not; `UsageError` where it can't do without."""
     found = states(config)
     missing = [state for state in found if not state.usable]
     if not missing:

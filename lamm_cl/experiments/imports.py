@@ -16,10 +16,7 @@ _LOADED: dict[str, str] = {}  # what this process has imported -> digest of its 
 
 
 def find(entry: str, folder: Path) -> str:
-    """Return the absolute path of a file, or the name of a module that can be imported; else raises `UsageError`.
-
-    A file is a path that ends in .py, from the config's folder; a module is there or where Python looks.
-    """
+    """Return the absolute path of a .py file, from the config's folder, or the name of a module that is there."""
     if entry.endswith(".py"):
         path = (folder / Path(entry).expanduser()).resolve()
         if not path.is_file():

@@ -173,10 +173,7 @@ class LocalWorkers:
         self.names: set[str] = set()  # of all that were started: what they record is this command's own
 
     def ask(self, question: str, specs: Sequence[RunSpec]) -> Any:
-        """Let a worker find something out before there is a grid: `check` or `measure` of `Work`.
-
-        Raises `UsageError` with what the worker found, or where it cannot start.
-        """
+        """Let a worker `check` or `measure` beforehand; raises `UsageError` as it does, or if none can start."""
         for _ in range(_MOST_DEATHS):
             worker = self._processes.get(0) or self._start(0)
             answer = worker.ask(question, list(specs))

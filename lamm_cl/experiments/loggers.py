@@ -19,10 +19,7 @@ class WandbNumbers(BaseLogger):  # type: ignore[misc]
     """Sends numbers to Weights & Biases. Avalanche 0.6's own logger needs parts that today's wandb no longer has."""
 
     def __init__(self, job: Job, options: Mapping[str, Any]) -> None:
-        """Open a W&B run of the run's name and id; `mode: offline` writes to the run's directory only.
-
-        So it does where the server cannot be reached: no run ends for want of a network.
-        """
+        """Open a W&B run of the run's name and id; offline without a network, for want of which no run ends."""
         super().__init__()
         self.note = ""
         server, asked = wandb_server(), not stays_here(options)

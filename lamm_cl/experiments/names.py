@@ -131,10 +131,7 @@ def shown_name(dataset: str | Mapping[str, Any]) -> str:
 
 
 def described_data_problems(description: Mapping[str, Any]) -> list[str]:
-    """Say what is wrong with a data set that a mapping describes, apart from the files.
-
-    It is the user's own, or one of the catalogue by name, with options.
-    """
+    """Say what is wrong, but for files, with a mapping for the user's own data, or for the catalogue's with options."""
     own = is_own(description)
     keys = KEYS if own or "name" not in description else ("name", "root", *OPTIONS)
     texts = [unknown_name("key of a data set", key, KEYS) for key in description if key not in KEYS]

@@ -61,10 +61,7 @@ class Plan:
         return min(wanted, max(1, len(self.pending)))
 
     def check(self, workers: LocalWorkers) -> Mapping[str, str]:
-        """Find out whether the runs that are left can start; a first worker reads their data and weights.
-
-        Returns fingerprints of these, by name; raises `UsageError` where they cannot.
-        """
+        """Let a worker read data and weights of what is left, and return their fingerprints by name."""
         if self.remote:
             need_slurm()
         if not self.pending:
@@ -75,10 +72,7 @@ class Plan:
         return fingerprints
 
     def open(self, fingerprints: Mapping[str, str]) -> None:
-        """Make the directory this experiment's, and its grid the one that workers join.
-
-        Raises `UsageError` where it is another's, or holds results of other data or weights.
-        """
+        """Make the directory this experiment's, unless it is another's, and the grid the one to join."""
         self.home.open(self.config.experiment, __version__, {**settings(self.config, self.device), **fingerprints})
         try:
             self.grid.write(self.home)

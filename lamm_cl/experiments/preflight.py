@@ -53,10 +53,7 @@ def check(
 
 
 def _layouts(specs: Iterable[RunSpec], environment: Environment) -> dict[str, Any]:
-    """Draw every distinct stream, and return one layout for each data.
-
-    Raises `UsageError` with all that is wrong with data sets and protocol, and images that any of the runs would miss.
-    """
+    """Draw every distinct stream, look for its images, and return a layout for each data; one `UsageError` says all."""
     problems: list[str] = []
     layouts: dict[str, Any] = {}
     drawings: dict[str, list[Any]] = {}
@@ -85,10 +82,7 @@ def _data(spec: RunSpec) -> str:
 
 
 def _one_of_each(specs: Sequence[RunSpec]) -> list[RunSpec]:
-    """Return a run for every method on the first data, and one for all other data with the first method.
-
-    Where options speak of classes by name, one for each data.
-    """
+    """Return a run of each method on the first data, and of the first, or those that name classes, on all data."""
     first = specs[0]
     chosen = {
         (spec.label, _data(spec)): spec
@@ -99,10 +93,7 @@ def _one_of_each(specs: Sequence[RunSpec]) -> list[RunSpec]:
 
 
 def _assemble(spec: RunSpec, backbone: Any, layout: Any, environment: Environment) -> frozenset[Split]:
-    """Build a run's model, which checks options, class names and what the backbone can take.
-
-    Returns the images beside the training set that it looks at, which the run must have.
-    """
+    """Build a model, which checks options, names and backbone; return what it sees beside the training set."""
     lists = [(one.class_names, one.template) for one in layout.datasets]
     if get_method(spec.method).has_text_prompts:
         require_words(layout.numbered, spec.method)

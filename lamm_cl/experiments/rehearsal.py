@@ -30,11 +30,7 @@ _PHOTOGRAPH = (500, 375)  # pixels: the median of ImageNet, of the pets and of m
 
 
 def stream_problems(protocol: str, options: Mapping[str, Any], datasets: Sequence[str]) -> list[Problem]:
-    """Return what building the streams of a config would refuse.
-
-    The protocol is a known one, its options of the right types; names that the catalogue does not have are one's own
-    data.
-    """
+    """Return what building the streams of a config would refuse; its protocol is known, its options well-typed."""
     found: dict[tuple[Key, str], list[str]] = {}
     for names in [list(datasets)] if takes_all_datasets(protocol) else [[name] for name in datasets]:
         for problem in _of_one_stream(protocol, options, names):

@@ -175,11 +175,7 @@ class Course:
 
 
 def execute(job: Job, loaded: Backbones) -> Result:
-    """Do a run from its last checkpoint, or from the start; what this worker has loaded grows.
-
-    Raises `UsageError` where the run cannot be done as it is described, `Stopped` where the user wants to stop; then
-    the state is saved.
-    """
+    """Do a run from its last checkpoint or the start; raises `UsageError`, or `Stopped` with the state saved."""
     spec = job.spec
     _set_imports_apart()
     imports.check(job.environment.imports, spec.imports)

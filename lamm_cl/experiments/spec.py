@@ -189,10 +189,7 @@ class Grid:
 
     @classmethod
     def read(cls, home: ExperimentDirectory) -> "Grid":
-        """Return the grid that the last `lamm-cl run` left in a directory.
-
-        Raises `UsageError` where there is none, it is damaged, or another version of lamm_cl made it.
-        """
+        """Return the grid that `lamm-cl run` left in a directory; `UsageError` where none can be joined."""
         path = home.path / "grid.json"
         data = read_bytes(path)
         if data is None:

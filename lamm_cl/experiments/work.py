@@ -1,7 +1,4 @@
-"""A worker, here or on a cluster: over all runs of a grid, claim one that nobody has, perform it, go on.
-
-A run is recorded whatever happens, and can be taken up again.
-"""
+"""A worker, here or on a cluster: claim a run that nobody has, do it, go on. Each is recorded whatever happens."""
 
 import contextlib
 import datetime
@@ -34,10 +31,7 @@ class Work:
         self._backbones: dict[Any, Any] = {}
 
     def check(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> dict[str, str]:
-        """Raise `UsageError` for what no run could survive: absent weights or data, impossible streams.
-
-        Returns fingerprints of what the runs read, by name: results of other data or weights are not mixed in.
-        """
+        """Raise `UsageError` for what no run could survive; return fingerprints of data and weights."""
         found: dict[str, str] = _with_torch("preflight").check(specs, environment, device, self._backbones)
         return found
 
@@ -271,10 +265,7 @@ class Worker:
     sharing: int = 1  # workers of this machine that are known, this one included
 
     def run(self) -> Outcome | None:
-        """Work until there is nothing left to claim, and return None, or else what ended it early.
-
-        That is "stopped", "disk", "memory" or "device".
-        """
+        """Work until nothing is left to claim; return None, or what ended it: stopped, disk, memory or device."""
         worked = True
         try:
             while worked:

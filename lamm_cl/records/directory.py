@@ -43,10 +43,7 @@ class ExperimentDirectory:
         return self.run(run_id) / "record.json"
 
     def entry(self, run_id: str) -> Entry | None:
-        """What a record says in short, read again only when it changed; None when there is none.
-
-        Raises `OSError` where there is one that cannot be read.
-        """
+        """What a record says in short, read again only when it changed; None only when there is none."""
         path = self.record(run_id)
         stat = files.patiently(path.stat)
         if stat is None:
@@ -91,10 +88,7 @@ class ExperimentDirectory:
         return taken
 
     def set_aside(self, run_id: str) -> Path | None:
-        """Rename a damaged record, so that the run can be done again; call it inside `claim`.
-
-        Returns where it is now, None when there was no damaged record.
-        """
+        """Rename a damaged record, so that the run can be done again, inside `claim`; return its new place."""
         path, entry = self.record(run_id), self.entry(run_id)
         damaged = entry is not None and entry.status == DAMAGED
         return path.replace(path.with_name("record.damaged.json")) if damaged else None
@@ -108,10 +102,7 @@ class ExperimentDirectory:
         return self.run(run_id) / "progress.json"
 
     def rebuild_table(self) -> None:
-        """Make `runs.csv` anew from all records, unless it says the same; safe beside others that do so.
-
-        Raises `OSError` where a record cannot be read, or the table not written; then it is as it was.
-        """
+        """Make `runs.csv` anew from all records, safe beside others that do so; after an `OSError` it is as it was."""
         begin = time.monotonic()
         with self.locked():
             runs = files.patiently(lambda: list((self.path / "runs").iterdir())) or []
