@@ -119,15 +119,12 @@ def _protocol_problems(name: str, options: Mapping[str, Any]) -> list[Problem]:
         return [Problem(("protocol",), unknown_name("protocol", name, PROTOCOLS))]
     order = options.get("order")
     listed = order if isinstance(order, list) else []
-    problems = [
-        Problem(("protocol", "order", place), "in an order, what is neither a label nor text stands in quotes.")
-        for place, entry in enumerate(listed)
-        if not isinstance(entry, str) and type(entry) is not int  # 1e5, 0x10 and true may be names
-    ]
-    word = next((entry for entry in listed if isinstance(entry, str)), None)
-    number = next((entry for entry in listed if not isinstance(entry, str)), None)
-    if not problems and word is not None and number is not None:
-        text = f"an order has labels or class names, not both: {word!r} is text and {number} a number."
+    odd = [k for k, one in enumerate(listed) if type(one) not in (str, int)]  # 1e5, 0x10 and true may be names
+    text = "in an order, what is neither a label nor text stands in quotes."
+    problems = [Problem(("protocol", "order", place), text) for place in odd]
+    words, numbers = ([one for one in listed if isinstance(one, str) is word] for word in (True, False))
+    if not problems and words and numbers:
+        text = f"an order has labels or class names, not both: {words[0]!r} is text and {numbers[0]} a number."
         problems = [Problem(("protocol", "order"), f"{text} Put class names that are numbers in quotes.")]
     return problems or _option_problems(names.protocol_options(name), options, ("protocol",))
 
@@ -179,16 +176,17 @@ def _read_method(label: Any, given: Any, reading: Reading) -> dict[str, Any]:
         options.setdefault("plugins", reading.plugins)
     entry = {"label": label, "name": name, "options": options if isinstance(options, dict) else {}}
     reading.labels.append(label)
-    problem = names.method_problem(name)
-    if problem is None:
-        reading.methods.append(entry)
-    if problem and isinstance(name, str):
+    if not isinstance(name, str):
+        return entry  # said where types are checked
+    if problem := names.method_problem(name):
         reading.say(key, problem)
-    elif isinstance(name, str) and isinstance(options, dict):
+        return entry
+    reading.methods.append(entry)
+    if isinstance(options, dict):
         reading.problems += _recipe_problems(name, options, key)
         reading.problems += _option_problems(names.method_options(name), names.applicable(name, options), key)
         reading.problems += _plugin_problems(options.get("plugins"), key)
-    elif isinstance(name, str):
+    else:
         reading.say(key, f"takes a mapping of options, not {options!r}.")
     return entry
 

@@ -18,7 +18,7 @@ from lamm_cl.records import ExperimentDirectory
 _SUBMISSIONS = 2
 _SAVE_SECONDS = 90
 _SHORT_MINUTES = 3  # SLURM may send the signal a minute early: a shorter job would hear of its end when it begins
-WORK = (sys.executable, "-m", "lamm_cl.cli.main", "work")
+WORK = (sys.executable, "-m", "lamm_cl", "work")
 
 JOB = """#!/bin/sh
 # `lamm-cl work` saves its run and ends with 75 when the time is nearly up: then the job is queued again.
