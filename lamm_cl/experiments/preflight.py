@@ -99,9 +99,9 @@ def _assemble(spec: RunSpec, backbone: Any, layout: Any, environment: Environmen
         require_words(layout.numbered, spec.method)
         check_class_lists(backbone, lists)
     options = sort_options(spec.method, backbone.name, environment.found(spec.options), ["plugins"]).method
-    options |= {"class_templates": layout.templates, "repeated_names": may_repeat(layout.class_names, lists)}
-    shots = spec.shots if isinstance(spec.shots, int) else 16
-    return build_model(spec.method, backbone, layout.class_names, shots=shots, learn=False, **options).looks_at
+    names, shots = layout.class_names, spec.shots if isinstance(spec.shots, int) else 16
+    of_data = {"class_templates": layout.templates, "repeated_names": may_repeat(names, lists)}
+    return build_model(spec.method, backbone, names, shots=shots, learn=False, **of_data, **options).looks_at
 
 
 def _collect(problems: list[str], work: Any, *arguments: Any) -> Any:

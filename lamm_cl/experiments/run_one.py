@@ -192,8 +192,10 @@ def execute(job: Job, loaded: Backbones) -> Result:
 def _execute(job: Job, loaded: Backbones) -> Result:
     spec, environment, loading = job.spec, job.environment, job.environment.num_workers
     backbone, store = backbone_of(spec, job.device, environment, loaded)
-    where = {"root": environment.root, "backbone": backbone, **spec.protocol_options}
-    benchmark = build_stream(spec.protocol, environment.placed(spec.datasets), spec.shots, spec.seed, **where)
+    data, more = environment.placed(spec.datasets), spec.protocol_options
+    benchmark = build_stream(
+        spec.protocol, data, spec.shots, spec.seed, root=environment.root, backbone=backbone, **more
+    )
     loading = default_workers(torch.device(job.device).type, job.sharing) if loading is None else loading
     course = Course(job, stages=len(benchmark.train_stream))
     if job.halved:

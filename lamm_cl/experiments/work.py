@@ -11,7 +11,7 @@ import platform
 import subprocess
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -52,6 +52,9 @@ def _with_torch(module: str) -> Any:
     return importlib.import_module(f"lamm_cl.experiments.{module}")
 
 
+# "elsewhere": another command recorded it meanwhile; "busy": another works on it; "stopped": saved for later; "disk":
+# the experiment's directory cannot be written; "memory": there was no room for it beside others; "device": an error of
+# CUDA, after which this process can use the GPU no more; another tries the run once more, then it has failed.
 Status = Literal["done", "failed", "elsewhere", "busy", "stopped", "disk", "memory", "device"]
 # After one of these, every later call of the process fails in the same way: assertions and wrong addresses in kernels.
 _BROKEN = ("CUDA error", "CUBLAS_STATUS_", "CUDNN_STATUS_", "cuDNN error", "device-side assert")
@@ -61,13 +64,7 @@ BROKE_ONCE = "device-error"  # in a run's directory: a worker gave it up, and an
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended for the one who did it.
-
-    "done" and "failed" are recorded; "elsewhere": another command recorded it meanwhile; "busy": another works on it;
-    "stopped": saved for later; "disk": the experiment's directory cannot be written; "memory": there was no room for it
-    beside others; "device": an error of CUDA, after which this process can use the GPU no more; the run is tried once
-    more by another, and is recorded as failed the second time.
-    """
+    """How a run ended for the one who did it; what is "done" or "failed" is recorded."""
 
     status: Status
     message: str = ""  # one line about it
@@ -108,15 +105,14 @@ def _do(home: ExperimentDirectory, work: Work, job: Job) -> Outcome:
     except Stopped:
         return Outcome("stopped")
     except Exception as error:
-        trouble = home.trouble(error)
-        if trouble is not None:
+        if trouble := home.trouble(error):
             return Outcome("disk", trouble)
         if job.on_device > 1 and _is_gpu_memory(error):
             return Outcome("memory", str(error).splitlines()[0])
         if _is_broken_device(error):
             return _after_device_error(home, job, error, started)
         return record_failure(home, job.spec, error, started)
-    seconds = _record(home, job.spec, DONE, started, {**result.details, "error": None}, result.rows)
+    seconds = _record(home, job.spec, DONE, started, result)
     return Outcome("done", " ".join(result.details.get("notes", ())), seconds)
 
 
@@ -143,27 +139,15 @@ def record_failure(
         text = {"kind": type(error).__name__, "message": str(error), "traceback": trace}
     first = (text["message"].strip() or text["kind"]).splitlines()[0]
     text["line"] = first if isinstance(error, str | UsageError) else f"{text['kind']}: {first}"
-    return Outcome("failed", text["line"], _record(home, spec, FAILED, started, {"error": text}))
+    return Outcome("failed", text["line"], _record(home, spec, FAILED, started, Result((), {"error": text})))
 
 
-def _record(
-    home: ExperimentDirectory,
-    spec: RunSpec,
-    status: str,
-    started: datetime.datetime,
-    details: Mapping[str, Any],
-    rows: Sequence[Sequence[Any]] = (),
-) -> float:
+def _record(home: ExperimentDirectory, spec: RunSpec, status: str, started: datetime.datetime, result: Result) -> float:
     """Write how a run ended, and return the seconds that it took."""
-    known = {
-        "config": spec.determines(),
-        **origin(),
-        "worker": worker_name(),
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": (datetime.datetime.now(datetime.UTC) - started).total_seconds(),
-        **details,
-    }
-    home.write_record(Record(spec.run_id, status, spec.columns(), rows, known))
+    seconds = (datetime.datetime.now(datetime.UTC) - started).total_seconds()
+    ran = {"worker": worker_name(), "started": started.isoformat(timespec="seconds"), "seconds": seconds}
+    known = {"config": spec.determines(), **origin(), **ran, "error": None, **result.details}
+    home.write_record(Record(spec.run_id, status, spec.columns(), result.rows, known))
     forget_checkpoint(home, spec.run_id)
     return float(known["seconds"])
 
@@ -215,11 +199,8 @@ def origin() -> dict[str, Any]:
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-    return {
-        "versions": versions,
-        "git": _git(Path(__file__).parent),
-        "machine": {"host": platform.node(), "system": platform.platform(), "processor": _processor()},
-    }
+    machine = {"host": platform.node(), "system": platform.platform(), "processor": _processor()}
+    return {"versions": versions, "git": _git(Path(__file__).parent), "machine": machine}
 
 
 def _git(directory: Path) -> dict[str, Any] | None:

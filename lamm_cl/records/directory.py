@@ -213,10 +213,9 @@ class ExperimentDirectory:
 
     def explain(self, error: OSError) -> str:
         """Return what `trouble` says; raises `error` when it is about something else."""
-        trouble = self.trouble(error)
-        if trouble is None:
-            raise error
-        return trouble
+        if trouble := self.trouble(error):
+            return trouble
+        raise error
 
     def unusable(self, error: OSError) -> UsageError:
         """Return what to say when the directory cannot be begun."""
