@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from lamm_cl.errors import unknown
+from lamm_cl.experiments import imports
 
 KINDS = ("methods", "datasets", "protocols", "backbones", "published")
 
@@ -22,10 +23,7 @@ def listing(
     """List methods, data sets, protocols, backbones, or published tables."""
     if kind not in KINDS:
         raise unknown("kind", kind, KINDS)
-    if imported:
-        from lamm_cl.experiments import imports
-
-        imports.load([imports.find(one, Path()) for one in imported])
+    imports.load([imports.find(one, Path()) for one in imported or ()])
     if parts and kind == "methods":
         _parts()
         return

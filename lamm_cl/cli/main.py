@@ -78,7 +78,11 @@ def call(arguments: list[str]) -> int:
         except typer.Exit as end:
             return end.exit_code
         except _WrongUse as error:
-            return _wrong_use(error)
+            if type(error).__name__ == "NoArgsIsHelpError":
+                typer.echo(error.ctx.get_help())
+                return 2
+            help_of = f" See `{error.ctx.command_path} --help`." if error.ctx else ""
+            return _say(f"{error.format_message().rstrip('.')}.{help_of}", 2)
         except _Refusal as error:
             return _say(error.format_message(), error.exit_code)
         except UsageError as error:
@@ -104,15 +108,6 @@ def _print_every_letter() -> None:
                 stream.reconfigure(errors="replace")
             else:
                 stream.reconfigure(encoding="utf-8")
-
-
-def _wrong_use(error: Any) -> int:
-    context = error.ctx
-    if type(error).__name__ == "NoArgsIsHelpError":
-        typer.echo(context.get_help())
-        return 2
-    help_of = f" See `{context.command_path} --help`." if context else ""
-    return _say(f"{error.format_message().rstrip('.')}.{help_of}", 2)
 
 
 def _say(message: str, code: int) -> int:

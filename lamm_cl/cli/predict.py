@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from lamm_cl.errors import UsageError, unknown
+from lamm_cl.experiments import imports
 
 FORMATS = ("text", "csv", "json")
 
@@ -26,11 +27,7 @@ def predict(
     if top < 1:
         raise UsageError(f"--top {top}: at least 1 class an image.")
     paths = _pictures(images)
-    if imported:
-        from lamm_cl.experiments import imports
-
-        imports.load([imports.find(one, Path()) for one in imported])
-
+    imports.load([imports.find(one, Path()) for one in imported or ()])
     from lamm_cl.data.images import open_rgb
     from lamm_cl.methods.learner import BATCH
     from lamm_cl.methods.learner import predict as guess

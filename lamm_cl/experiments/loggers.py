@@ -5,7 +5,6 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from avalanche.evaluation.metrics import accuracy_metrics, loss_metrics
 from avalanche.logging import BaseLogger, CSVLogger, TensorboardLogger, TextLogger
 
 from lamm_cl.clip import hub
@@ -74,8 +73,3 @@ def _make(name: str, options: Mapping[str, Any], job: Job, stack: contextlib.Exi
         return logger
     logger = CSVLogger(str(folder)) if name == "csv" else WandbNumbers(job, options)
     return stack.enter_context(contextlib.closing(logger))
-
-
-def watched() -> list[Any]:
-    """Return the further metrics that are worth logging: loss and accuracy while a stage trains."""
-    return [accuracy_metrics(epoch=True), loss_metrics(epoch=True)]

@@ -49,7 +49,8 @@ def run_experiment(
                 say(console, f"note: {text}")
             if request.dry_run:
                 return dry_run(plan, console, make_work)
-            if lacking := _without_model(plan):
+            runs = [spec.run_id for spec in plan.grid.specs] if config.save else []
+            if lacking := sum(plan.home.is_done(run) and not (plan.home.run(run) / MODEL).exists() for run in runs):
                 why = "since `save` came later; a new --out has all of them."
                 say(console, f"note: {lacking} runs that are done have no {MODEL}, {why}")
             summary = _work(plan, console, make_work, signals)
@@ -79,12 +80,6 @@ def _work(plan: Plan, console: Console, make_work: Callable[[], Work], signals: 
     finally:
         display.close()
         local.close()
-
-
-def _without_model(plan: Plan) -> int:
-    """Count the runs that were done before their config had `save`."""
-    runs = [spec.run_id for spec in plan.grid.specs] if plan.config.save else []
-    return sum(plan.home.is_done(run) and not (plan.home.run(run) / MODEL).exists() for run in runs)
 
 
 def _continue_with(config: ExperimentConfig, request: Request) -> list[str]:
@@ -119,8 +114,12 @@ def join(directory: Path, device: str | None, console: Console, make_work: Calla
     with Signals(TIME_IS_UP) as signals:
         try:
             worker = Worker(home, grid, make_work(), device, signals)
-            if wanted:
-                _check(worker, wanted, console)
+            if wanted:  # data or weights other than those of the results that are there are refused
+                check_loggers(grid.environment.loggers)
+                found = worker.work.check(wanted, grid.environment, device)
+                home.check(wanted[0].experiment, __version__, found)
+                if trouble := cache_trouble(grid.environment):
+                    say(console, f"warning: {trouble}")
             with signals.held():
                 summary = _take_part(worker, console)
         except KeyboardInterrupt:
@@ -132,16 +131,6 @@ def join(directory: Path, device: str | None, console: Console, make_work: Calla
         for line in summary.lines(directory, again):
             say(console, line)
         return TIME_WAS_UP if summary.interrupted and signals.first == TIME_IS_UP else summary.exit_code
-
-
-def _check(worker: Worker, wanted: list[RunSpec], console: Console) -> None:
-    """Refuse a machine whose data or weights are not those of the results that are there."""
-    environment = worker.grid.environment
-    check_loggers(environment.loggers)
-    found = worker.work.check(wanted, environment, worker.device)
-    worker.home.check(wanted[0].experiment, __version__, found)
-    if trouble := cache_trouble(environment):
-        say(console, f"warning: {trouble}")
 
 
 def _take_part(worker: Worker, console: Console) -> Summary:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from avalanche.evaluation.metrics import accuracy_metrics, loss_metrics
 from torch import Tensor
 
 from lamm_cl import __version__
@@ -23,7 +24,7 @@ from lamm_cl.errors import UsageError
 from lamm_cl.evaluation.plugins import AccuracyMatrix, StageCost, evaluator
 from lamm_cl.experiments import imports
 from lamm_cl.experiments.environment import cache_folder
-from lamm_cl.experiments.loggers import make_loggers, watched
+from lamm_cl.experiments.loggers import make_loggers
 from lamm_cl.experiments.spec import CHECKPOINT, MODEL, Environment, Job, Result, RunSpec, Stopped
 from lamm_cl.files import read_bytes, write_atomic
 from lamm_cl.methods.storage import write_learner
@@ -205,6 +206,7 @@ def _execute(job: Job, loaded: Backbones) -> Result:
 
         def make() -> tuple[Any, AccuracyMatrix, StageCost]:
             matrix, cost = AccuracyMatrix(benchmark), StageCost()
+            watched = [accuracy_metrics(epoch=True), loss_metrics(epoch=True)] if loggers else []
             strategy = build_strategy(
                 spec.method,
                 backbone,
@@ -216,7 +218,7 @@ def _execute(job: Job, loaded: Backbones) -> Result:
                 features=store,
                 num_workers=loading,
                 graph=environment.graph,
-                evaluator=evaluator(matrix, cost, *(watched() if loggers else []), loggers=loggers),
+                evaluator=evaluator(matrix, cost, *watched, loggers=loggers),
                 on_epoch_end=course.after_epoch,
                 **environment.found(spec.options),
             )
