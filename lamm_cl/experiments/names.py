@@ -1,5 +1,6 @@
 """What the names in a config stand for, and their options; none of this imports torch."""
 
+import contextlib
 import functools
 import importlib.util
 import inspect
@@ -11,10 +12,11 @@ from typing import Any
 
 from pydantic import BaseModel, Field, create_model
 
+from lamm_cl.clip.names import split_name
 from lamm_cl.data.catalogue import CATALOGUE, find
 from lamm_cl.data.load import OPTIONS
 from lamm_cl.data.own_data import KEYS, ONE_SOURCE, SOURCES, is_own, name_of, wrong_values
-from lamm_cl.errors import UsageError, nearest, unknown_name
+from lamm_cl.errors import UsageError, unknown_name
 from lamm_cl.methods.recipe import Recipe, Training
 from lamm_cl.methods.registry import get_method, recipe_for
 from lamm_cl.methods.values import Values
@@ -164,25 +166,17 @@ def architectures() -> tuple[str, ...]:
 
 
 def backbone_and_weights(name: str, pretrained: str | None) -> tuple[str, str | None]:
-    """Return a backbone's own name and its weights for what a user may write: `ViT-B/16`, `ViT-B-16/openai`."""
-    known = architectures()
-    head, _, tag = name.rpartition("/")
-    if name.replace("/", "-") in known:
-        return name.replace("/", "-"), pretrained
-    if head.replace("/", "-") in known and pretrained in (None, tag):
-        return head.replace("/", "-"), tag
+    """Return a backbone's own name and its weights as far as they are known; what is wrong is said elsewhere."""
+    with contextlib.suppress(UsageError):
+        return split_name(name, pretrained, architectures)
     return name, pretrained
 
 
 def backbone_problem(name: str) -> str | None:
     """Say what is wrong with a backbone's name, None when it can be one."""
-    known = architectures()
-    if name == "tiny" or ":" in name or not known or backbone_and_weights(name, None)[0] in known:
-        return None
-    by_lower = {choice.lower(): choice for choice in (*known, "tiny")}
-    guess = by_lower.get(nearest(name, by_lower) or "")
-    hint = f" Did you mean {guess!r}?" if guess else ""
-    return (
-        f"unknown backbone {name!r}.{hint} It must be 'tiny' or one of the {len(known)} architectures that "
-        "`lamm-cl list backbones` shows, e.g. 'ViT-B-16-quickgelu' with pretrained: openai."
-    )
+    try:
+        if ":" not in name and architectures():
+            split_name(name, None, architectures, "pretrained: openai")
+    except UsageError as error:
+        return str(error)
+    return None
