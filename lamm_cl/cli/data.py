@@ -14,7 +14,6 @@ from lamm_cl.files import size_in_words
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from lamm_cl.data.download.prepare import Outcome
     from lamm_cl.data.status import Status
 
 app = typer.Typer(no_args_is_help=True, help="Show, check and fetch data sets.")
@@ -95,18 +94,15 @@ def _verify(console: Console, state: "Status") -> bool:
     with Progress(console=_console(stderr=True), transient=True) as bar:
         task = bar.add_task(state.name, total=len(state.dataset.items))
         found = verify(state.dataset, lambda done, total: bar.update(task, completed=done, total=total))
-    for note in found.warnings:
-        console.print(f"note: {note}", markup=False)
-    for problem in found.problems[:20]:
-        console.print(f"  {problem}", markup=False)
+    lines = [f"note: {note}" for note in found.warnings] + [f"  {problem}" for problem in found.problems[:20]]
     if len(found.problems) > 20:
-        console.print(f"  ... and {len(found.problems) - 20:,} more", markup=False)
+        lines.append(f"  ... and {len(found.problems) - 20:,} more")
     verdict = "whole" if found.content else f"{len(found.problems):,} of {found.images:,} images are not usable"
-    console.print(f"{found.name}: {found.images:,} images, {verdict}", markup=False)
-    console.print(f"  split               {state.split}", markup=False)
-    console.print(f"  split fingerprint   {found.fingerprint}", markup=False)
+    lines += [f"{found.name}: {found.images:,} images, {verdict}", f"  split               {state.split}"]
+    lines.append(f"  split fingerprint   {found.fingerprint}")
     if found.content:
-        console.print(f"  content fingerprint {found.content}", markup=False)
+        lines.append(f"  content fingerprint {found.content}")
+    console.print("\n".join(lines), markup=False)
     return found.content is not None
 
 
@@ -140,7 +136,12 @@ def prepare_command(
         with Progress(*columns, console=_console(stderr=True)) as bars:
             tools = Tools(report=partial(_show_file, bars, {}), local=local, fix=fix)
             outcome = prepare(spec["name"] if isinstance(spec, dict) else spec, folder, tools)
-        _tell_prepared(console, outcome)
+        console.print(f"{outcome.name}:", markup=False)
+        groups = {"there": outcome.present, "put in place": outcome.fixed, "fetched": outcome.fetched}
+        groups |= {"by hand": outcome.by_hand, "failed": outcome.failed, "damaged": outcome.damaged}
+        groups |= {"optional, not fetched": outcome.optional, "note": outcome.notes}
+        for line in (f"  {word}: {line}" for word, lines in groups.items() for line in lines):
+            console.print(line, markup=False)
         complete = complete and outcome.complete
     if not complete:
         raise typer.Exit(1)
@@ -184,16 +185,6 @@ def _targets(names: list[str], root: Path | None) -> list[tuple[Any, Path]]:
         else:
             found.append((find(name).name, data_root(root)))
     return [one for k, one in enumerate(found) if one not in found[:k]]
-
-
-def _tell_prepared(console: Console, outcome: "Outcome") -> None:
-    console.print(f"{outcome.name}:", markup=False)
-    groups = {"there": outcome.present, "put in place": outcome.fixed, "fetched": outcome.fetched}
-    groups |= {"by hand": outcome.by_hand, "failed": outcome.failed, "damaged": outcome.damaged}
-    groups |= {"optional, not fetched": outcome.optional, "note": outcome.notes}
-    for word, lines in groups.items():
-        for line in lines:
-            console.print(f"  {word}: {line}", markup=False)
 
 
 def _console(stderr: bool = False) -> Console:

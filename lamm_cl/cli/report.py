@@ -37,7 +37,7 @@ def report(
     width: Annotated[
         str | None, typer.Option(help="Draw them for a paper: column (3.3 inches) or page (6.9). [as wide as each is]")
     ] = None,
-) -> int:
+) -> None:
     """Print tables in the shape of the papers'; says what is missing and shows the rest.
 
     Several experiments stand in the same tables: as one where their settings agree, else side by side.
@@ -56,11 +56,8 @@ def report(
     if compare is not None:
         published.numbers(compare)
     for directory in directories:
-        if out is not None:
-            check_place(out, directory)
-        for folder in (figures, tables):
-            if folder is not None:
-                check_place(folder, directory, wants_directory=True)
+        for place in filter(None, (out, figures, tables)):
+            check_place(place, directory, wants_directory=place is not out)
 
     gc.disable()  # to look for cycles among the records of ten thousand runs takes seconds
     try:
@@ -68,7 +65,6 @@ def report(
         _write(make_report(results, compare, against), form, out, tables, figures, width)
     finally:
         gc.enable()
-    return 0
 
 
 def _names(text: str) -> list[str]:

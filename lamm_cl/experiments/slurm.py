@@ -75,7 +75,11 @@ class SlurmJobs:
         """Submit jobs when there are none; raises `GaveUp` where those before them brought nothing."""
         if self._earlier:
             self._earlier = False
-            self._look_for_earlier(follower)
+            known = parse_json(read_bytes(self._folder / "jobs.json") or b"") or {}
+            number = str(known.get("job", ""))
+            if number.isdigit() and _queued(number):
+                self._number = number
+                follower.display.note(f"waiting for the SLURM jobs of an earlier command: {number}")
         if self._number and _queued(self._number):
             return
         follower.look()
@@ -92,13 +96,6 @@ class SlurmJobs:
     def ask_to_stop(self) -> str:
         """Leave the jobs alone."""
         return f" The jobs go on: `scancel {self._number}` ends them, they stay resumable." if self._number else ""
-
-    def _look_for_earlier(self, follower: Follower) -> None:
-        known = parse_json(read_bytes(self._folder / "jobs.json") or b"") or {}
-        number = str(known.get("job", ""))
-        if number.isdigit() and _queued(number):
-            self._number = number
-            follower.display.note(f"waiting for the SLURM jobs of an earlier command: {number}")
 
     def _submit(self, follower: Follower, count: int) -> None:
         self._folder.mkdir(exist_ok=True)
