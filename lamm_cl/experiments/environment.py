@@ -27,9 +27,6 @@ _BYTES_A_WORKER = 1.5 * 2**30
 _COUNT = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
 
 
-# -- devices -----------------------------------------------------------------------------------------------------------
-
-
 @functools.cache
 def count_gpus() -> int:
     """Return how many GPUs torch can use; a process of its own says it, in a second: this one goes without torch."""
@@ -74,9 +71,6 @@ def one_per_worker(device: str, jobs: int) -> list[str]:
         return [device] * jobs
     count = max(1, count_gpus())
     return [f"cuda:{number % count}" for number in range(jobs)]
-
-
-# -- loggers -----------------------------------------------------------------------------------------------------------
 
 
 def check_loggers(loggers: Mapping[Any, Mapping[str, Any]]) -> None:
@@ -135,9 +129,6 @@ def _stored_settings() -> dict[str, str]:
     with contextlib.suppress(configparser.Error, OSError, UnicodeDecodeError):
         parser.read([folder / "settings", Path("wandb") / "settings"])
     return dict(parser["default"]) if parser.has_section("default") else {}
-
-
-# -- cached features ---------------------------------------------------------------------------------------------------
 
 
 def cache_folder(environment: Environment) -> Path | None:

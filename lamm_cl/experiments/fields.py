@@ -90,9 +90,6 @@ def _option_problems(model: type[BaseModel], options: Mapping[str, Any], key: Ke
     return []
 
 
-# -- protocol and data ---------------------------------------------------------------------------------------------
-
-
 def read_protocol(value: Any, reading: Reading) -> Any:
     """Take a name, or a mapping that has the options beside the name."""
     value = {"name": value} if isinstance(value, str) else value
@@ -153,9 +150,6 @@ def _as_dataset(value: Any) -> Any:
         name = _as_dataset(value["name"])
         return name if set(value) == {"name"} else {**value, "name": name}
     return names.dataset_name(value) or value if isinstance(value, str) else value
-
-
-# -- methods and backbones -----------------------------------------------------------------------------------------
 
 
 def read_methods(value: Any, reading: Reading) -> Any:
@@ -241,9 +235,6 @@ def _as_backbone(value: Any) -> Any:
         return value
     name, weights = names.backbone_and_weights(value["name"], value.get("pretrained"))
     return {**value, "name": name, "pretrained": weights}
-
-
-# -- the rest ------------------------------------------------------------------------------------------------------
 
 
 def read_loggers(value: Any, reading: Reading) -> dict[str, Any]:

@@ -119,9 +119,6 @@ def settings(config: ExperimentConfig, device: str) -> dict[str, Any]:
     return fixed
 
 
-# -- data --------------------------------------------------------------------------------------------------------------
-
-
 def data_of(config: ExperimentConfig) -> list[Any]:
     """Return the data sets that a config's runs read, with the paths that they mean here."""
     return [*environment(config).placed(config.datasets), *names.datasets_beside(config.protocol.name, config.datasets)]

@@ -221,8 +221,6 @@ class LocalWorkers:
             self._let_go(worker, max(0.0, deadline - time.monotonic()))
         self._logs.cleanup()
 
-    # -- processes -----------------------------------------------------------------------------------------------
-
     def _start(self, number: int) -> _Process:
         log, home = Path(self._logs.name) / f"worker-{number}.log", ExperimentDirectory(self._home.path.absolute())
         place = {"device": self._devices[number], "on_device": self._on_device(number), "sharing": len(self._devices)}

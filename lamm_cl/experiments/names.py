@@ -27,9 +27,6 @@ RECIPE = tuple(Recipe.model_fields)
 _LATE = ("optimizer", "adam_eps", "min_lr", "milestones", "gamma", "steps_per_shot", "plugins", "text", "cosine_epochs")
 
 
-# -- methods -------------------------------------------------------------------------------------------------------
-
-
 def method_problem(name: str) -> str | None:
     """Say what is wrong with a method's name, None when it is one."""
     try:
@@ -78,9 +75,6 @@ def _resolved_method(name: str, given: str, backbone: str) -> dict[str, Any]:
     plain = {key: field.default for key, field in Recipe.model_fields.items()}
     found = {key: recipe[key] if value is None and key in recipe else value for key, value in values.items()}
     return {key: value for key, value in found.items() if key not in _LATE or value not in (plain.get(key), [], {})}
-
-
-# -- protocols and data --------------------------------------------------------------------------------------------
 
 
 @functools.cache
@@ -151,9 +145,6 @@ def described_data_problems(description: Mapping[str, Any]) -> list[str]:
         except UsageError as error:
             texts.append(str(error))
     return [*texts, *wrong_values(description)]
-
-
-# -- backbones -----------------------------------------------------------------------------------------------------
 
 
 @functools.cache

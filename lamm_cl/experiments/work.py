@@ -227,8 +227,6 @@ def _processor() -> str:
     return platform.processor()
 
 
-# -- the worker --------------------------------------------------------------------------------------------------------
-
 _SECONDS_BETWEEN_REPORTS = 0.5
 
 
