@@ -101,10 +101,6 @@ def load_checkpoint(path: Path, run_id: str) -> Saved | None:
         return None
 
 
-class UnusableCheckpoint(Exception):  # noqa: N818 - it is no error: the run begins anew
-    """There is a checkpoint that this build cannot go on from; the message says why."""
-
-
 @dataclass
 class Course:
     """How far a run has come, and when its state was saved last."""
@@ -133,10 +129,10 @@ class Course:
         course = {"trained": self.trained, "evaluated": self.evaluated, "seconds": self.total()}
         save_checkpoint(self.job.directory / CHECKPOINT, Saved(self.job.spec.run_id, tensors, state, course))
 
-    def resume(self, strategy: Any) -> bool:
+    def resume(self, strategy: Any) -> bool | None:
         """Take up the state that an earlier process left; returns whether it stopped inside a stage's training.
 
-        Raises `UnusableCheckpoint` where it does not fit this build; the strategy may be half set.
+        None where that does not fit this build, which is noted: the strategy may be half set, and the run begins anew.
         """
         saved = load_checkpoint(self.job.directory / CHECKPOINT, self.job.spec.run_id)
         if saved is None:
@@ -151,7 +147,9 @@ class Course:
         except Exception as error:  # whatever another build of this version may have saved
             kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
             reason = f"it lacks {error}" if isinstance(error, KeyError) else f"{kind}{error}"
-            raise UnusableCheckpoint(f"it began anew, since its checkpoint could not be used: {reason}") from error
+            self.notes.append(f"it began anew, since its checkpoint could not be used: {reason}")
+            LOG.warning("%s: %s", self.job.spec.run_id, self.notes[-1])
+            return None
         self.trained, self.evaluated, self.seconds = trained, evaluated, seconds
         return inside
 
@@ -225,14 +223,9 @@ def _execute(job: Job, loaded: Backbones) -> Result:
             return strategy, matrix, cost
 
         strategy, matrix, cost = make()
-        try:
-            inside = course.resume(strategy)
-        except UnusableCheckpoint as trouble:
-            LOG.warning("%s: %s", spec.run_id, trouble)
-            course.notes.append(str(trouble))
+        if (inside := course.resume(strategy)) is None:
             strategy, matrix, cost = make()
-            inside = False
-        _follow(strategy, benchmark, course, inside)
+        _follow(strategy, benchmark, course, bool(inside))
     if environment.save:
         write_learner(strategy.model, job.directory / MODEL)
     return _result(strategy, benchmark, backbone, matrix, cost, course)

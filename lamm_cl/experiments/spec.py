@@ -1,7 +1,5 @@
 """One run: all that determines its result, where it is done, what it gives and costs; and a grid of them in a file."""
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +10,7 @@ from lamm_cl import __version__
 from lamm_cl.data.own_data import placed
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments import imports
-from lamm_cl.files import finite, parse_json, read_bytes, write_json
+from lamm_cl.files import digest, finite, parse_json, read_bytes, write_json
 from lamm_cl.methods import text_bank
 from lamm_cl.records import DAMAGED, FAILED, RUN_COLUMNS, Entry, ExperimentDirectory
 from lamm_cl.records.record import sealed
@@ -69,8 +67,7 @@ class RunSpec:
     @property
     def run_id(self) -> str:
         """Twelve hexadecimal digits of the digest of `determines()`, the same on every machine."""
-        text = json.dumps(finite(self.determines()), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return digest(finite(self.determines()))[:12]
 
     def columns(self) -> dict[str, Any]:
         """Return the run's columns of `runs.csv`."""
