@@ -9,7 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from lamm_cl.data.catalogue import CATALOGUE
 from lamm_cl.errors import UsageError
@@ -23,6 +32,8 @@ from lamm_cl.strategies.settings import PrecisionName
 from lamm_cl.streams.orders import DOMAIN_ORDERS
 from lamm_cl.streams.protocols import PROTOCOLS
 
+# Digits are a name as they were written, unlike true, 1e5 and 0x10.
+_AS_TEXT = BeforeValidator(lambda value: str(value) if type(value) is int else value)
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=80)]
 Positive = Annotated[int, Field(ge=1)]
 LoggerName = Literal["tensorboard", "wandb", "csv", "text"]
@@ -122,7 +133,7 @@ class ExperimentConfig(Values, BaseModel):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
-    experiment: Annotated[Name, read_by(fields.read_experiment)]
+    experiment: Annotated[Name, _AS_TEXT]
     """Name of the experiment and of its directory [the file's name]."""
     protocol: Annotated[Protocol, read_by(fields.read_protocol)]
     """How data sets become a stream and test sets; options stand beside the name."""

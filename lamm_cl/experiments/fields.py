@@ -76,11 +76,6 @@ def _listed_once(key: str, value: Any, reading: Reading) -> list[Any]:
     return entries
 
 
-def read_experiment(value: Any, reading: Reading) -> Any:
-    """Take digits as they were written for a name, unlike true, 1e5 and 0x10."""
-    return str(value) if type(value) is int else value
-
-
 def _option_problems(model: type[BaseModel], options: Mapping[str, Any], key: Key) -> list[Problem]:
     try:
         model.model_validate(options)
