@@ -76,7 +76,8 @@ def one_per_worker(device: str, jobs: int) -> list[str]:
 def check_loggers(loggers: Mapping[Any, Mapping[str, Any]]) -> None:
     """Refuse loggers that would fail in every run: no package, no such option of W&B, or nobody logged in to it."""
     for name in loggers:
-        require_logger(name)
+        if name in ("tensorboard", "wandb") and importlib.util.find_spec(name) is None:
+            raise UsageError(f"logger {name!r} needs the package: pip install 'lamm_cl[{name}]'.")
     if "wandb" not in loggers:
         return
     import wandb
@@ -91,12 +92,6 @@ def check_loggers(loggers: Mapping[Any, Mapping[str, Any]]) -> None:
             "logger 'wandb' has no API key: run `wandb login`, set WANDB_API_KEY, or let it write to the runs' "
             "directories only with WANDB_MODE=offline or loggers.wandb.mode=offline."
         )
-
-
-def require_logger(name: str) -> None:
-    """Raise UsageError where a logger's package is not installed."""
-    if name in ("tensorboard", "wandb") and importlib.util.find_spec(name) is None:
-        raise UsageError(f"logger {name!r} needs the package: pip install 'lamm_cl[{name}]'.")
 
 
 def _may_log(options: Mapping[str, Any]) -> bool:

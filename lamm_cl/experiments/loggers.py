@@ -8,7 +8,7 @@ from typing import Any
 from avalanche.logging import BaseLogger, CSVLogger, TensorboardLogger, TextLogger
 
 from lamm_cl.clip import hub
-from lamm_cl.experiments.environment import require_logger, stays_here, wandb_server
+from lamm_cl.experiments.environment import stays_here, wandb_server
 from lamm_cl.experiments.spec import Job
 
 LOG = logging.getLogger("lamm_cl")
@@ -63,7 +63,6 @@ def make_loggers(job: Job) -> Iterator[list[Any]]:
 
 
 def _make(name: str, options: Mapping[str, Any], job: Job, stack: contextlib.ExitStack) -> Any:
-    require_logger(name)
     folder = job.directory / name
     if name == "text":
         return TextLogger(stack.enter_context((job.directory / "log.txt").open("a", encoding="utf-8")))
