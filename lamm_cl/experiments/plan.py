@@ -61,7 +61,7 @@ class Plan:
         return min(wanted, max(1, len(self.pending)))
 
     def check(self, workers: LocalWorkers) -> Mapping[str, str]:
-        """Let a worker read data and weights of what is left, and return their fingerprints by name."""
+        """Let a worker read data and weights of what is left; return fingerprints by name, or raise `UsageError`."""
         if self.remote:
             need_slurm()
         if not self.pending:
@@ -72,7 +72,7 @@ class Plan:
         return fingerprints
 
     def open(self, fingerprints: Mapping[str, str]) -> None:
-        """Make the directory this experiment's, unless it is another's, and the grid the one to join."""
+        """Make the directory this experiment's and the grid the one to join; `UsageError` where it is another's."""
         self.home.open(self.config.experiment, __version__, {**settings(self.config, self.device), **fingerprints})
         try:
             self.grid.write(self.home)
@@ -81,7 +81,7 @@ class Plan:
 
 
 def make_plan(config: ExperimentConfig, request: Request) -> Plan:
-    """Check a request; raises `UsageError` where this machine and the directory do not allow it, or only `--yes`."""
+    """Check a request; raises `UsageError` where this machine or the directory forbids it, or it takes `--yes`."""
     if request.executor not in EXECUTORS:
         raise unknown("executor", request.executor, EXECUTORS)
     if request.jobs is not None and request.jobs < 1:
