@@ -1,7 +1,4 @@
-"""An experiment as a YAML file says it: read, checked, every error reported at once; and the JSON schema of all this.
-
-Nothing here imports torch: `lamm-cl validate` and wrong use answer at once.
-"""
+"""An experiment as a YAML file says it: read and checked without torch, all errors at once; and its JSON schema."""
 
 import json
 import re

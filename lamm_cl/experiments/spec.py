@@ -12,8 +12,8 @@ from lamm_cl.errors import UsageError
 from lamm_cl.experiments import imports
 from lamm_cl.files import digest, finite, parse_json, read_bytes, write_json
 from lamm_cl.methods import text_bank
-from lamm_cl.records import DAMAGED, FAILED, RUN_COLUMNS, Entry, ExperimentDirectory
-from lamm_cl.records.record import sealed
+from lamm_cl.records import DAMAGED, FAILED, Entry, ExperimentDirectory
+from lamm_cl.records.record import RUN_COLUMNS, sealed
 from lamm_cl.strategies.settings import PrecisionName
 
 
