@@ -122,6 +122,7 @@ def prepare_command(
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     from lamm_cl.data.download.prepare import Tools, prepare
+    from lamm_cl.data.load import load_dataset
     from lamm_cl.data.own_data import is_own
 
     if local is not None and not local.is_dir():
@@ -129,8 +130,13 @@ def prepare_command(
     console = _console()
     complete = True
     for spec, folder in _targets(names, root):
-        if is_own(spec):
-            complete = _prepare_own(console, spec, folder) and complete
+        if is_own(spec):  # a library may fetch it; what else is wrong with it is said
+            try:
+                dataset = load_dataset(spec, folder)
+                console.print(f"{dataset.name}:\n  there: {dataset.folder}", markup=False)
+            except UsageError as error:
+                console.print(str(error), markup=False)
+                complete = False
             continue
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
         with Progress(*columns, console=_console(stderr=True)) as bars:
@@ -145,19 +151,6 @@ def prepare_command(
         complete = complete and outcome.complete
     if not complete:
         raise typer.Exit(1)
-
-
-def _prepare_own(console: Console, spec: Any, root: Path) -> bool:
-    """Let a library fetch its data set; say what else is wrong with one's own data."""
-    from lamm_cl.data.load import load_dataset
-
-    try:
-        dataset = load_dataset(spec, root)
-    except UsageError as error:
-        console.print(str(error), markup=False)
-        return False
-    console.print(f"{dataset.name}:\n  there: {dataset.folder}", markup=False)
-    return True
 
 
 def _show_file(bars: "Progress", tasks: "dict[str, TaskID]", name: str, done: int, total: int | None) -> None:
