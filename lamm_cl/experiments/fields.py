@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from lamm_cl.data.catalogue import CATALOGUE
 from lamm_cl.data.own_data import FORMULA, is_formula, is_own
-from lamm_cl.errors import UsageError, unknown_name
+from lamm_cl.errors import UsageError, refusal, unknown_name
 from lamm_cl.experiments import names
 from lamm_cl.experiments.document import Problem, as_methods, named_methods
 from lamm_cl.experiments.rehearsal import stream_problems
@@ -196,13 +196,8 @@ def _plugin_problems(plugins: Any, key: Key) -> list[Problem]:
         warnings.simplefilter("ignore")  # Avalanche misses a solver that few of its plugins need
         from lamm_cl.strategies.plugins import make_plugins
 
-    problems = []
-    for name, options in plugins.items():
-        try:
-            make_plugins({name: options})
-        except UsageError as error:
-            problems.append(Problem((*key, "plugins", name), str(error)))
-    return problems
+    refused = {name: refusal(make_plugins, {name: options}) for name, options in plugins.items()}
+    return [Problem((*key, "plugins", name), str(error)) for name, error in refused.items() if error]
 
 
 def read_backbones(value: Any, reading: Reading) -> list[Any]:

@@ -16,7 +16,7 @@ from lamm_cl.clip.names import split_name
 from lamm_cl.data.catalogue import CATALOGUE, find
 from lamm_cl.data.load import OPTIONS
 from lamm_cl.data.own_data import KEYS, ONE_SOURCE, SOURCES, is_own, name_of, wrong_values
-from lamm_cl.errors import UsageError, unknown_name
+from lamm_cl.errors import UsageError, refusal, unknown_name
 from lamm_cl.methods.recipe import Recipe, Training
 from lamm_cl.methods.registry import get_method, recipe_for
 from lamm_cl.methods.values import Values
@@ -29,11 +29,8 @@ _LATE = ("optimizer", "adam_eps", "min_lr", "milestones", "gamma", "steps_per_sh
 
 def method_problem(name: str) -> str | None:
     """Say what is wrong with a method's name, None when it is one."""
-    try:
-        get_method(name)
-    except UsageError as error:
-        return f"{str(error).rstrip('.')}."
-    return None
+    error = refusal(get_method, name)
+    return f"{str(error).rstrip('.')}." if error else None
 
 
 def takes_steps(name: str) -> bool:
@@ -139,11 +136,8 @@ def described_data_problems(description: Mapping[str, Any]) -> list[str]:
         texts.append(unknown_name("data set", name, CATALOGUE))
     if own and description.get("name", "") is None:
         texts.append("name says nothing: leave it out, or put it in quotes if it is a name.")
-    if own and "name" not in description:
-        try:
-            name_of(description)
-        except UsageError as error:
-            texts.append(str(error))
+    if own and "name" not in description and (error := refusal(name_of, description)):
+        texts.append(str(error))
     return [*texts, *wrong_values(description)]
 
 
@@ -165,9 +159,7 @@ def backbone_and_weights(name: str, pretrained: str | None) -> tuple[str, str | 
 
 def backbone_problem(name: str) -> str | None:
     """Say what is wrong with a backbone's name, None when it can be one."""
-    try:
-        if ":" not in name and architectures():
-            split_name(name, None, architectures, "pretrained: openai")
-    except UsageError as error:
-        return str(error)
-    return None
+    if ":" in name or not architectures():
+        return None
+    error = refusal(split_name, name, None, architectures, "pretrained: openai")
+    return str(error) if error else None

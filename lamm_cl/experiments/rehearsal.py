@@ -15,7 +15,7 @@ from lamm_cl.data.items import Dataset, Item
 from lamm_cl.data.load import data_root, load_dataset
 from lamm_cl.data.own_data import is_own
 from lamm_cl.data.status import readable, state_of
-from lamm_cl.errors import UsageError
+from lamm_cl.errors import UsageError, refusal
 from lamm_cl.experiments.document import Problem
 from lamm_cl.experiments.names import datasets_beside, takes_all_datasets
 from lamm_cl.experiments.spec import Environment, RunSpec
@@ -76,11 +76,7 @@ def _refusal(protocol: str, options: Mapping[str, Any], names: Sequence[str]) ->
         return CATALOGUE[name].classes if name in CATALOGUE else least
 
     stand_ins = [_stand_in(name, classes(name)) for name in (*names, *datasets_beside(protocol, names))]
-    try:
-        build_layout(protocol, stand_ins, 1, 1, None, check_images=False, **options)
-    except UsageError as error:
-        return error
-    return None
+    return refusal(build_layout, protocol, stand_ins, 1, 1, None, check_images=False, **options)
 
 
 class StandIn(Dataset):
