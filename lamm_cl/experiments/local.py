@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection as connections
 from multiprocessing import parent_process
@@ -227,8 +227,14 @@ class LocalWorkers:
         ours, theirs = self._context.Pipe()
         given = (theirs, log, self._make_work, home, self._grid)
         process = self._context.Process(target=main, args=given, kwargs=place, name=f"lamm-cl-{number}", daemon=True)
-        with _ignoring_interrupts():
+        # The process inherits that Ctrl-C is not for it: that reaches the whole group of the terminal.
+        main_thread = threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN) if main_thread else None
+        try:
             process.start()
+        finally:
+            if main_thread:
+                signal.signal(signal.SIGINT, before)
         theirs.close()
         made = self._processes[number] = _Process(number, log, process, ours)
         self.names.add(made.name)
@@ -266,16 +272,3 @@ class LocalWorkers:
                     follower.record_failure(spec, f"{cause}, twice.")
             elif not again:
                 raise GaveUp(f"workers do not start: {cause}.")
-
-
-@contextlib.contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
-    """Make child processes inherit that Ctrl-C is not for them: it reaches the whole group of the terminal."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
