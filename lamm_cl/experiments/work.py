@@ -268,11 +268,6 @@ class Worker:
             return Outcome("stopped")
         if not self.grid.wants(spec.run_id, self.home.entry(spec.run_id)):
             return Outcome("elsewhere")
-        directory, report = self.home.run(spec.run_id), self._reporter(spec)
-        job = Job(spec, directory, self.grid.environment, self.device, report, self.on_device, self.sharing)
-        return perform(self.home, self.work, job, self.grid.again.get(spec.run_id))
-
-    def _reporter(self, spec: RunSpec) -> Callable[[float, str], None]:
         due = 0.0
 
         def report(fraction: float, text: str) -> None:
@@ -283,4 +278,6 @@ class Worker:
                 due = time.monotonic() + _SECONDS_BETWEEN_REPORTS
                 Progress(worker_name(), fraction, text).write(self.home.progress(spec.run_id))
 
-        return report
+        directory = self.home.run(spec.run_id)
+        job = Job(spec, directory, self.grid.environment, self.device, report, self.on_device, self.sharing)
+        return perform(self.home, self.work, job, self.grid.again.get(spec.run_id))
