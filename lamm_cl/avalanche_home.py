@@ -65,11 +65,7 @@ def do_without() -> None:
     def set_dataset_root(root_dir: str) -> None:
         settings["dataset_location"] = root_dir
 
-    module = ModuleType(_MODULE, "Avalanche's settings, kept in memory by lamm_cl.")
-    module.__dict__.update(
-        AVALANCHE_CONFIG=settings,
-        default_dataset_location=default_dataset_location,
-        set_dataset_root=set_dataset_root,
-        __all__=["default_dataset_location"],
-    )
+    module: Any = ModuleType(_MODULE, "Avalanche's settings, kept in memory by lamm_cl.")
+    module.AVALANCHE_CONFIG, module.__all__ = settings, ["default_dataset_location"]
+    module.default_dataset_location, module.set_dataset_root = default_dataset_location, set_dataset_root
     sys.modules[_MODULE] = module

@@ -2,7 +2,8 @@
 
 import contextlib
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 
 class UsageError(ValueError):
@@ -23,6 +24,15 @@ def about(option: str) -> Iterator[None]:
     except UsageError as error:
         error.option = error.option or option
         raise
+
+
+def refusal(work: Callable[..., object], *given: Any, **options: Any) -> UsageError | None:
+    """Return the error of wrong use that a call raises, None where it raises none."""
+    try:
+        work(*given, **options)
+    except UsageError as error:
+        return error
+    return None
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:

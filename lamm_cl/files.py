@@ -19,20 +19,20 @@ _PAUSES = (0.05, 0.2, 0.5)
 T = TypeVar("T")
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes, *, lasting: bool = True) -> None:
     """Write `data` so that a reader, or a kill at any moment, sees the old file or the new one and nothing between.
 
-    The bytes go to a temporary name in the same directory, reach the disk, and then take the place of `path`.
-
-    Raises:
-        OSError: The disk is full or the directory cannot be written; `path` is as it was. The error names a file.
+    The bytes go to a temporary name in the same directory, reach the disk where they are to survive a power cut, and
+    then take the place of `path`. Raises `OSError`, which names a file, where the disk is full or the directory cannot
+    be written; then `path` is as it was.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
     try:
         with temporary.open("xb") as stream:
             stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+            if lasting:
+                stream.flush()
+                os.fsync(stream.fileno())
         temporary.replace(path)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -40,15 +40,17 @@ def write_atomic(path: Path, data: bytes) -> None:
         if isinstance(error, OSError) and error.filename is None:  # of a write or a sync
             error.filename = str(path)
         raise
-    sync_directory(path.parent)
+    if lasting:  # the rename too, where the file system can do that
+        with contextlib.suppress(OSError):
+            handle = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
 
 def write_out(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, or to what it links to, whole or not at all; a device or a pipe is written to as it is.
-
-    Raises:
-        OSError: It cannot be written.
-    """
+    """Write `data` to `path`, or to what it links to, whole or not at all; a device or a pipe gets it as it is."""
     # Asked before links are followed by name: /dev/stdout leads to a pipe, which has none.
     mode, target = mode_of(path), Path(os.path.realpath(path))
     if (mode and not stat.S_ISREG(mode)) or target.is_symlink():  # what is a link even then leads to itself
@@ -65,16 +67,6 @@ def mode_of(path: Path) -> int:
         return path.stat().st_mode
     except (OSError, ValueError):
         return 0
-
-
-def sync_directory(directory: Path) -> None:
-    """Make a rename inside `directory` survive a power cut, where the file system can do that."""
-    with contextlib.suppress(OSError):
-        handle = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -97,10 +89,7 @@ def finite(value: Any) -> Any:
 def patiently(ask: Callable[[], T]) -> T | None:
     """Return what `ask` says of a file, None only when there is no such file.
 
-    Network file systems fail for a moment: any other error is tried again before it counts.
-
-    Raises:
-        OSError: The file is there, but nothing can be said of it.
+    Network file systems fail for a moment: any other `OSError` is tried again before it counts.
     """
     for pause in _PAUSES:
         try:
@@ -115,11 +104,7 @@ def patiently(ask: Callable[[], T]) -> T | None:
 
 
 def read_bytes(path: Path) -> bytes | None:
-    """Return what a file holds; None only when there is no such file.
-
-    Raises:
-        OSError: The file is there, but cannot be read; the error names it.
-    """
+    """Return what a file holds, None only when there is no such file; an `OSError` of another kind names it."""
     try:
         return patiently(path.read_bytes)
     except OSError as error:
@@ -150,11 +135,7 @@ def remove_leftovers(directory: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Find out without writing whether the directory `path` can be made or written.
-
-    Raises:
-        OSError: It cannot.
-    """
+    """Raise `OSError` where the directory `path` can't be made or written, found out without writing."""
     place = path.absolute()
     while not place.exists() and place != place.parent:
         place = place.parent

@@ -8,7 +8,6 @@ import filelock
 
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 _LEASE_SECONDS = 60.0
-_FOR_EVER = -1.0
 
 
 class Lock:
@@ -27,8 +26,7 @@ class Lock:
     def acquire(self, seconds: float = 0.0) -> bool:
         """Take the lock, waiting at most `seconds`, for ever below 0. Returns whether it is held now.
 
-        Raises:
-            OSError: The file can't be made or locked; it names the file.
+        Raises `OSError`, which names the file, where that can't be made or locked.
         """
         try:
             return self._take(filelock.FileLock(self.path, fallback_to_soft=False), seconds)
@@ -47,11 +45,7 @@ class Lock:
         return True
 
     def release(self) -> None:
-        """Give the lock back; harmless when it is not held.
-
-        Raises:
-            OSError: That fails; it names the file.
-        """
+        """Give the lock back; harmless when it is not held. Where that fails, the `OSError` names the file."""
         if self._held is None:
             return
         # Before the release: whoever locks a file that is gone meanwhile sees that it holds nothing.
@@ -68,7 +62,7 @@ class Lock:
         return error
 
     def __enter__(self) -> "Lock":
-        self.acquire(_FOR_EVER)
+        self.acquire(-1)  # for ever
         return self
 
     def __exit__(self, *_: object) -> None:

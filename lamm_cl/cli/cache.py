@@ -28,8 +28,8 @@ def show(
     where = folder or default_folder()
     scopes = status(where)
     total = sum(scope.bytes for scope in scopes)
+    entries = [_entry(scope) for scope in scopes]
     if as_json:
-        entries = [_entry(scope) for scope in scopes]
         typer.echo(json.dumps({"folder": str(where), "bytes": total, "limit": limit(), "scopes": entries}, indent=1))
         return
     if not scopes:
@@ -41,15 +41,13 @@ def show(
     table = Table(title=None)
     for name in ("backbone", "weights", "device", "features", "views", "size", "last used"):
         table.add_column(name, justify="right" if name in ("features", "views", "size") else "left")
-    for scope in scopes:
-        entry = _entry(scope)
+    for scope, entry in zip(scopes, entries, strict=True):
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(scope.used)) if scope.used else "-"
-        shown = [entry["backbone"], entry["pretrained"], entry["device"], scope.images, scope.views]
-        table.add_row(*(str(value) for value in shown), size_in_words(scope.bytes), used)
+        shown = [str(entry[key]) for key in ("backbone", "pretrained", "device", "features", "views")]
+        table.add_row(*shown, size_in_words(scope.bytes), used)
     Console().print(table)
-    typer.echo(
-        f"{where}: {size_in_words(total)} of at most {size_in_words(limit())}; what was used longest ago goes first."
-    )
+    room = f"{size_in_words(total)} of at most {size_in_words(limit())}"
+    typer.echo(f"{where}: {room}; what was used longest ago goes first.")
 
 
 @app.command("clear")

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from lamm_cl.errors import UsageError
+
 TEXT = """\
 # An experiment on pictures of your own. Check it with `lamm-cl validate {name}`, see what it costs with
 # `lamm-cl run {name} --dry-run`, do it with `lamm-cl run {name}`, read it with `lamm-cl report runs/{title}`.
@@ -44,8 +46,6 @@ def init(
     out: Annotated[Path, typer.Option(help="Config to write.")] = Path("experiment.yaml"),
 ) -> None:
     """Write a commented config for your own pictures, which runs as it is."""
-    from lamm_cl.errors import UsageError
-
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder. Give one that holds one folder of pictures a class.")
     if out.exists():
@@ -71,8 +71,6 @@ def validate(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of configs, for editors.")] = False,
 ) -> int:
     """Check config files: every error of every file, with line and nearest match."""
-    from lamm_cl.errors import UsageError
-
     if schema:
         import json
 
@@ -96,11 +94,8 @@ def validate(
             wrong += 1
             typer.echo(f"error: {error}", err=True)
         else:
-            typer.echo(f"{path}: {config.experiment}, {runs} run{'s' * (runs != 1)}{_large(runs, config.max_runs)}")
+            large = f" (more than {config.max_runs}: doing them takes --yes)" if runs > config.max_runs else ""
+            typer.echo(f"{path}: {config.experiment}, {runs} run{'s' * (runs != 1)}{large}")
             for note in notes(config, quick=True):
                 typer.echo(f"  note: {note}")
     return 2 if wrong else 0
-
-
-def _large(runs: int, most: int) -> str:
-    return f" (more than {most}: doing them takes --yes)" if runs > most else ""

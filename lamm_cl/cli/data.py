@@ -8,25 +8,20 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from lamm_cl.errors import UsageError
 from lamm_cl.files import size_in_words
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from lamm_cl.data.download.prepare import Outcome
     from lamm_cl.data.status import Status
-    from lamm_cl.data.verify import Verification
 
 app = typer.Typer(no_args_is_help=True, help="Show, check and fetch data sets.")
 
 _WHAT = "Data sets (see `lamm-cl list datasets`), `all`, or config files, whose data sets are meant."
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help=_WHAT)]
-Root = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="DIR", help="Folder of the data sets; default: the config's, else $LAMM_CL_DATA, else ./data."
-    ),
-]
+_PLACE = "Folder of the data sets; default: the config's, else $LAMM_CL_DATA, else ./data."
+Root = Annotated[Path | None, typer.Option(metavar="DIR", help=_PLACE)]
 
 
 @app.command("status")
@@ -70,21 +65,19 @@ def verify_command(names: Names = None, root: Root = None) -> None:
     """Open every image of the named data sets (default: all that are there); exit 1 when one is not whole."""
     from lamm_cl.data.load import load_dataset
     from lamm_cl.data.status import state_of
-    from lamm_cl.errors import UsageError
 
     targets = _targets(names or ["all"], root)
     states = [state_of(spec, folder) for spec, folder in targets]
-    given = names is not None and names != ["all"]
-    chosen = [
-        (target, state) for target, state in zip(targets, states, strict=True) if given or state.state != "absent"
-    ]
-    if not chosen:
+    if names is None or names == ["all"]:
+        states = [state for state in states if state.state != "absent"]
+    else:
+        for (spec, folder), state in zip(targets, states, strict=True):
+            if state.state == "absent":
+                load_dataset(spec, folder)  # says so, before the others are opened
+    if not states:
         raise UsageError(f"{targets[0][1]} holds none of the catalogue's data sets. Name one, or give another --root.")
-    for (spec, folder), state in chosen:
-        if state.state == "absent":
-            load_dataset(spec, folder)  # says so, before the others are opened
     console = _console()
-    whole = [_verify(console, state) for _, state in chosen]
+    whole = [_verify(console, state) for state in states]
     if not all(whole):
         raise typer.Exit(1)
 
@@ -101,7 +94,16 @@ def _verify(console: Console, state: "Status") -> bool:
     with Progress(console=_console(stderr=True), transient=True) as bar:
         task = bar.add_task(state.name, total=len(state.dataset.items))
         found = verify(state.dataset, lambda done, total: bar.update(task, completed=done, total=total))
-    return _tell_verified(console, found, state.split)
+    lines = [f"note: {note}" for note in found.warnings] + [f"  {problem}" for problem in found.problems[:20]]
+    if len(found.problems) > 20:
+        lines.append(f"  ... and {len(found.problems) - 20:,} more")
+    verdict = "whole" if found.content else f"{len(found.problems):,} of {found.images:,} images are not usable"
+    lines += [f"{found.name}: {found.images:,} images, {verdict}", f"  split               {state.split}"]
+    lines.append(f"  split fingerprint   {found.fingerprint}")
+    if found.content:
+        lines.append(f"  content fingerprint {found.content}")
+    console.print("\n".join(lines), markup=False)
+    return found.content is not None
 
 
 @app.command("prepare")
@@ -120,39 +122,35 @@ def prepare_command(
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     from lamm_cl.data.download.prepare import Tools, prepare
+    from lamm_cl.data.load import load_dataset
     from lamm_cl.data.own_data import is_own
-    from lamm_cl.errors import UsageError
 
     if local is not None and not local.is_dir():
         raise UsageError(f"--from {local} is no folder.")
     console = _console()
     complete = True
     for spec, folder in _targets(names, root):
-        if is_own(spec):
-            complete = _prepare_own(console, spec, folder) and complete
+        if is_own(spec):  # a library may fetch it; what else is wrong with it is said
+            try:
+                dataset = load_dataset(spec, folder)
+                console.print(f"{dataset.name}:\n  there: {dataset.folder}", markup=False)
+            except UsageError as error:
+                console.print(str(error), markup=False)
+                complete = False
             continue
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
         with Progress(*columns, console=_console(stderr=True)) as bars:
             tools = Tools(report=partial(_show_file, bars, {}), local=local, fix=fix)
             outcome = prepare(spec["name"] if isinstance(spec, dict) else spec, folder, tools)
-        _tell_prepared(console, outcome)
+        console.print(f"{outcome.name}:", markup=False)
+        groups = {"there": outcome.present, "put in place": outcome.fixed, "fetched": outcome.fetched}
+        groups |= {"by hand": outcome.by_hand, "failed": outcome.failed, "damaged": outcome.damaged}
+        groups |= {"optional, not fetched": outcome.optional, "note": outcome.notes}
+        for line in (f"  {word}: {line}" for word, lines in groups.items() for line in lines):
+            console.print(line, markup=False)
         complete = complete and outcome.complete
     if not complete:
         raise typer.Exit(1)
-
-
-def _prepare_own(console: Console, spec: Any, root: Path) -> bool:
-    """Let a library fetch its data set; say what else is wrong with one's own data."""
-    from lamm_cl.data.load import load_dataset
-    from lamm_cl.errors import UsageError
-
-    try:
-        dataset = load_dataset(spec, root)
-    except UsageError as error:
-        console.print(str(error), markup=False)
-        return False
-    console.print(f"{dataset.name}:\n  there: {dataset.folder}", markup=False)
-    return True
 
 
 def _show_file(bars: "Progress", tasks: "dict[str, TaskID]", name: str, done: int, total: int | None) -> None:
@@ -180,39 +178,6 @@ def _targets(names: list[str], root: Path | None) -> list[tuple[Any, Path]]:
         else:
             found.append((find(name).name, data_root(root)))
     return [one for k, one in enumerate(found) if one not in found[:k]]
-
-
-def _tell_verified(console: Console, found: "Verification", split: str) -> bool:
-    for note in found.warnings:
-        console.print(f"note: {note}", markup=False)
-    for problem in found.problems[:20]:
-        console.print(f"  {problem}", markup=False)
-    if len(found.problems) > 20:
-        console.print(f"  ... and {len(found.problems) - 20:,} more", markup=False)
-    verdict = "whole" if found.content else f"{len(found.problems):,} of {found.images:,} images are not usable"
-    console.print(f"{found.name}: {found.images:,} images, {verdict}", markup=False)
-    console.print(f"  split               {split}", markup=False)
-    console.print(f"  split fingerprint   {found.fingerprint}", markup=False)
-    if found.content:
-        console.print(f"  content fingerprint {found.content}", markup=False)
-    return found.content is not None
-
-
-def _tell_prepared(console: Console, outcome: "Outcome") -> None:
-    console.print(f"{outcome.name}:", markup=False)
-    groups = {
-        "there": outcome.present,
-        "put in place": outcome.fixed,
-        "fetched": outcome.fetched,
-        "by hand": outcome.by_hand,
-        "failed": outcome.failed,
-        "damaged": outcome.damaged,
-        "optional, not fetched": outcome.optional,
-        "note": outcome.notes,
-    }
-    for word, lines in groups.items():
-        for line in lines:
-            console.print(f"  {word}: {line}", markup=False)
 
 
 def _console(stderr: bool = False) -> Console:

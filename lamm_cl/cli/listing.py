@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from lamm_cl.errors import unknown
+from lamm_cl.experiments import imports
+
 KINDS = ("methods", "datasets", "protocols", "backbones", "published")
 
 
@@ -18,24 +21,14 @@ def listing(
     ] = None,
 ) -> None:
     """List methods, data sets, protocols, backbones, or published tables."""
-    from lamm_cl.errors import unknown
-
     if kind not in KINDS:
         raise unknown("kind", kind, KINDS)
-    if imported:
-        from lamm_cl.experiments import imports
-
-        imports.load([imports.find(one, Path()) for one in imported])
+    imports.load([imports.find(one, Path()) for one in imported or ()])
     if parts and kind == "methods":
         _parts()
         return
-    {
-        "methods": _methods,
-        "datasets": _datasets,
-        "protocols": _protocols,
-        "backbones": _backbones,
-        "published": _published,
-    }[kind](options)
+    lists = (_methods, _datasets, _protocols, _backbones, _published)
+    lists[KINDS.index(kind)](options)
 
 
 def _show(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -50,10 +43,8 @@ def _methods(options: bool) -> None:
     from lamm_cl.methods.parts import SLOTS
     from lamm_cl.methods.registry import METHODS, SUFFIXES
 
-    _show(
-        ("method", *SLOTS, "paper"),
-        [(method.name, *method.row.values(), method.paper) for method in METHODS.values()],
-    )
+    rows = [(method.name, *method.row.values(), method.paper) for method in METHODS.values()]
+    _show(("method", *SLOTS, "paper"), rows)
     typer.echo("\nOn top of a method X (`lamm-cl list methods --parts` says of which, and why of others not):")
     _show(("", ""), [(f"X{suffix.name}", suffix.adds) for suffix in SUFFIXES.values()])
     if options:
@@ -78,41 +69,30 @@ def _parts() -> None:
     rows = [(*part, ", ".join(names)) for part, names in sorted(users.items(), key=lambda item: order[item[0][0]])]
     _show(("slot", "part", "methods"), rows)
     typer.echo()
-    _show(
-        ("method", *(f"X{name}" for name in SUFFIXES)),
-        [(name, *(suffix.unfit(method) or "yes" for suffix in SUFFIXES.values())) for name, method in METHODS.items()],
-    )
+    fits = {name: [suffix.unfit(method) or "yes" for suffix in SUFFIXES.values()] for name, method in METHODS.items()}
+    _show(("method", *(f"X{name}" for name in SUFFIXES)), [(name, *found) for name, found in fits.items()])
     typer.echo("\nSuffixes may follow each other, as in coop+kg+lamm.")
 
 
 def _options(where: str, model: type) -> None:
-    fields = model.model_fields  # type: ignore[attr-defined]
-    rows = [(f"{where}.{name}", _default(name, info.default), info.description or "") for name, info in fields.items()]
-    typer.echo()
-    _show(("option", "default", "meaning"), rows)
-
-
-def _default(name: str, value: object) -> object:
     from lamm_cl.methods.recipe import Recipe
 
-    if value is None:
-        return "recipe's" if name in Recipe.model_fields else "-"
-    return value
+    rows = []
+    for name, info in model.model_fields.items():  # type: ignore[attr-defined]
+        none = "recipe's" if name in Recipe.model_fields else "-"
+        rows.append((f"{where}.{name}", none if info.default is None else info.default, info.description or ""))
+    typer.echo()
+    _show(("option", "default", "meaning"), rows)
 
 
 def _datasets(options: bool) -> None:
     from lamm_cl.data.catalogue import CATALOGUE
 
-    rows = [
-        (
-            entry.name,
-            entry.classes,
-            *(f"{size:,}" if size else "-" for size in entry.sizes),
-            "embedded" if entry.embedded else entry.folder,
-            ("synthetic; " if entry.synthetic else "") + entry.licence,
-        )
-        for entry in CATALOGUE.values()
-    ]
+    rows = []
+    for entry in CATALOGUE.values():
+        sizes = (f"{size:,}" if size else "-" for size in entry.sizes)
+        licence = ("synthetic; " if entry.synthetic else "") + entry.licence
+        rows.append((entry.name, entry.classes, *sizes, "embedded" if entry.embedded else entry.folder, licence))
     _show(("data set", "classes", "train", "val", "test", "where", "licence"), rows)
     typer.echo("\n`lamm-cl data status --root DIR` says which of them are there. Your own data: see configs/README.md.")
 
@@ -120,11 +100,9 @@ def _datasets(options: bool) -> None:
 def _protocols(options: bool) -> None:
     from lamm_cl.streams.protocols import PROTOCOLS
 
-    several = {False: "one a run", True: "all in one run"}
-    _show(
-        ("protocol", "what it does", "data sets", "source"),
-        [(one.name, one.title, several[one.at_least > 1], one.source) for one in PROTOCOLS.values()],
-    )
+    together = {one.name: "all in one run" if one.at_least > 1 else "one a run" for one in PROTOCOLS.values()}
+    rows = [(one.name, one.title, together[one.name], one.source) for one in PROTOCOLS.values()]
+    _show(("protocol", "what it does", "data sets", "source"), rows)
     if options:
         from lamm_cl.experiments.names import protocol_options
 
@@ -135,10 +113,9 @@ def _protocols(options: bool) -> None:
 def _backbones(options: bool) -> None:
     from lamm_cl.clip.families import table
 
-    yes = {True: "yes", False: "no"}
     rows = [("tiny", "-", "yes", "yes", "yes", "embedded, 32 pixels, for digits and glyphs")]
     for entry in table():
-        marks = (yes[entry[key]] for key in ("text_methods", "vision_prompts", "exact_engine"))
+        marks = ("yes" if entry[key] else "no" for key in ("text_methods", "vision_prompts", "exact_engine"))
         rows.append((entry["name"], entry["family"], *marks, ", ".join(entry["pretrained"]) or "-"))
     _show(("backbone", "family", "text methods", "vision prompts", "exact engine", "pretrained"), rows)
     typer.echo("\nFamilies: lamm_cl/clip/README.md. A weights file of one's own: pretrained: PATH.")
@@ -147,8 +124,6 @@ def _backbones(options: bool) -> None:
 def _published(options: bool) -> None:
     from lamm_cl.reports.published import names, standings
 
-    _show(
-        ("table", "what it holds", "numbers", "from"),
-        [(name, title, standings(name), citation) for name, title, citation in names()],
-    )
+    rows = [(name, title, standings(name), citation) for name, title, citation in names()]
+    _show(("table", "what it holds", "numbers", "from"), rows)
     typer.echo("\n`lamm-cl report DIR --compare TABLE` puts it beside measured numbers.")

@@ -57,28 +57,18 @@ def _options(
     """Take the options that stand before a command."""
 
 
-def _mount() -> None:
-    """Add every command."""
-    for name, place in COMMANDS.items():
-        home, _, function = place.partition(".")
-        module = importlib.import_module(f"lamm_cl.cli.{home}")
-        if function:
-            app.command(name)(getattr(module, function))
-        else:
-            app.add_typer(module.app, name=name)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 something failed, 2 wrong use, 130 after Ctrl-C."""
-    sys.exit(call(sys.argv[1:] if arguments is None else arguments))
-
-
 def call(arguments: list[str]) -> int:
-    """Run the command line; returns the exit code."""
+    """Run the command line; returns the exit code: 0 done, 1 something failed, 2 wrong use, 130 after Ctrl-C."""
     _print_every_letter()
     with Signals() as signals:
         try:
-            _mount()
+            for name, place in COMMANDS.items():
+                home, _, function = place.partition(".")
+                module = importlib.import_module(f"lamm_cl.cli.{home}")
+                if function:
+                    app.command(name)(getattr(module, function))
+                else:
+                    app.add_typer(module.app, name=name)
             command = typer.main.get_command(app)
             if COMPLETING in os.environ:  # a shell asks what may come next: typer's own way in answers
                 command.main([], prog_name="lamm-cl", standalone_mode=True)
@@ -88,7 +78,11 @@ def call(arguments: list[str]) -> int:
         except typer.Exit as end:
             return end.exit_code
         except _WrongUse as error:
-            return _wrong_use(error)
+            if type(error).__name__ == "NoArgsIsHelpError":
+                typer.echo(error.ctx.get_help())
+                return 2
+            help_of = f" See `{error.ctx.command_path} --help`." if error.ctx else ""
+            return _say(f"{error.format_message().rstrip('.')}.{help_of}", 2)
         except _Refusal as error:
             return _say(error.format_message(), error.exit_code)
         except UsageError as error:
@@ -116,19 +110,6 @@ def _print_every_letter() -> None:
                 stream.reconfigure(encoding="utf-8")
 
 
-def _wrong_use(error: Any) -> int:
-    context = error.ctx
-    if type(error).__name__ == "NoArgsIsHelpError":
-        typer.echo(context.get_help())
-        return 2
-    help_of = f" See `{context.command_path} --help`." if context else ""
-    return _say(f"{error.format_message().rstrip('.')}.{help_of}", 2)
-
-
 def _say(message: str, code: int) -> int:
     typer.echo(f"error: {message}", err=True)
     return code
-
-
-if __name__ == "__main__":
-    main()

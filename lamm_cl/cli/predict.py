@@ -1,9 +1,12 @@
 """`lamm-cl predict`: the classes of pictures, by a saved model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from lamm_cl.errors import UsageError, unknown
+from lamm_cl.experiments import imports
 
 FORMATS = ("text", "csv", "json")
 
@@ -19,39 +22,28 @@ def predict(
     ] = None,
 ) -> None:
     """Print the class of each picture and its probability; the model comes from the file alone."""
-    from lamm_cl.errors import UsageError, unknown
-
     if form not in FORMATS:
         raise unknown("format", form, FORMATS)
     if top < 1:
         raise UsageError(f"--top {top}: at least 1 class an image.")
     paths = _pictures(images)
-    if imported:
-        from lamm_cl.experiments import imports
-
-        imports.load([imports.find(one, Path()) for one in imported])
-
+    imports.load([imports.find(one, Path()) for one in imported or ()])
     from lamm_cl.data.images import open_rgb
     from lamm_cl.methods.learner import BATCH
     from lamm_cl.methods.learner import predict as guess
     from lamm_cl.methods.storage import load_model
 
     learner = load_model(model, device=device)
-    rows: list[tuple[str, list[tuple[str, float]]]] = []
+    found: list[list[Any]] = []
     for start in range(0, len(paths), BATCH):
-        some = paths[start : start + BATCH]
-        found = guess(learner, [open_rgb(str(path)) for path in some], top)
-        rows += [
-            (str(path), [(one.class_name, one.probability) for one in row])
-            for path, row in zip(some, found, strict=True)
-        ]
-    typer.echo(_shown(rows, form), nl=False)
+        found += guess(learner, [open_rgb(str(path)) for path in paths[start : start + BATCH]], top)
+    guesses = [[(one.class_name, one.probability) for one in row] for row in found]
+    typer.echo(_shown(list(zip(map(str, paths), guesses, strict=True)), form), nl=False)
 
 
 def _pictures(given: list[Path]) -> list[Path]:
     """Return the files, those of a folder in the order of their names."""
     from lamm_cl.data.folders import SUFFIXES
-    from lamm_cl.errors import UsageError
 
     paths: list[Path] = []
     for one in given:
@@ -78,23 +70,16 @@ def _shown(rows: list[tuple[str, list[tuple[str, float]]]], form: str) -> str:
         """Return what no spreadsheet runs."""
         return f"'{text}" if is_formula(text) else text
 
-    if form == "json":
-        listed = [
-            {"image": image, "classes": [{"class": name, "probability": value} for name, value in guesses]}
-            for image, guesses in rows
-        ]
-        return json.dumps(listed, indent=1, ensure_ascii=False) + "\n"
-    if form == "csv":
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("image", "rank", "class", "probability"))
-        for image, guesses in rows:
-            rows_of = enumerate(guesses, 1)
-            writer.writerows((as_cell(image), rank, as_cell(name), value) for rank, (name, value) in rows_of)
-        return text.getvalue()
     width = max(len(image) for image, _ in rows)
-    lines = [
-        f"{image.ljust(width)}  " + "  ".join(f"{name} {100 * value:.1f}%" for name, value in guesses)
-        for image, guesses in rows
-    ]
-    return "\n".join(lines) + "\n"
+    listed, text = [], io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    if form == "csv":
+        table.writerow(("image", "rank", "class", "probability"))
+    for image, guesses in rows:
+        if form == "json":
+            listed.append({"image": image, "classes": [{"class": name, "probability": p} for name, p in guesses]})
+        elif form == "csv":
+            table.writerows((as_cell(image), rank, as_cell(name), p) for rank, (name, p) in enumerate(guesses, 1))
+        else:
+            text.write(f"{image.ljust(width)}  {'  '.join(f'{name} {100 * p:.1f}%' for name, p in guesses)}\n")
+    return json.dumps(listed, indent=1, ensure_ascii=False) + "\n" if form == "json" else text.getvalue()

@@ -1,13 +1,13 @@
 """`lamm-cl report`: the tables of one or several experiments' directories."""
 
-import contextlib
 import gc
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from lamm_cl.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from lamm_cl.reports.report import Report
@@ -37,14 +37,13 @@ def report(
     width: Annotated[
         str | None, typer.Option(help="Draw them for a paper: column (3.3 inches) or page (6.9). [as wide as each is]")
     ] = None,
-) -> int:
+) -> None:
     """Print tables in the shape of the papers'; says what is missing and shows the rest.
 
     Several experiments stand in the same tables: as one where their settings agree, else side by side.
 
     HTML goes to DIR/report.html when no --out is given and standard output is a terminal.
     """
-    from lamm_cl.errors import unknown
     from lamm_cl.reports import published
     from lamm_cl.reports.output import check_place
     from lamm_cl.reports.report import make_report
@@ -57,16 +56,15 @@ def report(
     if compare is not None:
         published.numbers(compare)
     for directory in directories:
-        if out is not None:
-            check_place(out, directory)
-        for folder in (figures, tables):
-            if folder is not None:
-                check_place(folder, directory, wants_directory=True)
+        for place in filter(None, (out, figures, tables)):
+            check_place(place, directory, wants_directory=place is not out)
 
-    with _no_collector():
+    gc.disable()  # to look for cycles among the records of ten thousand runs takes seconds
+    try:
         results = read_results(*directories).only(*map(_names, (methods, seeds, datasets)))
         _write(make_report(results, compare, against), form, out, tables, figures, width)
-    return 0
+    finally:
+        gc.enable()
 
 
 def _names(text: str) -> list[str]:
@@ -76,7 +74,6 @@ def _names(text: str) -> list[str]:
 def _write(
     made: "Report", form: str, out: Path | None, tables: Path | None, figures: Path | None, width: str | None
 ) -> None:
-    from lamm_cl.errors import UsageError
     from lamm_cl.files import write_out
     from lamm_cl.reports.names import spelled_out
     from lamm_cl.reports.output import render, show, write_tables
@@ -98,15 +95,3 @@ def _write(
         raise UsageError(f"cannot write {error.filename or out}: {error.strerror}. Choose another path.") from error
     if out is None:
         show(made, form)
-
-
-@contextlib.contextmanager
-def _no_collector() -> Iterator[None]:
-    """Let nobody look for garbage cycles: with the records of ten thousand runs in memory it takes seconds."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

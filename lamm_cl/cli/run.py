@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from lamm_cl.errors import UsageError
+
 
 def run(
     config: Annotated[Path, typer.Argument(help="The experiment, a YAML file.", metavar="CONFIG.yaml")],
@@ -27,7 +29,6 @@ def run(
     ] = False,
 ) -> int:
     """Run an experiment: skips what is done, tries again what failed, and can be stopped and repeated at any time."""
-    from lamm_cl.errors import UsageError
     from lamm_cl.experiments.config import read_config
 
     if as_json and dry_run:
@@ -80,22 +81,20 @@ def quickstart(
 
     with as_file(files("lamm_cl.experiments") / "quickstart.yaml") as path:
         config = read_config(path)
-    console = Console()
     request = Request(out=out, device=device, jobs=jobs, command=["lamm-cl", *sys.argv[1:]])
-    code = run_experiment(config, request, console)
+    code = run_experiment(config, request, Console())
     if code in (0, 1):  # not when the user has stopped it
-        show_results(out)
+        _show_results(out)
     return code
 
 
-def show_results(out: Path) -> None:
+def _show_results(out: Path) -> None:
     """Print the table of the paper's form, and draw the accuracy matrix beside `runs.csv`."""
     from lamm_cl.reports.figures import accuracy_matrix, save
     from lamm_cl.reports.results import read_results
     from lamm_cl.reports.tables import PROTOCOLS, render_text
 
-    results = read_results(out)
-    rows = results.frame
+    rows = read_results(out).frame
     if rows["value"].notna().any():
         typer.echo()
         typer.echo(render_text(PROTOCOLS["class_incremental"].table(rows)))

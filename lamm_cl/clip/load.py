@@ -13,15 +13,14 @@ from lamm_cl.clip import hub
 from lamm_cl.clip.backbone import ClipBackbone
 from lamm_cl.clip.families import FAMILIES, require_text
 from lamm_cl.clip.image_tower import RESIZE_MODES, evaluation_transform
+from lamm_cl.clip.names import EMBEDDED, FOREIGN, split_name
 from lamm_cl.clip.precision import PRECISIONS, cast
 from lamm_cl.clip.weights import Weights, check_activation, check_file_activation, fit, listed_elsewhere, read_weights
-from lamm_cl.errors import UsageError, nearest, unknown
+from lamm_cl.errors import UsageError, unknown
 from lamm_cl.seeds import seed_for
 
 LOG = logging.getLogger("lamm_cl")
 DEVICES = ("cpu", "cuda", "mps")
-EMBEDDED = "tiny"
-FOREIGN = ("local-dir:", "hf-hub:")
 RANDOM = "random"
 # Endings on which a `pretrained` is taken to be a file.
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
@@ -67,7 +66,7 @@ def load_clip(
     if resize_mode not in (None, *RESIZE_MODES):
         raise unknown("resize_mode", resize_mode, RESIZE_MODES)
     network = hub.Network(None if cache_dir is None else str(Path(cache_dir).expanduser()), reach, download)
-    name, pretrained = split_name(str(name), None if pretrained is None else str(pretrained))
+    name, pretrained = split_name(str(name), None if pretrained is None else str(pretrained), _architectures)
     preprocess: Any = None
     if name == EMBEDDED:
         model, tokenizer, preprocess = _embedded(pretrained)
@@ -124,31 +123,10 @@ def check_device(device: str | torch.device, kinds: Collection[str] = DEVICES) -
     return torch.device(str(device))
 
 
-def split_name(name: str, pretrained: str | None) -> tuple[str, str | None]:
-    """Return open_clip's name and the weights from what a user may write: `ViT-B/16`, `ViT-B-16/openai`.
-
-    Raises:
-        UsageError: no such architecture; names the nearest.
-    """
-    if name == EMBEDDED or name.startswith(FOREIGN):
-        return name, pretrained
+def _architectures() -> list[str]:
     from open_clip import list_models
 
-    known = set(list_models())
-    head, _, tag = name.rpartition("/")
-    if name.replace("/", "-") in known:
-        return name.replace("/", "-"), pretrained
-    if head.replace("/", "-") in known:
-        if pretrained not in (None, tag):
-            raise UsageError(f"backbone {name!r} names the weights {tag!r}, and pretrained={pretrained!r} others.")
-        return head.replace("/", "-"), tag
-    by_lower = {choice.lower(): choice for choice in (*known, EMBEDDED)}
-    guess = by_lower.get(nearest(name, sorted(by_lower)) or "")
-    hint = f" Did you mean {guess!r}?" if guess else ""
-    raise UsageError(
-        f"unknown backbone {name!r}.{hint} It must be 'tiny' or one of the {len(known)} architectures that "
-        "`lamm-cl list backbones` shows, e.g. 'ViT-B-16-quickgelu' with pretrained='openai'."
-    )
+    return list(list_models())
 
 
 def _embedded(pretrained: str | None) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 import psutil
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from lamm_cl.clip.backbone import ClipBackbone
 from lamm_cl.clip.load import RANDOM
@@ -31,11 +32,9 @@ _EACH = 0.5
 
 @dataclass(frozen=True)
 class _Speed:
-    """Seconds of a method's training step and of its evaluation of one image, and whether it reads pictures."""
-
-    step: float
-    image: float
-    pictures: bool
+    step: float  # seconds of a method's training step
+    image: float  # seconds of its evaluation of one image
+    pictures: bool  # whether it reads pictures
 
 
 class Calibration:
@@ -50,13 +49,9 @@ class Calibration:
         self._start = max(0.0, time.time() - psutil.Process().create_time())
 
     def cost(self, spec: RunSpec) -> Cost:
-        """Return what a run will cost.
-
-        Raises:
-            UsageError: It could not be done, with data and weights or without.
-        """
+        """Return what a run will cost; raises `UsageError` where it could not be done even with data and weights."""
         torch.set_num_threads(spec.threads)
-        layout = self._layout(spec)
+        layout = self.layout(spec)
         backbone = self._backbone(spec)
         chosen = sort_options(spec.method, backbone.name, self._environment.found(spec.options), ["plugins"])
         load, encode = self._picture(spec, backbone, layout)
@@ -69,16 +64,19 @@ class Calibration:
         if speed.pictures:
             seconds += (shown + tests * passes) * load
         views = {} if speed.pictures else {f"{spec.datasets} test": tests, f"{spec.datasets} {spec.seed}": shown}
+        cuda = self._device.startswith("cuda")  # where the most memory that was needed so far counts
+        memory = torch.cuda.max_memory_allocated(self._device) if cuda else psutil.Process().memory_info().rss
         return Cost(
             seconds=seconds,
-            memory_mb=_memory_mb(torch.device(self._device)),
+            memory_mb=memory / 1e6,
             views={f"{backbone.name} {name}": count for name, count in views.items()},
             seconds_a_view=load + encode,
             bytes_a_view=4 * backbone.embed_dim,
             start=self._start,
         )
 
-    def _layout(self, spec: RunSpec) -> Any:
+    def layout(self, spec: RunSpec) -> Any:
+        """Return what a run's images are, without its data where these are not there."""
         key = repr((spec.datasets, spec.shots))
         if key not in self._layouts:
             self._layouts[key] = layout_without_data(spec, self._environment)
@@ -115,12 +113,6 @@ class Calibration:
             timed[classes] = self._measure(spec, backbone, layout, chosen)
         return timed[classes]
 
-    def ends_first(self, specs: Sequence[RunSpec]) -> list[RunSpec]:
-        """Return the runs, of each method first those with the fewest and the most classes."""
-        classes = {id(spec): len(self._layout(spec).class_names) for spec in specs}
-        few, many = min(classes.values(), default=0), max(classes.values(), default=0)
-        return sorted(specs, key=lambda spec: few < classes[id(spec)] < many)
-
     def _measure(self, spec: RunSpec, backbone: Any, layout: Any, chosen: Any) -> _Speed:
         names = layout.class_names
         repeated = may_repeat(names, layout.datasets)
@@ -128,7 +120,10 @@ class Calibration:
         own = list(layout.train[0].columns)
         model.to(self._device)
         batch = min(chosen.recipe.batch_size, max(1, len(layout.train[0].samples)))
-        x = _like_input(backbone, model.takes, batch)
+        if model.takes == "images":
+            x = torch.zeros(batch, 3, *backbone.image_size, device=backbone.device)
+        else:
+            x = normalize(torch.ones(batch, backbone.width(model.takes), device=backbone.device), dim=1)
         labels = torch.tensor([own[i % len(own)] for i in range(batch)], device=backbone.device)
         some = (lambda epoch: x, labels)
         model.begin_stage(model.next_stage(own), TensorData({"train": some, "val": some, "test": some}))
@@ -159,20 +154,6 @@ def _between(timed: Mapping[int, _Speed], classes: int) -> _Speed:
     return replace(few, step=step, image=image)
 
 
-def _memory_mb(device: torch.device) -> float:
-    """Return the most memory of the GPU that was needed so far, or what this process holds."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    return float(psutil.Process().memory_info().rss) / 1e6
-
-
-def _like_input(backbone: Any, takes: Any, batch: int) -> Tensor:
-    if takes == "images":
-        return torch.zeros(batch, 3, *backbone.image_size, device=backbone.device)
-    features = torch.ones(batch, backbone.width(takes), device=backbone.device)
-    return torch.nn.functional.normalize(features, dim=1)
-
-
 def _views_and_steps(layout: Any, recipe: Recipe) -> tuple[int, int]:
     """Return the views that all stages show, and their training steps."""
     views = steps = 0
@@ -200,12 +181,12 @@ def _time(work: Callable[[], None], most: int, device: str) -> float:
 def measure(
     specs: Sequence[RunSpec], environment: Environment, device: str, loaded: MutableMapping[Any, Any]
 ) -> list[Cost]:
-    """Return what each run will cost; data and weights that are not there have stand-ins.
-
-    Raises:
-        UsageError: One of them could not be done even so.
-    """
+    """Return what each run will cost; data and weights that are not there have stand-ins."""
     imports.load(environment.imports)
     calibration = Calibration(environment, device, loaded)
-    costs = {spec.run_id: calibration.cost(spec) for spec in calibration.ends_first(specs)}
+    classes = {spec.run_id: len(calibration.layout(spec).class_names) for spec in specs}
+    few, many = min(classes.values(), default=0), max(classes.values(), default=0)
+    # Those with the fewest and the most classes first: the others may lie between.
+    ends_first = sorted(specs, key=lambda spec: few < classes[spec.run_id] < many)
+    costs = {spec.run_id: calibration.cost(spec) for spec in ends_first}
     return [costs[spec.run_id] for spec in specs]

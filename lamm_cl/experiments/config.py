@@ -1,7 +1,4 @@
-"""An experiment as a YAML file says it: read, checked, every error reported at once; and the JSON schema of all this.
-
-Nothing here imports torch: `lamm-cl validate` and wrong use answer at once.
-"""
+"""An experiment as a YAML file says it: read and checked without torch, all errors at once; and its JSON schema."""
 
 import json
 import re
@@ -9,7 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from lamm_cl.data.catalogue import CATALOGUE
 from lamm_cl.errors import UsageError
@@ -23,6 +29,8 @@ from lamm_cl.strategies.settings import PrecisionName
 from lamm_cl.streams.orders import DOMAIN_ORDERS
 from lamm_cl.streams.protocols import PROTOCOLS
 
+# Digits are a name as they were written, unlike true, 1e5 and 0x10.
+_AS_TEXT = BeforeValidator(lambda value: str(value) if type(value) is int else value)
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=80)]
 Positive = Annotated[int, Field(ge=1)]
 LoggerName = Literal["tensorboard", "wandb", "csv", "text"]
@@ -65,11 +73,9 @@ class Override(Values):
 
         def matches(self, **run: Any) -> bool:
             """Whether a run with these values is meant."""
-            for name, value in run.items():
-                wanted = getattr(self, name)
-                if wanted is not None and value not in (wanted if isinstance(wanted, list) else [wanted]):
-                    return False
-            return True
+            given = {name: getattr(self, name) for name in run}
+            wanted = {name: one if isinstance(one, list) else [one] for name, one in given.items() if one is not None}
+            return all(run[name] in some for name, some in wanted.items())
 
     when: When = When()
     options: dict[str, Any]
@@ -124,7 +130,7 @@ class ExperimentConfig(Values, BaseModel):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
-    experiment: Annotated[Name, read_by(fields.read_experiment)]
+    experiment: Annotated[Name, _AS_TEXT]
     """Name of the experiment and of its directory [the file's name]."""
     protocol: Annotated[Protocol, read_by(fields.read_protocol)]
     """How data sets become a stream and test sets; options stand beside the name."""
@@ -209,11 +215,7 @@ _KEYS: dict[Key, Sequence[str]] = {
 
 
 def read_config(path: Path | str, assignments: Sequence[str] = ()) -> ExperimentConfig:
-    """Read and check a config file, as `key=value` assignments change it.
-
-    Raises:
-        UsageError: One message with everything that is wrong, each with its line or its `--set`.
-    """
+    """Read and check a config file as assignments change it; one `UsageError` says all that is wrong, and where."""
     path = Path(path)
     document = Document.read(path)
     for assignment in assignments:
@@ -286,18 +288,14 @@ def _import(entries: Any, folder: Path) -> tuple[dict[str, str], list[Problem]]:
 
 def config_schema() -> dict[str, Any]:
     """Return the JSON schema of a config file, so that editors complete keys and underline mistakes."""
-    parts: dict[str, Any] = {
-        "evaluation": _schema(Evaluation),
-        "slurm": _schema(Slurm),
-        "backbone": _schema(Backbone),
-        "override": _schema(Override),
-        **{f"method.{name}": _schema(method_options(name)) for name in method_names()},
-        **{f"protocol.{name}": _schema(protocol_options(name)) for name in PROTOCOLS},
-    }
+    parts = {model.__name__.lower(): _schema(model) for model in (Evaluation, Slurm, Backbone, Override)}
+    parts |= {f"method.{name}": _schema(method_options(name)) for name in method_names()}
+    parts |= {f"protocol.{name}": _schema(protocol_options(name)) for name in PROTOCOLS}
     whole = _schema(ExperimentConfig)["properties"]
-    plugins = parts["method.zero_shot"]["properties"]["plugins"]
     text = "Avalanche plugins for every method that names none itself, with their options."
-    whole["plugins"] = {**plugins, "description": text}
+    whole["plugins"] = {**parts["method.zero_shot"]["properties"]["plugins"], "description": text}
+    loggers = get_args(LoggerName)
+    logged = _closed({name: {"anyOf": [{"type": ["null", "boolean", "object"]}]} for name in loggers})
     special = {
         "protocol": _protocol(),
         "datasets": _one_or_several({"anyOf": [_names(CATALOGUE), {"type": "object"}]}),
@@ -308,7 +306,7 @@ def config_schema() -> dict[str, Any]:
         "seeds": _one_or_several({"type": "integer", "minimum": 0}),
         "evaluation": {"$ref": "#/$defs/evaluation"},
         "slurm": {"$ref": "#/$defs/slurm"},
-        "loggers": _loggers(),
+        "loggers": {"anyOf": [_one_or_several(_names(loggers)), logged]},
         "overrides": {"type": "array", "items": {"$ref": "#/$defs/override"}},
     }
     properties = {key: {**special.get(key, whole[key]), "description": whole[key]["description"]} for key in FILE_KEYS}
@@ -366,9 +364,3 @@ def _methods() -> dict[str, Any]:
     variant = {"type": "object", "properties": {"method": _names(names)}, "required": ["method"]}
     several = {"type": "object", "properties": options, "additionalProperties": variant, "minProperties": 1}
     return {"anyOf": [_one_or_several(_names(names)), several]}
-
-
-def _loggers() -> dict[str, Any]:
-    names = get_args(LoggerName)
-    one = {"anyOf": [{"type": ["null", "boolean", "object"]}]}
-    return {"anyOf": [_one_or_several(_names(names)), _closed(dict.fromkeys(names, one))]}

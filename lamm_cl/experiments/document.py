@@ -35,17 +35,11 @@ class SpelledInt(int):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong.
+    """One thing that is wrong."""
 
-    Attributes:
-        key: Path of the key from the top of the file.
-        text: What is wrong and what would be right.
-        doubt: Only the way of writing is in doubt: what else is wrong with the same value says more.
-    """
-
-    key: Key
-    text: str
-    doubt: bool = False
+    key: Key  # path from the top of the file
+    text: str  # what is wrong and what would be right
+    doubt: bool = False  # only the way of writing is in doubt: what else is wrong with the same value says more
 
 
 def dotted(key: Key) -> str:
@@ -152,8 +146,7 @@ def _key_of(node: yaml.Node) -> str:
 def _ambiguity(written: str) -> tuple[str, bool]:
     """Say how the two versions read a value, and whether the context may tell what is meant: not for a date.
 
-    Raises:
-        ValueError: Version 1.1 takes it for a date that there is not, or a number too long to read.
+    Raises `ValueError` where version 1.1 takes it for a date that there is not, or a number too long to read.
     """
     old = yaml.safe_load(written)
     shown = written if len(written) <= 40 else written[:37] + "..."
@@ -171,11 +164,7 @@ def _ambiguity(written: str) -> tuple[str, bool]:
 
 
 def _parse(text: str, source: str) -> tuple[Any, _Reader]:
-    """Return what a text says, and its reader.
-
-    Raises:
-        UsageError: It is not YAML.
-    """
+    """Return what a text says, and its reader; raises `UsageError` where it is not YAML."""
     try:
         reader = _Reader(text, source)
         node = reader.get_single_node()
@@ -193,34 +182,21 @@ def _parse(text: str, source: str) -> tuple[Any, _Reader]:
 
 
 class Document:
-    """What a config file and the `--set` options say together.
-
-    Attributes:
-        name: How to call the file in messages.
-        data: The content: dicts, lists and plain values.
-        problems: What is wrong with it as YAML (keys given twice and the like).
-    """
+    """What a config file and the `--set` options say together."""
 
     def __init__(self, text: str, name: str) -> None:
-        """Read a text.
-
-        Raises:
-            UsageError: It is not YAML, or not a mapping of keys.
-        """
+        """Read a text, called `name` in messages; raises `UsageError` where it is no YAML, or no mapping of keys."""
         self.name = name
         data, reader = _parse(text, name)
         if not isinstance(data, dict):
             raise UsageError(f"{name}: a config is a mapping of keys (experiment, protocol, datasets, methods, ...).")
-        self.data: dict[str, Any] = data
+        self.data: dict[str, Any] = data  # dicts, lists and plain values
+        # What is wrong with it as YAML (keys given twice and the like), and where each key stands.
         self.problems, self._places = reader.problems, reader.places
 
     @classmethod
     def read(cls, path: Path) -> "Document":
-        """Read a file.
-
-        Raises:
-            UsageError: It cannot be read, is not text, or is not YAML.
-        """
+        """Read a file; raises `UsageError` where it cannot be read, is not text, or as the constructor does."""
         try:
             return cls(path.read_text(encoding="utf-8-sig"), str(path))
         except UnicodeDecodeError as error:
@@ -231,11 +207,7 @@ class Document:
             raise UsageError(f"cannot read {path}: {error.strerror}.") from error
 
     def refuse(self, problems: Sequence[Problem]) -> None:
-        """Raise one error that names every problem with its place; do nothing when there is none.
-
-        Raises:
-            UsageError: When there is a problem.
-        """
+        """Raise one `UsageError` that names every problem with its place; do nothing when there is none."""
         lines = []
         for problem in dict.fromkeys(problems):
             where, key = self.place(problem.key)
@@ -260,12 +232,7 @@ class Document:
         return self._places.get(best, "line 1"), (*best, *missing)
 
     def set(self, assignment: str) -> None:
-        """Apply one `--set key=value`; the value is YAML, the key a dotted path.
-
-        Raises:
-            UsageError: It has no `=`, no key, no value, a value that is not YAML, or leads through something without
-            keys.
-        """
+        """Apply one `--set key=value`; the value is YAML, the key a dotted path through what has keys."""
         source = f"--set {assignment if len(assignment) <= _MOST_SHOWN else assignment[:_MOST_SHOWN] + '...'}"
         name, equals, text = assignment.partition("=")
         path = [part.strip() for part in name.split(".")]

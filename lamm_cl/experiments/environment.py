@@ -5,14 +5,12 @@ import contextlib
 import functools
 import importlib.util
 import inspect
-import netrc
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psutil
 
@@ -29,9 +27,6 @@ _BYTES_A_WORKER = 1.5 * 2**30
 _COUNT = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
 
 
-# -- devices -----------------------------------------------------------------------------------------------------------
-
-
 @functools.cache
 def count_gpus() -> int:
     """Return how many GPUs torch can use; a process of its own says it, in a second: this one goes without torch."""
@@ -45,10 +40,8 @@ def count_gpus() -> int:
 def find_device(device: str, remote: bool = False) -> str:
     """Return "cpu", "cuda" or "cuda:N" for what a config says; "auto" takes a GPU where there is one.
 
-    Where the runs are remote, this machine's devices don't matter.
-
-    Raises:
-        UsageError: A name that is none, or a GPU that is not there.
+    Raises `UsageError` for another name, or a GPU that is not there; where the runs are remote, this machine's devices
+    don't matter.
     """
     kind, _, number = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or not number.isdigit())):
@@ -80,17 +73,11 @@ def one_per_worker(device: str, jobs: int) -> list[str]:
     return [f"cuda:{number % count}" for number in range(jobs)]
 
 
-# -- loggers -----------------------------------------------------------------------------------------------------------
-
-
 def check_loggers(loggers: Mapping[Any, Mapping[str, Any]]) -> None:
-    """Refuse loggers that would fail in every run.
-
-    Raises:
-        UsageError: A package is not installed, W&B has no such option, or nobody is logged in to it.
-    """
+    """Refuse loggers that would fail in every run: no package, no such option of W&B, or nobody logged in to it."""
     for name in loggers:
-        require_logger(name)
+        if name in ("tensorboard", "wandb") and importlib.util.find_spec(name) is None:
+            raise UsageError(f"logger {name!r} needs the package: pip install 'lamm_cl[{name}]'.")
     if "wandb" not in loggers:
         return
     import wandb
@@ -107,20 +94,16 @@ def check_loggers(loggers: Mapping[Any, Mapping[str, Any]]) -> None:
         )
 
 
-def require_logger(name: str) -> None:
-    """Raise UsageError where a logger's package is not installed."""
-    if name in ("tensorboard", "wandb") and importlib.util.find_spec(name) is None:
-        raise UsageError(f"logger {name!r} needs the package: pip install 'lamm_cl[{name}]'.")
-
-
 def _may_log(options: Mapping[str, Any]) -> bool:
     """Whether W&B will find a key or wants none; in doubt, when it is told more than we read, it will."""
-    if stays_here(options) or {"settings", "anonymous"} & set(options):
+    from requests.utils import get_netrc_auth
+
+    told = stays_here(options) or {"settings", "anonymous"} & set(options)
+    if told or os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or os.environ.get("WANDB_API_KEY"):
         return True
-    if os.environ.get("WANDB_IDENTITY_TOKEN_FILE") or os.environ.get("WANDB_API_KEY"):
-        return True
-    server = wandb_server()
-    return "api_key" in _stored_settings() or _in_netrc(urlsplit(server).hostname or server)
+    with contextlib.suppress(UnicodeDecodeError):  # of a netrc that is no text
+        return "api_key" in _stored_settings() or get_netrc_auth(wandb_server()) is not None
+    return False
 
 
 def stays_here(options: Mapping[str, Any]) -> bool:
@@ -141,18 +124,6 @@ def _stored_settings() -> dict[str, str]:
     with contextlib.suppress(configparser.Error, OSError, UnicodeDecodeError):
         parser.read([folder / "settings", Path("wandb") / "settings"])
     return dict(parser["default"]) if parser.has_section("default") else {}
-
-
-def _in_netrc(host: str) -> bool:
-    given = os.environ.get("NETRC")
-    for path in [Path(given)] if given else [Path("~/.netrc"), Path("~/_netrc")]:
-        with contextlib.suppress(OSError, UnicodeDecodeError, netrc.NetrcParseError):
-            if netrc.netrc(path.expanduser()).authenticators(host):
-                return True
-    return False
-
-
-# -- cached features ---------------------------------------------------------------------------------------------------
 
 
 def cache_folder(environment: Environment) -> Path | None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from lamm_cl.data.catalogue import CATALOGUE
 from lamm_cl.data.own_data import FORMULA, is_formula, is_own
-from lamm_cl.errors import UsageError, unknown_name
+from lamm_cl.errors import UsageError, refusal, unknown_name
 from lamm_cl.experiments import names
 from lamm_cl.experiments.document import Problem, as_methods, named_methods
 from lamm_cl.experiments.rehearsal import stream_problems
@@ -28,27 +28,16 @@ from lamm_cl.streams.protocols import PROTOCOLS
 
 @dataclass
 class Reading:
-    """What is known and found while a config is validated, in the order of its keys.
+    """What is known and found while a config is validated, in the order of its keys."""
 
-    Attributes:
-        folder: From which its paths are meant.
-        plugins: For every method that names none itself.
-        problems: What is wrong.
-        notes: What its author should know of how it was read.
-        protocol: Name and options, once they are right.
-        own: Names of the data sets that are the user's own.
-        labels: Of all methods.
-        methods: Those whose method exists: label, name and options.
-    """
-
-    folder: Path
-    plugins: Any = None
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    protocol: tuple[str, dict[str, Any]] | None = None
-    own: list[Any] = field(default_factory=list)
-    labels: list[Any] = field(default_factory=list)
-    methods: list[dict[str, Any]] = field(default_factory=list)
+    folder: Path  # from which its paths are meant
+    plugins: Any = None  # for every method that names none itself
+    problems: list[Problem] = field(default_factory=list)  # what is wrong
+    notes: list[str] = field(default_factory=list)  # what its author should know of how it was read
+    protocol: tuple[str, dict[str, Any]] | None = None  # name and options, once they are right
+    own: list[Any] = field(default_factory=list)  # names of the data sets that are the user's own
+    labels: list[Any] = field(default_factory=list)  # of all methods
+    methods: list[dict[str, Any]] = field(default_factory=list)  # whose method exists: label, name and options
 
     def say(self, key: Key, text: str) -> None:
         """Add one problem."""
@@ -87,11 +76,6 @@ def _listed_once(key: str, value: Any, reading: Reading) -> list[Any]:
     return entries
 
 
-def read_experiment(value: Any, reading: Reading) -> Any:
-    """Take digits as they were written for a name, unlike true, 1e5 and 0x10."""
-    return str(value) if type(value) is int else value
-
-
 def _option_problems(model: type[BaseModel], options: Mapping[str, Any], key: Key) -> list[Problem]:
     try:
         model.model_validate(options)
@@ -99,9 +83,6 @@ def _option_problems(model: type[BaseModel], options: Mapping[str, Any], key: Ke
         found = findings(error, {(): tuple(model.model_fields)})
         return [Problem((*key, *place), text) for place, text in found.items()]
     return []
-
-
-# -- protocol and data ---------------------------------------------------------------------------------------------
 
 
 def read_protocol(value: Any, reading: Reading) -> Any:
@@ -130,15 +111,12 @@ def _protocol_problems(name: str, options: Mapping[str, Any]) -> list[Problem]:
         return [Problem(("protocol",), unknown_name("protocol", name, PROTOCOLS))]
     order = options.get("order")
     listed = order if isinstance(order, list) else []
-    problems = [
-        Problem(("protocol", "order", place), "in an order, what is neither a label nor text stands in quotes.")
-        for place, entry in enumerate(listed)
-        if not isinstance(entry, str) and type(entry) is not int  # 1e5, 0x10 and true may be names
-    ]
-    word = next((entry for entry in listed if isinstance(entry, str)), None)
-    number = next((entry for entry in listed if not isinstance(entry, str)), None)
-    if not problems and word is not None and number is not None:
-        text = f"an order has labels or class names, not both: {word!r} is text and {number} a number."
+    odd = [k for k, one in enumerate(listed) if type(one) not in (str, int)]  # 1e5, 0x10 and true may be names
+    text = "in an order, what is neither a label nor text stands in quotes."
+    problems = [Problem(("protocol", "order", place), text) for place in odd]
+    words, numbers = ([one for one in listed if isinstance(one, str) is word] for word in (True, False))
+    if not problems and words and numbers:
+        text = f"an order has labels or class names, not both: {words[0]!r} is text and {numbers[0]} a number."
         problems = [Problem(("protocol", "order"), f"{text} Put class names that are numbers in quotes.")]
     return problems or _option_problems(names.protocol_options(name), options, ("protocol",))
 
@@ -169,9 +147,6 @@ def _as_dataset(value: Any) -> Any:
     return names.dataset_name(value) or value if isinstance(value, str) else value
 
 
-# -- methods and backbones -----------------------------------------------------------------------------------------
-
-
 def read_methods(value: Any, reading: Reading) -> Any:
     """Take a name, a list of names, or a mapping from label to options; `method` among them names the method."""
     if isinstance(value, list):  # one with options and one without would become one
@@ -190,16 +165,17 @@ def _read_method(label: Any, given: Any, reading: Reading) -> dict[str, Any]:
         options.setdefault("plugins", reading.plugins)
     entry = {"label": label, "name": name, "options": options if isinstance(options, dict) else {}}
     reading.labels.append(label)
-    problem = names.method_problem(name)
-    if problem is None:
-        reading.methods.append(entry)
-    if problem and isinstance(name, str):
+    if not isinstance(name, str):
+        return entry  # said where types are checked
+    if problem := names.method_problem(name):
         reading.say(key, problem)
-    elif isinstance(name, str) and isinstance(options, dict):
+        return entry
+    reading.methods.append(entry)
+    if isinstance(options, dict):
         reading.problems += _recipe_problems(name, options, key)
         reading.problems += _option_problems(names.method_options(name), names.applicable(name, options), key)
         reading.problems += _plugin_problems(options.get("plugins"), key)
-    elif isinstance(name, str):
+    else:
         reading.say(key, f"takes a mapping of options, not {options!r}.")
     return entry
 
@@ -220,13 +196,8 @@ def _plugin_problems(plugins: Any, key: Key) -> list[Problem]:
         warnings.simplefilter("ignore")  # Avalanche misses a solver that few of its plugins need
         from lamm_cl.strategies.plugins import make_plugins
 
-    problems = []
-    for name, options in plugins.items():
-        try:
-            make_plugins({name: options})
-        except UsageError as error:
-            problems.append(Problem((*key, "plugins", name), str(error)))
-    return problems
+    refused = {name: refusal(make_plugins, {name: options}) for name, options in plugins.items()}
+    return [Problem((*key, "plugins", name), str(error)) for name, error in refused.items() if error]
 
 
 def read_backbones(value: Any, reading: Reading) -> list[Any]:
@@ -256,16 +227,12 @@ def _as_backbone(value: Any) -> Any:
     return {**value, "name": name, "pretrained": weights}
 
 
-# -- the rest ------------------------------------------------------------------------------------------------------
-
-
 def read_loggers(value: Any, reading: Reading) -> dict[str, Any]:
     """Take names, or a mapping from name to options; what W&B takes, its installed version knows."""
     if not isinstance(value, dict):
         value = dict.fromkeys(map(str, _listed(value)))
-    found = {
-        name: {} if options in (None, True) else options for name, options in value.items() if options is not False
-    }
+    wanted = {name: options for name, options in value.items() if options is not False}
+    found = {name: {} if options in (None, True) else options for name, options in wanted.items()}
     for name, options in found.items():
         if options and isinstance(options, dict) and name in ("tensorboard", "csv", "text"):
             reading.say(("loggers", name), f"takes no options; write {name}: true.")

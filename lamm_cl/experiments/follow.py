@@ -20,13 +20,9 @@ class GaveUp(Exception):  # noqa: N818 - it is no error
 
 
 class Workers(Protocol):
-    """Who does the runs: processes of this machine, or jobs of a cluster.
+    """Who does the runs: processes of this machine, or jobs of a cluster."""
 
-    Attributes:
-        look_every: Seconds between two looks at records and progress.
-    """
-
-    look_every: float
+    look_every: float  # seconds between two looks at records and progress
 
     @property
     def names(self) -> Collection[str] | None:
@@ -78,18 +74,13 @@ def settle(
 
 
 class Follower:
-    """Follows a grid until every run is recorded; `pending` are those that were to be done when the command began.
-
-    Attributes:
-        left: Runs that are still to be done.
-    """
+    """Follows a grid until every run is recorded; `pending` are those that were to be done when the command began."""
 
     def __init__(
         self, home: ExperimentDirectory, grid: Grid, pending: Sequence[RunSpec], workers: Workers, display: Lines
     ) -> None:
-        self.home, self.grid, self.display = home, grid, display
-        self._workers = workers
-        self.left: dict[str, RunSpec] = {spec.run_id: spec for spec in pending}
+        self.home, self.grid, self.display, self._workers = home, grid, display, workers
+        self.left: dict[str, RunSpec] = {spec.run_id: spec for spec in pending}  # still to be done
         self._before = {spec.run_id for spec in grid.specs} - self.left.keys()
         self._ended = 0
         self._doing: dict[str, Progress] = {}
@@ -97,10 +88,7 @@ class Follower:
         self._table_is_old = True
 
     def follow(self, signals: Signals) -> Summary:
-        """Wait for the end of all; returns also after Ctrl-C and where workers cannot go on.
-
-        Signals are heard where nothing is half done.
-        """
+        """Wait for the end of all, or of workers, or Ctrl-C; signals are heard where nothing is half done."""
         summary = Summary(len(self.grid.specs))
         with signals.held():
             try:
@@ -160,9 +148,9 @@ class Follower:
                 continue
             if entry is not None and entry.status == DAMAGED and run_id not in self._damaged:
                 self._damaged.add(run_id)
-                place = self.home.run(run_id)
-                self.display.note(f"{place}/record.json is damaged: it is kept aside, and the run done again.")
-            progress = self.home.progress(run_id)
+                place = self.home.record(run_id)
+                self.display.note(f"{place} is damaged: it is kept aside, and the run done again.")
+            progress = Progress.read(self.home.progress(run_id))
             if progress is not None:
                 self._doing[run_id] = progress
         self.display.doing([(self.left[run_id], progress) for run_id, progress in self._doing.items()])

@@ -12,7 +12,7 @@ from lamm_cl.data.own_data import OPTIONS, find_from, placed
 from lamm_cl.data.status import Status, readable, slow_to_list, state_of
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments import imports, names
-from lamm_cl.experiments.config import Backbone, ExperimentConfig, Method
+from lamm_cl.experiments.config import ExperimentConfig
 from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.methods.registry import get_method
 
@@ -20,15 +20,46 @@ from lamm_cl.methods.registry import get_method
 def grid(config: ExperimentConfig, device: str | None = None) -> list[RunSpec]:
     """Return the runs of a config, in its order: backbone, data set, method, shots, seed from the outside in.
 
-    A device, "cpu" or "cuda", takes the place of the config's.
-
-    Raises:
-        UsageError: Two entries of the config are the same run.
+    A device, "cpu" or "cuda", takes the place of the config's. Raises `UsageError` where two entries are the same run.
     """
-    kind = (device or config.device).partition(":")[0]
-    runs = [_run(config, kind, *chosen) for chosen in itertools.product(*_lists(config))]
-    _check(config, runs)
-    return runs
+    runs: dict[str, RunSpec] = {}
+    shown: dict[tuple[Any, ...], RunSpec] = {}
+    for backbone, datasets, method, shots, seed in itertools.product(*_lists(config)):
+        title = "+".join(names.shown_name(dataset) for dataset in datasets)
+        given = dict(method.options)
+        for override in config.overrides:
+            if override.when.matches(dataset=title, method=method.label, backbone=backbone.name, shots=shots):
+                given.update(names.applicable(method.name, override.options))
+        run = RunSpec(
+            experiment=config.experiment,
+            protocol=config.protocol.name,
+            protocol_options=names.resolved_protocol(config.protocol.name, config.protocol.options),
+            datasets=datasets,
+            dataset=title,
+            label=method.label,
+            method=method.name,
+            options=names.resolved_method(method.name, given, backbone.name),
+            backbone=backbone.name,
+            **backbone.model_dump(exclude={"name"}),
+            shots=shots,
+            seed=seed,
+            device=(device or config.device).partition(":")[0],
+            threads=config.threads,
+            deterministic=config.deterministic,
+            evaluation=config.evaluation.model_dump(),
+            imports=_imports(config),
+        )
+        if (other := runs.setdefault(run.run_id, run)) is not run:
+            raise UsageError(
+                f"experiment {config.experiment!r} asks for one run twice: {other} and {run} are the same, option by "
+                "option. Remove one of the entries."
+            )
+        if shown.setdefault(tuple(run.columns().values()), run) is not run:
+            raise UsageError(
+                f"experiment {config.experiment!r} has two different runs that tables could not tell apart: {run}. "
+                "Give its data sets or methods names of their own, or make two experiments of it."
+            )
+    return list(runs.values())
 
 
 def grid_size(config: ExperimentConfig) -> int:
@@ -43,60 +74,9 @@ def _lists(config: ExperimentConfig) -> tuple[Sequence[Any], ...]:
     return config.backbones, streams, config.methods, config.shots, config.seeds
 
 
-def _run(
-    config: ExperimentConfig,
-    device: str,
-    backbone: Backbone,
-    datasets: tuple[Any, ...],
-    method: Method,
-    shots: int | str,
-    seed: int,
-) -> RunSpec:
-    title = "+".join(names.shown_name(dataset) for dataset in datasets)
-    given = dict(method.options)
-    for override in config.overrides:
-        if override.when.matches(dataset=title, method=method.label, backbone=backbone.name, shots=shots):
-            given.update(names.applicable(method.name, override.options))
-    return RunSpec(
-        experiment=config.experiment,
-        protocol=config.protocol.name,
-        protocol_options=names.resolved_protocol(config.protocol.name, config.protocol.options),
-        datasets=datasets,
-        dataset=title,
-        label=method.label,
-        method=method.name,
-        options=names.resolved_method(method.name, given, backbone.name),
-        backbone=backbone.name,
-        **backbone.model_dump(exclude={"name"}),
-        shots=shots,
-        seed=seed,
-        device=device,
-        threads=config.threads,
-        deterministic=config.deterministic,
-        evaluation=config.evaluation.model_dump(),
-        imports=_imports(config),
-    )
-
-
 def _imports(config: ExperimentConfig) -> dict[str, str]:
     """Return the digests of what is imported; where a file lies does not matter."""
     return {imports.shown_name(one): digest for one, digest in config.imports.items()}
-
-
-def _check(config: ExperimentConfig, runs: Sequence[RunSpec]) -> None:
-    seen: dict[str, RunSpec] = {}
-    shown: dict[tuple[Any, ...], RunSpec] = {}
-    for run in runs:
-        if (other := seen.setdefault(run.run_id, run)) is not run:
-            raise UsageError(
-                f"experiment {config.experiment!r} asks for one run twice: {other} and {run} are the same, option by "
-                "option. Remove one of the entries."
-            )
-        if shown.setdefault(tuple(run.columns().values()), run) is not run:
-            raise UsageError(
-                f"experiment {config.experiment!r} has two different runs that tables could not tell apart: {run}. "
-                "Give its data sets or methods names of their own, or make two experiments of it."
-            )
 
 
 def environment(config: ExperimentConfig) -> Environment:
@@ -139,9 +119,6 @@ def settings(config: ExperimentConfig, device: str) -> dict[str, Any]:
     return fixed
 
 
-# -- data --------------------------------------------------------------------------------------------------------------
-
-
 def data_of(config: ExperimentConfig) -> list[Any]:
     """Return the data sets that a config's runs read, with the paths that they mean here."""
     return [*environment(config).placed(config.datasets), *names.datasets_beside(config.protocol.name, config.datasets)]
@@ -158,11 +135,7 @@ def states(config: ExperimentConfig) -> list[Status]:
 
 
 def only_available(config: ExperimentConfig) -> tuple[ExperimentConfig, list[Status]]:
-    """Return the config with those of its data sets alone that are there, and the states of the others.
-
-    Raises:
-        UsageError: none is there, or the protocol takes all of them in one run.
-    """
+    """Return the config with what is there of its data, and what is not; `UsageError` where it can't do without."""
     found = states(config)
     missing = [state for state in found if not state.usable]
     if not missing:

@@ -16,13 +16,7 @@ _LOADED: dict[str, str] = {}  # what this process has imported -> digest of its 
 
 
 def find(entry: str, folder: Path) -> str:
-    """Return the absolute path of a file, or the name of a module that can be imported.
-
-    A file is a path that ends in .py, from the config's folder; a module is there or where Python looks.
-
-    Raises:
-        UsageError: There is no such file or module.
-    """
+    """Return the absolute path of a .py file, from the config's folder, or the name of a module that is there."""
     if entry.endswith(".py"):
         path = (folder / Path(entry).expanduser()).resolve()
         if not path.is_file():
@@ -57,11 +51,8 @@ def look_in(folder: Path) -> None:
 def load(found: Sequence[str]) -> dict[str, str]:
     """Import files and modules that `find` returned, each once in a process.
 
-    Returns:
-        The SHA-256 of the content of each, by file name or module name.
-
-    Raises:
-        UsageError: One cannot be imported, or has changed since this process imported it.
+    Returns the SHA-256 of the content of each, by file name or module name; raises `UsageError` where one cannot be
+    imported, or has changed since this process imported it.
     """
     digests = {}
     for one in found:
@@ -76,11 +67,7 @@ def load(found: Sequence[str]) -> dict[str, str]:
 
 
 def check(found: Sequence[str], expected: Mapping[str, str]) -> None:
-    """Import what a run needs and check that it is what the run was planned with.
-
-    Raises:
-        UsageError: One cannot be imported, or differs.
-    """
+    """Import what a run needs; raises `UsageError` as `load` does, or where it differs from what was planned with."""
     for name, digest in load(found).items():
         if expected.get(name, digest) != digest:
             raise UsageError(f"{name} has changed since the run was planned: start the command again.")

@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection as connections
 from multiprocessing import parent_process
@@ -19,7 +19,7 @@ from typing import Any
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.follow import Follower, GaveUp
 from lamm_cl.experiments.signals import Signals
-from lamm_cl.experiments.spec import Environment, Grid, RunSpec
+from lamm_cl.experiments.spec import Grid, RunSpec
 from lamm_cl.experiments.work import Work, Worker, worker_name
 from lamm_cl.records import ExperimentDirectory
 from lamm_cl.strategies.settings import FIXED, WORKSPACE
@@ -31,40 +31,24 @@ _CODES = {"stopped": 83, "memory": 84, "disk": 85, "device": 86}
 _ENDS: dict[int | None, str] = {0: "done", **{code: end for end, code in _CODES.items()}}
 
 
-@dataclass(frozen=True)
-class WorkerSettings:
-    """What a worker process is told when it starts.
-
-    Attributes:
-        log: Takes what it prints.
-        on_device: Workers that use the device.
-        sharing: Workers of this machine.
-    """
-
-    directory: Path
-    environment: Environment
-    threads: int
-    deterministic: bool
-    make_work: Callable[[], Work]
-    device: str
-    log: Path
-    on_device: int
-    sharing: int
-
-
 # -- in the worker process -----------------------------------------------------------------------------------------
 
 
-def main(pipe: Any, settings: WorkerSettings) -> None:
-    """Answer what the parent asks, a method of `Work` and its runs each time, until it sends the grid to work on."""
+def main(
+    pipe: Any, log: Path, make_work: Callable[[], Work], home: ExperimentDirectory, grid: Grid, **place: Any
+) -> None:
+    """Answer what the parent asks, a method of `Work` and its runs each time, until it asks to work on the grid.
+
+    `log` takes what is printed; `place` is what `Worker` takes beside: its device, and how many share that.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # The command ends this process when it ends; yet it may have children, the processes that read images for it.
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
-    _end_with_parent(settings.log)
-    _write_to(settings.log)
-    set_compute(settings.threads, settings.deterministic)
-    work = settings.make_work()
+    _end_with_parent(log)
+    _write_to(log)
+    set_compute(grid.specs[0].threads, grid.specs[0].deterministic)
+    work = make_work()
     while True:
         try:
             question, asked = pipe.recv()
@@ -73,15 +57,11 @@ def main(pipe: Any, settings: WorkerSettings) -> None:
         if question == "work":
             break
         try:
-            pipe.send((getattr(work, question)(asked, settings.environment, settings.device), ""))
+            pipe.send((getattr(work, question)(asked, grid.environment, place["device"]), ""))
         except UsageError as error:
             pipe.send((None, str(error)))
     with Signals() as signals, signals.held():
-        home = ExperimentDirectory(settings.directory)
-        worker = Worker(
-            home, asked, work, settings.device, signals, on_device=settings.on_device, sharing=settings.sharing
-        )
-        ended = worker.run()
+        ended = Worker(home, grid, work, signals=signals, **place).run()
     if ended is not None:
         print(ended.message, flush=True)
         sys.exit(_CODES[ended.status])
@@ -175,11 +155,7 @@ class _Process:
 
 
 class LocalWorkers:
-    """Worker processes of one command, one for each of the devices.
-
-    Attributes:
-        names: Of all worker processes that were started: what they record is this command's own.
-    """
+    """Worker processes of one command, one for each of the devices."""
 
     look_every = 0.25
 
@@ -194,14 +170,10 @@ class LocalWorkers:
         self._working: set[int] = set()
         self._deaths: Counter[str] = Counter()
         self._ask_at = 0.0
-        self.names: set[str] = set()
+        self.names: set[str] = set()  # of all that were started: what they record is this command's own
 
     def ask(self, question: str, specs: Sequence[RunSpec]) -> Any:
-        """Let a worker find something out before there is a grid: `check` or `measure` of `Work`.
-
-        Raises:
-            UsageError: What the worker found, or that it cannot start.
-        """
+        """Let a worker `check` or `measure` beforehand; raises `UsageError` as it does, or if none can start."""
         for _ in range(_MOST_DEATHS):
             worker = self._processes.get(0) or self._start(0)
             answer = worker.ask(question, list(specs))
@@ -217,8 +189,7 @@ class LocalWorkers:
     def tend(self, follower: Follower) -> None:
         """Start workers: at first, for those that died, and for those that ended though something is left to claim.
 
-        Raises:
-            GaveUp: The disk, or workers that cannot start.
+        Raises `GaveUp` where the disk does not take results, or workers cannot start.
         """
         for worker in list(self._processes.values()):
             if not worker.process.is_alive():
@@ -229,7 +200,7 @@ class LocalWorkers:
                 worker = self._processes.get(number) or self._start(number)
                 self._working.add(number)
                 with contextlib.suppress(OSError):  # it died: seen soon
-                    worker.pipe.send(("work", self._grid))
+                    worker.pipe.send(("work", None))
             self._ask_at = time.monotonic() + _ASK_AGAIN
 
     def ask_to_stop(self) -> str:
@@ -250,26 +221,22 @@ class LocalWorkers:
             self._let_go(worker, max(0.0, deadline - time.monotonic()))
         self._logs.cleanup()
 
-    # -- processes -----------------------------------------------------------------------------------------------
-
     def _start(self, number: int) -> _Process:
-        settings = WorkerSettings(
-            directory=self._home.path.absolute(),
-            environment=self._grid.environment,
-            threads=self._grid.specs[0].threads,
-            deterministic=self._grid.specs[0].deterministic,
-            make_work=self._make_work,
-            device=self._devices[number],
-            log=Path(self._logs.name) / f"worker-{number}.log",
-            on_device=self._on_device(number),
-            sharing=len(self._devices),
-        )
+        log, home = Path(self._logs.name) / f"worker-{number}.log", ExperimentDirectory(self._home.path.absolute())
+        place = {"device": self._devices[number], "on_device": self._on_device(number), "sharing": len(self._devices)}
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=main, args=(theirs, settings), name=f"lamm-cl-{number}", daemon=True)
-        with _ignoring_interrupts():
+        given = (theirs, log, self._make_work, home, self._grid)
+        process = self._context.Process(target=main, args=given, kwargs=place, name=f"lamm-cl-{number}", daemon=True)
+        # The process inherits that Ctrl-C is not for it: that reaches the whole group of the terminal.
+        main_thread = threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN) if main_thread else None
+        try:
             process.start()
+        finally:
+            if main_thread:
+                signal.signal(signal.SIGINT, before)
         theirs.close()
-        made = self._processes[number] = _Process(number, settings.log, process, ours)
+        made = self._processes[number] = _Process(number, log, process, ours)
         self.names.add(made.name)
         return made
 
@@ -305,16 +272,3 @@ class LocalWorkers:
                     follower.record_failure(spec, f"{cause}, twice.")
             elif not again:
                 raise GaveUp(f"workers do not start: {cause}.")
-
-
-@contextlib.contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
-    """Make child processes inherit that Ctrl-C is not for them: it reaches the whole group of the terminal."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

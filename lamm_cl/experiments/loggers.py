@@ -5,11 +5,10 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from avalanche.evaluation.metrics import accuracy_metrics, loss_metrics
 from avalanche.logging import BaseLogger, CSVLogger, TensorboardLogger, TextLogger
 
 from lamm_cl.clip import hub
-from lamm_cl.experiments.environment import require_logger, stays_here, wandb_server
+from lamm_cl.experiments.environment import stays_here, wandb_server
 from lamm_cl.experiments.spec import Job
 
 LOG = logging.getLogger("lamm_cl")
@@ -19,10 +18,7 @@ class WandbNumbers(BaseLogger):  # type: ignore[misc]
     """Sends numbers to Weights & Biases. Avalanche 0.6's own logger needs parts that today's wandb no longer has."""
 
     def __init__(self, job: Job, options: Mapping[str, Any]) -> None:
-        """Open a W&B run of the run's name and id; `mode: offline` writes to the run's directory only.
-
-        So it does where the server cannot be reached: no run ends for want of a network.
-        """
+        """Open a W&B run of the run's name and id; offline without a network, for want of which no run ends."""
         super().__init__()
         self.note = ""
         server, asked = wandb_server(), not stays_here(options)
@@ -53,35 +49,20 @@ class WandbNumbers(BaseLogger):  # type: ignore[misc]
 def _begin(job: Job, options: Mapping[str, Any]) -> Any:
     import wandb
 
-    spec = job.spec
-    return wandb.init(
-        **{
-            "project": "lamm_cl",
-            "group": spec.experiment,
-            "name": str(spec),
-            "id": spec.run_id,
-            "resume": "allow",
-            "dir": str(job.directory),
-            "config": spec.determines(),
-            "settings": wandb.Settings(quiet=True, console="off"),
-            **options,
-        }
-    )
+    spec, settings = job.spec, wandb.Settings(quiet=True, console="off")
+    named = {"project": "lamm_cl", "group": spec.experiment, "name": str(spec), "id": spec.run_id, "resume": "allow"}
+    told = {"dir": str(job.directory), "config": spec.determines(), "settings": settings}
+    return wandb.init(**{**named, **told, **options})
 
 
 @contextlib.contextmanager
 def make_loggers(job: Job) -> Iterator[list[Any]]:
-    """Yield the loggers of a run, which write below its directory; they are closed however the run ends.
-
-    Raises:
-        UsageError: A logger's package is not installed.
-    """
+    """Yield the loggers of a run, which write below its directory; they are closed however the run ends."""
     with contextlib.ExitStack() as stack:
         yield [_make(name, options, job, stack) for name, options in job.environment.loggers.items()]
 
 
 def _make(name: str, options: Mapping[str, Any], job: Job, stack: contextlib.ExitStack) -> Any:
-    require_logger(name)
     folder = job.directory / name
     if name == "text":
         return TextLogger(stack.enter_context((job.directory / "log.txt").open("a", encoding="utf-8")))
@@ -91,8 +72,3 @@ def _make(name: str, options: Mapping[str, Any], job: Job, stack: contextlib.Exi
         return logger
     logger = CSVLogger(str(folder)) if name == "csv" else WandbNumbers(job, options)
     return stack.enter_context(contextlib.closing(logger))
-
-
-def watched() -> list[Any]:
-    """Return the further metrics that are worth logging: loss and accuracy while a stage trains."""
-    return [accuracy_metrics(epoch=True), loss_metrics(epoch=True)]

@@ -1,5 +1,6 @@
 """What the names in a config stand for, and their options; none of this imports torch."""
 
+import contextlib
 import functools
 import importlib.util
 import inspect
@@ -11,10 +12,11 @@ from typing import Any
 
 from pydantic import BaseModel, Field, create_model
 
+from lamm_cl.clip.names import split_name
 from lamm_cl.data.catalogue import CATALOGUE, find
 from lamm_cl.data.load import OPTIONS
 from lamm_cl.data.own_data import KEYS, ONE_SOURCE, SOURCES, is_own, name_of, wrong_values
-from lamm_cl.errors import UsageError, nearest, unknown_name
+from lamm_cl.errors import UsageError, refusal, unknown_name
 from lamm_cl.methods.recipe import Recipe, Training
 from lamm_cl.methods.registry import get_method, recipe_for
 from lamm_cl.methods.values import Values
@@ -25,16 +27,10 @@ RECIPE = tuple(Recipe.model_fields)
 _LATE = ("optimizer", "adam_eps", "min_lr", "milestones", "gamma", "steps_per_shot", "plugins", "text", "cosine_epochs")
 
 
-# -- methods -------------------------------------------------------------------------------------------------------
-
-
 def method_problem(name: str) -> str | None:
     """Say what is wrong with a method's name, None when it is one."""
-    try:
-        get_method(name)
-    except UsageError as error:
-        return f"{str(error).rstrip('.')}."
-    return None
+    error = refusal(get_method, name)
+    return f"{str(error).rstrip('.')}." if error else None
 
 
 def takes_steps(name: str) -> bool:
@@ -76,9 +72,6 @@ def _resolved_method(name: str, given: str, backbone: str) -> dict[str, Any]:
     plain = {key: field.default for key, field in Recipe.model_fields.items()}
     found = {key: recipe[key] if value is None and key in recipe else value for key, value in values.items()}
     return {key: value for key, value in found.items() if key not in _LATE or value not in (plain.get(key), [], {})}
-
-
-# -- protocols and data --------------------------------------------------------------------------------------------
 
 
 @functools.cache
@@ -131,10 +124,7 @@ def shown_name(dataset: str | Mapping[str, Any]) -> str:
 
 
 def described_data_problems(description: Mapping[str, Any]) -> list[str]:
-    """Say what is wrong with a data set that a mapping describes, apart from the files.
-
-    It is the user's own, or one of the catalogue by name, with options.
-    """
+    """Say what is wrong, but for files, with a mapping for the user's own data, or for the catalogue's with options."""
     own = is_own(description)
     keys = KEYS if own or "name" not in description else ("name", "root", *OPTIONS)
     texts = [unknown_name("key of a data set", key, KEYS) for key in description if key not in KEYS]
@@ -146,15 +136,9 @@ def described_data_problems(description: Mapping[str, Any]) -> list[str]:
         texts.append(unknown_name("data set", name, CATALOGUE))
     if own and description.get("name", "") is None:
         texts.append("name says nothing: leave it out, or put it in quotes if it is a name.")
-    if own and "name" not in description:
-        try:
-            name_of(description)
-        except UsageError as error:
-            texts.append(str(error))
+    if own and "name" not in description and (error := refusal(name_of, description)):
+        texts.append(str(error))
     return [*texts, *wrong_values(description)]
-
-
-# -- backbones -----------------------------------------------------------------------------------------------------
 
 
 @functools.cache
@@ -167,25 +151,15 @@ def architectures() -> tuple[str, ...]:
 
 
 def backbone_and_weights(name: str, pretrained: str | None) -> tuple[str, str | None]:
-    """Return a backbone's own name and its weights for what a user may write: `ViT-B/16`, `ViT-B-16/openai`."""
-    known = architectures()
-    head, _, tag = name.rpartition("/")
-    if name.replace("/", "-") in known:
-        return name.replace("/", "-"), pretrained
-    if head.replace("/", "-") in known and pretrained in (None, tag):
-        return head.replace("/", "-"), tag
+    """Return a backbone's own name and its weights as far as they are known; what is wrong is said elsewhere."""
+    with contextlib.suppress(UsageError):
+        return split_name(name, pretrained, architectures)
     return name, pretrained
 
 
 def backbone_problem(name: str) -> str | None:
     """Say what is wrong with a backbone's name, None when it can be one."""
-    known = architectures()
-    if name == "tiny" or ":" in name or not known or backbone_and_weights(name, None)[0] in known:
+    if ":" in name or not architectures():
         return None
-    by_lower = {choice.lower(): choice for choice in (*known, "tiny")}
-    guess = by_lower.get(nearest(name, by_lower) or "")
-    hint = f" Did you mean {guess!r}?" if guess else ""
-    return (
-        f"unknown backbone {name!r}.{hint} It must be 'tiny' or one of the {len(known)} architectures that "
-        "`lamm-cl list backbones` shows, e.g. 'ViT-B-16-quickgelu' with pretrained: openai."
-    )
+    error = refusal(split_name, name, None, architectures, "pretrained: openai")
+    return str(error) if error else None

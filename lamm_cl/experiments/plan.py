@@ -13,12 +13,12 @@ from lamm_cl.experiments.config import ExperimentConfig
 from lamm_cl.experiments.environment import check_loggers, default_jobs, find_device, one_per_worker
 from lamm_cl.experiments.grid import environment, grid, grid_size, settings
 from lamm_cl.experiments.local import LocalWorkers
-from lamm_cl.experiments.progress import duration, say
+from lamm_cl.experiments.progress import counted, duration, say
 from lamm_cl.experiments.slurm import need_slurm
 from lamm_cl.experiments.spec import Cost, Grid, RunSpec
 from lamm_cl.experiments.work import Work
 from lamm_cl.files import size_in_words
-from lamm_cl.records import DONE, ExperimentDirectory
+from lamm_cl.records import DONE, Entry, ExperimentDirectory
 
 EXECUTORS = ("local", "slurm")
 _RECORD_BYTES = 100_000
@@ -26,23 +26,15 @@ _RECORD_BYTES = 100_000
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asks for beside the config.
+    """What the user asks for beside the config."""
 
-    Attributes:
-        out: Directory of the results; None for `runs/<experiment>`.
-        jobs: Worker processes, or jobs of the cluster; None for as many as there are cores.
-        device: In place of the config's.
-        yes: Do it although the grid is large.
-        command: What the user typed, to be repeated in messages.
-    """
-
-    out: Path | None = None
+    out: Path | None = None  # directory of the results; None for `runs/<experiment>`
     executor: str = "local"
-    jobs: int | None = None
-    device: str | None = None
-    yes: bool = False
+    jobs: int | None = None  # worker processes, or jobs of the cluster; None for as many as there are cores
+    device: str | None = None  # in place of the config's
+    yes: bool = False  # do it although the grid is large
     dry_run: bool = False
-    command: Sequence[str] = ("lamm-cl", "run")
+    command: Sequence[str] = ("lamm-cl", "run")  # what the user typed, to be repeated in messages
 
 
 @dataclass(frozen=True)
@@ -69,13 +61,7 @@ class Plan:
         return min(wanted, max(1, len(self.pending)))
 
     def check(self, workers: LocalWorkers) -> Mapping[str, str]:
-        """Find out whether the runs that are left can start; a first worker reads their data and weights.
-
-        Returns fingerprints of these, by name.
-
-        Raises:
-            UsageError: Why they cannot.
-        """
+        """Let a worker read data and weights of what is left; return fingerprints by name, or raise `UsageError`."""
         if self.remote:
             need_slurm()
         if not self.pending:
@@ -86,11 +72,7 @@ class Plan:
         return fingerprints
 
     def open(self, fingerprints: Mapping[str, str]) -> None:
-        """Make the directory this experiment's, and its grid the one that workers join.
-
-        Raises:
-            UsageError: It is another's, or holds results of other data or weights.
-        """
+        """Make the directory this experiment's and the grid the one to join; `UsageError` where it is another's."""
         self.home.open(self.config.experiment, __version__, {**settings(self.config, self.device), **fingerprints})
         try:
             self.grid.write(self.home)
@@ -99,11 +81,7 @@ class Plan:
 
 
 def make_plan(config: ExperimentConfig, request: Request) -> Plan:
-    """Check a request against the machine and the directory.
-
-    Raises:
-        UsageError: It cannot be done, or only with `--yes`.
-    """
+    """Check a request; raises `UsageError` where this machine or the directory forbids it, or it takes `--yes`."""
     if request.executor not in EXECUTORS:
         raise unknown("executor", request.executor, EXECUTORS)
     if request.jobs is not None and request.jobs < 1:
@@ -138,33 +116,26 @@ def local_workers(plan: Plan, make_work: Callable[[], Work]) -> LocalWorkers:
 def dry_run(plan: Plan, console: Console, make_work: Callable[[], Work]) -> int:
     """Print the grid, what of it is done, and what the rest will cost; returns 2 where the runs could not start."""
     specs = plan.grid.specs
-    states = {spec.run_id: _state(plan, spec) for spec in specs}
+    states = {spec.run_id: _state(plan.home.entry(spec.run_id)) for spec in specs}
     width = max(len(str(spec)) for spec in specs)
     of_data: dict[str, list[RunSpec]] = {}
     for spec in specs:
         of_data.setdefault(spec.dataset, []).append(spec)
     for dataset, runs in of_data.items():
         if len(of_data) > 1:
-            say(console, f"{dataset}: {_runs(len(runs))}")
+            say(console, f"{dataset}: {counted(len(runs), 'run')}")
         for spec in runs:
             say(console, f"{spec.run_id}  {str(spec).ljust(width)}  {states[spec.run_id]}")
     counts = Counter(states.values())
     listed = ", ".join(f"{count} {state}" for state, count in counts.items())
-    say(console, f"{_runs(len(specs))} in {plan.home.path}: {listed}.")
+    say(console, f"{counted(len(specs), 'run')} in {plan.home.path}: {listed}.")
     if len(specs) > plan.config.max_runs:
         say(console, f"More than {plan.config.max_runs} runs: doing them takes --yes.")
     return _estimate(plan, console, make_work) if plan.pending else 0
 
 
-def _runs(count: int) -> str:
-    return f"{count} run{'s' * (count != 1)}"
-
-
-def _state(plan: Plan, spec: RunSpec) -> str:
-    entry = plan.home.entry(spec.run_id)
-    if entry is None:
-        return "to do"
-    return "done" if entry.status == DONE else f"{entry.status}, to do again"
+def _state(entry: Entry | None) -> str:
+    return "to do" if entry is None else "done" if entry.status == DONE else f"{entry.status}, to do again"
 
 
 def _estimate(plan: Plan, console: Console, make_work: Callable[[], Work]) -> int:
@@ -182,14 +153,10 @@ def _estimate(plan: Plan, console: Console, make_work: Callable[[], Work]) -> in
         return 2
     finally:
         workers.close()
-    jobs = plan.jobs
-    seconds, memory_mb, disk_mb = total(costs, jobs)
-    say(
-        console,
-        f"Estimate with {jobs} worker{'s' * (jobs != 1)} on {plan.device}, from a few timed steps{lacking}: "
-        f"time {duration(seconds)}, memory {size_in_words(1e6 * memory_mb)}, "
-        f"disk {size_in_words(1e6 * disk_mb)} (records and cached features).",
-    )
+    seconds, memory_mb, disk_mb = total(costs, plan.jobs)
+    workers_on = f"{counted(plan.jobs, 'worker')} on {plan.device}"
+    room = f"memory {size_in_words(1e6 * memory_mb)}, disk {size_in_words(1e6 * disk_mb)} (records and cached features)"
+    say(console, f"Estimate with {workers_on}, from a few timed steps{lacking}: time {duration(seconds)}, {room}.")
     return 2 if lacking else 0
 
 

@@ -21,10 +21,8 @@ def check(
 ) -> dict[str, str]:
     """Read every data set, load every backbone, and put every method together once.
 
-    Returns fingerprints of data sets and weights, by name; the last backbones stay loaded for the runs.
-
-    Raises:
-        UsageError: Everything that was found, in one message.
+    Returns fingerprints of data sets and weights, by name; the last backbones stay loaded for the runs. Raises
+    `UsageError` with everything that was found, in one message.
     """
     imports.load(environment.imports)
     layouts = _layouts(specs, environment)
@@ -47,17 +45,15 @@ def check(
             for spec in _one_of_each(own)
         }
         for spec in own:
-            _collect(problems, _look, spec, looks_at[spec.label] or frozenset(), layouts[_data(spec)])
+            layout = layouts[_data(spec)]
+            missing = [split for split in sorted(looks_at[spec.label] or ()) if not getattr(layout, split)]
+            problems += [f"{spec.dataset}: {missing_images(spec.method, split)}" for split in missing[:1]]
     _raise(problems)
     return found
 
 
 def _layouts(specs: Iterable[RunSpec], environment: Environment) -> dict[str, Any]:
-    """Draw every distinct stream, and return one layout for each data.
-
-    Raises:
-        UsageError: Everything that is wrong with data sets and protocol, and images that any of the runs would miss.
-    """
+    """Draw every distinct stream, look for its images, and return a layout for each data; one `UsageError` says all."""
     problems: list[str] = []
     layouts: dict[str, Any] = {}
     drawings: dict[str, list[Any]] = {}
@@ -86,10 +82,7 @@ def _data(spec: RunSpec) -> str:
 
 
 def _one_of_each(specs: Sequence[RunSpec]) -> list[RunSpec]:
-    """Return a run for every method on the first data, and one for all other data with the first method.
-
-    Where options speak of classes by name, one for each data.
-    """
+    """Return a run of each method on the first data, and of the first, or those that name classes, on all data."""
     first = specs[0]
     chosen = {
         (spec.label, _data(spec)): spec
@@ -100,31 +93,15 @@ def _one_of_each(specs: Sequence[RunSpec]) -> list[RunSpec]:
 
 
 def _assemble(spec: RunSpec, backbone: Any, layout: Any, environment: Environment) -> frozenset[Split]:
-    """Build a run's model, which checks options, class names and what the backbone can take.
-
-    Returns the images beside the training set that it looks at.
-    """
+    """Build a model, which checks options, names and backbone; return what it sees beside the training set."""
     lists = [(one.class_names, one.template) for one in layout.datasets]
     if get_method(spec.method).has_text_prompts:
         require_words(layout.numbered, spec.method)
         check_class_lists(backbone, lists)
-    return build_model(
-        spec.method,
-        backbone,
-        layout.class_names,
-        shots=spec.shots if isinstance(spec.shots, int) else 16,
-        learn=False,
-        class_templates=layout.templates,
-        repeated_names=may_repeat(layout.class_names, lists),
-        **sort_options(spec.method, backbone.name, environment.found(spec.options), ["plugins"]).method,
-    ).looks_at
-
-
-def _look(spec: RunSpec, splits: frozenset[Split], layout: Any) -> None:
-    """Check that a run has the images beside the training set that its method looks at."""
-    for split in sorted(splits):
-        if not getattr(layout, split):
-            raise UsageError(f"{spec.dataset}: {missing_images(spec.method, split)}")
+    options = sort_options(spec.method, backbone.name, environment.found(spec.options), ["plugins"]).method
+    names, shots = layout.class_names, spec.shots if isinstance(spec.shots, int) else 16
+    of_data = {"class_templates": layout.templates, "repeated_names": may_repeat(names, lists)}
+    return build_model(spec.method, backbone, names, shots=shots, learn=False, **of_data, **options).looks_at
 
 
 def _collect(problems: list[str], work: Any, *arguments: Any) -> Any:

@@ -56,13 +56,15 @@ def duration(seconds: float) -> str:
     >>> duration(4.2), duration(75), duration(7300), duration(200000)
     ('4.2 s', '1 min 15 s', '2 h 2 min', '2 d 8 h')
     """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    whole = int(seconds)
     for size, name, small, small_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= size:
-            return f"{whole // size} {name} {whole % size // small} {small_name}"
-    return f"{whole} s"
+        if seconds >= size:
+            return f"{int(seconds) // size} {name} {int(seconds) % size // small} {small_name}"
+    return f"{seconds:.1f} s"
+
+
+def counted(count: int, what: str) -> str:
+    """Write a number of things: 1 run, 2 runs."""
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 class Lines:
@@ -102,14 +104,8 @@ class Live(Lines):
 
     def __init__(self, console: Console, pending: Sequence[RunSpec], total: int, workers: int) -> None:
         super().__init__(console, pending, total, workers)
-        self._bars = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[more]}"),
-            console=console,
-            transient=True,
-        )
+        columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[more]}"))
+        self._bars = Bars(TextColumn("{task.description}"), *columns, console=console, transient=True)
         self._all = self._bars.add_task("all runs", total=total, completed=self._count, more="")
         self._rows: dict[str, TaskID] = {}
         self._bars.start()
@@ -159,27 +155,16 @@ DONE, FAILED, INTERRUPTED = 0, 1, 130
 
 @dataclass
 class Summary:
-    """What became of a grid.
+    """What became of a grid."""
 
-    Attributes:
-        total: Runs of the grid.
-        before: Done before the command began.
-        done: Done by this command.
-        elsewhere: Done meanwhile by another command.
-        taken: In progress elsewhere, for who does not wait for them.
-        failed: Run and message of each failure.
-        stopped: Why the command ended early; empty when it did not.
-        interrupted: Whether it was the user who ended it.
-    """
-
-    total: int
-    before: int = 0
-    done: int = 0
-    elsewhere: int = 0
-    taken: int = 0
-    failed: list[tuple[RunSpec, str]] = field(default_factory=list)
-    stopped: str = ""
-    interrupted: bool = False
+    total: int  # runs of the grid
+    before: int = 0  # done before the command began
+    done: int = 0  # done by this command
+    elsewhere: int = 0  # done meanwhile by another command
+    taken: int = 0  # in progress elsewhere, for who does not wait for them
+    failed: list[tuple[RunSpec, str]] = field(default_factory=list)  # run and message of each failure
+    stopped: str = ""  # why the command ended early; empty when it did not
+    interrupted: bool = False  # whether it was the user who ended it
 
     @property
     def left(self) -> int:
@@ -189,23 +174,15 @@ class Summary:
     @property
     def exit_code(self) -> int:
         """0 when every run is done, 130 after Ctrl-C, 1 otherwise."""
-        if self.interrupted:
-            return INTERRUPTED
-        return FAILED if self.failed or self.left else DONE
+        return INTERRUPTED if self.interrupted else FAILED if self.failed or self.left else DONE
 
     def as_dict(self, directory: Path, command: Sequence[str]) -> dict[str, Any]:
         """Say it to a program; the arguments are those of `lines`."""
-        counts = {name: getattr(self, name) for name in ("total", "done", "before", "elsewhere", "taken", "left")}
+        said: dict[str, Any] = {"directory": str(directory), "results": str(directory / "runs.csv")}
+        said |= {name: getattr(self, name) for name in ("total", "done", "before", "elsewhere", "taken", "left")}
         failed = [{"run_id": spec.run_id, "run": str(spec), "message": message} for spec, message in self.failed]
-        return {
-            "directory": str(directory),
-            "results": str(directory / "runs.csv"),
-            **counts,
-            "failed": failed,
-            "stopped": self.stopped,
-            "exit_code": self.exit_code,
-            "continue_with": " ".join(command) if failed or self.left else "",
-        }
+        said |= {"failed": failed, "stopped": self.stopped, "exit_code": self.exit_code}
+        return {**said, "continue_with": " ".join(command) if failed or self.left else ""}
 
     def lines(self, directory: Path, command: Sequence[str]) -> list[str]:
         """Say it to a reader, with the experiment's directory and the command that continues it."""
@@ -217,7 +194,7 @@ class Summary:
             "left": self.left,
         }
         parts = [f"{self.done} done now", *(f"{count} {what}" for what, count in counts.items() if count)]
-        lines = [f"{self.total} run{'s' * (self.total != 1)}: {', '.join(parts)}. Results: {directory / 'runs.csv'}"]
+        lines = [f"{counted(self.total, 'run')}: {', '.join(parts)}. Results: {directory / 'runs.csv'}"]
         for spec, message in self.failed[:20]:
             lines.append(f"  failed: {spec}: {message}")
             lines.append(f"          {directory / 'runs' / spec.run_id / 'record.json'}")

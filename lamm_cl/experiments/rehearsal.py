@@ -15,7 +15,7 @@ from lamm_cl.data.items import Dataset, Item
 from lamm_cl.data.load import data_root, load_dataset
 from lamm_cl.data.own_data import is_own
 from lamm_cl.data.status import readable, state_of
-from lamm_cl.errors import UsageError
+from lamm_cl.errors import UsageError, refusal
 from lamm_cl.experiments.document import Problem
 from lamm_cl.experiments.names import datasets_beside, takes_all_datasets
 from lamm_cl.experiments.spec import Environment, RunSpec
@@ -30,11 +30,7 @@ _PHOTOGRAPH = (500, 375)  # pixels: the median of ImageNet, of the pets and of m
 
 
 def stream_problems(protocol: str, options: Mapping[str, Any], datasets: Sequence[str]) -> list[Problem]:
-    """Return what building the streams of a config would refuse.
-
-    The protocol is a known one, its options of the right types; names that the catalogue does not have are one's own
-    data.
-    """
+    """Return what building the streams of a config would refuse; its protocol is known, its options well-typed."""
     found: dict[tuple[Key, str], list[str]] = {}
     for names in [list(datasets)] if takes_all_datasets(protocol) else [[name] for name in datasets]:
         for problem in _of_one_stream(protocol, options, names):
@@ -80,11 +76,7 @@ def _refusal(protocol: str, options: Mapping[str, Any], names: Sequence[str]) ->
         return CATALOGUE[name].classes if name in CATALOGUE else least
 
     stand_ins = [_stand_in(name, classes(name)) for name in (*names, *datasets_beside(protocol, names))]
-    try:
-        build_layout(protocol, stand_ins, 1, 1, None, check_images=False, **options)
-    except UsageError as error:
-        return error
-    return None
+    return refusal(build_layout, protocol, stand_ins, 1, 1, None, check_images=False, **options)
 
 
 class StandIn(Dataset):
@@ -109,10 +101,8 @@ def _photograph() -> bytes:
 def layout_without_data(spec: RunSpec, environment: Environment) -> Layout:
     """Return the layout of a run, in which stand-ins take the places of data sets that are not wholly there.
 
-    Their numbers of classes and images are those of their lists where these are there, else the catalogue's.
-
-    Raises:
-        UsageError: Nothing tells the numbers of one of them.
+    Their numbers of classes and images are those of their lists where these are there, else the catalogue's; raises
+    `UsageError` where nothing tells them.
     """
     specs = environment.placed(spec.datasets)
     specs += datasets_beside(spec.protocol, specs)

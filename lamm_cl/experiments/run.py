@@ -39,10 +39,8 @@ def run_experiment(
     """Do what a config asks for; returns the exit code.
 
     Notes and progress go to `console`, the summary to `end`, there too unless it is given: lines, or one JSON object.
-    `make_work` is an importable function or class, which makes the work of a worker process.
-
-    Raises:
-        UsageError: Wrong use; nothing has been written.
+    `make_work` is an importable function or class, which makes the work of a worker process. Raises `UsageError` for
+    wrong use, when nothing has been written.
     """
     with Signals() as signals:
         try:
@@ -51,18 +49,18 @@ def run_experiment(
                 say(console, f"note: {text}")
             if request.dry_run:
                 return dry_run(plan, console, make_work)
-            if lacking := _without_model(plan):
+            runs = [spec.run_id for spec in plan.grid.specs] if config.save else []
+            if lacking := sum(plan.home.is_done(run) and not (plan.home.run(run) / MODEL).exists() for run in runs):
                 why = "since `save` came later; a new --out has all of them."
                 say(console, f"note: {lacking} runs that are done have no {MODEL}, {why}")
             summary = _work(plan, console, make_work, signals)
-            command = _continue_with(config, request)
-            lines = summary.lines(plan.home.path, command)
-            for line in [json.dumps(summary.as_dict(plan.home.path, command))] if as_json else lines:
+            told = (plan.home.path, _continue_with(config, request))
+            for line in [json.dumps(summary.as_dict(*told))] if as_json else summary.lines(*told):
                 say(end or console, line)
             return summary.exit_code
         except KeyboardInterrupt:
-            words = " ".join(_continue_with(config, request))
-            say(console, f"Interrupted; what is done is kept. Continue with: {words}")
+            again = " ".join(_continue_with(config, request))
+            say(console, f"Interrupted; what is done is kept. Continue with: {again}")
             return INTERRUPTED
 
 
@@ -84,12 +82,6 @@ def _work(plan: Plan, console: Console, make_work: Callable[[], Work], signals: 
         local.close()
 
 
-def _without_model(plan: Plan) -> int:
-    """Count the runs that were done before their config had `save`."""
-    runs = [spec.run_id for spec in plan.grid.specs] if plan.config.save else []
-    return sum(plan.home.is_done(run) and not (plan.home.run(run) / MODEL).exists() for run in runs)
-
-
 def _continue_with(config: ExperimentConfig, request: Request) -> list[str]:
     """Return the command that goes on with the experiment, safe to paste into a shell."""
     words = list(request.command)
@@ -101,10 +93,8 @@ def _continue_with(config: ExperimentConfig, request: Request) -> list[str]:
 def join(directory: Path, device: str | None, console: Console, make_work: Callable[[], Work] = Work) -> int:
     """Do the runs of a directory's grid that nobody else does or did, on the grid's device unless another is given.
 
-    Returns the exit code, 75 when SIGUSR1 said that the time is nearly up.
-
-    Raises:
-        UsageError: There is no grid, or this machine cannot do its runs.
+    Returns the exit code, 75 when SIGUSR1 said that the time is nearly up. Raises `UsageError` where there is no grid,
+    or this machine cannot do its runs.
     """
     home = ExperimentDirectory(directory.absolute())
     grid = Grid.read(home)
@@ -124,8 +114,12 @@ def join(directory: Path, device: str | None, console: Console, make_work: Calla
     with Signals(TIME_IS_UP) as signals:
         try:
             worker = Worker(home, grid, make_work(), device, signals)
-            if wanted:
-                _check(worker, wanted, console)
+            if wanted:  # data or weights other than those of the results that are there are refused
+                check_loggers(grid.environment.loggers)
+                found = worker.work.check(wanted, grid.environment, device)
+                home.check(wanted[0].experiment, __version__, found)
+                if trouble := cache_trouble(grid.environment):
+                    say(console, f"warning: {trouble}")
             with signals.held():
                 summary = _take_part(worker, console)
         except KeyboardInterrupt:
@@ -137,16 +131,6 @@ def join(directory: Path, device: str | None, console: Console, make_work: Calla
         for line in summary.lines(directory, again):
             say(console, line)
         return TIME_WAS_UP if summary.interrupted and signals.first == TIME_IS_UP else summary.exit_code
-
-
-def _check(worker: Worker, wanted: list[RunSpec], console: Console) -> None:
-    """Refuse a machine whose data or weights are not those of the results that are there."""
-    environment = worker.grid.environment
-    check_loggers(environment.loggers)
-    found = worker.work.check(wanted, environment, worker.device)
-    worker.home.check(wanted[0].experiment, __version__, found)
-    if trouble := cache_trouble(environment):
-        say(console, f"warning: {trouble}")
 
 
 def _take_part(worker: Worker, console: Console) -> Summary:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from avalanche.evaluation.metrics import accuracy_metrics, loss_metrics
 from torch import Tensor
 
 from lamm_cl import __version__
@@ -23,7 +24,7 @@ from lamm_cl.errors import UsageError
 from lamm_cl.evaluation.plugins import AccuracyMatrix, StageCost, evaluator
 from lamm_cl.experiments import imports
 from lamm_cl.experiments.environment import cache_folder
-from lamm_cl.experiments.loggers import make_loggers, watched
+from lamm_cl.experiments.loggers import make_loggers
 from lamm_cl.experiments.spec import CHECKPOINT, MODEL, Environment, Job, Result, RunSpec, Stopped
 from lamm_cl.files import read_bytes, write_atomic
 from lamm_cl.methods.storage import write_learner
@@ -75,27 +76,16 @@ class Saved:
 
 
 def save_checkpoint(path: Path, saved: Saved) -> None:
-    """Write a checkpoint, whole or not at all, with a digest of all that it holds.
-
-    Raises:
-        OSError: There is no room for it.
-    """
-    header = {
-        "version": __version__,
-        "run_id": saved.run_id,
-        "state": json.dumps(saved.state),
-        "course": json.dumps(saved.course),
-    }
-    write_atomic(path, pack(header, saved.tensors))
+    """Write a checkpoint, whole or not at all, with a digest of all that it holds."""
+    told = {"state": json.dumps(saved.state), "course": json.dumps(saved.course)}
+    write_atomic(path, pack({"version": __version__, "run_id": saved.run_id, **told}, saved.tensors))
 
 
 def load_checkpoint(path: Path, run_id: str) -> Saved | None:
     """Return the checkpoint of a run; None when there is none, or one of another version.
 
-    A damaged one is renamed to `checkpoint.damaged.safetensors`, and counts as none.
-
-    Raises:
-        OSError: It is there, but cannot be read.
+    A damaged one is renamed to `checkpoint.damaged.safetensors`, and counts as none. Raises `OSError` where there is
+    one that cannot be read.
     """
     data = read_bytes(path)
     if data is None:
@@ -111,27 +101,16 @@ def load_checkpoint(path: Path, run_id: str) -> Saved | None:
         return None
 
 
-class UnusableCheckpoint(Exception):  # noqa: N818 - it is no error: the run begins anew
-    """There is a checkpoint that this build cannot go on from; the message says why."""
-
-
 @dataclass
 class Course:
-    """How far a run has come, and when its state was saved last.
-
-    Attributes:
-        trained: Stages whose training is over.
-        evaluated: Stages whose evaluation is over; stage 0 counts as one.
-        seconds: That earlier processes spent on the run.
-        notes: What a reader of the record should know.
-    """
+    """How far a run has come, and when its state was saved last."""
 
     job: Job
     stages: int
-    trained: int = 0
-    evaluated: int = 0
-    seconds: float = 0.0
-    notes: list[str] = field(default_factory=list)
+    trained: int = 0  # stages whose training is over
+    evaluated: int = 0  # stages whose evaluation is over; stage 0 counts as one
+    seconds: float = 0.0  # that earlier processes spent on the run
+    notes: list[str] = field(default_factory=list)  # what a reader of the record should know
     began: float = field(default_factory=time.monotonic)
     saved: float = field(default_factory=time.monotonic)
 
@@ -150,11 +129,10 @@ class Course:
         course = {"trained": self.trained, "evaluated": self.evaluated, "seconds": self.total()}
         save_checkpoint(self.job.directory / CHECKPOINT, Saved(self.job.spec.run_id, tensors, state, course))
 
-    def resume(self, strategy: Any) -> bool:
+    def resume(self, strategy: Any) -> bool | None:
         """Take up the state that an earlier process left; returns whether it stopped inside a stage's training.
 
-        Raises:
-            UnusableCheckpoint: It does not fit this build; the strategy may be half set.
+        None where that does not fit this build, which is noted: the strategy may be half set, and the run begins anew.
         """
         saved = load_checkpoint(self.job.directory / CHECKPOINT, self.job.spec.run_id)
         if saved is None:
@@ -169,7 +147,9 @@ class Course:
         except Exception as error:  # whatever another build of this version may have saved
             kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
             reason = f"it lacks {error}" if isinstance(error, KeyError) else f"{kind}{error}"
-            raise UnusableCheckpoint(f"it began anew, since its checkpoint could not be used: {reason}") from error
+            self.notes.append(f"it began anew, since its checkpoint could not be used: {reason}")
+            LOG.warning("%s: %s", self.job.spec.run_id, self.notes[-1])
+            return None
         self.trained, self.evaluated, self.seconds = trained, evaluated, seconds
         return inside
 
@@ -194,12 +174,7 @@ class Course:
 
 
 def execute(job: Job, loaded: Backbones) -> Result:
-    """Do a run from its last checkpoint, or from the start; what this worker has loaded grows.
-
-    Raises:
-        UsageError: The run cannot be done as it is described.
-        Stopped: The user wants to stop; the state is saved.
-    """
+    """Do a run from its last checkpoint or the start; raises `UsageError`, or `Stopped` with the state saved."""
     spec = job.spec
     _set_imports_apart()
     imports.check(job.environment.imports, spec.imports)
@@ -214,13 +189,12 @@ def execute(job: Job, loaded: Backbones) -> Result:
 
 
 def _execute(job: Job, loaded: Backbones) -> Result:
-    spec, environment = job.spec, job.environment
+    spec, environment, loading = job.spec, job.environment, job.environment.num_workers
     backbone, store = backbone_of(spec, job.device, environment, loaded)
     data, more = environment.placed(spec.datasets), spec.protocol_options
     benchmark = build_stream(
         spec.protocol, data, spec.shots, spec.seed, root=environment.root, backbone=backbone, **more
     )
-    loading = environment.num_workers
     loading = default_workers(torch.device(job.device).type, job.sharing) if loading is None else loading
     course = Course(job, stages=len(benchmark.train_stream))
     if job.halved:
@@ -230,6 +204,7 @@ def _execute(job: Job, loaded: Backbones) -> Result:
 
         def make() -> tuple[Any, AccuracyMatrix, StageCost]:
             matrix, cost = AccuracyMatrix(benchmark), StageCost()
+            watched = [accuracy_metrics(epoch=True), loss_metrics(epoch=True)] if loggers else []
             strategy = build_strategy(
                 spec.method,
                 backbone,
@@ -241,24 +216,19 @@ def _execute(job: Job, loaded: Backbones) -> Result:
                 features=store,
                 num_workers=loading,
                 graph=environment.graph,
-                evaluator=evaluator(matrix, cost, *(watched() if loggers else []), loggers=loggers),
+                evaluator=evaluator(matrix, cost, *watched, loggers=loggers),
                 on_epoch_end=course.after_epoch,
                 **environment.found(spec.options),
             )
             return strategy, matrix, cost
 
         strategy, matrix, cost = make()
-        try:
-            inside = course.resume(strategy)
-        except UnusableCheckpoint as trouble:
-            LOG.warning("%s: %s", spec.run_id, trouble)
-            course.notes.append(str(trouble))
+        if (inside := course.resume(strategy)) is None:
             strategy, matrix, cost = make()
-            inside = False
-        _follow(strategy, benchmark, course, inside, before=bool(spec.evaluation.get("before_training", True)))
+        _follow(strategy, benchmark, course, bool(inside))
     if environment.save:
         write_learner(strategy.model, job.directory / MODEL)
-    return _result(spec, strategy, benchmark, backbone, matrix, cost, course)
+    return _result(strategy, benchmark, backbone, matrix, cost, course)
 
 
 @functools.cache
@@ -268,10 +238,16 @@ def _set_imports_apart() -> None:
     gc.freeze()
 
 
-def _follow(strategy: Any, benchmark: Any, course: Course, inside: bool, before: bool) -> None:
+def _follow(strategy: Any, benchmark: Any, course: Course, inside: bool) -> None:
     """Train and evaluate whatever of the stream is left; `inside`: beginning with the rest of an interrupted stage."""
+
+    def evaluate(text: str) -> None:
+        course.report(strategy, f"evaluating {text}")
+        strategy.eval(benchmark.test_stream)
+
+    before = course.job.spec.evaluation.get("before_training", True)
     if before and course.trained == course.evaluated == 0 and not inside:
-        _evaluate(strategy, benchmark, course, "before training")
+        evaluate("before training")
     # What each training call takes: an experience, or for joint training the whole stream at once.
     joint = strategy.settings.regime == "joint"
     stages = [benchmark.train_stream] if joint else list(benchmark.train_stream)
@@ -284,35 +260,25 @@ def _follow(strategy: Any, benchmark: Any, course: Course, inside: bool, before:
             course.save(strategy)
             course.report(strategy, f"stage {number} trained")
         if course.evaluated < number:
-            _evaluate(strategy, benchmark, course, f"stage {number}")
+            evaluate(f"stage {number}")
             course.evaluated = number
             gc.collect()  # what a stage leaves refers to itself in cycles: few objects, found late, with much memory
             course.save(strategy)
             course.report(strategy, f"stage {number} evaluated")
 
 
-def _evaluate(strategy: Any, benchmark: Any, course: Course, text: str) -> None:
-    course.report(strategy, f"evaluating {text}")
-    strategy.eval(benchmark.test_stream)
-
-
 def _result(
-    spec: RunSpec,
-    strategy: Any,
-    benchmark: Any,
-    backbone: ClipBackbone,
-    matrix: AccuracyMatrix,
-    cost: StageCost,
-    course: Course,
+    strategy: Any, benchmark: Any, backbone: ClipBackbone, matrix: AccuracyMatrix, cost: StageCost, course: Course
 ) -> Result:
-    chosen = spec.evaluation
+    chosen, threads, device = course.job.spec.evaluation, course.job.spec.threads, strategy.device
     rows = matrix.rows(per_class=bool(chosen.get("per_class")), calibration=bool(chosen.get("calibration")))
     costs = cost.rows()
+    on = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     details: dict[str, Any] = {
         "notes": course.notes,
         "seconds": course.total(),
         "peak_memory_mb": max((row.value or 0.0 for row in costs if row.metric == "peak_memory_mb"), default=None),
-        "device": _device(strategy.device, spec.threads),
+        "device": {"kind": device.type, "name": on, "threads": threads},
         "backbone": {"name": backbone.name, "pretrained": backbone.pretrained, "fingerprint": backbone.fingerprint},
         "data": {
             "names": list(benchmark.dataset_names),
@@ -332,16 +298,8 @@ def _result(
     if chosen.get("per_class"):
         details["stream"]["class_names"] = list(benchmark.class_names)
     if chosen.get("confusion"):
-        details["confusion"] = {"classes": list(benchmark.class_names), "sets": _confusions(benchmark, matrix)}
+        scores = {one.name: matrix.score(matrix.stage, one.name, "all") for one in benchmark.plan.sets}
+        # (true column, predicted column, images) after the last stage, by test set, among all classes
+        sets = {name: score.confusion.tolist() for name, score in scores.items() if score is not None}
+        details["confusion"] = {"classes": list(benchmark.class_names), "sets": sets}
     return Result([*rows, *costs], details)
-
-
-def _confusions(benchmark: Any, matrix: AccuracyMatrix) -> dict[str, Any]:
-    """Return (true column, predicted column, images) after the last stage, by test set, among all classes."""
-    scores = {one.name: matrix.score(matrix.stage, one.name, "all") for one in benchmark.plan.sets}
-    return {name: score.confusion.tolist() for name, score in scores.items() if score is not None}
-
-
-def _device(device: torch.device, threads: int) -> dict[str, Any]:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    return {"kind": device.type, "name": name, "threads": threads}

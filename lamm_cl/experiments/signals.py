@@ -23,15 +23,12 @@ class Signals:
 
     Who asks three times without an answer is heard at once. An exception raised where Python can only drop it (a
     finalizer, a weak reference's callback) is raised again a moment later.
-
-    Attributes:
-        first: The first signal of all that came.
     """
 
     def __init__(self, *more: signal.Signals | None) -> None:
         self._numbers: Sequence[signal.Signals] = [signal.SIGINT, signal.SIGTERM, *filter(None, more)]
-        self.first: int | None = None
-        self._noted: list[int] = []
+        self.first: int | None = None  # of all that came
+        self.noted: list[int] = []  # those that came since the last check
         self._holding = False
         self._before: dict[int, Any] = {}
         self._tell_before = sys.unraisablehook
@@ -61,8 +58,8 @@ class Signals:
 
     def _note(self, number: int, frame: object) -> None:
         self.first = self.first or number
-        self._noted.append(number)
-        if not self._holding or len(self._noted) > 2:
+        self.noted.append(number)
+        if not self._holding or len(self.noted) > 2:
             self.check()
 
     @contextlib.contextmanager
@@ -74,16 +71,11 @@ class Signals:
         finally:
             self._holding = False
 
-    @property
-    def noted(self) -> bool:
-        """Whether a signal came since the last check."""
-        return bool(self._noted)
-
     def check(self) -> None:
         """Raise what came since the last check: `KeyboardInterrupt`, or `Interrupted` for SIGTERM."""
-        if self._noted:
-            first = self._noted[0]
-            self._noted.clear()
+        if self.noted:
+            first = self.noted[0]
+            self.noted.clear()
             raise Interrupted if first == signal.SIGTERM else KeyboardInterrupt
 
 

@@ -11,13 +11,14 @@ from typing import Any
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.config import Slurm
 from lamm_cl.experiments.follow import Follower, GaveUp
+from lamm_cl.experiments.progress import counted
 from lamm_cl.files import parse_json, read_bytes, write_json
 from lamm_cl.records import ExperimentDirectory
 
 _SUBMISSIONS = 2
 _SAVE_SECONDS = 90
 _SHORT_MINUTES = 3  # SLURM may send the signal a minute early: a shorter job would hear of its end when it begins
-WORK = (sys.executable, "-m", "lamm_cl.cli.main", "work")
+WORK = (sys.executable, "-m", "lamm_cl", "work")
 
 JOB = """#!/bin/sh
 # `lamm-cl work` saves its run and ends with 75 when the time is nearly up: then the job is queued again.
@@ -63,7 +64,7 @@ class SlurmJobs:
     stopping = False
 
     def __init__(self, wanted: Slurm, home: ExperimentDirectory, name: str, device: str, most: int) -> None:
-        self._wanted, self._home, self._name, self._device, self._most = wanted, home, name, device, most
+        self._wanted, self._name, self._device, self._most = wanted, name, device, most
         self._folder = home.path.absolute() / "slurm"
         self._number = ""
         self._fruitless = 0
@@ -71,14 +72,14 @@ class SlurmJobs:
         self._earlier = True
 
     def tend(self, follower: Follower) -> None:
-        """Submit jobs when there are none, unless those before them brought nothing.
-
-        Raises:
-            GaveUp: Jobs end without a result.
-        """
+        """Submit jobs when there are none; raises `GaveUp` where those before them brought nothing."""
         if self._earlier:
             self._earlier = False
-            self._look_for_earlier(follower)
+            known = parse_json(read_bytes(self._folder / "jobs.json") or b"") or {}
+            number = str(known.get("job", ""))
+            if number.isdigit() and _queued(number):
+                self._number = number
+                follower.display.note(f"waiting for the SLURM jobs of an earlier command: {number}")
         if self._number and _queued(self._number):
             return
         follower.look()
@@ -94,29 +95,20 @@ class SlurmJobs:
 
     def ask_to_stop(self) -> str:
         """Leave the jobs alone."""
-        if not self._number:
-            return ""
-        return f" The jobs go on: `scancel {self._number}` ends them, they stay resumable."
-
-    def _look_for_earlier(self, follower: Follower) -> None:
-        known = parse_json(read_bytes(self._folder / "jobs.json") or b"") or {}
-        number = str(known.get("job", ""))
-        if number.isdigit() and _queued(number):
-            self._number = number
-            follower.display.note(f"waiting for the SLURM jobs of an earlier command: {number}")
+        return f" The jobs go on: `scancel {self._number}` ends them, they stay resumable." if self._number else ""
 
     def _submit(self, follower: Follower, count: int) -> None:
         self._folder.mkdir(exist_ok=True)
-        text = script(self._wanted, self._home.path, self._device)
-        command = ["sbatch", "--parsable", *options(self._wanted, self._name, count, self._folder)]
+        wanted = self._wanted
+        text = script(wanted, self._folder.parent, self._device)
+        command = ["sbatch", "--parsable", *options(wanted, self._name, count, self._folder)]
         asked = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
         number = re.search(r"\d+", asked.stdout)
         if asked.returncode or number is None:
             raise UsageError(f"SLURM refused the jobs: {' '.join((asked.stderr or asked.stdout).split())[-300:]}")
         self._number = number[0]
         write_json(self._folder / "jobs.json", {"job": self._number})
-        runs = len(follower.left)
-        asked_for = f"{count} SLURM job{'s' * (count > 1)} for {runs} run{'s' * (runs > 1)}"
+        asked_for = f"{counted(count, 'SLURM job')} for {counted(len(follower.left), 'run')}"
         follower.display.note(f"{asked_for}: {self._number}; logs in {self._folder}")
 
     def _last_words(self) -> str:
@@ -136,9 +128,8 @@ def need_slurm() -> None:
 
 def _queued(number: str) -> bool:
     """Whether SLURM still has one of an array's jobs queued, running or finishing."""
-    asked = subprocess.run(
-        ["squeue", "--noheader", f"--jobs={number}", "--format=%T"], capture_output=True, text=True, check=False
-    )
+    command = ["squeue", "--noheader", f"--jobs={number}", "--format=%T"]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
     # squeue refuses numbers that it has forgotten, which is as good as an empty answer; when it can't be reached
     # the jobs may well be there.
     return bool(asked.stdout.strip()) or (asked.returncode != 0 and "Invalid job id" not in asked.stderr)

@@ -1,7 +1,5 @@
 """One run: all that determines its result, where it is done, what it gives and costs; and a grid of them in a file."""
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,50 +10,36 @@ from lamm_cl import __version__
 from lamm_cl.data.own_data import placed
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments import imports
-from lamm_cl.files import finite, parse_json, read_bytes, write_json
+from lamm_cl.files import digest, finite, parse_json, read_bytes, write_json
 from lamm_cl.methods import text_bank
-from lamm_cl.records import DAMAGED, FAILED, RUN_COLUMNS, Entry, ExperimentDirectory
-from lamm_cl.records.record import sealed
+from lamm_cl.records import DAMAGED, FAILED, Entry, ExperimentDirectory
+from lamm_cl.records.record import RUN_COLUMNS, sealed
 from lamm_cl.strategies.settings import PrecisionName
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run of the grid.
-
-    Attributes:
-        datasets: What the stream is made of: names, or mappings that describe one's own data.
-        dataset: What tables call that.
-        label: What tables call the method with these options.
-        options: Every option of method, recipe and strategy, defaults filled in.
-        pretrained: Tag or file of the backbone's weights; None for its own.
-        resize_mode: How images come to the tower's size; None as its weights were trained.
-        shots: Training images per class, or "full".
-        seed: Of data, order and initialisation, each by a name of its own.
-        device: "cpu" or "cuda": the kind, not which one.
-        evaluation: What is measured beside the accuracy matrix.
-        imports: Digest of each imported file or module, by name.
-    """
+    """One run of the grid."""
 
     experiment: str
     protocol: str
-    datasets: tuple[Any, ...]
-    dataset: str
-    label: str
+    datasets: tuple[Any, ...]  # what the stream is made of: names, or mappings that describe one's own data
+    dataset: str  # what tables call that
+    label: str  # what tables call the method with these options
     method: str
     backbone: str
-    shots: int | str
-    seed: int
+    shots: int | str  # training images per class, or "full"
+    seed: int  # of data, order and initialisation, each by a name of its own
     protocol_options: Mapping[str, Any] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
-    pretrained: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)  # of method, recipe and strategy, defaults filled in
+    pretrained: str | None = None  # tag or file of the backbone's weights; None for its own
     precision: PrecisionName = "fp32"
-    resize_mode: str | None = None
-    device: str = "cpu"
+    resize_mode: str | None = None  # how images come to the tower's size; None as its weights were trained
+    device: str = "cpu"  # or "cuda": the kind, not which one
     threads: int = 1
     deterministic: bool = False
-    evaluation: Mapping[str, Any] = field(default_factory=dict)
-    imports: Mapping[str, str] = field(default_factory=dict)
+    evaluation: Mapping[str, Any] = field(default_factory=dict)  # what is measured beside the accuracy matrix
+    imports: Mapping[str, str] = field(default_factory=dict)  # digest of each imported file or module, by name
 
     def determines(self) -> dict[str, Any]:
         """Return what the result depends on; names that only tables use are not part of it."""
@@ -83,8 +67,7 @@ class RunSpec:
     @property
     def run_id(self) -> str:
         """Twelve hexadecimal digits of the digest of `determines()`, the same on every machine."""
-        text = json.dumps(finite(self.determines()), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return digest(finite(self.determines()))[:12]
 
     def columns(self) -> dict[str, Any]:
         """Return the run's columns of `runs.csv`."""
@@ -98,32 +81,19 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Environment:
-    """Where runs work: nothing in it changes a result.
+    """Where runs work: nothing in it changes a result."""
 
-    Attributes:
-        root: Directory of the data sets.
-        folder: Where relative paths of one's own data start from; None for the working directory.
-        cache: Directory of cached image features; None for the default place, False for none.
-        loggers: Avalanche loggers by name, with their options.
-        checkpoint_minutes: Between two savings of a run's state inside an experience.
-        imports: Where each imported file is, or the name of the module.
-        unprojected: Whether some run takes image features before CLIP's projection, so that each pass of the tower
-            keeps them too.
-        num_workers: Processes that read a run's images; None for `default_workers`.
-        graph: Whether a GPU's training steps are recorded where they can be: "auto" or "never".
-        save: Whether a run leaves what it has learned beside its record.
-    """
-
-    root: str | None = None
-    folder: str | None = None
-    cache: str | bool | None = None
-    loggers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    checkpoint_minutes: float = 5.0
-    imports: tuple[str, ...] = ()
+    root: str | None = None  # directory of the data sets
+    folder: str | None = None  # where relative paths of one's own data start from; None for the working directory
+    cache: str | bool | None = None  # directory of cached image features; None for the default place, False for none
+    loggers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # Avalanche's by name, with their options
+    checkpoint_minutes: float = 5.0  # between two savings of a run's state inside an experience
+    imports: tuple[str, ...] = ()  # where each imported file is, or the name of the module
+    # Whether some run takes image features before CLIP's projection, so that each pass of the tower keeps them too.
     unprojected: bool = False
-    num_workers: int | None = None
-    graph: Literal["auto", "never"] = "auto"
-    save: bool = False
+    num_workers: int | None = None  # processes that read a run's images; None for `default_workers`
+    graph: Literal["auto", "never"] = "auto"  # whether a GPU's training steps are recorded where they can be
+    save: bool = False  # whether a run leaves what it has learned beside its record
     version: str = __version__
 
     def found(self, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,25 +116,19 @@ class Stopped(Exception):  # noqa: N818 - it is no error
 
 @dataclass(frozen=True)
 class Job:
-    """A run and where to do it.
-
-    Attributes:
-        directory: The run's own, for its checkpoint and logs.
-        progress: Called with the done fraction and a few words; may raise `Stopped` at a moment when all is saved.
-        on_device: Runs that share the device, this one included. Where it is alone and the device has no memory for it,
-            it has failed; else others may have taken that memory.
-        sharing: Runs that share the machine's cores, this one included.
-        halved: Whether it is tried once more with pieces of half the size, for want of the GPU's memory.
-    """
+    """A run and where to do it."""
 
     spec: RunSpec
-    directory: Path
+    directory: Path  # the run's own, for its checkpoint and logs
     environment: Environment
     device: str
+    # Called with the done fraction and a few words; may raise `Stopped` at a moment when all is saved.
     progress: Callable[[float, str], None]
+    # Runs that share the device, this one included. Where it is alone and the device has no memory for it, it has
+    # failed; else others may have taken that memory.
     on_device: int = 1
-    sharing: int = 1
-    halved: bool = False
+    sharing: int = 1  # runs that share the machine's cores, this one included
+    halved: bool = False  # whether it is tried once more with pieces of half the size, for want of the GPU's memory
 
 
 @dataclass(frozen=True)
@@ -177,40 +141,27 @@ class Result:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run will cost.
+    """What a run will cost."""
 
-    Attributes:
-        seconds: Of its own computation.
-        memory_mb: Of the process that does it.
-        views: Images to encode beforehand, by view; runs that name the same view share it through the cache.
-        seconds_a_view: To encode one.
-        bytes_a_view: To keep one.
-        start: Seconds until a new worker begins its first run: Python, torch, Avalanche.
-    """
-
-    seconds: float
-    memory_mb: float
+    seconds: float  # of its own computation
+    memory_mb: float  # of the process that does it
+    # Images to encode beforehand, by view; runs that name the same view share it through the cache.
     views: Mapping[str, int] = field(default_factory=dict)
-    seconds_a_view: float = 0.0
-    bytes_a_view: int = 0
-    start: float = 0.0
+    seconds_a_view: float = 0.0  # to encode one
+    bytes_a_view: int = 0  # to keep one
+    start: float = 0.0  # seconds until a new worker begins its first run: Python, torch, Avalanche
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The runs of a command, done or not, and what they need.
-
-    Attributes:
-        again: Digests of failures that are tried again, by run; a failure that comes later stays.
-        folder: Where relative paths start.
-        modules: Folders of the modules that the config imports.
-    """
+    """The runs of a command, done or not, and what they need."""
 
     specs: Sequence[RunSpec]
     environment: Environment
+    # Digests of failures that are tried again, by run; a failure that comes later stays.
     again: Mapping[str, str] = field(default_factory=dict)
-    folder: str = field(default_factory=os.getcwd)
-    modules: Sequence[str] = ()
+    folder: str = field(default_factory=os.getcwd)  # where relative paths start
+    modules: Sequence[str] = ()  # folders of the modules that the config imports
 
     @classmethod
     def of(cls, specs: Sequence[RunSpec], environment: Environment, home: ExperimentDirectory) -> "Grid":
@@ -227,24 +178,15 @@ class Grid:
 
     def write(self, home: ExperimentDirectory) -> None:
         """Make this the grid that workers of the directory join."""
-        content = {
-            "version": __version__,
-            "runs": [{"run_id": spec.run_id, **vars(spec)} for spec in self.specs],
-            "environment": vars(self.environment),
-            "again": self.again,
-            "folder": self.folder,
-            "modules": self.modules,
-        }
+        runs = [{"run_id": spec.run_id, **vars(spec)} for spec in self.specs]
+        content = {"version": __version__, "runs": runs, "environment": vars(self.environment)}
+        content |= {"again": self.again, "folder": self.folder, "modules": self.modules}
         with home.locked():
             write_json(home.path / "grid.json", sealed(finite(content)))
 
     @classmethod
     def read(cls, home: ExperimentDirectory) -> "Grid":
-        """Return the grid that the last `lamm-cl run` left in a directory.
-
-        Raises:
-            UsageError: There is none, it is damaged, or another version of lamm_cl made it.
-        """
+        """Return the grid that `lamm-cl run` left in a directory; `UsageError` where none can be joined."""
         path = home.path / "grid.json"
         data = read_bytes(path)
         if data is None:
@@ -265,6 +207,5 @@ class Grid:
             run_id = entry.pop("run_id")
             specs.append(RunSpec(**{**entry, "datasets": tuple(entry["datasets"])}))
             assert specs[-1].run_id == run_id, "a run that is read is the run that was written"
-        rest = content["environment"]
-        environment = Environment(**{**rest, "imports": tuple(rest["imports"])})
+        environment = Environment(**{**content["environment"], "imports": tuple(content["environment"]["imports"])})
         return cls(specs, environment, content["again"], content["folder"], tuple(content["modules"]))

@@ -1,19 +1,17 @@
-"""A worker, here or on a cluster: over all runs of a grid, claim one that nobody has, perform it, go on.
-
-A run is recorded whatever happens, and can be taken up again.
-"""
+"""A worker, here or on a cluster: claim a run that nobody has, do it, go on. Each is recorded whatever happens."""
 
 import contextlib
 import datetime
 import functools
 import gc
+import importlib
 import importlib.metadata
 import os
 import platform
 import subprocess
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,39 +25,36 @@ from lamm_cl.records import DONE, FAILED, ExperimentDirectory, Progress, Record
 
 
 class Work:
-    """What a worker does; made once a worker, since it keeps the backbones that are dear to load.
-
-    torch is imported by the worker that does it.
-    """
+    """What a worker does; made once a worker, since it keeps the backbones that are dear to load."""
 
     def __init__(self) -> None:
         self._backbones: dict[Any, Any] = {}
 
     def check(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> dict[str, str]:
-        """Raise `UsageError` for what no run could survive: absent weights or data, impossible streams.
-
-        Returns fingerprints of what the runs read, by name: results of other data or weights are not mixed in.
-        """
-        import_avalanche()
-        from lamm_cl.experiments.preflight import check
-
-        return check(specs, environment, device, self._backbones)
+        """Raise `UsageError` for what no run could survive; return fingerprints of data and weights."""
+        found: dict[str, str] = _with_torch("preflight").check(specs, environment, device, self._backbones)
+        return found
 
     def measure(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> list[Cost]:
         """Return what each run will cost, from a few timed steps; raises `UsageError` as `check` does."""
-        import_avalanche()
-        from lamm_cl.experiments.calibrate import measure
-
-        return measure(specs, environment, device, self._backbones)
+        costs: list[Cost] = _with_torch("calibrate").measure(specs, environment, device, self._backbones)
+        return costs
 
     def execute(self, job: Job) -> Result:
         """Do a run from its last checkpoint, or from the start."""
-        import_avalanche()
-        from lamm_cl.experiments.run_one import execute
-
-        return execute(job, self._backbones)
+        result: Result = _with_torch("run_one").execute(job, self._backbones)
+        return result
 
 
+def _with_torch(module: str) -> Any:
+    """Import one of the modules here that import torch, which only the worker that needs it does."""
+    import_avalanche()
+    return importlib.import_module(f"lamm_cl.experiments.{module}")
+
+
+# "elsewhere": another command recorded it meanwhile; "busy": another works on it; "stopped": saved for later; "disk":
+# the experiment's directory cannot be written; "memory": there was no room for it beside others; "device": an error of
+# CUDA, after which this process can use the GPU no more; another tries the run once more, then it has failed.
 Status = Literal["done", "failed", "elsewhere", "busy", "stopped", "disk", "memory", "device"]
 # After one of these, every later call of the process fails in the same way: assertions and wrong addresses in kernels.
 _BROKEN = ("CUDA error", "CUBLAS_STATUS_", "CUDNN_STATUS_", "cuDNN error", "device-side assert")
@@ -69,20 +64,11 @@ BROKE_ONCE = "device-error"  # in a run's directory: a worker gave it up, and an
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended for the one who did it.
-
-    Attributes:
-        status: "done" and "failed" are recorded; "elsewhere": another command recorded it meanwhile; "busy": another
-            works on it; "stopped": saved for later; "disk": the experiment's directory cannot be written;
-            "memory": there was no room for it beside others; "device": an error of CUDA, after which this process can
-            use the GPU no more; the run is tried once more by another, and is recorded as failed the second time.
-        message: One line about it.
-        seconds: That it took.
-    """
+    """How a run ended for the one who did it; what is "done" or "failed" is recorded."""
 
     status: Status
-    message: str = ""
-    seconds: float = 0.0
+    message: str = ""  # one line about it
+    seconds: float = 0.0  # that it took
 
 
 def worker_name(number: int | None = None) -> str:
@@ -119,15 +105,14 @@ def _do(home: ExperimentDirectory, work: Work, job: Job) -> Outcome:
     except Stopped:
         return Outcome("stopped")
     except Exception as error:
-        trouble = home.trouble(error)
-        if trouble is not None:
+        if trouble := home.trouble(error):
             return Outcome("disk", trouble)
         if job.on_device > 1 and _is_gpu_memory(error):
             return Outcome("memory", str(error).splitlines()[0])
         if _is_broken_device(error):
             return _after_device_error(home, job, error, started)
         return record_failure(home, job.spec, error, started)
-    seconds = _record(home, job.spec, DONE, started, {**result.details, "error": None}, result.rows)
+    seconds = _record(home, job.spec, DONE, started, result)
     return Outcome("done", " ".join(result.details.get("notes", ())), seconds)
 
 
@@ -154,27 +139,15 @@ def record_failure(
         text = {"kind": type(error).__name__, "message": str(error), "traceback": trace}
     first = (text["message"].strip() or text["kind"]).splitlines()[0]
     text["line"] = first if isinstance(error, str | UsageError) else f"{text['kind']}: {first}"
-    return Outcome("failed", text["line"], _record(home, spec, FAILED, started, {"error": text}))
+    return Outcome("failed", text["line"], _record(home, spec, FAILED, started, Result((), {"error": text})))
 
 
-def _record(
-    home: ExperimentDirectory,
-    spec: RunSpec,
-    status: str,
-    started: datetime.datetime,
-    details: Mapping[str, Any],
-    rows: Sequence[Sequence[Any]] = (),
-) -> float:
+def _record(home: ExperimentDirectory, spec: RunSpec, status: str, started: datetime.datetime, result: Result) -> float:
     """Write how a run ended, and return the seconds that it took."""
-    known = {
-        "config": spec.determines(),
-        **origin(),
-        "worker": worker_name(),
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": (datetime.datetime.now(datetime.UTC) - started).total_seconds(),
-        **details,
-    }
-    home.write_record(Record(spec.run_id, status, spec.columns(), rows, known))
+    seconds = (datetime.datetime.now(datetime.UTC) - started).total_seconds()
+    ran = {"worker": worker_name(), "started": started.isoformat(timespec="seconds"), "seconds": seconds}
+    known = {"config": spec.determines(), **origin(), **ran, "error": None, **result.details}
+    home.write_record(Record(spec.run_id, status, spec.columns(), result.rows, known))
     forget_checkpoint(home, spec.run_id)
     return float(known["seconds"])
 
@@ -226,11 +199,8 @@ def origin() -> dict[str, Any]:
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-    return {
-        "versions": versions,
-        "git": _git(Path(__file__).parent),
-        "machine": {"host": platform.node(), "system": platform.platform(), "processor": _processor()},
-    }
+    machine = {"host": platform.node(), "system": platform.platform(), "processor": _processor()}
+    return {"versions": versions, "git": _git(Path(__file__).parent), "machine": machine}
 
 
 def _git(directory: Path) -> dict[str, Any] | None:
@@ -243,10 +213,8 @@ def _git(directory: Path) -> dict[str, Any] | None:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:
-        return {
-            "commit": ask("rev-parse", "HEAD"),
-            "changed": bool(ask("status", "--porcelain", "--untracked-files=no")),
-        }
+        changed = ask("status", "--porcelain", "--untracked-files=no")
+        return {"commit": ask("rev-parse", "HEAD"), "changed": bool(changed)}
     except (OSError, subprocess.SubprocessError):
         return None
 
@@ -259,36 +227,24 @@ def _processor() -> str:
     return platform.processor()
 
 
-# -- the worker --------------------------------------------------------------------------------------------------------
-
 _SECONDS_BETWEEN_REPORTS = 0.5
 
 
 @dataclass
 class Worker:
-    """Does the runs of a grid, one after the other, that nobody else does or did.
-
-    Attributes:
-        signals: Held ones; they ask to save and stop.
-        tell: Hears of each run that this worker recorded.
-        on_device: Workers of the device that are known, this one included; see `Job`.
-        sharing: Workers of this machine that are known, this one included.
-    """
+    """Does the runs of a grid, one after the other, that nobody else does or did."""
 
     home: ExperimentDirectory
     grid: Grid
     work: Work
     device: str
-    signals: Signals
-    tell: Callable[[RunSpec, Outcome], None] = lambda spec, outcome: None
-    on_device: int = 1
-    sharing: int = 1
+    signals: Signals  # held ones; they ask to save and stop
+    tell: Callable[[RunSpec, Outcome], None] = lambda spec, outcome: None  # hears of each run that is recorded
+    on_device: int = 1  # workers of the device that are known, this one included; see `Job`
+    sharing: int = 1  # workers of this machine that are known, this one included
 
     def run(self) -> Outcome | None:
-        """Work until there is nothing left to claim, and return None, or else what ended it early.
-
-        That is "stopped", "disk", "memory" or "device".
-        """
+        """Work until nothing is left to claim; return None, or what ended it: stopped, disk, memory or device."""
         worked = True
         try:
             while worked:
@@ -312,11 +268,6 @@ class Worker:
             return Outcome("stopped")
         if not self.grid.wants(spec.run_id, self.home.entry(spec.run_id)):
             return Outcome("elsewhere")
-        directory, report = self.home.run(spec.run_id), self._reporter(spec)
-        job = Job(spec, directory, self.grid.environment, self.device, report, self.on_device, self.sharing)
-        return perform(self.home, self.work, job, self.grid.again.get(spec.run_id))
-
-    def _reporter(self, spec: RunSpec) -> Callable[[float, str], None]:
         due = 0.0
 
         def report(fraction: float, text: str) -> None:
@@ -325,6 +276,8 @@ class Worker:
                 raise Stopped
             if time.monotonic() >= due:
                 due = time.monotonic() + _SECONDS_BETWEEN_REPORTS
-                self.home.write_progress(spec.run_id, Progress(worker_name(), fraction, text))
+                Progress(worker_name(), fraction, text).write(self.home.progress(spec.run_id))
 
-        return report
+        directory = self.home.run(spec.run_id)
+        job = Job(spec, directory, self.grid.environment, self.device, report, self.on_device, self.sharing)
+        return perform(self.home, self.work, job, self.grid.again.get(spec.run_id))

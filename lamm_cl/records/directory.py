@@ -10,7 +10,7 @@ from typing import Any
 from lamm_cl import files
 from lamm_cl.errors import UsageError
 from lamm_cl.locks import Lock
-from lamm_cl.records.record import DAMAGED, DONE, FORMAT, Entry, Progress, Record, entry_of, table_of
+from lamm_cl.records.record import DAMAGED, DONE, FORMAT, Entry, Record, entry_of, table_of
 
 _REMEDY = "remove it or choose another --out."
 _IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP}
@@ -38,18 +38,13 @@ class ExperimentDirectory:
 
     # -- records -------------------------------------------------------------------------------------------------
 
-    def record(self, run_id: str) -> Record | None:
-        """The run's record; None when it has none, or a damaged one, or another run's."""
-        record = Record.read(self.run(run_id) / "record.json")
-        return record if record is not None and record.run_id == run_id else None
+    def record(self, run_id: str) -> Path:
+        """The file of a run's record."""
+        return self.run(run_id) / "record.json"
 
     def entry(self, run_id: str) -> Entry | None:
-        """What a record says in short, read again only when it changed; None when there is none.
-
-        Raises:
-            OSError: There is one, but it cannot be read.
-        """
-        path = self.run(run_id) / "record.json"
+        """What a record says in short, read again only when it changed; None only when there is none."""
+        path = self.record(run_id)
         stat = files.patiently(path.stat)
         if stat is None:
             return None
@@ -82,50 +77,32 @@ class ExperimentDirectory:
             yield True
         finally:
             with contextlib.suppress(OSError):
-                self._progress(run_id).unlink(missing_ok=True)
+                self.progress(run_id).unlink(missing_ok=True)
             lock.release()
 
     def is_claimed(self, run_id: str) -> bool:
         """Whether somebody works on a run at this moment."""
-        path = self.run(run_id) / "lock"
-        lock = Lock(path)
-        if not path.exists():
-            return False
-        taken = lock.acquire()
+        lock = Lock(self.run(run_id) / "lock")
+        taken = lock.path.exists() and not lock.acquire()
         lock.release()
-        return not taken
+        return taken
 
     def set_aside(self, run_id: str) -> Path | None:
-        """Rename a damaged record, so that the run can be done again; call it inside `claim`.
-
-        Returns where it is now, None when there was no damaged record.
-        """
-        entry = self.entry(run_id)
-        if entry is None or entry.status != DAMAGED:
-            return None
-        return (self.run(run_id) / "record.json").replace(self.run(run_id) / "record.damaged.json")
+        """Rename a damaged record, so that the run can be done again, inside `claim`; return its new place."""
+        path, entry = self.record(run_id), self.entry(run_id)
+        damaged = entry is not None and entry.status == DAMAGED
+        return path.replace(path.with_name("record.damaged.json")) if damaged else None
 
     def write_record(self, record: Record) -> None:
         """Store a run's record. From here on the run is done, or failed; call it inside `claim`."""
-        record.write(self.run(record.run_id) / "record.json")
+        record.write(self.record(record.run_id))
 
-    def _progress(self, run_id: str) -> Path:
+    def progress(self, run_id: str) -> Path:
+        """The file of a run's `Progress`, written inside `claim`, whose end removes it; a kill leaves it there."""
         return self.run(run_id) / "progress.json"
 
-    def write_progress(self, run_id: str, progress: Progress) -> None:
-        """Say how far a run has come; call it inside `claim`, whose end removes it."""
-        progress.write(self._progress(run_id))
-
-    def progress(self, run_id: str) -> Progress | None:
-        """How far a run has come that somebody works on, or worked on when it was killed; None for any other."""
-        return Progress.read(self._progress(run_id))
-
     def rebuild_table(self) -> None:
-        """Make `runs.csv` anew from all records, unless it says the same; safe beside others that do so.
-
-        Raises:
-            OSError: A record cannot be read, or the table not written; then it is as it was.
-        """
+        """Make `runs.csv` anew from all records, safe beside others that do so; after an `OSError` it is as it was."""
         begin = time.monotonic()
         with self.locked():
             runs = files.patiently(lambda: list((self.path / "runs").iterdir())) or []
@@ -158,11 +135,8 @@ class ExperimentDirectory:
     def check(self, experiment: str, version: str, settings: Mapping[str, Any]) -> None:
         """Refuse results that must not stand in one table with these: a setting may be new, but not other than it was.
 
-        Writes nothing. The version is that of lamm_cl.
-
-        Raises:
-            UsageError: The directory is another experiment's, another version's, has other settings, or is no
-                experiment's at all but has a `runs.csv`.
+        Writes nothing. The version is that of lamm_cl. Raises `UsageError` where the directory is another
+        experiment's, another version's, has other settings, or is no experiment's at all but has a `runs.csv`.
         """
         settings = files.finite(settings)
         try:
@@ -185,31 +159,22 @@ class ExperimentDirectory:
                 )
             return
         if found.get("experiment") != experiment:
-            raise UsageError(
-                f"{self.path} holds the experiment {found.get('experiment')!r}, not {experiment!r}. "
-                "Choose another --out."
-            )
+            there = found.get("experiment")
+            raise UsageError(f"{self.path} holds the experiment {there!r}, not {experiment!r}. Choose another --out.")
         if found.get("format") != FORMAT or found.get("version") != version:
             raise UsageError(
                 f"{self.path} was made by lamm_cl {found.get('version')}, this is {version}: their results must not "
                 f"stand in one table. Choose another --out, or install lamm_cl {found.get('version')}."
             )
-        changed = [
-            f"{name} was {there!r} there and is {here!r} here"
-            for name, there, here in changes(found["settings"], settings)
-        ]
-        if changed:
+        changed = changes(found["settings"], settings)
+        if lines := [f"{name} was {there!r} there and is {here!r} here" for name, there, here in changed]:
             raise UsageError(
-                f"{self.path} holds this experiment with other settings:\n  " + "\n  ".join(changed) + "\n"
+                f"{self.path} holds this experiment with other settings:\n  " + "\n  ".join(lines) + "\n"
                 "Their results must not stand in one table: choose another --out, or undo the change."
             )
 
     def open(self, experiment: str, version: str, settings: Mapping[str, Any]) -> None:
-        """Make the directory this experiment's, or check that it is.
-
-        Raises:
-            UsageError: As `check`, or the directory cannot be made or written.
-        """
+        """Make the directory this experiment's; raises `UsageError` as `check` does, or where it cannot be written."""
         self.check(experiment, version, settings)
         try:
             (self.path / "runs").mkdir(parents=True, exist_ok=True)
@@ -224,16 +189,12 @@ class ExperimentDirectory:
             raise self.unusable(error) from error
 
     def check_places(self, run_ids: Iterable[str]) -> None:
-        """Refuse a damaged directory: files where folders must be, folders where files must be. Writes nothing.
-
-        Raises:
-            UsageError: Names the first of them.
-        """
+        """Refuse a directory with files where folders must be, or folders where files must be; writes nothing."""
         runs = [path for run_id in run_ids if (path := self.run(run_id)).exists()]
         for folder in (self.path / "runs", *runs):
             if folder.exists() and not folder.is_dir():
                 raise UsageError(f"cannot write in {folder}: it is no directory; {_REMEDY}")
-        inside = [path / name for path in runs for name in ("record.json", "lock")]
+        inside = [file for run in runs for file in (self.record(run.name), run / "lock")]
         for file in (self.path / "runs.csv", self.path / ".lock", *inside):
             if file.is_dir():
                 raise UsageError(f"cannot write {file}: it is a directory; {_REMEDY}")
@@ -252,16 +213,14 @@ class ExperimentDirectory:
 
     def explain(self, error: OSError) -> str:
         """Return what `trouble` says; raises `error` when it is about something else."""
-        trouble = self.trouble(error)
-        if trouble is None:
-            raise error
-        return trouble
+        if trouble := self.trouble(error):
+            return trouble
+        raise error
 
     def unusable(self, error: OSError) -> UsageError:
         """Return what to say when the directory cannot be begun."""
-        return UsageError(
-            f"cannot write in {self.path}: {error.strerror or error}. Choose another directory with --out."
-        )
+        reason = error.strerror or error
+        return UsageError(f"cannot write in {self.path}: {reason}. Choose another directory with --out.")
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:

@@ -4,14 +4,12 @@ import contextlib
 import csv
 import io
 import json
-import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lamm_cl.files import TEMPORARY, digest, finite, parse_json, read_bytes, write_json
+from lamm_cl.files import digest, finite, parse_json, write_atomic, write_json
 
 FORMAT = 1
 DONE, FAILED, DAMAGED = "done", "failed", "damaged"
@@ -29,53 +27,21 @@ _KEYS = {"format", "run_id", "status", "run", "row_columns", "rows", "digest"}
 
 @dataclass(frozen=True)
 class Record:
-    """One finished or failed run.
+    """One finished or failed run."""
 
-    Attributes:
-        run_id: Digest of what determines the result.
-        status: "done" or "failed".
-        columns: The values of `RUN_COLUMNS`; None where one does not apply.
-        rows: The plain values of each `lamm_cl.evaluation.summary.Row`, in the order of `ROW_COLUMNS`; empty for a
-            failed run and for no other.
-        details: The rest: config, versions, git, data, device, times, matrices, error.
-    """
-
-    run_id: str
-    status: str
-    columns: Mapping[str, Any]
+    run_id: str  # digest of what determines the result
+    status: str  # "done" or "failed"
+    columns: Mapping[str, Any]  # the values of `RUN_COLUMNS`; None where one does not apply
+    # The plain values of each `lamm_cl.evaluation.summary.Row`, in the order of `ROW_COLUMNS`; none for a failed run.
     rows: Sequence[Sequence[Any]] = ()
+    # The rest: config, versions, git, data, device, times, matrices, error.
     details: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def error(self) -> str | None:
-        """The failure in one line, None for a run that is done."""
-        error = self.details.get("error")
-        return None if error is None else str(error.get("message", "")).strip() or str(error.get("kind"))
 
     def write(self, path: Path) -> None:
         """Write the record to `path`, whole or not at all, with a digest of all that it holds."""
-        content = finite(
-            {
-                "format": FORMAT,
-                "run_id": self.run_id,
-                "status": self.status,
-                "run": self.columns,
-                **self.details,
-                "row_columns": ROW_COLUMNS,
-                "rows": [list(row) for row in self.rows],
-            }
-        )
-        write_json(path, sealed(content))
-
-    @classmethod
-    def read(cls, path: Path) -> "Record | None":
-        """Return the record in `path`, or None when there is none or it is damaged.
-
-        Raises:
-            OSError: It is there, but cannot be read.
-        """
-        data = read_bytes(path)
-        return None if data is None else cls.from_json(parse_json(data) or {})
+        head = {"format": FORMAT, "run_id": self.run_id, "status": self.status, "run": self.columns}
+        content = {**head, **self.details, "row_columns": ROW_COLUMNS, "rows": self.rows}
+        write_json(path, sealed(finite(content)))
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Record | None":
@@ -97,27 +63,16 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come.
+    """How far a run has come."""
 
-    Attributes:
-        worker: Who does it: machine and number of the process.
-        fraction: That is done, 0 to 1.
-        text: A few words.
-    """
-
-    worker: str
-    fraction: float
-    text: str
+    worker: str  # who does it: machine and number of the process
+    fraction: float  # that is done, 0 to 1
+    text: str  # a few words
 
     def write(self, path: Path) -> None:
         """Write it where it can be written; a reader sees all of it or the one before."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
-        try:
-            temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
-            temporary.replace(path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            write_atomic(path, json.dumps(asdict(self)).encode(), lasting=False)
 
     @classmethod
     def read(cls, path: Path) -> "Progress | None":
@@ -132,76 +87,52 @@ class Progress:
 # -- runs.csv: derived from the records, and the same bytes whatever the order in which the runs finished --------------
 
 
-def cell(value: Any) -> str:
-    """Return `value` as a CSV cell: numbers with every digit, and nothing at all for what is missing.
+def _lines(record: Record) -> str:
+    """Return the record's part of `runs.csv`: a line per row; for a failed run a single line without a value.
 
-    >>> cell(0.1 + 0.2), cell(None), cell(float("nan")), cell(3)
-    ('0.30000000000000004', '', '', '3')
+    The writer gives numbers every digit, and None an empty cell.
     """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return repr(value) if isinstance(value, float) else str(value)
-
-
-def lines(record: Record) -> str:
-    """Return the record's part of `runs.csv`: a line per row; for a failed run a single line without a value."""
-    head = [cell(record.columns.get(column)) for column in RUN_COLUMNS]
+    head = [record.columns.get(column) for column in RUN_COLUMNS]
     rows = [[None] * len(ROW_COLUMNS)] if record.status == FAILED else record.rows
     text = io.StringIO()
-    whole = ([*head, *map(cell, row), record.status, record.run_id] for row in rows)
-    csv.writer(text, lineterminator="\n").writerows(whole)
+    csv.writer(text, lineterminator="\n").writerows([*head, *row, record.status, record.run_id] for row in rows)
     return text.getvalue()
 
 
-def sort_key(record: Record) -> tuple[Any, ...]:
-    """Return what `runs.csv` is sorted by: the run's columns, numbers as numbers, and the run id last."""
-    return (*(_natural(record.columns.get(column)) for column in _SORTED_BY), record.run_id)
-
-
 def _natural(value: Any) -> tuple[int, float, str]:
-    if isinstance(value, int | float):
-        return (0, value, "")
-    return (1, 0.0, "" if value is None else str(value))
+    """Return what sorts numbers as numbers, before texts."""
+    return (0, value, "") if isinstance(value, int | float) else (1, 0.0, "" if value is None else str(value))
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What is kept in memory of a record.
+    """What is kept in memory of a record."""
 
-    Attributes:
-        status: "done", "failed", or "damaged" for a file that is no record of this run.
-        digest: Of the record; no two have the same.
-        seconds: That the run took.
-        worker: Who did it.
-        error: Why it failed, in one line.
-        key: What `runs.csv` is sorted by.
-        lines: Its lines there.
-        note: What its reader should know, in one line.
-    """
-
-    status: str
-    digest: str = ""
-    seconds: float = 0.0
-    worker: str = ""
-    error: str = ""
-    key: tuple[Any, ...] = ()
-    lines: str = ""
-    note: str = ""
+    status: str  # "done", "failed", or "damaged" for a file that is no record of this run
+    digest: str = ""  # of the record; no two have the same
+    seconds: float = 0.0  # that the run took
+    worker: str = ""  # who did it
+    error: str = ""  # why it failed, in one line
+    key: tuple[Any, ...] = ()  # what `runs.csv` is sorted by: the run's columns, and the run id last
+    lines: str = ""  # its lines there
+    note: str = ""  # what its reader should know, in one line
 
 
 def entry_of(run_id: str, record: Record | None) -> Entry:
     """Return what is kept in memory of what was read in the place of a run's record."""
     if record is None or record.run_id != run_id:
         return Entry(DAMAGED)
+    said = record.details
+    error = said.get("error") or {}
     return Entry(
         record.status,
-        record.details["digest"],
-        float(record.details.get("seconds") or 0.0),
-        str(record.details.get("worker") or ""),
-        str((record.details.get("error") or {}).get("line") or record.error or ""),
-        sort_key(record),
-        lines(record),
-        " ".join(map(str, record.details.get("notes") or ())),
+        said["digest"],
+        seconds=float(said.get("seconds") or 0.0),
+        worker=str(said.get("worker") or ""),
+        error=str(error.get("line") or str(error.get("message", "")).strip() or error.get("kind") or ""),
+        key=(*(_natural(record.columns.get(column)) for column in _SORTED_BY), run_id),
+        lines=_lines(record),
+        note=" ".join(map(str, said.get("notes") or ())),
     )
 
 

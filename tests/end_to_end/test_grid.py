@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(folder: Path, out: str, *words: str, config: str = "hundred.yaml", **more: str) -> Any:
     return subprocess.Popen(
-        [sys.executable, "-m", "lamm_cl.cli.main", "run", config, "--out", out, *words],
+        [sys.executable, "-m", "lamm_cl", "run", config, "--out", out, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -88,7 +88,7 @@ def test_a_cache_that_is_cleared_all_the_time_changes_nothing(folder: Path, toge
     freed = 0
     while any(process.poll() is None for process in both):
         said = subprocess.run(
-            [sys.executable, "-m", "lamm_cl.cli.main", "cache", "clear", "--dir", str(cache)],
+            [sys.executable, "-m", "lamm_cl", "cache", "clear", "--dir", str(cache)],
             capture_output=True,
             text=True,
             check=False,

@@ -24,7 +24,7 @@ root: {root}
 
 def lamm_cl(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "lamm_cl.cli.main", *words],
+        [sys.executable, "-m", "lamm_cl", *words],
         capture_output=True,
         text=True,
         check=False,

@@ -26,7 +26,7 @@ SMALL = ["--set", "backbone=tiny", "--set", "seeds=[1]"]
 
 
 def command(*words: object) -> subprocess.CompletedProcess[str]:
-    arguments = [sys.executable, "-m", "lamm_cl.cli.main", *map(str, words)]
+    arguments = [sys.executable, "-m", "lamm_cl", *map(str, words)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(arguments, capture_output=True, text=True, timeout=1800, check=False, env=environment)
 

@@ -180,6 +180,6 @@ def test_wrong_use_is_one_message_and_exit_code_2(home: Path, report: Any, argum
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(home: Path) -> None:
-    command = f"{sys.executable} -m lamm_cl.cli.main report {home} | head -n 1; exit ${{PIPESTATUS[0]}}"
+    command = f"{sys.executable} -m lamm_cl report {home} | head -n 1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "demo\n", "")

@@ -99,7 +99,7 @@ def test_listings_name_what_there_is(lamm_cl) -> None:
 
 
 def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
-    command = f"{sys.executable} -m lamm_cl.cli.main list backbones | head -1"
+    command = f"{sys.executable} -m lamm_cl list backbones | head -1"
     said = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
     assert said.stderr == ""
     assert said.stdout.startswith("backbone")

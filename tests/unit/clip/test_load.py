@@ -14,7 +14,8 @@ from torchvision import transforms
 import lamm_cl
 from lamm_cl.clip import hub
 from lamm_cl.clip.feature_key import same_features
-from lamm_cl.clip.load import check_device, load_clip, split_name
+from lamm_cl.clip.load import check_device, load_clip
+from lamm_cl.clip.names import split_name
 from lamm_cl.errors import UsageError
 from tests.unit.clip.weight_files import never, saved
 
@@ -120,7 +121,7 @@ def test_a_device_that_is_not_there(monkeypatch):
     ],
 )
 def test_names_as_people_write_them(written, pretrained, expected):
-    assert split_name(written, pretrained) == expected
+    assert split_name(written, pretrained, open_clip.list_models) == expected
 
 
 def test_unknown_names_get_the_nearest():

@@ -1,5 +1,6 @@
 """A run for which the GPU has no memory is tried once more with pieces of half the size, before it fails."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ def run(tmp_path: Path, write_config: Write, monkeypatch: pytest.MonkeyPatch) ->
             place = home.run(spec.run_id)
             job = Job(spec, place, environment(config), "cuda:0", lambda *_: None, on_device)
             outcome = perform(home, Work(), job)
-        return outcome, home.record(spec.run_id), seen
+        place = home.record(spec.run_id)
+        return outcome, Record.from_json(json.loads(place.read_text())) if place.exists() else None, seen
 
     return go
 
