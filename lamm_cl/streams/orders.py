@@ -172,8 +172,7 @@ def base_and_increments(classes: int, base: int, increment: int) -> tuple[int, .
     base, increment = _count("base", base), _count("increment", increment)
     if base > classes:
         raise UsageError(f"base: {base} classes in the first step, but there are only {classes}; ask for fewer.")
-    rest = classes - base
-    full, left = divmod(rest, increment)
+    full, left = divmod(classes - base, increment)
     return (base, *[increment] * full, *([left] if left else []))
 
 

@@ -52,10 +52,7 @@ class Protocol(NamedTuple):
 
 def few_shot(datasets: Sequence[Dataset], drawing: Drawing) -> Layout:
     """Train on all classes at once, test on the full test set."""
-    builder = LayoutBuilder("few_shot", datasets)
-    builder.train_on(0, drawing)
-    builder.test_on(0, trained_in=[0])
-    return builder.layout()
+    return _from_the_first("few_shot", datasets, drawing)
 
 
 def base_to_new(datasets: Sequence[Dataset], drawing: Drawing) -> Layout:
