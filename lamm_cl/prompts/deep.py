@@ -34,11 +34,6 @@ class Deep(nn.Module):
         """
         return None, ()
 
-    @property
-    def trains(self) -> bool:
-        """Whether anything in it trains now."""
-        return any(parameter.requires_grad for parameter in self.parameters())
-
 
 class IndependentDeep(Deep):
     """Tokens of each tower for itself (VPT, Jia et al. 2022; deep language and independent prompting of MaPLe's code).

@@ -47,28 +47,11 @@ class Deltas(nn.Module):
         self.text = _layers("text", text, rank, initial.at_least_float, start)
         self.image = _layers("image", image, rank, initial.at_least_float, start)
 
-    @property
-    def in_image(self) -> bool:
-        """Whether there are deltas in the image tower."""
-        return len(self.image) > 0
-
-    @property
-    def text_trains(self) -> bool:
-        """Whether a delta in the text tower trains now."""
-        return any(parameter.requires_grad for parameter in self.text.parameters())
-
-    def of_text(self) -> low_rank.Deltas:
-        """Return the deltas of the text tower, as it takes them."""
-        return self._given("text", self.text)
-
-    def of_image(self) -> low_rank.Deltas:
-        """Return the deltas of the image tower, as it takes them."""
-        return self._given("image", self.image)
-
-    def _given(self, tower: str, layers: nn.ModuleDict) -> low_rank.Deltas:
+    def of(self, tower: Literal["text", "image"]) -> low_rank.Deltas:
+        """Return the deltas of a tower, as it takes them."""
         drops = self.dropout > 0 and self.step is not None and self.training and torch.is_grad_enabled()
         found: dict[int, dict[str, LowRank]] = {}
-        for layer, matrices in layers.items():
+        for layer, matrices in (self.text if tower == "text" else self.image).items():
             found[int(layer)] = {}
             for matrix, pair in cast(nn.ModuleDict, matrices).items():
                 assert isinstance(pair, _Pair)

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import chain
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lamm_cl.clip import low_rank
 from lamm_cl.clip.backbone import ClipBackbone
@@ -19,8 +18,9 @@ from lamm_cl.errors import UsageError
 from lamm_cl.prompts.context import Context
 from lamm_cl.prompts.deep import Deep
 from lamm_cl.prompts.deltas import Deltas
-from lamm_cl.prompts.labels import FixedLabels, stacked
+from lamm_cl.prompts.labels import FixedLabels
 from lamm_cl.prompts.matching import Side, averaged
+from lamm_cl.prompts.vectors import trains
 from lamm_cl.prompts.wording import Slots, TextBank, Wording, body
 
 Ids = tuple[int, ...]
@@ -67,9 +67,10 @@ class TextSide:
         deltas: Deltas | None = None,
     ) -> None:
         self.context, self.labels, self.deep, self.deltas = context, labels, deep, deltas
+        self._shared = [context, deep, *([] if deltas is None else [deltas.text])]  # what reaches every class
         self.templates = (template,) if isinstance(template, Wording) else tuple(template)
         self.dtype, self.average, self.tokens, self.together = dtype, average and unit, tokens, together
-        self._scaled = partial(F.normalize, dim=-1) if unit else _as_they_are
+        self._scaled = partial(F.normalize, dim=-1) if unit else nn.Identity()
         self.names: tuple[str, ...] = ()
         self.groups: list[Ids] = []
         self._backbone = backbone
@@ -103,6 +104,9 @@ class TextSide:
     def forget(self) -> None:
         """Drop everything remembered (values or classes have changed)."""
         self._layouts.clear()
+        self._forget_features()
+
+    def _forget_features(self) -> None:
         self._constant.clear()
         self._original.clear()
         self._joined.clear()
@@ -121,8 +125,7 @@ class TextSide:
 
     def _unchanged(self, columns: Ids) -> tuple[Side, Tensor | None]:
         """Return the features of the last call if no value has changed since, without gradient."""
-        parts = [self.context, self.labels, self.deep, *([] if self.deltas is None else [self.deltas.text])]
-        values = [value.detach().flatten() for value in chain.from_iterable(part.parameters() for part in parts)]
+        values = [value.detach().flatten() for part in (self.labels, *self._shared) for value in part.parameters()]
         # Joined, since each look at a value on a GPU waits for it. Counts of writes would not do: `.data` leaves none.
         now = torch.cat(values) if values else None
         if self._snapshot is not None:
@@ -191,10 +194,7 @@ class TextSide:
         now = number_type(self.tower.device)
         if now != self._computed_in:
             self._computed_in = now
-            self._constant.clear()
-            self._original.clear()
-            self._joined.clear()
-            self._snapshot = None
+            self._forget_features()
 
     def _check(self, class_ids: Sequence[int], distinct: bool) -> None:
         """Check that prompts fit the text window and, where `distinct`, are no other class's, before any work."""
@@ -224,7 +224,7 @@ class TextSide:
     def _encode(self, columns: Ids) -> tuple[Side, Tensor | None]:
         if self.tokens:
             return self._with_tokens(columns), None
-        if self._shared_trains:
+        if trains(*self._shared):
             return self._live(columns)
         moving = self.labels.trainable
         if moving and columns in self.groups and moving.intersection(columns):
@@ -235,13 +235,8 @@ class TextSide:
                 features.update(zip(group, self._live(group)[0].features, strict=True))
         return Side(torch.stack([features[c] for c in columns])), None
 
-    @property
-    def _shared_trains(self) -> bool:
-        """Whether something trains that reaches the features of every class."""
-        return self.context.trains or self.deep.trains or (self.deltas is not None and self.deltas.text_trains)
-
     def _given_deltas(self) -> low_rank.Deltas:
-        return low_rank.NOWHERE if self.deltas is None else self.deltas.of_text()
+        return low_rank.NOWHERE if self.deltas is None else self.deltas.of("text")
 
     def _remembered(self, class_ids: Sequence[int]) -> dict[int, Tensor]:
         """Return features (v, E) of classes that nothing trainable reaches."""
@@ -257,7 +252,7 @@ class TextSide:
     def _live(self, columns: Ids) -> tuple[Side, Tensor | None]:
         """Encode classes with whatever gradients there are."""
         variants, teacher = [], None
-        both = self.together and self._shared_trains
+        both = self.together and trains(*self._shared)
         for variant in range(self.context.variants):
             features, current = self._variant(columns, variant, teacher=both)
             variants.append(self._scaled(features))
@@ -330,8 +325,8 @@ class TextSide:
         """Return the vectors (K, D) for the slots of a layout: first the context's, then the labels'."""
         context = self.context.vectors(variant, columns)
         learned = [c for c, length in zip(columns, self.labels.lengths(columns), strict=True) if length]
-        like = torch.empty(0, dtype=self.dtype, device=self.tower.device)
-        labels = stacked(self.labels.joined(learned), self.tower.width, like)
+        none = torch.empty(0, self.tower.width, dtype=self.dtype, device=self.tower.device)
+        labels = self.labels.joined(learned) if learned else none
         return labels if context is None else torch.cat([context, labels])
 
     def _layout(self, columns: Ids, variant: int, original: bool, teacher: bool) -> list[tuple[list[int], Layout]]:
@@ -373,7 +368,3 @@ class TextSide:
             free += length
             bodies.append(body(self.tower.words, context.wording(class_id, variant), self.names[class_id], slots))
         return bodies
-
-
-def _as_they_are(features: Tensor) -> Tensor:
-    return features

@@ -10,6 +10,11 @@ from lamm_cl.seeds import seed_for
 STD = 0.02  # of every random prompt vector in the papers' codes
 
 
+def trains(*modules: nn.Module) -> bool:
+    """Return whether any value of some modules trains now."""
+    return any(parameter.requires_grad for module in modules for parameter in module.parameters())
+
+
 class Initial:
     """Random initial values that depend on their name and the seed alone, on any device.
 
