@@ -7,7 +7,6 @@ model. README.md beside this file explains why.
 """
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, Literal, Unpack
 
 import torch
@@ -24,8 +23,8 @@ from lamm_cl.methods.optimizer import fill, recipe_optimizer, restart, set_rates
 from lamm_cl.methods.recipe import Recipe
 from lamm_cl.methods.stage import Stage, Step
 from lamm_cl.seeds import seed_for
-from lamm_cl.strategies import checkpoint
-from lamm_cl.strategies.batches import LoaderOptions, StageBatches, StreamData
+from lamm_cl.strategies.batches import LoaderOptions, StreamData
+from lamm_cl.strategies.checkpoint import Checkpointed, Pending
 from lamm_cl.strategies.exemplars import ExemplarMemory
 from lamm_cl.strategies.generators import preserved_generators, seed_generators
 from lamm_cl.strategies.graph import Done, StepGraphs, graphs_of, work_of
@@ -48,7 +47,7 @@ from lamm_cl.strategies.settings import Settings, default_workers
 _STEP = ("forward", "criterion", "backward")  # what a graph does at once
 
 
-class LearnerStrategy(StageBatches):
+class LearnerStrategy(Checkpointed):
     """Trains a `Learner` on each experience.
 
     When an experience starts, the learner begins a stage with its classes (learned labels of older ones are frozen),
@@ -142,7 +141,7 @@ class LearnerStrategy(StageBatches):
         self._eval_loss = LabelSpaceLoss()
         self._kept: list[Any] = []  # experiences of cumulative and joint training
         self._earlier: list[int] = []
-        self._pending: checkpoint.Pending | None = None
+        self._pending: Pending | None = None
         model.backbone.to(place)
         self.model.to(place)
 
@@ -423,42 +422,6 @@ class LearnerStrategy(StageBatches):
     def _make_empty_loss(self) -> Tensor:
         parameter = next(self.model.parameters(), None)
         return torch.zeros(1, device=self.device, dtype=None if parameter is None else parameter.dtype)
-
-    def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return all that is needed to go on from here: tensors, and a JSON-able dict.
-
-        May be called between stages, and by `on_epoch_end` inside one. The backbone is not part of it.
-
-        Raises:
-            UsageError: When a plugin holds a state that is not known how to save.
-        """
-        return checkpoint.take(self)
-
-    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Take up a checkpoint in a strategy that was just built in the same way.
-
-        A checkpoint from inside a stage is completed by `resume_training(experience)`.
-
-        Raises:
-            UsageError: When the strategy has trained already, or was built in another way.
-        """
-        checkpoint.put(self, tensors, state)
-
-    def save(self, path: str | Path) -> None:
-        """Write `checkpoint()` to a file: model, metrics and the memory of plugins; the backbone is not part of it.
-
-        Raises:
-            UsageError: The file cannot be written, or a plugin holds a state that is not known how to save.
-        """
-        checkpoint.write(self, path)
-
-    def load(self, path: str | Path) -> None:
-        """Take up what `save` wrote, in a strategy that was just built in the same way; see `restore`.
-
-        Raises:
-            UsageError: The file is missing, damaged or of another strategy.
-        """
-        checkpoint.read_into(self, path)
 
 
 def choose_optimizer(given: Optimizer | None, schedulers: Sequence[Any]) -> Optimizer | None:
