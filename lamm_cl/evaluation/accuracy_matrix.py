@@ -69,25 +69,26 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
     - seen: among the classes trained so far. Before the first stage there are none: missing. A set whose classes
       are all still to come scores 0 there, since no candidate is right.
     - all: among all classes of the benchmark.
+
+    Args:
+        benchmark: benchmark or evaluation plan; by default the plan of the benchmark that is evaluated. Where there
+            is no plan (a benchmark not made by lamm_cl) the experiences tell their own classes; given one, their
+            labels are looked at before anything trains.
+        stream: name of the stream whose experiences are the test sets.
+        log: what loggers get beside the accuracies, out of `LOGGABLE`, or "all". `rows` has everything anyway.
+
+    Raises:
+        UsageError: for something to log that there is not.
     """
 
     def __init__(
         self, benchmark: Any | None = None, *, stream: str = "test", log: Sequence[str] | str = LOGGED
     ) -> None:
-        """Make the plugin.
-
-        Args:
-            benchmark: benchmark or evaluation plan; by default the plan of the benchmark that is evaluated. Where there
-                is no plan (a benchmark not made by lamm_cl) the experiences tell their own classes; given one, their
-                labels are looked at before anything trains.
-            stream: name of the stream whose experiences are the test sets.
-            log: what loggers get beside the accuracies, out of `LOGGABLE`, or "all". `rows` has everything anyway.
-
-        Raises:
-            UsageError: for something to log that there is not.
-        """
         super().__init__()
-        self._log = _loggable(log)
+        self._log = LOGGABLE if log == "all" else (log,) if isinstance(log, str) else tuple(log)
+        for name in self._log:
+            if name not in LOGGABLE:
+                raise unknown("metric to log", name, (*LOGGABLE, "all"))
         self._benchmark = benchmark if hasattr(benchmark, "streams") else None
         self._plan = getattr(benchmark, "plan", None if self._benchmark is not None else benchmark)
         self._stream = stream
@@ -227,12 +228,11 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
     def sets(self) -> Sets:
         """The test sets: those of the plan, else those that were evaluated."""
         if self._plan is not None:
-            stages = stages_of([one.own for one in self._plan.sets], self._met)
+            planned = self._plan.sets
+            stages = stages_of([one.own for one in planned], self._met)
             # A variant of a trained data set has classes that were trained, and was itself never trained on.
-            trained = (None if one.trained_in is None else k for one, k in zip(self._plan.sets, stages, strict=True))
-            return Sets(
-                tuple(one.name for one in self._plan.sets), tuple(one.n for one in self._plan.sets), tuple(trained)
-            )
+            trained = (None if one.trained_in is None else k for one, k in zip(planned, stages, strict=True))
+            return Sets(tuple(one.name for one in planned), tuple(one.n for one in planned), tuple(trained))
         counts = {j: spaces["all"].n for (_, j), spaces in self._scores.items()}
         found = [self._found.get(j, (f"set{j + 1}", ())) for j in range(max(self._found, default=-1) + 1)]
         return Sets(
@@ -341,11 +341,3 @@ def _too_narrow(width: int, highest: int) -> UsageError:
         f"accuracy matrix: the output has {width} columns but class {highest} is asked for; "
         "give the model one column per class of the whole stream."
     )
-
-
-def _loggable(log: Sequence[str] | str) -> frozenset[str]:
-    names = LOGGABLE if log == "all" else (log,) if isinstance(log, str) else tuple(log)
-    for name in names:
-        if name not in LOGGABLE:
-            raise unknown("metric to log", name, (*LOGGABLE, "all"))
-    return frozenset(names)

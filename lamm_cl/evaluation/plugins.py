@@ -45,7 +45,6 @@ class StageCost(PluginMetric[list[dict[str, float]]]):
     """
 
     def __init__(self) -> None:
-        """Start with no stage."""
         super().__init__()
         self._stages: list[dict[str, float]] = []
         self._start: float | None = None  # None between stages

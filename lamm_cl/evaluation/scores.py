@@ -93,21 +93,15 @@ class Tally:
                 self._add(space, columns, logits)
 
     def _add(self, space: str, columns: Sequence[int], logits: Tensor) -> None:
-        if len(columns) == logits.shape[1]:
-            best = logits.max(dim=1).values
-            confidence = logits.softmax(dim=1).max(dim=1).values
-            prediction = logits.argmax(dim=1)
-        else:
-            if space not in self._columns:
-                self._columns[space] = torch.tensor(columns, device=logits.device)
-            competing = logits[:, self._columns[space]]
-            best, place = competing.max(dim=1)
-            confidence = competing.softmax(dim=1).max(dim=1).values
-            prediction = self._columns[space][place]
+        if space not in self._columns:
+            self._columns[space] = torch.tensor(columns, device=logits.device)
+        own = self._columns[space]
+        competing = logits if len(columns) == logits.shape[1] else logits[:, own]
+        best, place = competing.max(dim=1)
         # A learner that cannot score any of the classes yet says nothing: no class was predicted.
-        prediction = torch.where(best > -torch.inf, prediction, NOTHING)
+        prediction = torch.where(best > -torch.inf, own[place], NOTHING)
         self._predictions.setdefault(space, []).append(prediction)
-        self._confidences.setdefault(space, []).append(confidence)
+        self._confidences.setdefault(space, []).append(competing.softmax(dim=1).max(dim=1).values)
 
     def scores(self) -> dict[str, Score]:
         """Return one score per label space that has columns."""

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from lamm_cl.errors import UsageError
 from lamm_cl.evaluation.metrics import Matrix, as_numbers
 
-_MISSING = float("nan")
+_MISSING = math.nan
 
 
 class Summary(NamedTuple):
@@ -154,16 +154,12 @@ def compare_paired(
     gaps = one - two
     there = gaps[~np.isnan(gaps)]
     mean, std, low, high = _interval(there, confidence)
-    t, p = _t_test(there.size, mean, std)
-    return PairedComparison(there.size, gaps.size - there.size, mean, std, low, high, t, p)
+    n, t, p = there.size, _MISSING, _MISSING
+    if n >= 2 and std > 0:
+        from scipy.special import stdtr
 
-
-def _t_test(n: int, mean: float, std: float) -> tuple[float, float]:
-    if n < 2 or (std == 0 and mean == 0):
-        return _MISSING, _MISSING
-    if std == 0:
-        return math.copysign(math.inf, mean), 0.0
-    from scipy.special import stdtr
-
-    t = mean / (std / math.sqrt(n))
-    return t, float(2 * stdtr(n - 1, -abs(t)))
+        t = mean / (std / math.sqrt(n))
+        p = float(2 * stdtr(n - 1, -abs(t)))
+    elif n >= 2 and mean != 0:
+        t, p = math.copysign(math.inf, mean), 0.0
+    return PairedComparison(n, gaps.size - n, mean, std, low, high, t, p)

@@ -144,7 +144,7 @@ class PromptedCLIP(ComposedLearner):
         repeated_names: bool = False,
         half: bool = False,
     ) -> None:
-        super().__init__(backbone, parts, method=method, repeated_names=repeated_names)
+        super().__init__(backbone, (), parts, method=method, repeated_names=repeated_names)  # names need the text
         self.half_precision = half
         self.matching, self.text_adapter = parts.matching, parts.text_adapter
         assert parts.context is not None

@@ -166,10 +166,7 @@ def _is_fixed(value: Any) -> bool:
 _WITHOUT_STATE = (Clock, PeriodicEval, EvaluationPlugin)  # the clock and the evaluator's results are saved apart
 # Where these are inside a stage depends on loaders and models that no checkpoint holds.
 _BETWEEN_STAGES = (AGEMPlugin, EarlyStoppingPlugin, FromScratchTrainingPlugin, GDumbPlugin)
-# Avalanche's forgetting, backward and forward transfer: what they compare with.
-_COMPARING = ("forgetting", "forward_transfer")
-_COMPARED = ("initial", "last", "previous")
-_PLACES = ("train_exp_id", "eval_exp_id", "at_init")
+_PLACES = ("train_exp_id", "eval_exp_id", "at_init")  # of Avalanche's metrics that compare
 
 
 def plugin_states(strategy: StageBatches, *, inside: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -210,13 +207,14 @@ def set_plugin_states(strategy: StageBatches, states: dict[str, Any], unpacker: 
 
 
 def _things(strategy: StageBatches) -> Iterator[tuple[str, Any]]:
-    everything = [*strategy.plugins, *strategy.evaluator.metrics]
-    for k, thing in enumerate(everything):
+    for k, thing in enumerate([*strategy.plugins, *strategy.evaluator.metrics]):
         yield f"{k}:{type(thing).__name__}", thing
 
 
-def _is_comparing(thing: Any) -> bool:
-    return any(hasattr(getattr(thing, name, None), "initial") for name in _COMPARING)
+def _compared(thing: Any) -> list[tuple[Any, str]]:
+    """Return where Avalanche's forgetting, backward and forward transfer keep what they compare with."""
+    sides = [getattr(thing, name, None) for name in ("forgetting", "forward_transfer")]
+    return [(side, name) for side in sides for name in ("initial", "last", "previous") if hasattr(side, name)]
 
 
 def _state(thing: Any, packer: Packer, *, inside: bool) -> Any:
@@ -226,14 +224,9 @@ def _state(thing: Any, packer: Packer, *, inside: bool) -> Any:
         return thing.state_dict()
     if callable(getattr(thing, "load_state", None)):
         return thing.state()
-    if _is_comparing(thing):
-        compared = {
-            name: [[key, value] for key, value in getattr(getattr(thing, side), name).items()]
-            for side in _COMPARING
-            for name in _COMPARED
-            if hasattr(getattr(thing, side, None), name)
-        }
-        return {**compared, **{name: getattr(thing, name) for name in _PLACES if hasattr(thing, name)}}
+    if compared := _compared(thing):
+        values = {name: [[key, value] for key, value in getattr(side, name).items()] for side, name in compared}
+        return {**values, **{name: getattr(thing, name) for name in _PLACES if hasattr(thing, name)}}
     if hasattr(thing, "result") or isinstance(thing, _WITHOUT_STATE):
         return None
     if inside and isinstance(thing, _BETWEEN_STAGES):
@@ -256,10 +249,8 @@ def _set_state(thing: Any, state: Any, unpacker: Unpacker, *, inside: bool) -> N
             thing.buffer_dataloader = GroupBalancedInfiniteDataLoader(thing.buffers, batch_size=size, num_workers=0)
             thing.buffer_dliter = iter(thing.buffer_dataloader)
     else:
-        for side in _COMPARING:
-            for name in _COMPARED:
-                if hasattr(getattr(thing, side, None), name):
-                    setattr(getattr(thing, side), name, dict(state[name]))
+        for side, name in _compared(thing):
+            setattr(side, name, dict(state[name]))
         for name in _PLACES:
             if name in state:
                 setattr(thing, name, state[name])

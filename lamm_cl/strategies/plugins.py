@@ -175,10 +175,9 @@ def no_first_evaluation(plugins: Iterable[Any]) -> Iterator[None]:
 def remembering(plugins: Iterable[Any]) -> str:
     """Return the first plugin of Avalanche's kind whose work in a stage depends on earlier ones; "" without one."""
     for plugin in plugins:
-        kinds = [kind for kind in type(plugin).__mro__ if kind.__module__.startswith("avalanche.training.")]
-        if kinds and not isinstance(plugin, _CONTENT_WITH_LABEL_SPACE):
-            return type(plugin).__name__
-        if hasattr(plugin, "storage_policy"):
+        avalanches = any(kind.__module__.startswith("avalanche.training.") for kind in type(plugin).__mro__)
+        works = avalanches and not isinstance(plugin, _CONTENT_WITH_LABEL_SPACE)
+        if works or hasattr(plugin, "storage_policy"):
             return type(plugin).__name__
     return ""
 
