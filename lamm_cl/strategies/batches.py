@@ -66,7 +66,12 @@ class EpochBatches(Sampler[list[int]]):
 
 
 class _Loader:
-    """Mini-batches (x, label, position in the source, task) of a data set whose x the source gives."""
+    """Mini-batches (x, label, position in the source, task) of a data set whose x the source gives.
+
+    Args:
+        dataset: An Avalanche data set with the attributes `index` (position in the source) and `targets`.
+        batches: Of positions in `dataset`.
+    """
 
     def __init__(self, dataset: Any, batches: EpochBatches) -> None:
         self.batch_sampler = batches
@@ -81,13 +86,7 @@ class _Loader:
 
 
 class ImageLoader(_Loader):
-    """Mini-batches of images, which may be read ahead.
-
-    Args:
-        dataset: An Avalanche data set with the attributes `index` (position in the source) and `targets`.
-        images: Yields the images (b, 3, H, W) of each list of positions in the source.
-        batches: The batches of positions in `dataset`.
-    """
+    """Mini-batches of images, which may be read ahead: `images` yields those (b, 3, H, W) of each list of positions."""
 
     def __init__(
         self, dataset: Any, images: Callable[[list[list[int]]], Iterator[Tensor]], batches: EpochBatches
@@ -103,15 +102,9 @@ class ImageLoader(_Loader):
 
 
 class FeatureLoader(_Loader):
-    """Mini-batches cut from one tensor of image features.
+    """Mini-batches cut from one tensor of image features, which `rows` gives (n, d) when an epoch starts.
 
     A data loader that collates single rows costs more than a whole step on cached features; this one gathers.
-
-    Args:
-        dataset: An Avalanche data set with the attributes `index` (position in the source) and `targets`.
-        rows: Gives the features (n, d) of positions in the source, at the time an epoch starts.
-        batches: The batches of positions in `dataset`.
-        device: Where the batches are wanted.
     """
 
     def __init__(

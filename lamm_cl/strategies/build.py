@@ -134,11 +134,7 @@ def learner_of(
 
 
 def check_class_lists(backbone: ClipBackbone, lists: Iterable[tuple[Sequence[str], str]]) -> None:
-    """Check that no two classes of one data set have the same prompt; in two data sets they may.
-
-    Args:
-        backbone: Whose tokenizer decides.
-        lists: Class names and template of each data set.
+    """Check that no two classes of one data set (names, template) have the same prompt; in two data sets they may.
 
     Raises:
         UsageError: Names the two classes.

@@ -17,13 +17,10 @@ class Herding(HerdingSelectionStrategy):
     """Avalanche's herding on the learner's features of length 1, in front of its adapter, in the evaluation view.
 
     It sorts the images of a class once: when a class is to keep fewer, the first of them stay.
-
-    Attributes:
-        sorted: class ids that were sorted.
     """
 
-    def __init__(self) -> None:
-        self.sorted: set[int] = set()  # Avalanche's own form would hold a model
+    def __init__(self) -> None:  # Avalanche's own form would hold a model
+        self.sorted: set[int] = set()
 
     @torch.no_grad()
     def make_sorted_indices(self, strategy: Any, data: Any) -> list[int]:
@@ -41,12 +38,6 @@ class ExemplarMemory(SupervisedPlugin):
     """Adds what a learner wants to see again to the training set of each stage, and keeps more when the stage ends.
 
     Cumulative and joint training have all images anyway: there it does nothing.
-
-    Args:
-        wanted: how many images.
-
-    Attributes:
-        storage_policy: Avalanche's buffer, by class.
     """
 
     def __init__(self, wanted: Exemplars) -> None:

@@ -28,12 +28,7 @@ Work = Callable[[Tensor, Tensor], tuple[Tensor, Mapping[str, Tensor]]]
 
 @dataclass(frozen=True)
 class Done:
-    """What forward, loss and backward pass of a step gave; the gradients are in place.
-
-    Attributes:
-        logits: (batch, n).
-        terms: The loss and its terms, unscaled and without graph.
-    """
+    """What a step gave beside gradients: logits (batch, n); the loss and its terms, unscaled and without graph."""
 
     logits: Tensor
     terms: dict[str, Tensor]
@@ -69,12 +64,7 @@ class StepGraphs:
         self._graphs = {shape: one for shape, one in self._graphs.items() if one.fits(self.model)}
 
     def step(self, x: Tensor, labels: Tensor) -> Done | None:
-        """Replay a step; None where it has to be done operator by operator.
-
-        Args:
-            x: Images or features, as the learner takes them.
-            labels: (batch,) class ids, on the GPU.
-        """
+        """Replay a step on images or features and class ids (batch,); None where it has to be done by operator."""
         shape = (tuple(x.shape), x.dtype, labels.dtype)
         if shape in self._graphs and not self._graphs[shape].in_place:
             self._graphs.clear()
@@ -104,11 +94,7 @@ class StepGraphs:
 def work_of(model: Learner, columns: tuple[int, ...], precision: Precision, computed: tuple[int, ...] | None) -> Work:
     """Return forward pass, loss and backward pass of a training step as one function of (x, labels).
 
-    Args:
-        model: Its parameters get the gradients.
-        columns: Label space.
-        precision: Of the step.
-        computed: Columns of the logits; None: all.
+    The loss is that of the label space `columns`; logits have the columns `computed`, or all.
     """
 
     def work(x: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -145,8 +131,7 @@ class _Graph:
                 self._logits, values = self._compute(work)[:2]
         finally:
             torch.cuda.set_stream(before)  # torch leaves the other one current where recording fails
-        self._graph, self._held, self._names = graph, outside.tensors, tuple(values)
-        self._values = values
+        self._graph, self._held, self._values = graph, outside.tensors, values
         self._gradients = [parameter.grad for parameter in self._parameters]
         self._places = [parameter.data_ptr() for parameter in self._parameters]
         self._read = {name: place for name, place in _places(model).items() if place in outside.places}
@@ -173,8 +158,8 @@ class _Graph:
         for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
             parameter.grad = gradient
         # Copies: metrics and plugins may keep them over steps.
-        values = torch.stack([self._values[name].float() for name in self._names])
-        return Done(self._logits.clone(), dict(zip(self._names, values.unbind(), strict=True)))
+        values = torch.stack([value.float() for value in self._values.values()])
+        return Done(self._logits.clone(), dict(zip(self._values, values.unbind(), strict=True)))
 
     def _compute(self, work: Work) -> tuple[Tensor, dict[str, Tensor], list[Tensor | None]]:
         for parameter in self._parameters:

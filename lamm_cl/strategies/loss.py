@@ -16,14 +16,7 @@ MOST = 1000  # steps that are kept on a device
 
 
 def columns_of(space: str, own: Iterable[int], seen: Iterable[int], n_columns: int) -> tuple[int, ...]:
-    """Return the columns of a label space, ascending.
-
-    Args:
-        space: `own` (the classes that train now), `seen` (those and every earlier one) or `all`.
-        own: Columns that train now.
-        seen: Columns that trained in an earlier stage.
-        n_columns: Number of columns of the model.
-    """
+    """Return the columns of a label space, ascending: those that train now, those and earlier ones, or all."""
     if space == "all":
         return tuple(range(n_columns))
     if space == "seen":
@@ -32,16 +25,7 @@ def columns_of(space: str, own: Iterable[int], seen: Iterable[int], n_columns: i
 
 
 def spread(logits: Tensor, places: Tensor, n_columns: int) -> Tensor:
-    """Put logits of some columns at their places in the full width; the other columns become -inf.
-
-    Args:
-        logits: (batch, len(places)).
-        places: Their column ids.
-        n_columns: Full width.
-
-    Returns:
-        (batch, n_columns).
-    """
+    """Return logits (batch, k) of the columns `places` (k,) among all (batch, n_columns); other columns become -inf."""
     full = logits.new_full((logits.shape[0], n_columns), -torch.inf)
     return full.index_copy(1, places, logits)
 

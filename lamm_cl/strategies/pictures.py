@@ -153,9 +153,6 @@ class Pictures:
         plain: `FeatureStore` to read the features from that a learner wants beside images, or None.
         workers: processes that read images; with 0 they are read when they are wanted.
         device: where images are wanted; None for the CPU.
-
-    Attributes:
-        epoch: whose training views are shown; None for the evaluation view.
     """
 
     def __init__(
@@ -170,7 +167,7 @@ class Pictures:
         self._backbone = None if isinstance(backbone, FeatureBackbone) else backbone
         self._features, self._takes, self._plain = features, takes, plain
         self._source: Any | None = None
-        self.epoch: int | None = None
+        self.epoch: int | None = None  # whose training views are shown; None for the evaluation view
         self._workers, self._device = workers, device or torch.device("cpu")
         self._readers: Readers | None = None
 
@@ -240,9 +237,7 @@ class Pictures:
     def images(self, batches: Sequence[Sequence[int]], workers: int | None = None) -> Iterator[Tensor]:
         """Yield the images (b, 3, H, W) of each list of positions of the source, in the views that are shown now.
 
-        Args:
-            batches: the positions.
-            workers: processes that read them, where none does so yet; None for as many as the strategy has.
+        Where no process reads yet, `workers` of them begin to; None for as many as the strategy has.
         """
         source, cuda = self._source, self._device.type == "cuda"
         assert source is not None

@@ -197,10 +197,7 @@ def remembered(plugins: Iterable[Any]) -> list[int]:
 
 
 def make_plugins(named: Mapping[str, Mapping[str, Any] | None]) -> list[Any]:
-    """Make plugins.
-
-    Args:
-        named: options by name: a class of `avalanche.training.plugins`, or the dotted path of another one.
+    """Make plugins from options by name: a class of `avalanche.training.plugins`, or the dotted path of another one.
 
     Raises:
         UsageError: There is no such plugin or option, a value is wrong, or the plugin is known to fail.

@@ -63,12 +63,8 @@ def cores() -> int:
 
 
 def default_workers(device: str, runs: int = 1) -> int:
-    """Return how many processes read images unless the user says.
-
-    Args:
-        device: Kind of device; on a CPU steps need the cores themselves.
-        runs: That share the machine's cores.
-    """
+    """Return how many processes read images unless the user says, where some runs share the machine's cores."""
+    # On a CPU steps need the cores themselves.
     return max(1, min(_MOST_WORKERS, cores() // runs - 1)) if device == "cuda" else 0
 
 

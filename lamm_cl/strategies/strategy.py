@@ -1,10 +1,4 @@
-"""The Avalanche strategy that trains a learner over a stream.
-
-Three rules make it compose with Avalanche's plugins: the classes that train are those of the adapted data set (so
-cumulative and joint training grow what they see); the output has a column for every class of the stream, and only
-the loss knows the label space; and the frozen backbone is out of reach of whatever copies, saves or optimises the
-model. README.md beside this file explains why.
-"""
+"""The Avalanche strategy that trains a learner over a stream; README.md beside this file explains what trains when."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Unpack
