@@ -24,14 +24,10 @@ def classes_of(experience: Any) -> tuple[int, ...]:
 
 
 def classes_in(dataset: Any, what: str) -> tuple[int, ...]:
-    """Return the classes of a data set's labels, ascending.
-
-    Args:
-        dataset: An Avalanche data set.
-        what: How to call it in messages.
+    """Return the classes of an Avalanche data set's labels, ascending.
 
     Raises:
-        UsageError: It does not know its labels.
+        UsageError: It, called `what`, does not know its labels.
     """
     targets = getattr(dataset, "targets", None)
     if targets is None:
@@ -255,8 +251,7 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
     def matrices(self, before: bool = False) -> dict[str, Matrix]:
         """Return a[i, j] per label space as fractions, shape (stages so far, test sets); NaN = missing.
 
-        Args:
-            before: put stage 0, before any training, on top as a further row.
+        With `before`, stage 0, before any training, is on top as a further row.
         """
         n_sets = len(self.sets.names)
         first = 0 if before else 1

@@ -59,15 +59,7 @@ def _from_objects(array: NDArray[Any], name: str) -> Matrix:
 
 
 def _as_matrix(a: Any, *, square: bool = True) -> Matrix:
-    """Return `a` as a float64 matrix (stages, sets), checked.
-
-    Args:
-        a: array-like, fractions or percent; NaN or None = missing.
-        square: ask for as many stages as sets.
-
-    Raises:
-        UsageError: unless `a` is a numeric matrix with at least one entry, square where asked.
-    """
+    """Return `a` as a float64 matrix (stages, sets), or raise UsageError: it has entries, and where asked is square."""
     matrix = as_numbers(a, "accuracy matrix")
     if matrix.ndim != 2:
         raise UsageError(f"accuracy matrix: needs 2 dimensions, got {matrix.ndim} (shape {matrix.shape}); {_MEANING}.")

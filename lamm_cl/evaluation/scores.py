@@ -78,12 +78,7 @@ class Tally:
     _columns: dict[str, Tensor] = field(default_factory=dict)
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch.
-
-        Args:
-            logits: (batch, columns of the benchmark).
-            labels: (batch,) true columns.
-        """
+        """Count a batch of logits (batch, columns of the benchmark) with true columns (batch,)."""
         logits = logits.detach()
         if logits.dtype not in (torch.float32, torch.float64):
             logits = logits.float()

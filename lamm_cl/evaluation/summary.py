@@ -69,17 +69,10 @@ class Sets:
 
 
 def summarise_stage(space: str, stage: int, a: Matrix, before: Matrix, sets: Sets, protocol: str = "") -> list[Row]:
-    """Return the metrics of one label space after `stage`.
+    """Return the metrics of one label space after `stage`, counted from 1; some protocols have metrics of their own.
 
-    Metrics of the square matrix (forgetting, transfer, ...) are given where each stage so far trained one set.
-
-    Args:
-        space: label space.
-        stage: number of training experiences so far, from 1.
-        a: accuracy matrix (stages, sets) so far, NaN = missing; at least `stage` rows.
-        before: accuracies before any training (sets,), NaN = missing.
-        sets: the test sets.
-        protocol: some protocols have metrics of their own.
+    Metrics of the square matrix (forgetting, transfer, ...) are given where each stage so far trained one set. `a` is
+    the accuracy matrix (at least `stage` stages, sets), `before` (sets,) those before any training; NaN = missing.
     """
     now, trained = a[stage - 1], sets.trained_until(stage)
     rows = [
@@ -126,12 +119,7 @@ def _plain(value: float) -> float | None:
 
 
 def stages_of(own: Sequence[Sequence[int]], met: Sequence[Sequence[int]]) -> tuple[int | None, ...]:
-    """Return, for each set, the stage (from 1) after which all its columns had been met; None where not.
-
-    Args:
-        own: columns of each set.
-        met: columns that each stage trained.
-    """
+    """Return, for each set of `own` columns, the stage (from 1) after which all had been `met`; None where not."""
     stages: list[int | None] = [None] * len(own)
     seen: set[int] = set()
     for stage, columns in enumerate(met, 1):

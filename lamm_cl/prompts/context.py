@@ -170,14 +170,7 @@ class LearnedContext(Context):
 
 
 class ClassSpecificContext(Context):
-    """Learned vectors that each class has for itself (CoOp's CSC).
-
-    Args:
-        tower: text tower.
-        n_ctx: number of learned vectors a class.
-        initial: source of random values: each class's depend on its id.
-        position: where the class name stands.
-    """
+    """Learned vectors that each class has for itself, n_ctx each, drawn by its id (CoOp's CSC)."""
 
     class_specific = True
 
@@ -213,12 +206,7 @@ class ClassSpecificContext(Context):
 class ConditionedContext(LearnedContext):
     """Learned vectors plus a bias computed from the image (CoCoOp, Zhou et al. 2022, equation 3).
 
-    Args:
-        tower: text tower.
-        features: width of an image feature.
-        n_ctx: number of learned vectors.
-        ctx_init: initial words; empty = random.
-        initial: source of random values.
+    `features` is the width of an image feature; all else is as for `LearnedContext`.
     """
 
     conditioned = True

@@ -29,8 +29,7 @@ class Deep(nn.Module):
     def image(self, context: Tensor | None) -> tuple[Tensor | None, Sequence[Tensor]]:
         """Return the image tower's tokens for the input and for layers 1, 2, ...: (n, W), or (v, n, W) for v prompts.
 
-        Args:
-            context: learned context vectors (n, D) or (v, n, D), for the coupled kind.
+        The coupled kind makes them of the learned context vectors (n, D) or (v, n, D).
         """
         return None, ()
 

@@ -83,11 +83,7 @@ class TextSide:
         self._computed_in: torch.dtype | None = None  # autocast's type when the features were computed
 
     def add(self, names: Sequence[str], distinct: bool = True) -> None:
-        """Add classes.
-
-        Args:
-            names: their names.
-            distinct: whether no two classes may have the same prompt.
+        """Add classes; where `distinct`, no two may have the same prompt.
 
         Raises:
             UsageError: a name is empty, does not fit the text window, or gives the prompt of another class.
@@ -138,22 +134,15 @@ class TextSide:
         return side, teacher
 
     def encode_for_images(self, columns: Ids, contexts: Tensor) -> Side:
-        """Return features (batch, n, 1, E) of classes whose context depends on the image.
-
-        Args:
-            columns: class ids.
-            contexts: (batch, n_ctx, D).
-        """
+        """Return features (batch, n, 1, E) of classes whose context (batch, n_ctx, D) depends on the image."""
         with lasting():
             features = self._variant(columns, 0, contexts=contexts)[0]
         return Side(self._scaled(features)[:, :, None])
 
     def original(self, columns: Ids, bank: TextBank | None = None) -> Tensor:
-        """Return zero-shot features (n, E) of the original names in fixed templates, without gradient.
+        """Return zero-shot features (n, E) of the original names in the templates of a bank, without gradient.
 
-        Args:
-            columns: class ids.
-            bank: the templates; None: `templates`, whose features are normalised, averaged and normalised again.
+        None is `templates`, whose features are normalised, averaged and normalised again.
         """
         self._follow_autocast()
         known = self._original.setdefault(bank, {})
@@ -290,14 +279,10 @@ class TextSide:
         teacher: bool = False,
         contexts: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Encode one prompt of each class: features (n, E), or (batch, n, E) with `contexts`, not normalised.
+        """Encode one prompt of each class: features (n, E), not normalised; with names as words, where `original`.
 
-        Args:
-            columns: class ids.
-            variant: which of a class's prompts.
-            original: the names as words, also where they are learned.
-            teacher: return the features of the original names as well, from the same pass.
-            contexts: (batch, n_ctx, D) context vectors of each image.
+        With the `contexts` (batch, n_ctx, D) of images they are (batch, n, E); as `teacher`, the features of the
+        original names come beside them, from the same pass.
         """
         deep, deltas = self.deep.text(variant), self._given_deltas()
         pieces: list[tuple[list[int], Tensor, Tensor | None]] = []

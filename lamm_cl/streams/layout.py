@@ -246,13 +246,7 @@ class Drawing(NamedTuple):
 
 
 class LayoutBuilder:
-    """Collects training and test parts over some data sets.
-
-    Args:
-        protocol: name of the protocol.
-        datasets: the data sets.
-        columns: per data set, the column of each label; by default every class has a column of its own.
-    """
+    """Collects training and test parts over some data sets; by default every class has a column of its own."""
 
     def __init__(self, protocol: str, datasets: Sequence[Dataset], columns: Sequence[Columns] | None = None) -> None:
         self._protocol = protocol

@@ -141,12 +141,9 @@ def _from_the_first(
 
 
 def multi_domain(datasets: Sequence[Dataset], drawing: Drawing, *, order: str | list[str] = "given") -> Layout:
-    """Train on one data set after another, test on all of them after each.
+    """Train on one data set after another, in an order of `sequence`, test on all of them after each.
 
-    Args:
-        datasets: two or more data sets.
-        drawing: which training images to draw; shots None is MTIL's own setting, all of them.
-        order: "given", "alphabetical", "mtil-1", "mtil-2", "x-tail", "x-tail-2", or all names in order.
+    With shots None, all training images are drawn: MTIL's own setting.
     """
     with about("order"):
         ordered = sequence(datasets, order)

@@ -130,11 +130,9 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
         self._forget()
 
     def use_features(self, store: "FeatureStore | None", kind: "FeatureKind" = "unit") -> None:
-        """Give features from `store` instead of images; None goes back to images, and keeps what was fetched.
+        """Give features from `store` instead of images, of a kind of `ClipBackbone.encode_images`.
 
-        Args:
-            store: computes or finds them.
-            kind: "unit", "raw" or "unprojected", see `ClipBackbone.encode_images`.
+        None goes back to images, and keeps what was fetched.
         """
         if store is not None and (store, kind) != (self._store, self._kind):
             self._store, self._kind = store, kind
