@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lamm_cl.clip.precision import at_least_float
 from lamm_cl.evaluation.metrics import CALIBRATION_BINS, Matrix, calibration_bins, calibration_error
 
 NOTHING = -1  # predicted column where every logit is -inf
@@ -73,30 +74,25 @@ class Tally:
 
     spaces: Mapping[str, Sequence[int]]
     _labels: list[Tensor] = field(default_factory=list)
-    _predictions: dict[str, list[Tensor]] = field(default_factory=dict)
-    _confidences: dict[str, list[Tensor]] = field(default_factory=dict)
+    _found: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)  # predictions and confidences
     _columns: dict[str, Tensor] = field(default_factory=dict)
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Count a batch of logits (batch, columns of the benchmark) with true columns (batch,)."""
-        logits = logits.detach()
-        if logits.dtype not in (torch.float32, torch.float64):
-            logits = logits.float()
+        logits = at_least_float(logits.detach())
         self._labels.append(labels.detach())
         for space, columns in self.spaces.items():
-            if columns:
-                self._add(space, columns, logits)
-
-    def _add(self, space: str, columns: Sequence[int], logits: Tensor) -> None:
-        if space not in self._columns:
-            self._columns[space] = torch.tensor(columns, device=logits.device)
-        own = self._columns[space]
-        competing = logits if len(columns) == logits.shape[1] else logits[:, own]
-        best, place = competing.max(dim=1)
-        # A learner that cannot score any of the classes yet says nothing: no class was predicted.
-        prediction = torch.where(best > -torch.inf, own[place], NOTHING)
-        self._predictions.setdefault(space, []).append(prediction)
-        self._confidences.setdefault(space, []).append(competing.softmax(dim=1).max(dim=1).values)
+            if not columns:
+                continue
+            if space not in self._columns:
+                self._columns[space] = torch.tensor(columns, device=logits.device)
+            own = self._columns[space]
+            competing = logits if len(columns) == logits.shape[1] else logits[:, own]
+            best, place = competing.max(dim=1)
+            # A learner that cannot score any of the classes yet says nothing: no class was predicted.
+            prediction = torch.where(best > -torch.inf, own[place], NOTHING)
+            confidence = competing.softmax(dim=1).max(dim=1).values
+            self._found.setdefault(space, []).append((prediction, confidence))
 
     def scores(self) -> dict[str, Score]:
         """Return one score per label space that has columns."""
@@ -104,16 +100,16 @@ class Tally:
             return {}
         true = torch.cat(self._labels).cpu().numpy()
         return {
-            space: _score(true, len(self.spaces[space]), chosen, self._confidences[space])
-            for space, chosen in self._predictions.items()
+            space: _score(true, len(self.spaces[space]), *map(torch.cat, zip(*found, strict=True)))
+            for space, found in self._found.items()
         }
 
 
-def _score(true: NDArray[np.int64], columns: int, predictions: list[Tensor], confidences: list[Tensor]) -> Score:
-    predicted = torch.cat(predictions).cpu().numpy()
+def _score(true: NDArray[np.int64], columns: int, predictions: Tensor, confidences: Tensor) -> Score:
+    predicted = predictions.cpu().numpy()
     right = predicted == true
     pairs, counts = np.unique(np.stack([true, predicted], axis=1), axis=0, return_counts=True)
     # A confidence that is not a number belongs to no bin; the step that made it is reported where it is made.
-    confidence = np.nan_to_num(torch.cat(confidences).cpu().numpy().astype(np.float64), nan=0.0)
+    confidence = np.nan_to_num(confidences.cpu().numpy().astype(np.float64), nan=0.0)
     bins = calibration_bins(confidence, right, CALIBRATION_BINS)
     return Score(len(true), columns, int(right.sum()), bins, np.column_stack([pairs, counts]).astype(np.int64))

@@ -63,10 +63,6 @@ class Sets:
         """Return the sets trained after `stage`, the earliest first."""
         return [j for _, j in sorted((k, j) for j, k in enumerate(self.trained) if k is not None and k <= stage)]
 
-    def untrained_at(self, stage: int) -> list[int]:
-        """Return the sets that are not trained after `stage`."""
-        return [j for j, k in enumerate(self.trained) if k is None or k > stage]
-
 
 def summarise_stage(space: str, stage: int, a: Matrix, before: Matrix, sets: Sets, protocol: str = "") -> list[Row]:
     """Return the metrics of one label space after `stage`, counted from 1; some protocols have metrics of their own.
@@ -87,7 +83,7 @@ def summarise_stage(space: str, stage: int, a: Matrix, before: Matrix, sets: Set
         found["average_incremental_accuracy"] = float(np.mean(met))
     if stage > 1 and [sets.trained[j] for j in trained] == list(range(1, stage + 1)):
         found |= _of_a_square(space, a[:stage][:, trained], before[trained])
-    later = sets.untrained_at(stage)
+    later = [j for j, k in enumerate(sets.trained) if k is None or k > stage]
     if later and space != "seen":
         # A set that was never trained is a column beyond the rows.
         beside = [trained[:1] + later] if trained else [[later[0], *later]]

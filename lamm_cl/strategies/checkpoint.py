@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
 from lamm_cl.errors import UsageError
 from lamm_cl.files import write_atomic
@@ -25,25 +24,6 @@ from lamm_cl.strategies.plugin_state import Unpacker, plugin_states, set_plugin_
 from lamm_cl.tensor_file import pack, unpack
 
 FORMAT = 4  # raise it whenever `checkpoint` returns something else than before
-
-
-def momentum_of(optimizer: Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """Return the state tensors of the optimizer as `<state name>/<parameter name>`."""
-    tensors = {}
-    for name, parameter in trainable(model):
-        for key, value in optimizer.state.get(parameter, {}).items():
-            if value is not None:
-                tensors[f"{key}/{name}"] = torch.as_tensor(value)
-    return tensors
-
-
-def set_momentum(optimizer: Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Set what `momentum_of` returned."""
-    parameters = dict(trainable(model))
-    for key, value in tensors.items():
-        state, name = key.split("/", 1)
-        place = parameters[name].device if value.dim() else value.device
-        optimizer.state[parameters[name]][state] = value.clone().to(place)
 
 
 @dataclass(frozen=True)
@@ -69,7 +49,11 @@ class Pending:
 
     def apply(self, strategy: "Checkpointed") -> None:
         """Set what the start of a stage has reset: momentum, clock, metrics, plugins."""
-        set_momentum(strategy.optimizer, strategy.model, _under("optimizer", self.tensors))
+        parameters = dict(trainable(strategy.model))
+        for key, value in _under("optimizer", self.tensors).items():
+            name, _, owner = key.partition("/")
+            place = parameters[owner].device if value.dim() else value.device
+            strategy.optimizer.state[parameters[owner]][name] = value.clone().to(place)
         strategy._set_progress(self.state, self.unpacker, inside=True)
         strategy._pending = None
 
@@ -91,9 +75,10 @@ class Checkpointed(StageBatches):
         tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"generators/{name}": value for name, value in generators.items()}
         tensors |= {f"plugins/{key}": value for key, value in memory.items()}
-        if inside:
-            momentum = momentum_of(self.optimizer, self.model)
-            tensors |= {f"optimizer/{name}": value for name, value in momentum.items()}
+        for name, parameter in trainable(self.model) if inside else ():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                if value is not None:
+                    tensors[f"optimizer/{key}/{name}"] = torch.as_tensor(value)
         group, evaluator = self.optimizer.param_groups[0], self.evaluator
         state = {
             "format": FORMAT,

@@ -309,14 +309,8 @@ class LearnerStrategy(Checkpointed):
         if not self.is_training:
             return
         self.drawn_images = len(self.mbatch[1])
-        clock = self.clock
-        step = Step(
-            self.current,
-            clock.train_exp_epochs,
-            clock.train_exp_iterations,
-            self.settings.seed,
-            clock.train_epoch_iterations,
-        )
+        now, seed = self.clock, self.settings.seed
+        step = Step(self.current, now.train_exp_epochs, now.train_exp_iterations, seed, now.train_epoch_iterations)
         x, y, *others = self.mbatch
         more_x, more_y = self.model.rehearse(x, y, step)
         if more_y is not y:
