@@ -2,7 +2,8 @@
 
 `a[i, j]` is the accuracy on test set j after training stage i (both from 0), as fractions or as percent: every
 function answers in the unit it was given. An entry that a metric needs and that is NaN (missing) makes the metric
-NaN; so does a metric of something that does not exist, such as the forgetting of a stream of one stage.
+NaN; so does a metric of something that does not exist, such as the forgetting of a stream of one stage. `b[j]` is the
+accuracy on set j before any training (stage 0), in the unit of `a`.
 """
 
 from typing import Any, NamedTuple
@@ -39,23 +40,18 @@ def as_numbers(values: Any, name: str = "values") -> Matrix:
     except ValueError as error:
         raise UsageError(f"{name}: rows of different lengths; give every row one entry per column.") from error
     if array.dtype.kind == "O":
-        array = _from_objects(array, name)
+        for entry in array.flat:
+            numeric = isinstance(entry, (int, float, np.integer, np.floating)) and not isinstance(entry, bool)
+            if entry is not None and not numeric:
+                said = f"{type(entry).__name__} {entry!r:.40}"
+                raise UsageError(f"{name}: needs numbers in rows of one length, found {said}.")
+        array = array.astype(np.float64)
     if array.dtype.kind not in "iuf":
         raise UsageError(f"{name}: needs numbers, got an array of {array.dtype}.")
     numbers = array.astype(np.float64)
     if np.isinf(numbers).any():
         raise UsageError(f"{name}: holds an infinite entry; write a missing value as NaN.")
     return numbers
-
-
-def _from_objects(array: NDArray[Any], name: str) -> Matrix:
-    numeric = (int, float, np.integer, np.floating)
-    for entry in array.flat:
-        if entry is not None and (isinstance(entry, bool) or not isinstance(entry, numeric)):
-            raise UsageError(
-                f"{name}: needs numbers in rows of one length, found {type(entry).__name__} {entry!r:.40}."
-            )
-    return array.astype(np.float64)
 
 
 def _as_matrix(a: Any, *, square: bool = True) -> Matrix:
@@ -99,12 +95,8 @@ def _labels(values: Any, classes: int, name: str) -> Counts:
 def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, classes: int) -> Counts:
     """Count images by true class (row) and predicted class (column), shape (classes, classes).
 
-    Formula: C[p, q] = #{k : y_k = p, yhat_k = q}. Source: standard; row = truth, as in scikit-learn.
-
-    Args:
-        labels: true class numbers (n,).
-        predictions: predicted class numbers (n,).
-        classes: how many classes there are.
+    Formula: C[p, q] = #{k : y_k = p, yhat_k = q}, of class numbers y, yhat (n,). Source: standard; row = truth, as in
+    scikit-learn.
 
     >>> confusion_matrix([0, 0, 1], [0, 1, 1], classes=2)
     array([[1, 1],
@@ -296,13 +288,9 @@ def transfer_over_pairs(a: ArrayLike) -> float:
 def transfer_from_start(a: ArrayLike, before: ArrayLike) -> float:
     """Mean over all sets, the first one too, of the accuracy before each was trained, the start counted.
 
-    Formula: 1/n sum_j 1/(j+1) (b_j + sum_{i<j} a[i, j]).
+    Formula: 1/n sum_j 1/(j+1) (b_j + sum_{i<j} a[i, j]), b (n,) = `before`.
     Source: tables that print zero-shot CLIP's mean over all data sets as its Transfer (65.3 on MTIL in any order);
     `transfer` leaves the first set out and gives 69.4 in order 1, 65.4 in order 2 (ZSCL, ICCV 2023).
-
-    Args:
-        a: accuracy matrix (n, n).
-        before: b, accuracy on every set before any training (stage 0), shape (n,), in the unit of `a`.
 
     >>> transfer_from_start([[90, 60], [80, 95]], before=[30, 50])
     42.5
@@ -394,13 +382,9 @@ def backward_transfer(a: ArrayLike) -> float:
 def forward_transfer(a: ArrayLike, baseline: ArrayLike) -> float:
     """What earlier training gave to sets not yet trained, against a model that has trained on nothing.
 
-    Formula: FWT = 1/(n-1) sum_{j>=1} (a[j-1, j] - b_j). NaN for one stage.
+    Formula: FWT = 1/(n-1) sum_{j>=1} (a[j-1, j] - b_j), b (n,) = `baseline`. NaN for one stage.
     Source: Lopez-Paz and Ranzato, NeurIPS 2017, eq. 4; b is the accuracy at random initialisation there, the
     zero-shot accuracy (stage 0) here.
-
-    Args:
-        a: accuracy matrix (n, n).
-        baseline: b, accuracy on every set before any training, shape (n,), in the unit of `a`.
 
     >>> forward_transfer([[90, 60, 30], [80, 95, 50], [70, 97, 99]], baseline=[50, 55, 60])
     -2.5
@@ -460,12 +444,8 @@ def set1_set2(a: ArrayLike) -> Set1Set2:
 def incremental_accuracies(a: ArrayLike, counts: ArrayLike | None = None) -> Matrix:
     """Accuracy over everything met so far, after every stage, shape (n,).
 
-    Formula: A_i = sum_{j<=i} w_j a[i, j] / sum_{j<=i} w_j, w = images per set, or 1.
+    Formula: A_i = sum_{j<=i} w_j a[i, j] / sum_{j<=i} w_j, w (n,) = `counts`, test images per set, or 1 without.
     Source: Rebuffi et al., "iCaRL", CVPR 2017, section 4 (all images of the classes seen so far count alike).
-
-    Args:
-        a: accuracy matrix (n, n).
-        counts: test images per set (n,); without it every set weighs the same.
 
     >>> incremental_accuracies([[90, 60], [80, 90]], counts=[100, 300])
     array([90. , 87.5])
@@ -496,14 +476,11 @@ def average_incremental_accuracy(a: ArrayLike, counts: ArrayLike | None = None) 
 def weighted_average_incremental_accuracy(a: ArrayLike, counts: ArrayLike) -> float:
     """Mean over the stages of the accuracy over everything met so far, where a stage weighs what it is tested on.
 
-    Formula: sum_i N_i A_i / sum_i N_i, with A_i of `incremental_accuracies` and N_i = sum_{j<=i} w_j: the share of
-    right answers among all that were given, so that late stages, which are tested on more, weigh more.
+    Formula: sum_i N_i A_i / sum_i N_i, with A_i of `incremental_accuracies` and N_i = sum_{j<=i} w_j, w (n,) =
+    `counts`, test images per set, or classes per set: the share of right answers among all that were given, so that
+    late stages, which are tested on more, weigh more.
     Source: the weighted average of class-incremental tables (Huang et al., "RAPF", ECCV 2024). RAPF's released code
     prints the unweighted one, as C3Box does; on B0 streams the weighted one is the lower.
-
-    Args:
-        a: accuracy matrix (n, n).
-        counts: w, test images per set (n,), or classes per set.
 
     >>> weighted_average_incremental_accuracy([[90, 60], [80, 90]], counts=[100, 300])
     88.0
@@ -526,13 +503,10 @@ def last_incremental_accuracy(a: ArrayLike, counts: ArrayLike | None = None) -> 
 def zero_shot_retention(a: ArrayLike, baseline: ArrayLike) -> float:
     """Share of the zero-shot accuracy that is left on data sets never trained on; 1 means all of it.
 
-    Formula: R = sum_{j>=m} a[m-1, j] / sum_{j>=m} b_j, where m = rows of `a`: set j is trained in stage j, so that
-    after m stages the sets from m on were never trained. NaN where there are none, or where b is 0 on all of them.
+    Formula: R = sum_{j>=m} a[m-1, j] / sum_{j>=m} b_j, where `a` is (m stages, n >= m sets) and b (n,) = `baseline`:
+    set j is trained in stage j, so that after m stages the sets from m on were never trained; pass `a[:k]` for the
+    state after stage k. NaN where there are none, or where b is 0 on all of them.
     Source: ours; the ratio behind ZSCL's "zero-shot transfer degradation" (ICCV 2023).
-
-    Args:
-        a: accuracy matrix (m stages, n >= m sets), not necessarily square; pass `a[:k]` for the state after stage k.
-        baseline: b, accuracy on every set before any training, shape (n,), in the unit of `a`.
 
     >>> zero_shot_retention([[90, 60, 30]], baseline=[50, 65, 35])
     0.9

@@ -17,12 +17,9 @@ class Summary(NamedTuple):
     """Mean over seeds with its spread; `std`, `low` and `high` are NaN for fewer than two values.
 
     Attributes:
-        n: values that were there.
-        missing: values that were NaN or None and are left out.
-        mean: arithmetic mean.
+        n: values that were there; those that were NaN or None are `missing` and left out.
         std: sample standard deviation (n - 1 in the denominator).
-        low: lower end of the confidence interval of the mean.
-        high: upper end.
+        low: lower end of the confidence interval of the mean; `high` is the upper one.
     """
 
     n: int
@@ -44,12 +41,8 @@ class PairedComparison(NamedTuple):
     """Two methods on the same seeds, first minus second.
 
     Attributes:
-        n: seeds that both methods have.
-        missing: seeds where one of them is NaN or None; left out.
-        difference: mean difference, NaN without a pair.
-        std: sample standard deviation of the differences.
-        low: lower end of the confidence interval of the difference.
-        high: upper end.
+        n: seeds that both methods have; where one of them is NaN or None, they are `missing` and left out.
+        difference: mean difference, NaN without a pair; `std`, `low` and `high` of the differences as in `Summary`.
         t: paired t statistic; `std`, `low`, `high`, `t` and `p` are NaN for fewer than two pairs.
         p: two-sided p value; NaN also when all differences are exactly 0 (the statistic is 0/0).
     """
