@@ -253,14 +253,12 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
 
         With `before`, stage 0, before any training, is on top as a further row.
         """
-        n_sets = len(self.sets.names)
-        first = 0 if before else 1
-        matrices = {space: np.full((self.stage + 1 - first, n_sets), np.nan) for space in LABEL_SPACES}
+        shape = (self.stage + 1, len(self.sets.names))
+        matrices = {space: np.full(shape, np.nan) for space in LABEL_SPACES}
         for (stage, j), scores in self._scores.items():
-            if stage >= first:
-                for space, score in scores.items():
-                    matrices[space][stage - first, j] = score.accuracy
-        return matrices
+            for space, score in scores.items():
+                matrices[space][stage, j] = score.accuracy
+        return matrices if before else {space: a[1:] for space, a in matrices.items()}
 
     def score(self, stage: int, eval_set: str, space: str) -> Score | None:
         """Return the counts behind one entry: confusion, calibration; None when it is missing."""

@@ -136,7 +136,6 @@ class StageBatches(SupervisedTemplate):
     _trained: list[tuple[int, ...]]
     _kept: list[Any]
     _earlier: list[int]
-    _batches: EpochBatches
     _pending: Any
 
     def samples(self, positions: Sequence[int]) -> Any:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lamm_cl.clip.feature_backbone import Backbone, FeatureBackbone
 from lamm_cl.errors import UsageError
+from lamm_cl.streams.source import ImageSource
 
 PIECE = 8  # pictures that a process hands over at once
 _AHEAD = 2  # pieces that each has ready
@@ -159,14 +160,14 @@ class Pictures:
         self,
         features: Any | None,
         backbone: Backbone,
-        takes: str = "unit",
+        takes: Any = "unit",
         plain: Any | None = None,
         workers: int = 0,
         device: torch.device | None = None,
     ) -> None:
         self._backbone = None if isinstance(backbone, FeatureBackbone) else backbone
         self._features, self._takes, self._plain = features, takes, plain
-        self._source: Any | None = None
+        self._source: ImageSource | None = None
         self.epoch: int | None = None  # whose training views are shown; None for the evaluation view
         self._workers, self._device = workers, device or torch.device("cpu")
         self._readers: Readers | None = None
@@ -215,15 +216,14 @@ class Pictures:
         if self._plain is None or self._source is None:
             return None
         self._source.use_features(self._plain)
-        features: Tensor = self._source.gather(indices)
+        features = self._source.gather(indices)
         self._source.use_features(None)
         return features
 
     def rows(self, indices: Sequence[int]) -> Tensor:
         """Return the features (n, d) of these positions of the source, for the views that are shown."""
         assert self._source is not None
-        features: Tensor = self._source.gather(indices)
-        return features
+        return self._source.gather(indices)
 
     def gives(self, dataset: Any) -> bool:
         """Whether the samples of a data set are images just as the source gives them: no transform is put on top."""

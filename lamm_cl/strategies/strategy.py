@@ -49,6 +49,20 @@ class LearnerStrategy(Checkpointed):
     statistics, closed-form heads. A learner without trainable values takes no steps. The learning rate follows the
     recipe, unless an `LRSchedulerPlugin` or an own `optimizer` is given.
 
+    Args:
+        model: A learner with a column for every class of the stream.
+        recipe: Learning rate, epochs, mini-batch size and schedule.
+        device: Where to train; the backbone moves there too.
+        plugins: Avalanche plugins.
+        evaluator: Avalanche's evaluation plugin, or what makes one.
+        optimizer: One of your own; its parameters are replaced when a stage starts, its options stay.
+        settings: Everything else that can be chosen.
+        eval_every: How often `train` evaluates on its `eval_streams`; -1: never, see Avalanche.
+        peval_mode: What `eval_every` counts.
+
+    Raises:
+        UsageError: For a device that is not there, or a plugin that is known to fail.
+
     Attributes:
         stage: Number of the current or last training experience, from 1; 0 before the first.
         current: That stage, as the learner sees it.
@@ -56,7 +70,6 @@ class LearnerStrategy(Checkpointed):
         loss_terms: Terms of the last mini-batch's loss by name, detached scalars.
     """
 
-    optimizer: torch.optim.Optimizer
     output: Any
     mb_output: Any
     _stop_training: bool
@@ -74,22 +87,6 @@ class LearnerStrategy(Checkpointed):
         eval_every: int = -1,
         peval_mode: Literal["epoch", "iteration"] = "epoch",
     ) -> None:
-        """Make a strategy.
-
-        Args:
-            model: A learner with a column for every class of the stream.
-            recipe: Learning rate, epochs, mini-batch size and schedule.
-            device: Where to train; the backbone moves there too.
-            plugins: Avalanche plugins.
-            evaluator: Avalanche's evaluation plugin, or what makes one.
-            optimizer: One of your own; its parameters are replaced when a stage starts, its options stay.
-            settings: Everything else that can be chosen.
-            eval_every: How often `train` evaluates on its `eval_streams`; -1: never, see Avalanche.
-            peval_mode: What `eval_every` counts.
-
-        Raises:
-            UsageError: For a device that is not there, or a plugin that is known to fail.
-        """
         self.settings = settings or Settings()
         self.recipe = recipe
         self._given_optimizer = optimizer
@@ -126,8 +123,8 @@ class LearnerStrategy(Checkpointed):
         store = feature_store(self.settings.features, model.backbone)
         # On a GPU the plain tower costs less than decoding every image once more.
         plain = store if model.wants_plain and place.type == "cpu" else None
-        workers = self.settings.num_workers
-        workers = default_workers(place.type) if workers is None else workers
+        asked = self.settings.num_workers
+        workers = default_workers(place.type) if asked is None else asked
         given = None if model.needs_images else store
         self.pictures = Pictures(given, model.backbone, model.takes, plain, workers, place)
         self._computed: tuple[int, ...] | None = None

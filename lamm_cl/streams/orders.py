@@ -226,9 +226,6 @@ def sequence(datasets: Sequence[Dataset], order: str | Sequence[str] = "given") 
         UsageError: for an unknown order, a data set that the order does not name, or a list that is no permutation.
     """
     by_name = {dataset.name: dataset for dataset in datasets}
-    if len(by_name) < len(datasets):
-        names = [dataset.name for dataset in datasets]
-        raise UsageError(f"data set {next(n for n in names if names.count(n) > 1)!r} is given twice.")
     if isinstance(order, str):
         if order == "given":
             return list(datasets)
