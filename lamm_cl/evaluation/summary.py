@@ -1,7 +1,7 @@
 """Every measured number as a row for the records, and what an accuracy matrix says stage by stage as such rows."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
@@ -35,14 +35,6 @@ class Row(NamedTuple):
 
 
 TOTAL = "total"
-
-_OF_A_SQUARE: Mapping[str, Callable[[Matrix], float]] = {
-    "forgetting": metrics.forgetting,
-    "backward_transfer": metrics.backward_transfer,
-    "transfer": metrics.transfer,
-    "average": metrics.average,
-    "last": metrics.last,
-}
 
 
 @dataclass(frozen=True)
@@ -101,7 +93,8 @@ def _over_all_met(a: Matrix, stage: int, sets: Sets) -> float:
 
 
 def _of_a_square(space: str, a: Matrix, before: Matrix) -> dict[str, float]:
-    found = {name: metric(a) for name, metric in _OF_A_SQUARE.items()}
+    of_matrix = (metrics.forgetting, metrics.backward_transfer, metrics.transfer, metrics.average, metrics.last)
+    found = {metric.__name__: metric(a) for metric in of_matrix}
     found["forward_transfer"] = metrics.forward_transfer(a, before)
     if space == "seen":  # there a set not yet trained has no candidate that is right: its 0 says nothing
         del found["transfer"], found["forward_transfer"], found["average"]

@@ -3,7 +3,7 @@
 from typing import Literal, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lamm_cl.clip import low_rank
 from lamm_cl.clip.low_rank import Dropout, LowRank, Shapes
@@ -73,9 +73,6 @@ def _layers(tower: str, shapes: Shapes, rank: int, initial: Initial, start: Star
 
 class _Pair(nn.Module):
     """A (r, in) and B (out, r) of one matrix (out, in)."""
-
-    a: Tensor
-    b: Tensor
 
     def __init__(self, name: str, shape: tuple[int, int], rank: int, initial: Initial, start: Start) -> None:
         super().__init__()

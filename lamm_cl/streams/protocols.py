@@ -34,20 +34,23 @@ class Protocol(NamedTuple):
     """A named way to turn data sets into a benchmark.
 
     Attributes:
-        name: what configs call it.
+        build: (data sets, drawing, *, options) -> layout.
         title: one line for people.
         source: where it is from.
-        build: (data sets, drawing, *, options) -> layout.
         at_least: how many data sets it takes at least; 1 means exactly one.
         alone: whether the source without any variant will do, so that a config can be tried on one small data set.
     """
 
-    name: str
+    build: Callable[..., Layout]
     title: str
     source: str
-    build: Callable[..., Layout]
     at_least: int = 1
     alone: bool = False
+
+    @property
+    def name(self) -> str:
+        """What configs call it."""
+        return self.build.__name__
 
 
 def few_shot(datasets: Sequence[Dataset], drawing: Drawing) -> Layout:
@@ -157,30 +160,18 @@ def multi_domain(datasets: Sequence[Dataset], drawing: Drawing, *, order: str | 
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
-        Protocol("few_shot", "all classes at once, full test set", "CoOp, IJCV 2022, Figure 3", few_shot),
-        Protocol("base_to_new", "train on base, test on base and new", "CoCoOp, CVPR 2022, Table 1", base_to_new),
+        Protocol(few_shot, "all classes at once, full test set", "CoOp, IJCV 2022, Figure 3"),
+        Protocol(base_to_new, "train on base, test on base and new", "CoCoOp, CVPR 2022, Table 1"),
         Protocol(
-            "class_incremental",
+            class_incremental,
             "Set1, Set2, ... one after another (B-m Inc-n)",
             "LAMM, AAAI 2024, Table 2; iCaRL, CVPR 2017",
-            class_incremental,
         ),
-        Protocol("cross_dataset", "train on one, test on others", "CoCoOp, CVPR 2022, Table 2", cross_dataset, 2),
+        Protocol(cross_dataset, "train on one, test on others", "CoCoOp, CVPR 2022, Table 2", 2),
         Protocol(
-            "domain_generalization",
-            "train on one, test on its variants",
-            "CoOp, IJCV 2022, Table 1",
-            domain_generalization,
-            2,
-            alone=True,
+            domain_generalization, "train on one, test on its variants", "CoOp, IJCV 2022, Table 1", 2, alone=True
         ),
-        Protocol(
-            "multi_domain",
-            "one data set after another (MTIL, X-TAIL)",
-            "ZSCL, ICCV 2023; RAIL, NeurIPS 2024",
-            multi_domain,
-            2,
-        ),
+        Protocol(multi_domain, "one data set after another (MTIL, X-TAIL)", "ZSCL, ICCV 2023; RAIL, NeurIPS 2024", 2),
     )
 }
 
