@@ -17,21 +17,13 @@ NOTHING = -1  # predicted column where every logit is -inf
 
 @dataclass
 class Score:
-    """How one test set was classified in one label space.
+    """How one test set was classified in one label space."""
 
-    Attributes:
-        n: images.
-        columns: columns of the label space.
-        correct: images whose class was predicted.
-        bins: (3, 15) images, confidence and correct predictions per bin of confidence.
-        confusion: (k, 3) rows (true column, predicted column, images); pairs that never occurred are left out.
-    """
-
-    n: int
-    columns: int
-    correct: int
-    bins: Matrix
-    confusion: NDArray[np.int64]
+    n: int  # images
+    columns: int  # of the label space
+    correct: int  # images whose class was predicted
+    bins: Matrix  # (3, 15) images, confidence and correct predictions per bin of confidence
+    confusion: NDArray[np.int64]  # (k, 3) true column, predicted column, images; pairs that never occurred are left out
 
     @property
     def accuracy(self) -> float:
@@ -66,13 +58,9 @@ class Score:
 
 @dataclass
 class Tally:
-    """Collects predictions batch by batch. Nothing leaves the device, and so nothing waits, until `scores`.
+    """Collects predictions batch by batch. Nothing leaves the device, and so nothing waits, until `scores`."""
 
-    Attributes:
-        spaces: label space -> its columns; a space without columns is left out of the scores.
-    """
-
-    spaces: Mapping[str, Sequence[int]]
+    spaces: Mapping[str, Sequence[int]]  # columns of each label space; one without is left out of the scores
     _labels: list[Tensor] = field(default_factory=list)
     _found: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)  # predictions and confidences
     _columns: dict[str, Tensor] = field(default_factory=dict)

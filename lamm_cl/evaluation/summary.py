@@ -15,23 +15,14 @@ LABEL_SPACES: tuple[str, ...] = get_args(LabelSpace)
 
 
 class Row(NamedTuple):
-    """One number: what was measured, on what, after which stage.
+    """One number: what was measured, on what, after which stage."""
 
-    Attributes:
-        stage: 0 before any training, k after training experience k (from 1).
-        eval_set: name of the test set, or "total" for all of them together.
-        label_space: "own", "seen" or "all"; empty where it does not apply (seconds, memory).
-        metric: "accuracy" or another metric's name.
-        value: fraction for accuracies, at full precision; None when missing.
-        n: images behind the number, where it is a mean over images.
-    """
-
-    stage: int
-    eval_set: str
-    label_space: str
-    metric: str
-    value: float | None
-    n: int | None = None
+    stage: int  # 0 before any training, k after training experience k (from 1)
+    eval_set: str  # name of the test set, or "total" for all of them together
+    label_space: str  # "own", "seen" or "all"; empty where it does not apply (seconds, memory)
+    metric: str  # "accuracy" or another metric's name
+    value: float | None  # fraction for accuracies, at full precision; None when missing
+    n: int | None = None  # images behind the number, where it is a mean over images
 
 
 TOTAL = "total"
@@ -39,17 +30,11 @@ TOTAL = "total"
 
 @dataclass(frozen=True)
 class Sets:
-    """The test sets, in the order of the matrix's columns.
-
-    Attributes:
-        names: one per set.
-        counts: images per set.
-        trained: stage (from 1) after which all classes of a set had been trained; None: not yet, or never.
-    """
+    """The test sets, in the order of the matrix's columns."""
 
     names: tuple[str, ...]
-    counts: tuple[int, ...]
-    trained: tuple[int | None, ...]
+    counts: tuple[int, ...]  # images
+    trained: tuple[int | None, ...]  # stage (from 1) after which all their classes had been trained; None: not so far
 
     def trained_until(self, stage: int) -> list[int]:
         """Return the sets trained after `stage`, the earliest first."""

@@ -21,27 +21,16 @@ CLASS_TOKENS = 4  # that TCP makes of a class
 
 
 class Context(nn.Module):
-    """What stands around the class names. Abstract: use one of the classes below.
+    """What stands around the class names. Abstract: use one of the classes below."""
 
-    Attributes:
-        variants: number of prompts a class has.
-        n_ctx: number of learned vectors a prompt has.
-        position: where the class name stands.
-        conditioned: whether the learned vectors depend on the image.
-        class_specific: whether each class has its own learned vectors.
-        whole: whether some prompts are sentences without a place for the name.
-        bank: words of the zero-shot features from which `class_tokens` makes vectors; None: it makes none.
-        layer: the text tower's layer, from 0, before which those replace the first tokens after the start token.
-    """
-
-    variants: int = 1
-    n_ctx: int = 0
+    variants: int = 1  # prompts a class has
+    n_ctx: int = 0  # learned vectors a prompt has
     position: Position = "end"
-    conditioned: bool = False
-    class_specific: bool = False
-    whole: bool = False
-    bank: TextBank | None = None
-    layer: int = 0
+    conditioned: bool = False  # whether the learned vectors depend on the image
+    class_specific: bool = False  # whether each class has its own learned vectors
+    whole: bool = False  # whether some prompts are sentences without a place for the name
+    bank: TextBank | None = None  # words of the zero-shot features from which `class_tokens` makes vectors; None: none
+    layer: int = 0  # of the text tower, from 0, before which those replace the first tokens after the start token
 
     def wording(self, class_id: int, variant: int) -> Wording:
         """Return the words around the name of a class in its prompt number `variant`."""

@@ -12,15 +12,10 @@ from lamm_cl.prompts.vectors import Initial
 
 
 class Deep(nn.Module):
-    """No token inside the layers; the base of the others.
+    """No token inside the layers; the base of the others."""
 
-    Attributes:
-        vision: whether tokens enter the image tower.
-        coupled: whether those of the image tower are made from the text's.
-    """
-
-    vision: bool = False
-    coupled: bool = False
+    vision: bool = False  # whether tokens enter the image tower
+    coupled: bool = False  # whether those are made from the text's
 
     def text(self, variant: int) -> Sequence[Tensor]:
         """Return the vectors (n, D) that replace the context before text layers 1, 2, ..."""

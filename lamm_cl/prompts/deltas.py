@@ -26,9 +26,6 @@ class Deltas(nn.Module):
         initial: source of random values.
         dropout: share of its input that A does not see in a training step, drawn for each matrix by itself.
         start: of A: from U(-b, b) with b = 1/sqrt(in), as torch's linear layers, or Xavier's sqrt(6 / (in + r)).
-
-    Attributes:
-        step: names the training step that is under way; None outside of one, where nothing is dropped.
     """
 
     def __init__(
@@ -43,6 +40,7 @@ class Deltas(nn.Module):
     ) -> None:
         super().__init__()
         self.scale, self.dropout = scale, dropout
+        # Names the training step that is under way; None outside of one, where nothing is dropped.
         self.step: tuple[str | int, ...] | None = None
         self.text = _layers("text", text, rank, initial.at_least_float, start)
         self.image = _layers("image", image, rank, initial.at_least_float, start)

@@ -96,19 +96,12 @@ def _iterate_shrinking(k: Tensor, u: Tensor, v: Tensor, max_iter: int, thresh: f
 
 @dataclass(frozen=True)
 class Side:
-    """What one tower says, normalised.
+    """What one tower says, normalised."""
 
-    Attributes:
-        features: images (batch, v, E); classes (n, v, E), or (batch, n, v, E) where they depend on the image.
-        tokens: (batch or n, v, L, E) features of single tokens, without gradient, where the matching asks for them.
-        used: (n, L) which tokens of a class's prompts take part.
-        shared: number of first tokens that are the same for every class.
-    """
-
-    features: Tensor
-    tokens: Tensor | None = None
-    used: Tensor | None = None
-    shared: int = 0
+    features: Tensor  # images (batch, v, E); classes (n, v, E), or (batch, n, v, E) where they depend on the image
+    tokens: Tensor | None = None  # (batch or n, v, L, E) of single tokens, without gradient, where the matching asks
+    used: Tensor | None = None  # (n, L) which tokens of a class's prompts take part
+    shared: int = 0  # first tokens that are the same for every class
 
 
 def averaged(features: Tensor, counts: Sequence[int] | None) -> Tensor:
@@ -154,12 +147,9 @@ class Transport:
         thresh: Sinkhorn stops when the mean change of the row scalings falls below it.
         sign: "released": the token level enters the cost as a similarity, as the released code has it; "paper": as the
             transport distance of the paper's equation 6.
-
-    Attributes:
-        looks: it looks at its values on the way, to stop early.
     """
 
-    looks = True
+    looks = True  # at its values on the way, to stop early
 
     def __init__(
         self,

@@ -47,13 +47,10 @@ class Readers:
 
     A view is a function of picture, seed and epoch, and a key holds the epoch: neither the number of processes nor what
     is shown when they read changes a bit.
-
-    Attributes:
-        busy: Whether somebody reads; processes serve one at a time.
     """
 
     def __init__(self, source: Any, workers: int, pinned: bool) -> None:
-        self.busy = False
+        self.busy = False  # whether somebody reads; processes serve one at a time
         self._keys: list[Sequence[Key]] = []  # that the processes are asked for next
         self._loader: Any = DataLoader(
             _Views(source),

@@ -34,17 +34,10 @@ class CannotSaveError(UsageError):
 
 
 class Packer:
-    """Turns what plugins hold into JSON, with tensors beside it.
-
-    Args:
-        source: whether samples can be found again in the benchmark's source.
-
-    Attributes:
-        tensors: found so far, by key.
-    """
+    """Turns what plugins hold into JSON, with `tensors` beside it."""
 
     def __init__(self, source: bool) -> None:
-        self._source = source
+        self._source = source  # whether samples can be found again in the benchmark's
         self.tensors: dict[str, Tensor] = {}
 
     def attributes(self, thing: Any) -> dict[str, Any]:
@@ -92,11 +85,7 @@ class Packer:
 class Unpacker:
     """Gives plugins back what a `Packer` took.
 
-    Args:
-        tensors: of the packer.
-        learner: the strategy's before it trained; a remembered one is a copy of it with other values.
-        samples: makes a data set of positions in the benchmark's source.
-        device: where tensors go.
+    `learner` is the strategy's before it trained: a remembered one is a copy of it with other values.
     """
 
     def __init__(self, tensors: dict[str, Tensor], learner: Learner, samples: Samples, device: torch.device) -> None:

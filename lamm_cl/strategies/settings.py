@@ -76,19 +76,12 @@ _SETTINGS = tuple(Settings.model_fields)
 
 @dataclass(frozen=True)
 class Choices:
-    """What a user chose, sorted.
-
-    Attributes:
-        method: Options of the method.
-        recipe: The recipe with the user's changes.
-        settings: Those of the strategy.
-        rest: Options that the caller named besides these.
-    """
+    """What a user chose, sorted."""
 
     method: dict[str, Any]
-    recipe: Recipe
+    recipe: Recipe  # with the user's changes
     settings: Settings
-    rest: dict[str, Any]
+    rest: dict[str, Any]  # what the caller named besides these
 
 
 def sort_options(method: str, backbone: str, options: Mapping[str, Any], others: Iterable[str] = ()) -> Choices:

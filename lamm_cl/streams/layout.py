@@ -13,19 +13,12 @@ from lamm_cl.errors import UsageError, unknown
 
 
 class EvalSet(NamedTuple):
-    """One test set of a benchmark.
+    """One test set of a benchmark."""
 
-    Attributes:
-        name: "set1", "base", or the name of the data set.
-        own: columns of its own label space, ascending.
-        trained_in: training experience (from 0) that trains on this very set; None when none ever does.
-        n: number of test images.
-    """
-
-    name: str
-    own: tuple[int, ...]
-    trained_in: int | None
-    n: int
+    name: str  # "set1", "base", or the name of the data set
+    own: tuple[int, ...]  # columns of its own label space, ascending
+    trained_in: int | None  # training experience (from 0) that trains on this very set; None when none ever does
+    n: int  # test images
 
 
 class EvaluationPlan(NamedTuple):
@@ -50,46 +43,27 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class ExperienceData:
-    """One experience: its images and its classes.
+    """One experience: its images and its classes."""
 
-    Attributes:
-        name: what tables call it.
-        dataset: name of the data set.
-        samples: its images.
-        columns: columns of its own label space, ascending.
-        trained_in: test parts: the training experience on this very set, or None.
-    """
-
-    name: str
-    dataset: str
+    name: str  # what tables call it
+    dataset: str  # name of the data set
     samples: tuple[Sample, ...]
-    columns: tuple[int, ...]
-    trained_in: int | None = None
+    columns: tuple[int, ...]  # of its own label space, ascending
+    trained_in: int | None = None  # test parts: the training experience on this very set, or None
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Everything about a benchmark that needs neither torch nor Avalanche.
-
-    Attributes:
-        protocol: name of the protocol.
-        datasets: the data sets; samples point at them.
-        class_names: one per column.
-        templates: one prompt template per column.
-        train: training experiences, in order.
-        test: test sets, in order.
-        val: one per training experience, or empty where validation images are missing.
-        notes: what a reader of the results must know.
-    """
+    """Everything about a benchmark that needs neither torch nor Avalanche."""
 
     protocol: str
-    datasets: tuple[Dataset, ...]
-    class_names: tuple[str, ...]
-    templates: tuple[str, ...]
-    train: tuple[ExperienceData, ...]
-    test: tuple[ExperienceData, ...]
-    val: tuple[ExperienceData, ...] = ()
-    notes: tuple[str, ...] = ()
+    datasets: tuple[Dataset, ...]  # samples point at them
+    class_names: tuple[str, ...]  # one per column
+    templates: tuple[str, ...]  # one prompt template per column
+    train: tuple[ExperienceData, ...]  # in order
+    test: tuple[ExperienceData, ...]  # in order
+    val: tuple[ExperienceData, ...] = ()  # one per training experience, or empty where validation images are missing
+    notes: tuple[str, ...] = ()  # what a reader of the results must know
 
     @property
     def plan(self) -> EvaluationPlan:

@@ -31,21 +31,13 @@ MEANINGS = {
 
 
 class Protocol(NamedTuple):
-    """A named way to turn data sets into a benchmark.
+    """A named way to turn data sets into a benchmark."""
 
-    Attributes:
-        build: (data sets, drawing, *, options) -> layout.
-        title: one line for people.
-        source: where it is from.
-        at_least: how many data sets it takes at least; 1 means exactly one.
-        alone: whether the source without any variant will do, so that a config can be tried on one small data set.
-    """
-
-    build: Callable[..., Layout]
-    title: str
-    source: str
-    at_least: int = 1
-    alone: bool = False
+    build: Callable[..., Layout]  # of (data sets, drawing, *, options)
+    title: str  # one line for people
+    source: str  # where it is from
+    at_least: int = 1  # data sets that it takes; 1 means exactly one
+    alone: bool = False  # the source without any variant will do, so that a config can be tried on one small data set
 
     @property
     def name(self) -> str:
