@@ -33,16 +33,11 @@ class LoaderOptions(TypedDict, total=False):
 
 
 class EpochBatches(Sampler[list[int]]):
-    """Batches of positions, shuffled by a generator that each epoch starts anew.
+    """Batches of the positions of n samples, shuffled by a generator that each epoch starts anew.
 
     The order needs no state that would have to be saved: epoch 7 is the same whether epochs 0-6 ran in this
-    process or in one that was killed, and whatever the model drew from other generators.
-
-    Args:
-        n: Number of samples.
-        batch_size: Samples a batch.
-        seed_of: Seed of an epoch's order; None keeps the samples in their order.
-        drop_last: Leave out the last incomplete batch, where there is at least one full batch.
+    process or in one that was killed, and whatever the model drew from other generators. Without `seed_of`, the seed of
+    an epoch, samples keep their order; `drop_last` leaves out an incomplete batch, where there is a full one.
     """
 
     def __init__(self, n: int, batch_size: int, seed_of: Callable[[int], int] | None, *, drop_last: bool) -> None:

@@ -85,13 +85,9 @@ class Choices:
 
 
 def sort_options(method: str, backbone: str, options: Mapping[str, Any], others: Iterable[str] = ()) -> Choices:
-    """Sort options by what they belong to.
+    """Sort what a user gave by what it belongs to; None for a part of the recipe means the recipe's own.
 
-    Args:
-        method: Name of the method.
-        backbone: Name of the backbone, which recipes depend on.
-        options: What the user gave; None for a part of the recipe means the recipe's own.
-        others: Further options that the caller knows.
+    `others` are further options that the caller knows.
 
     Raises:
         UsageError: For an unknown option, with the nearest match, or a recipe that cannot be followed.

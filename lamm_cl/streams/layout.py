@@ -244,14 +244,7 @@ class LayoutBuilder:
     def test_on(
         self, k: int, trained_in: Sequence[int | None], parts: Parts | None = None, names: Sequence[str] = ()
     ) -> None:
-        """Add test sets from data set `k`: all of it, or one per list of labels.
-
-        Args:
-            k: data set.
-            trained_in: for each test set the training experience on it, or None.
-            parts: labels of each test set.
-            names: one per part.
-        """
+        """Add test sets from data set `k`, all of it or one per list of labels, and which experience trains on each."""
         dealt = self._deal(k, self.datasets[k].test, parts, names)
         self._test += [replace(part, trained_in=t) for part, t in zip(dealt, trained_in, strict=True)]
 
