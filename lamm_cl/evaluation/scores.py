@@ -37,12 +37,9 @@ class Score:
 
     def class_accuracies(self) -> dict[int, tuple[float, int]]:
         """Return (accuracy, images) per true column, ascending; columns without images are left out."""
-        images: dict[int, int] = {}
-        right: dict[int, int] = {}
-        for true, predicted, count in self.confusion.tolist():
-            images[true] = images.get(true, 0) + count
-            right[true] = right.get(true, 0) + (count if true == predicted else 0)
-        return {column: (right[column] / images[column], images[column]) for column in sorted(images)}
+        true, predicted, counts = self.confusion.T
+        images, right = np.bincount(true, counts), np.bincount(true, counts * (true == predicted))
+        return {c: (float(right[c] / images[c]), int(images[c])) for c in np.unique(true).tolist()}
 
     def state(self) -> dict[str, Any]:
         """Return everything as plain lists and numbers."""

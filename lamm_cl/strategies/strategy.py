@@ -168,9 +168,7 @@ class LearnerStrategy(Checkpointed):
         """
         if self._trained or not self.model.stages:
             return
-        lacking = remembering(self.plugins)
-        if self.settings.regime == "cumulative":
-            lacking = "cumulative training"
+        lacking = "cumulative training" if self.settings.regime == "cumulative" else remembering(self.plugins)
         if lacking:
             raise UsageError(
                 f"{lacking} needs what earlier stages left beside the model, and this model comes with "
