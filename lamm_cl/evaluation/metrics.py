@@ -411,19 +411,12 @@ def degradation(a: ArrayLike, j: int = 0) -> float:
 
 
 class Set1Set2(NamedTuple):
-    """A row of LAMM's Table 2, in the unit of the matrix.
+    """A row of LAMM's Table 2, in the unit of the matrix."""
 
-    Attributes:
-        set1_before: accuracy on Set1 right after training it.
-        set1_after: accuracy on Set1 at the end.
-        set2: accuracy on Set2 at the end.
-        degradation: set1_after - set1_before.
-    """
-
-    set1_before: float
-    set1_after: float
-    set2: float
-    degradation: float
+    set1_before: float  # accuracy on Set1 right after training it
+    set1_after: float  # accuracy on Set1 at the end
+    set2: float  # accuracy on Set2 at the end
+    degradation: float  # set1_after - set1_before
 
 
 def set1_set2(a: ArrayLike) -> Set1Set2:

@@ -17,6 +17,7 @@ from lamm_cl.methods.optimizer import fill, recipe_optimizer, restart, set_rates
 from lamm_cl.methods.recipe import Recipe
 from lamm_cl.methods.stage import Stage, Step
 from lamm_cl.seeds import seed_for
+from lamm_cl.strategies import plugins as composing
 from lamm_cl.strategies.batches import LoaderOptions, StreamData
 from lamm_cl.strategies.checkpoint import Checkpointed, Pending
 from lamm_cl.strategies.exemplars import ExemplarMemory
@@ -24,17 +25,6 @@ from lamm_cl.strategies.generators import preserved_generators, seed_generators
 from lamm_cl.strategies.graph import Done, StepGraphs, graphs_of, work_of
 from lamm_cl.strategies.loss import PENALTY, LabelSpaceLoss, LossGuard, columns_of, spread
 from lamm_cl.strategies.pictures import Pictures, feature_store, source_of
-from lamm_cl.strategies.plugins import (
-    act_inside,
-    adapt,
-    check_plugins,
-    check_something_trains,
-    no_first_evaluation,
-    read_all_columns,
-    remembered,
-    remembering,
-    schedulers,
-)
 from lamm_cl.strategies.precision import Precision
 from lamm_cl.strategies.settings import Settings, default_workers
 
@@ -93,9 +83,9 @@ class LearnerStrategy(Checkpointed):
         listed = list(plugins or ())
         if model.exemplars is not None:
             listed.append(ExemplarMemory(model.exemplars))
-        check_plugins(listed)
+        composing.check_plugins(listed)
         place = check_device(device, ("cpu", "cuda"))
-        optimizer = choose_optimizer(optimizer, schedulers(listed)) or recipe_optimizer(recipe, place)
+        optimizer = choose_optimizer(optimizer, composing.schedulers(listed)) or recipe_optimizer(recipe, place)
         super().__init__(
             model=model,
             optimizer=optimizer,
@@ -148,8 +138,8 @@ class LearnerStrategy(Checkpointed):
             UsageError: For a plugin that is known to fail, or a second call of joint training.
             NonFiniteLossError: When the loss becomes NaN or infinite.
         """
-        check_plugins(self.plugins)
-        adapt(self.plugins)
+        composing.check_plugins(self.plugins)
+        composing.adapt(self.plugins)
         if self.settings.regime == "joint":
             self._kept = list(experiences) if isinstance(experiences, Iterable) else [experiences]
             if self.stage and self._pending is None:
@@ -168,7 +158,7 @@ class LearnerStrategy(Checkpointed):
         """
         if self._trained or not self.model.stages:
             return
-        lacking = "cumulative training" if self.settings.regime == "cumulative" else remembering(self.plugins)
+        lacking = "cumulative training" if self.settings.regime == "cumulative" else composing.remembering(self.plugins)
         if lacking:
             raise UsageError(
                 f"{lacking} needs what earlier stages left beside the model, and this model comes with "
@@ -215,7 +205,7 @@ class LearnerStrategy(Checkpointed):
             self.model.freeze_shared()
         self.model.to(self.device)
         # One object serves all stages, so that a scheduler made for it stays attached.
-        self.optimizer = choose_optimizer(self._given_optimizer, schedulers(self.plugins)) or self.optimizer
+        self.optimizer = choose_optimizer(self._given_optimizer, composing.schedulers(self.plugins)) or self.optimizer
         restart(self.optimizer, self.model, self._follows_recipe)
 
     def _classes(self, what: str) -> tuple[int, ...]:
@@ -228,7 +218,7 @@ class LearnerStrategy(Checkpointed):
 
     def _before_training(self, **kwargs: Any) -> None:
         # An interrupted stage has had its evaluation of the model as it was before.
-        with no_first_evaluation(self.plugins if self._pending else ()):
+        with composing.no_first_evaluation(self.plugins if self._pending else ()):
             super()._before_training(**kwargs)
 
     def _before_training_exp(self, **kwargs: Any) -> None:
@@ -243,7 +233,7 @@ class LearnerStrategy(Checkpointed):
         own = self.trained[-1]
         self.columns = columns_of(space, own, self.seen_classes, self.n_columns)
         self._criterion.restrict(self.columns, (*self.columns, *self.seen_classes), self.n_columns)
-        everything = replaced or read_all_columns(self.plugins) or len(self.columns) == self.n_columns
+        everything = replaced or composing.read_all_columns(self.plugins) or len(self.columns) == self.n_columns
         self._computed = None if everything else self.columns
         self._places = torch.tensor(self.columns, device=self.device)
         if self.recipe.epochs is None:
@@ -252,7 +242,7 @@ class LearnerStrategy(Checkpointed):
         if self._pending is not None:
             self._pending.apply(self)
         plain = all(getattr(type(self), step) is getattr(LearnerStrategy, step) for step in _STEP)  # no subclass's
-        if self.settings.graph == "auto" and plain and not act_inside(self.plugins):
+        if self.settings.graph == "auto" and plain and not composing.act_inside(self.plugins):
             work = work_of(self.model, self.columns, self.precision, self._computed)
             self._graphs = graphs_of(self.model, work)
 
@@ -264,7 +254,7 @@ class LearnerStrategy(Checkpointed):
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
         if not trainable(self.model):
-            check_something_trains(self.plugins, self.stage)
+            composing.check_something_trains(self.plugins, self.stage)
             return
         for _ in range(self.clock.train_exp_epochs, self.train_epochs):
             self._before_training_epoch(**kwargs)
@@ -280,7 +270,7 @@ class LearnerStrategy(Checkpointed):
         self._batches.epoch = epoch
         self.pictures.show(epoch)
         if self.pictures.serves(self.adapted_dataset):
-            self.pictures.prepare([*self.adapted_dataset.index, *remembered(self.plugins)])
+            self.pictures.prepare([*self.adapted_dataset.index, *composing.remembered(self.plugins)])
         elif hasattr(self.adapted_dataset, "index"):
             self.pictures.beside(list(self.adapted_dataset.index))
         if self._follows_recipe:
@@ -340,7 +330,7 @@ class LearnerStrategy(Checkpointed):
     @property
     def _follows_recipe(self) -> bool:
         """Whether the learning rate is the recipe's, not the user's."""
-        return self._given_optimizer is None and not schedulers(self.plugins)
+        return self._given_optimizer is None and not composing.schedulers(self.plugins)
 
     def _set_rate(self, done: float = 0.0) -> None:
         recipe = self.recipe.but(epochs=self.train_epochs)
