@@ -14,19 +14,13 @@ _MISSING = math.nan
 
 
 class Summary(NamedTuple):
-    """Mean over seeds with its spread; `std`, `low` and `high` are NaN for fewer than two values.
+    """Mean over seeds with its spread; `std`, `low` and `high` are NaN for fewer than two values."""
 
-    Attributes:
-        n: values that were there; those that were NaN or None are `missing` and left out.
-        std: sample standard deviation (n - 1 in the denominator).
-        low: lower end of the confidence interval of the mean; `high` is the upper one.
-    """
-
-    n: int
-    missing: int
+    n: int  # values that were there
+    missing: int  # values that were NaN or None and are left out
     mean: float
-    std: float
-    low: float
+    std: float  # of the sample (n - 1 in the denominator)
+    low: float  # lower end of the confidence interval of the mean
     high: float
 
     def __str__(self) -> str:
@@ -38,23 +32,16 @@ class Summary(NamedTuple):
 
 
 class PairedComparison(NamedTuple):
-    """Two methods on the same seeds, first minus second.
+    """Two methods on the same seeds, first minus second; all from `std` on is NaN for fewer than two pairs."""
 
-    Attributes:
-        n: seeds that both methods have; where one of them is NaN or None, they are `missing` and left out.
-        difference: mean difference, NaN without a pair; `std`, `low` and `high` of the differences as in `Summary`.
-        t: paired t statistic; `std`, `low`, `high`, `t` and `p` are NaN for fewer than two pairs.
-        p: two-sided p value; NaN also when all differences are exactly 0 (the statistic is 0/0).
-    """
-
-    n: int
-    missing: int
-    difference: float
-    std: float
-    low: float
+    n: int  # seeds that both methods have
+    missing: int  # seeds where one of them is NaN or None; left out
+    difference: float  # mean difference, NaN without a pair
+    std: float  # of the sample of differences
+    low: float  # lower end of the confidence interval of the difference
     high: float
-    t: float
-    p: float
+    t: float  # paired t statistic
+    p: float  # two-sided p value; NaN also when all differences are exactly 0 (the statistic is 0/0)
 
     def __str__(self) -> str:
         if self.n == 0:

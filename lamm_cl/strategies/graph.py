@@ -201,11 +201,7 @@ def _tensors(tree: Any) -> list[Tensor]:
 
 
 def _compare(right: Any, found: Any) -> None:
-    """Compare a replay with the step itself.
-
-    Raises:
-        RuntimeError: They differ by more than `CLOSE`.
-    """
+    """Raise a RuntimeError where a replay differs from the step itself by more than `CLOSE`."""
     for one, other in zip(_tensors(right), _tensors(found), strict=True):
         finite = one.isfinite()  # columns outside the label space are -inf
         difference = (one - other).masked_fill(~finite, 0).float().norm()

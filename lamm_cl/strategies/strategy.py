@@ -153,8 +153,7 @@ class LearnerStrategy(Checkpointed):
     def _take_up_stages(self) -> None:
         """Count the stages of a model that was loaded or fitted elsewhere, before the first training here.
 
-        Raises:
-            UsageError: Its next stage depends on more than the model: images or plugins' memory of earlier stages.
+        It is refused where the next stage depends on more: images or plugins' memory of earlier stages.
         """
         if self._trained or not self.model.stages:
             return
@@ -281,12 +280,8 @@ class LearnerStrategy(Checkpointed):
         super()._before_training_epoch(**kwargs)
 
     def _unpack_minibatch(self) -> None:
-        """Take the mini-batch to the device, with what the learner rehearses of old classes.
-
-        Raises:
-            UsageError: A label is not in the label space. A GPU would end every later run of the process for it, so
-                that labels are looked at before they go there.
-        """
+        """Take the mini-batch to the device, with what the learner rehearses of old classes."""
+        # A GPU would end every later run of the process for a label outside the label space: looked at before.
         if self.is_training and self.device.type != "cpu" and self.mbatch[1].is_cpu:
             label_rows(self.mbatch[1], self.columns, len(self.mbatch[1]))
         super()._unpack_minibatch()

@@ -72,15 +72,9 @@ def class_incremental(
 ) -> Layout:
     """Train on the classes step by step: Set1, Set2 (LAMM's Table 2), or B-m Inc-n in any number of steps.
 
-    Args:
-        datasets: one data set.
-        drawing: which training images to draw.
-        steps: number of steps of equal size, the first ones one class larger where it does not divide; default 2.
-        base: classes in the first step, instead of `steps`.
-        increment: classes in every further step; what is left over makes a last, smaller one.
-        order: "dataset", "alphabetical", "shuffled", all labels or class names in order, {"numpy": 1993}, {"numpy":
-            "seed"} for the run's own seed, or {"file": path}.
-        order_seed: seed of "shuffled".
+    Either in `steps` of equal size (default 2), the first ones one class larger where it does not divide; or `base`
+    classes first and `increment` in every further step, where what is left over makes a last, smaller one. `order` and
+    `order_seed` are those of `lamm_cl.streams.orders.class_order`.
     """
     names = datasets[0].class_names
     with about("order"):
