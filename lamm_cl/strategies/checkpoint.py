@@ -176,7 +176,7 @@ class Checkpointed(StageBatches):
         return {"method": str(self.model.method), "class_names": names, "regime": self.settings.regime}
 
     def _check_complete(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Compare with the state of the strategy as it is: what another build saved may lack a part or have one more."""
+        """Compare with the state of the strategy as it is: what another build saved may lack a part, or have more."""
         whole = self.checkpoint()[1]
         different = set(map(str, set(whole) ^ set(state)))
         for key in ("clock", "optimizer", "scaler", "generators", "plugins"):

@@ -128,16 +128,15 @@ class _Graph:
             graph, outside = torch.cuda.CUDAGraph(), _Outside()
             # Other threads may pin images meanwhile.
             with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"), outside:
-                self._logits, values = self._compute(work)[:2]
+                self._logits, self._values, self._gradients = self._compute(work)
         finally:
             torch.cuda.set_stream(before)  # torch leaves the other one current where recording fails
-        self._graph, self._held, self._values = graph, outside.tensors, values
-        self._gradients = [parameter.grad for parameter in self._parameters]
+        self._graph, self._held = graph, outside.tensors
         self._places = [parameter.data_ptr() for parameter in self._parameters]
         self._read = {name: place for name, place in _places(model).items() if place in outside.places}
         before.wait_stream(side)
         graph.replay()
-        _compare(by_operator, (self._logits, values, self._gradients))
+        _compare(by_operator, (self._logits, self._values, self._gradients))
 
     @property
     def in_place(self) -> bool:
