@@ -38,25 +38,22 @@ class LabelSpaceLoss:
     """
 
     def __init__(self) -> None:
-        self._spaces: Tensor | None = None
-        self._inside: Tensor | None = None
+        self._spaces: Tensor | None = None  # (2, n_columns): the wider one, the label space
 
     def restrict(self, columns: Sequence[int], wider: Sequence[int], n_columns: int) -> None:
         """Set the label space, and the wider one for images whose class is not in it."""
-        if len(columns) == n_columns:
-            self._spaces = self._inside = None
-            return
-        spaces = torch.zeros(2, n_columns, dtype=torch.bool)
-        spaces[0, list(wider)] = True
-        spaces[1, list(columns)] = True
-        self._spaces, self._inside = spaces, spaces[1].long()
+        self._spaces = None
+        if len(columns) < n_columns:
+            self._spaces = torch.zeros(2, n_columns, dtype=torch.bool)
+            self._spaces[0, list(wider)] = True
+            self._spaces[1, list(columns)] = True
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean cross-entropy of logits (batch, n_columns) for labels (batch,), a scalar."""
-        if self._spaces is None or self._inside is None:
+        if self._spaces is None:
             return F.cross_entropy(logits, labels)
-        self._spaces, self._inside = self._spaces.to(logits.device), self._inside.to(logits.device)
-        allowed = self._spaces[self._inside[labels]]
+        wider, own = self._spaces = self._spaces.to(logits.device)
+        allowed = torch.where(own[labels][:, None], own, wider)
         return F.cross_entropy(logits.masked_fill(~allowed, -torch.inf), labels)
 
 
