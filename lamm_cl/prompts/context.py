@@ -213,16 +213,8 @@ class ConditionedContext(LearnedContext):
 class ClassAwareContext(LearnedContext):
     """Learned vectors, and in one layer tokens made from each class's zero-shot feature (TCP, Yao et al. 2024, eq. 5).
 
-    Args:
-        tower: text tower.
-        features: width E of a feature.
-        n_ctx: number of learned vectors.
-        ctx_init: initial words; empty = random.
-        initial: source of random values.
-        templates: the words of each class's prompt, or one for all; their first n_ctx tokens before the name are the
-            learned vectors, whatever they say, and there are as many where they are fewer.
-        bank: words of the zero-shot features.
-        layer: the layer, from 0, before which the tokens replace the first ones after the start token.
+    `features` is the width of a feature. Of each class's `templates`, or of one for all, the first n_ctx tokens before
+    the name are the learned vectors, whatever they say, and there are as many where they are fewer.
     """
 
     def __init__(

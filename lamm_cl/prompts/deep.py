@@ -62,30 +62,19 @@ class IndependentDeep(Deep):
 
 
 class CoupledDeep(Deep):
-    """Text tokens, and image tokens that are linear functions of them (MaPLe, Khattak et al. 2023, section 3.3).
-
-    Args:
-        depth: number of layers that get tokens, counting the input.
-        n_ctx: number of tokens.
-        text_width: width of a text token.
-        vision_width: width of an image token.
-        initial: source of random values.
-        variants: number of prompts, which share the projections (ALIGN).
-        clones: whether the deep projections start as copies of one layer, as in the released codes of MaPLe and ALIGN
-            (`_get_clones`); otherwise each starts at random. They train apart either way.
-    """
+    """Text tokens, and image tokens that are linear functions of them (MaPLe, Khattak et al. 2023, section 3.3)."""
 
     vision = True
     coupled = True
 
     def __init__(
         self,
-        depth: int,
-        n_ctx: int,
+        depth: int,  # layers that get tokens, counting the input
+        n_ctx: int,  # tokens
         text_width: int,
         vision_width: int,
         initial: Initial,
-        variants: int = 1,
+        variants: int = 1,  # prompts, which share the projections (ALIGN)
         clones: bool = True,
     ) -> None:
         super().__init__()
@@ -96,6 +85,8 @@ class CoupledDeep(Deep):
         self.compound_prompts_text = nn.ParameterList(
             [nn.Parameter(initial.normal(f"compound/{layer}", *shape)) for layer in range(1, depth)]
         )
+        # Clones start as copies of one layer, as in the released codes of MaPLe and ALIGN (`_get_clones`), the others
+        # each at random. They train apart either way.
         draws = [1] * (depth - 1) if clones else range(1, depth)
         self.compound_prompt_projections = nn.ModuleList(
             [initial.linear(f"compound_proj/{draw}", text_width, vision_width) for draw in draws]

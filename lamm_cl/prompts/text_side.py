@@ -32,23 +32,6 @@ class TextSide:
 
     Features that no trainable value reaches are computed once and remembered. Classes that were learned together are
     always encoded together, so that an old class's features are the same bits before and after later classes.
-
-    Args:
-        backbone: its text tower encodes.
-        context: words around the names.
-        labels: the names.
-        deep: tokens inside the layers.
-        template: fixed words around the original names (zero-shot features); of several, the features are averaged.
-        dtype: of the features.
-        average: whether a class's prompts are averaged to one feature.
-        tokens: whether features of single tokens are wanted.
-        together: whether the features of the original names in the current context are wanted with every learned one.
-        unit: whether the features are normalised; otherwise they are not averaged either.
-        deltas: low-rank deltas of the tower's matrices.
-
-    Attributes:
-        names: the classes.
-        groups: class ids that were learned together, in order.
     """
 
     def __init__(
@@ -57,14 +40,14 @@ class TextSide:
         context: Context,
         labels: FixedLabels,
         deep: Deep,
-        template: Wording | Sequence[Wording],
+        template: Wording | Sequence[Wording],  # around the original names (zero-shot features); several are averaged
         *,
-        dtype: torch.dtype,
-        average: bool = False,
-        tokens: bool = False,
-        together: bool = False,
-        unit: bool = True,
-        deltas: Deltas | None = None,
+        dtype: torch.dtype,  # of the features
+        average: bool = False,  # whether a class's prompts are averaged to one feature
+        tokens: bool = False,  # whether features of single tokens are wanted
+        together: bool = False,  # whether those of the original names in the current context come with the learned ones
+        unit: bool = True,  # whether the features are normalised; otherwise they are not averaged either
+        deltas: Deltas | None = None,  # of the tower's matrices
     ) -> None:
         self.context, self.labels, self.deep, self.deltas = context, labels, deep, deltas
         self._shared = [context, deep, *([] if deltas is None else [deltas.text])]  # what reaches every class
@@ -72,7 +55,7 @@ class TextSide:
         self.dtype, self.average, self.tokens, self.together = dtype, average and unit, tokens, together
         self._scaled = partial(F.normalize, dim=-1) if unit else nn.Identity()
         self.names: tuple[str, ...] = ()
-        self.groups: list[Ids] = []
+        self.groups: list[Ids] = []  # classes that were learned together, in order
         self._backbone = backbone
         self._layouts: dict[tuple[Ids, int, bool, bool], list[tuple[list[int], Layout]]] = {}
         self._constant: dict[int, Tensor] = {}

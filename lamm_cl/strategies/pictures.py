@@ -143,24 +143,16 @@ class Pictures:
     A benchmark may serve several strategies, one on images and one on features, and the user may look at its
     images in between. So nothing is set for good: within `shown` the source gives what this strategy needs, and
     afterwards it gives images in the evaluation transform again.
-
-    Args:
-        features: `FeatureStore` to read image features from, or None for images.
-        backbone: Whose transforms make the views.
-        takes: What the learner takes: a kind of feature, or "images".
-        plain: `FeatureStore` to read the features from that a learner wants beside images, or None.
-        workers: processes that read images; with 0 they are read when they are wanted.
-        device: where images are wanted; None for the CPU.
     """
 
     def __init__(
         self,
-        features: Any | None,
-        backbone: Backbone,
-        takes: Any = "unit",
-        plain: Any | None = None,
-        workers: int = 0,
-        device: torch.device | None = None,
+        features: Any | None,  # `FeatureStore` to read image features from; None for images
+        backbone: Backbone,  # whose transforms make the views
+        takes: Any = "unit",  # what the learner takes: a kind of feature, or "images"
+        plain: Any | None = None,  # `FeatureStore` of the features that a learner wants beside images
+        workers: int = 0,  # processes that read images; with 0 they are read when they are wanted
+        device: torch.device | None = None,  # where images are wanted; None for the CPU
     ) -> None:
         self._backbone = None if isinstance(backbone, FeatureBackbone) else backbone
         self._features, self._takes, self._plain = features, takes, plain
