@@ -259,9 +259,8 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
     def rows(self, *, per_class: bool = False, calibration: bool = False) -> list[Row]:
         """Return everything as rows for the records, stage by stage.
 
-        Args:
-            per_class: add `class_accuracy/<column>`, and their mean, for every class of every test set.
-            calibration: add `ece`, the expected calibration error.
+        With `per_class`, `class_accuracy/<column>` of every class of every test set and their mean are among them, with
+        `calibration` also `ece`, the expected calibration error.
         """
         rows: list[Row] = []
         for stage in range(self.stage + 1):

@@ -131,9 +131,7 @@ def calibration_bins(confidence: ArrayLike, correct: ArrayLike, bins: int = CALI
 
     Formula: bin m holds the images with confidence in ((m-1)/M, m/M] (and 0 belongs to the first bin).
     Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 2.
-
-    Returns:
-        Shape (3, bins): images, sum of confidences, and correct predictions in each bin.
+    Returned are, of shape (3, bins), images, sum of confidences, and correct predictions in each bin.
 
     >>> calibration_bins([0.2, 0.5, 0.9], [0, 1, 1], bins=2)
     array([[2. , 1. ],
@@ -170,10 +168,8 @@ def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: 
     Formula: ECE = sum_m |B_m|/n |acc(B_m) - conf(B_m)|, M = 15 bins of equal width.
     Source: Guo et al., ICML 2017, eq. 3.
 
-    Args:
-        confidence: probability given to the predicted class (n,); or the probabilities of all classes (n, classes).
-        correct: whether the prediction was right (n,); or, with the probabilities of all classes, the labels (n,).
-        bins: M.
+    `confidence` is the probability given to the predicted class (n,), and `correct` whether that was right (n,); or the
+    probabilities of all classes (n, classes), and the labels (n,).
 
     >>> expected_calibration_error([0.75, 0.75, 0.75, 0.75], [1, 1, 0, 0])
     0.25
@@ -191,11 +187,8 @@ def harmonic_mean(*values: Any) -> Any:
     Formula: H = k / sum_i 1/x_i; for two, 2 x y / (x + y).
     Source: Xian et al., "Zero-Shot Learning: The Good, the Bad and the Ugly", CVPR 2017; CoCoOp, CVPR 2022.
 
-    Args:
-        values: two or more numbers, or arrays of one shape (one entry per data set); or one list of numbers.
-
-    Returns:
-        A float, or an array when arrays were given.
+    It is a float of two or more numbers, or of one list of them; an array of arrays of one shape (one entry per data
+    set).
 
     >>> harmonic_mean(60, 30)
     40.0

@@ -74,15 +74,11 @@ def _flat(values: Any, name: str) -> Matrix:
 
 
 def summarise(values: ArrayLike, confidence: float = 0.95) -> Summary:
-    """Mean, sample standard deviation and Student-t interval over seeds.
+    """Mean, sample standard deviation and Student-t interval over seeds; NaN or None = missing, left out and counted.
 
-    Formula: mean +- t_{(1+c)/2, n-1} s / sqrt(n).
+    Formula: mean +- t_{(1+c)/2, n-1} s / sqrt(n), c = `confidence`.
     Source: Student, "The Probable Error of a Mean", Biometrika 1908. It takes seeds as a random sample and their
     results as roughly normal; with three seeds t is 4.30, so the interval is wide, as it should be.
-
-    Args:
-        values: one number per seed; NaN or None = missing, left out and counted.
-        confidence: c.
 
     >>> summarise([1.0, 2.0, 3.0]).mean
     2.0
@@ -119,10 +115,7 @@ def compare_paired(
     Formula: d_s = x_s - y_s; t = mean(d) / (std(d) / sqrt(n)); interval mean(d) +- t_{(1+c)/2, n-1} std(d) / sqrt(n).
     Source: Student 1908; pairing removes what the seeds (few-shot images, initialisation) share.
 
-    Args:
-        first: {seed: value}, or a list in seed order; NaN or None = missing, that seed is left out and counted.
-        second: the same for the other method.
-        confidence: c.
+    Both are {seed: value}, or lists in seed order; NaN or None = missing, that seed is left out and counted.
 
     Raises:
         UsageError: when the seeds differ.

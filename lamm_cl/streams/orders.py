@@ -74,10 +74,7 @@ def _source(order: Mapping[Any, int | str], seed: int) -> tuple[str | list[Any],
 
 
 def read_order(path: Path) -> list[Any]:
-    """Return the labels or class names that a file lists.
-
-    Args:
-        path: YAML with a list, or with one below `class_order`; or a text file with one label or name a line.
+    """Return the labels or class names of a YAML list, maybe below `class_order`, or of the lines of a text file.
 
     Raises:
         UsageError: it cannot be read, or holds no list.
@@ -206,12 +203,9 @@ ORDER_NAMES = ("given", "alphabetical", *DOMAIN_ORDERS)
 
 
 def sequence(datasets: Sequence[Dataset], order: str | Sequence[str] = "given") -> list[Dataset]:
-    """Put data sets in order.
+    """Put data sets in order, each once.
 
-    Args:
-        datasets: the data sets, each once.
-        order: "given"; "alphabetical"; a name of `DOMAIN_ORDERS`, of which `datasets` may be a part; or the names
-            of all `datasets`, each once.
+    It is "given"; "alphabetical"; a name of `DOMAIN_ORDERS`, of which they may be a part; or all names, each once.
 
     Raises:
         UsageError: for an unknown order, a data set that the order does not name, or a list that is no permutation.
