@@ -438,10 +438,11 @@ def incremental_accuracies(a: ArrayLike, counts: ArrayLike | None = None) -> Mat
     """
     matrix = _as_matrix(a)
     weights = np.ones(len(matrix)) if counts is None else _as_vector(counts, len(matrix), "counts")
-    return np.array([_weighted(matrix[i, : i + 1], weights[: i + 1]) for i in range(len(matrix))])
+    return np.array([weighted(matrix[i, : i + 1], weights[: i + 1]) for i in range(len(matrix))])
 
 
-def _weighted(values: Matrix, weights: Matrix) -> float:
+def weighted(values: Matrix, weights: Matrix) -> float:
+    """Weighted mean; NaN without any weight."""
     total = weights.sum()
     return float((values * weights).sum() / total) if total > 0 else _MISSING
 
@@ -472,7 +473,7 @@ def weighted_average_incremental_accuracy(a: ArrayLike, counts: ArrayLike) -> fl
     88.0
     """
     met = incremental_accuracies(a, counts)
-    return _weighted(met, np.cumsum(_as_vector(counts, len(met), "counts")))
+    return weighted(met, np.cumsum(_as_vector(counts, len(met), "counts")))
 
 
 def last_incremental_accuracy(a: ArrayLike, counts: ArrayLike | None = None) -> float:

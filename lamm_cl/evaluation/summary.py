@@ -73,8 +73,7 @@ def summarise_stage(space: str, stage: int, a: Matrix, before: Matrix, sets: Set
 def _over_all_met(a: Matrix, stage: int, sets: Sets) -> float:
     """Return the accuracy over all images of the sets trained after `stage`."""
     met = sets.trained_until(stage)
-    images = np.array([sets.counts[j] for j in met], dtype=np.float64)
-    return float((a[stage - 1, met] * images).sum() / images.sum()) if images.sum() > 0 else float("nan")
+    return metrics.weighted(a[stage - 1, met], np.array([sets.counts[j] for j in met], dtype=np.float64))
 
 
 def _of_a_square(space: str, a: Matrix, before: Matrix) -> dict[str, float]:

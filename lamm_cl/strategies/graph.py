@@ -23,6 +23,7 @@ EAGER = 3  # steps of a shape before it is recorded: by then index maps and froz
 MOST = 4  # shapes that are recorded: each graph keeps the memory of its step
 CLOSE = 1e-2  # of the size of loss and gradients: half precision sums in another order at worst
 
+# Computes logits and detached loss terms of (x, labels), and sets the gradients of a model's parameters.
 Work = Callable[[Tensor, Tensor], tuple[Tensor, Mapping[str, Tensor]]]
 
 
@@ -42,10 +43,6 @@ class StepGraphs:
     drop, it holds. After recording, loss and gradients of a replay are compared with those of the same step done
     operator by operator; where they differ by more than 1 %, or where the step cannot be recorded, the stage goes on
     without graphs and says so.
-
-    Args:
-        model: Its parameters get the gradients.
-        work: Computes logits and detached loss terms of (x, labels) and sets the gradients.
     """
 
     def __init__(self, model: nn.Module, work: Work) -> None:

@@ -41,15 +41,11 @@ class Packer:
         self.tensors: dict[str, Tensor] = {}
 
     def attributes(self, thing: Any) -> dict[str, Any]:
-        """Return the attributes of an object that can change.
-
-        Raises:
-            CannotSaveError: One of them cannot be saved.
-        """
+        """Return the attributes of an object that can change; see `pack`."""
         return {name: self.pack(value) for name, value in vars(thing).items() if not _is_fixed(value)}
 
     def pack(self, value: Any) -> Any:
-        """Return a value as JSON."""
+        """Return a value as JSON, or raise CannotSaveError."""
         if value is None or isinstance(value, bool | int | float | str):
             return value
         if isinstance(value, Tensor):

@@ -61,9 +61,6 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
         samples: each picture, and whether it is a training picture (whose views change with the epoch).
         seed: data seed of the views.
         backbone: whose transforms to use; without one, `tiny`'s, unless `set_backbone` is called in time.
-
-    Attributes:
-        targets: column of every picture.
     """
 
     def __init__(
@@ -78,7 +75,7 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
         self._dataset: list[int] = [sample.dataset for sample, _ in pairs]
         self._items: list[Item] = [sample.item for sample, _ in pairs]
         self._train: list[bool] = [train for _, train in pairs]
-        self.targets: list[int] = [sample.column for sample, _ in pairs]
+        self.targets: list[int] = [sample.column for sample, _ in pairs]  # column of every picture
         self.seed = seed
         # Shared memory: workers of a loader of the user's that outlive an epoch (persistent_workers) see it change.
         epoch: Any = torch.tensor(_EVALUATION)
