@@ -24,14 +24,10 @@ def classes_of(experience: Any) -> tuple[int, ...]:
 
 
 def classes_in(dataset: Any, what: str) -> tuple[int, ...]:
-    """Return the classes of a data set's labels, ascending.
-
-    Args:
-        dataset: An Avalanche data set.
-        what: How to call it in messages.
+    """Return the classes of an Avalanche data set's labels, ascending.
 
     Raises:
-        UsageError: It does not know its labels.
+        UsageError: It, called `what`, does not know its labels.
     """
     targets = getattr(dataset, "targets", None)
     if targets is None:
@@ -44,18 +40,9 @@ def classes_in(dataset: Any, what: str) -> tuple[int, ...]:
 
 LOGGED = ("degradation", "forgetting", "backward_transfer", "incremental_accuracy", "harmonic_mean")
 LOGGABLE = (
-    *LOGGED,
-    "forward_transfer",
-    "transfer",
-    "average",
-    "last",
-    "average_incremental_accuracy",
-    "zero_shot_retention",
-    "ece",
-    "mean_class_accuracy",
-    "class_accuracy",
-    "confusion",
-)
+    *LOGGED, "forward_transfer", "transfer", "average", "last", "average_incremental_accuracy", "zero_shot_retention",
+    "ece", "mean_class_accuracy", "class_accuracy", "confusion",
+)  # fmt: skip
 
 
 class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
@@ -69,25 +56,26 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
     - seen: among the classes trained so far. Before the first stage there are none: missing. A set whose classes
       are all still to come scores 0 there, since no candidate is right.
     - all: among all classes of the benchmark.
+
+    Args:
+        benchmark: benchmark or evaluation plan; by default the plan of the benchmark that is evaluated. Where there
+            is no plan (a benchmark not made by lamm_cl) the experiences tell their own classes; given one, their
+            labels are looked at before anything trains.
+        stream: name of the stream whose experiences are the test sets.
+        log: what loggers get beside the accuracies, out of `LOGGABLE`, or "all". `rows` has everything anyway.
+
+    Raises:
+        UsageError: for something to log that there is not.
     """
 
     def __init__(
         self, benchmark: Any | None = None, *, stream: str = "test", log: Sequence[str] | str = LOGGED
     ) -> None:
-        """Make the plugin.
-
-        Args:
-            benchmark: benchmark or evaluation plan; by default the plan of the benchmark that is evaluated. Where there
-                is no plan (a benchmark not made by lamm_cl) the experiences tell their own classes; given one, their
-                labels are looked at before anything trains.
-            stream: name of the stream whose experiences are the test sets.
-            log: what loggers get beside the accuracies, out of `LOGGABLE`, or "all". `rows` has everything anyway.
-
-        Raises:
-            UsageError: for something to log that there is not.
-        """
         super().__init__()
-        self._log = _loggable(log)
+        self._log = LOGGABLE if log == "all" else (log,) if isinstance(log, str) else tuple(log)
+        for name in self._log:
+            if name not in LOGGABLE:
+                raise unknown("metric to log", name, (*LOGGABLE, "all"))
         self._benchmark = benchmark if hasattr(benchmark, "streams") else None
         self._plan = getattr(benchmark, "plan", None if self._benchmark is not None else benchmark)
         self._stream = stream
@@ -227,12 +215,11 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
     def sets(self) -> Sets:
         """The test sets: those of the plan, else those that were evaluated."""
         if self._plan is not None:
-            stages = stages_of([one.own for one in self._plan.sets], self._met)
+            planned = self._plan.sets
+            stages = stages_of([one.own for one in planned], self._met)
             # A variant of a trained data set has classes that were trained, and was itself never trained on.
-            trained = (None if one.trained_in is None else k for one, k in zip(self._plan.sets, stages, strict=True))
-            return Sets(
-                tuple(one.name for one in self._plan.sets), tuple(one.n for one in self._plan.sets), tuple(trained)
-            )
+            trained = (None if one.trained_in is None else k for one, k in zip(planned, stages, strict=True))
+            return Sets(tuple(one.name for one in planned), tuple(one.n for one in planned), tuple(trained))
         counts = {j: spaces["all"].n for (_, j), spaces in self._scores.items()}
         found = [self._found.get(j, (f"set{j + 1}", ())) for j in range(max(self._found, default=-1) + 1)]
         return Sets(
@@ -255,17 +242,14 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
     def matrices(self, before: bool = False) -> dict[str, Matrix]:
         """Return a[i, j] per label space as fractions, shape (stages so far, test sets); NaN = missing.
 
-        Args:
-            before: put stage 0, before any training, on top as a further row.
+        With `before`, stage 0, before any training, is on top as a further row.
         """
-        n_sets = len(self.sets.names)
-        first = 0 if before else 1
-        matrices = {space: np.full((self.stage + 1 - first, n_sets), np.nan) for space in LABEL_SPACES}
+        shape = (self.stage + 1, len(self.sets.names))
+        matrices = {space: np.full(shape, np.nan) for space in LABEL_SPACES}
         for (stage, j), scores in self._scores.items():
-            if stage >= first:
-                for space, score in scores.items():
-                    matrices[space][stage - first, j] = score.accuracy
-        return matrices
+            for space, score in scores.items():
+                matrices[space][stage, j] = score.accuracy
+        return matrices if before else {space: a[1:] for space, a in matrices.items()}
 
     def score(self, stage: int, eval_set: str, space: str) -> Score | None:
         """Return the counts behind one entry: confusion, calibration; None when it is missing."""
@@ -275,9 +259,8 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
     def rows(self, *, per_class: bool = False, calibration: bool = False) -> list[Row]:
         """Return everything as rows for the records, stage by stage.
 
-        Args:
-            per_class: add `class_accuracy/<column>`, and their mean, for every class of every test set.
-            calibration: add `ece`, the expected calibration error.
+        With `per_class`, `class_accuracy/<column>` of every class of every test set and their mean are among them, with
+        `calibration` also `ece`, the expected calibration error.
         """
         rows: list[Row] = []
         for stage in range(self.stage + 1):
@@ -341,11 +324,3 @@ def _too_narrow(width: int, highest: int) -> UsageError:
         f"accuracy matrix: the output has {width} columns but class {highest} is asked for; "
         "give the model one column per class of the whole stream."
     )
-
-
-def _loggable(log: Sequence[str] | str) -> frozenset[str]:
-    names = LOGGABLE if log == "all" else (log,) if isinstance(log, str) else tuple(log)
-    for name in names:
-        if name not in LOGGABLE:
-            raise unknown("metric to log", name, (*LOGGABLE, "all"))
-    return frozenset(names)

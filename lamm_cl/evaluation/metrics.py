@@ -2,7 +2,8 @@
 
 `a[i, j]` is the accuracy on test set j after training stage i (both from 0), as fractions or as percent: every
 function answers in the unit it was given. An entry that a metric needs and that is NaN (missing) makes the metric
-NaN; so does a metric of something that does not exist, such as the forgetting of a stream of one stage.
+NaN; so does a metric of something that does not exist, such as the forgetting of a stream of one stage. `b[j]` is the
+accuracy on set j before any training (stage 0), in the unit of `a`.
 """
 
 from typing import Any, NamedTuple
@@ -39,7 +40,12 @@ def as_numbers(values: Any, name: str = "values") -> Matrix:
     except ValueError as error:
         raise UsageError(f"{name}: rows of different lengths; give every row one entry per column.") from error
     if array.dtype.kind == "O":
-        array = _from_objects(array, name)
+        for entry in array.flat:
+            numeric = isinstance(entry, (int, float, np.integer, np.floating)) and not isinstance(entry, bool)
+            if entry is not None and not numeric:
+                said = f"{type(entry).__name__} {entry!r:.40}"
+                raise UsageError(f"{name}: needs numbers in rows of one length, found {said}.")
+        array = array.astype(np.float64)
     if array.dtype.kind not in "iuf":
         raise UsageError(f"{name}: needs numbers, got an array of {array.dtype}.")
     numbers = array.astype(np.float64)
@@ -48,26 +54,8 @@ def as_numbers(values: Any, name: str = "values") -> Matrix:
     return numbers
 
 
-def _from_objects(array: NDArray[Any], name: str) -> Matrix:
-    numeric = (int, float, np.integer, np.floating)
-    for entry in array.flat:
-        if entry is not None and (isinstance(entry, bool) or not isinstance(entry, numeric)):
-            raise UsageError(
-                f"{name}: needs numbers in rows of one length, found {type(entry).__name__} {entry!r:.40}."
-            )
-    return array.astype(np.float64)
-
-
 def _as_matrix(a: Any, *, square: bool = True) -> Matrix:
-    """Return `a` as a float64 matrix (stages, sets), checked.
-
-    Args:
-        a: array-like, fractions or percent; NaN or None = missing.
-        square: ask for as many stages as sets.
-
-    Raises:
-        UsageError: unless `a` is a numeric matrix with at least one entry, square where asked.
-    """
+    """Return `a` as a float64 matrix (stages, sets), or raise UsageError: it has entries, and where asked is square."""
     matrix = as_numbers(a, "accuracy matrix")
     if matrix.ndim != 2:
         raise UsageError(f"accuracy matrix: needs 2 dimensions, got {matrix.ndim} (shape {matrix.shape}); {_MEANING}.")
@@ -107,12 +95,8 @@ def _labels(values: Any, classes: int, name: str) -> Counts:
 def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, classes: int) -> Counts:
     """Count images by true class (row) and predicted class (column), shape (classes, classes).
 
-    Formula: C[p, q] = #{k : y_k = p, yhat_k = q}. Source: standard; row = truth, as in scikit-learn.
-
-    Args:
-        labels: true class numbers (n,).
-        predictions: predicted class numbers (n,).
-        classes: how many classes there are.
+    Formula: C[p, q] = #{k : y_k = p, yhat_k = q}, of class numbers y, yhat (n,). Source: standard; row = truth, as in
+    scikit-learn.
 
     >>> confusion_matrix([0, 0, 1], [0, 1, 1], classes=2)
     array([[1, 1],
@@ -147,9 +131,7 @@ def calibration_bins(confidence: ArrayLike, correct: ArrayLike, bins: int = CALI
 
     Formula: bin m holds the images with confidence in ((m-1)/M, m/M] (and 0 belongs to the first bin).
     Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, section 2.
-
-    Returns:
-        Shape (3, bins): images, sum of confidences, and correct predictions in each bin.
+    Returned are, of shape (3, bins), images, sum of confidences, and correct predictions in each bin.
 
     >>> calibration_bins([0.2, 0.5, 0.9], [0, 1, 1], bins=2)
     array([[2. , 1. ],
@@ -186,10 +168,8 @@ def expected_calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: 
     Formula: ECE = sum_m |B_m|/n |acc(B_m) - conf(B_m)|, M = 15 bins of equal width.
     Source: Guo et al., ICML 2017, eq. 3.
 
-    Args:
-        confidence: probability given to the predicted class (n,); or the probabilities of all classes (n, classes).
-        correct: whether the prediction was right (n,); or, with the probabilities of all classes, the labels (n,).
-        bins: M.
+    `confidence` is the probability given to the predicted class (n,), and `correct` whether that was right (n,); or the
+    probabilities of all classes (n, classes), and the labels (n,).
 
     >>> expected_calibration_error([0.75, 0.75, 0.75, 0.75], [1, 1, 0, 0])
     0.25
@@ -207,11 +187,8 @@ def harmonic_mean(*values: Any) -> Any:
     Formula: H = k / sum_i 1/x_i; for two, 2 x y / (x + y).
     Source: Xian et al., "Zero-Shot Learning: The Good, the Bad and the Ugly", CVPR 2017; CoCoOp, CVPR 2022.
 
-    Args:
-        values: two or more numbers, or arrays of one shape (one entry per data set); or one list of numbers.
-
-    Returns:
-        A float, or an array when arrays were given.
+    It is a float of two or more numbers, or of one list of them; an array of arrays of one shape (one entry per data
+    set).
 
     >>> harmonic_mean(60, 30)
     40.0
@@ -304,13 +281,9 @@ def transfer_over_pairs(a: ArrayLike) -> float:
 def transfer_from_start(a: ArrayLike, before: ArrayLike) -> float:
     """Mean over all sets, the first one too, of the accuracy before each was trained, the start counted.
 
-    Formula: 1/n sum_j 1/(j+1) (b_j + sum_{i<j} a[i, j]).
+    Formula: 1/n sum_j 1/(j+1) (b_j + sum_{i<j} a[i, j]), b (n,) = `before`.
     Source: tables that print zero-shot CLIP's mean over all data sets as its Transfer (65.3 on MTIL in any order);
     `transfer` leaves the first set out and gives 69.4 in order 1, 65.4 in order 2 (ZSCL, ICCV 2023).
-
-    Args:
-        a: accuracy matrix (n, n).
-        before: b, accuracy on every set before any training (stage 0), shape (n,), in the unit of `a`.
 
     >>> transfer_from_start([[90, 60], [80, 95]], before=[30, 50])
     42.5
@@ -402,13 +375,9 @@ def backward_transfer(a: ArrayLike) -> float:
 def forward_transfer(a: ArrayLike, baseline: ArrayLike) -> float:
     """What earlier training gave to sets not yet trained, against a model that has trained on nothing.
 
-    Formula: FWT = 1/(n-1) sum_{j>=1} (a[j-1, j] - b_j). NaN for one stage.
+    Formula: FWT = 1/(n-1) sum_{j>=1} (a[j-1, j] - b_j), b (n,) = `baseline`. NaN for one stage.
     Source: Lopez-Paz and Ranzato, NeurIPS 2017, eq. 4; b is the accuracy at random initialisation there, the
     zero-shot accuracy (stage 0) here.
-
-    Args:
-        a: accuracy matrix (n, n).
-        baseline: b, accuracy on every set before any training, shape (n,), in the unit of `a`.
 
     >>> forward_transfer([[90, 60, 30], [80, 95, 50], [70, 97, 99]], baseline=[50, 55, 60])
     -2.5
@@ -435,19 +404,12 @@ def degradation(a: ArrayLike, j: int = 0) -> float:
 
 
 class Set1Set2(NamedTuple):
-    """A row of LAMM's Table 2, in the unit of the matrix.
+    """A row of LAMM's Table 2, in the unit of the matrix."""
 
-    Attributes:
-        set1_before: accuracy on Set1 right after training it.
-        set1_after: accuracy on Set1 at the end.
-        set2: accuracy on Set2 at the end.
-        degradation: set1_after - set1_before.
-    """
-
-    set1_before: float
-    set1_after: float
-    set2: float
-    degradation: float
+    set1_before: float  # accuracy on Set1 right after training it
+    set1_after: float  # accuracy on Set1 at the end
+    set2: float  # accuracy on Set2 at the end
+    degradation: float  # set1_after - set1_before
 
 
 def set1_set2(a: ArrayLike) -> Set1Set2:
@@ -468,22 +430,19 @@ def set1_set2(a: ArrayLike) -> Set1Set2:
 def incremental_accuracies(a: ArrayLike, counts: ArrayLike | None = None) -> Matrix:
     """Accuracy over everything met so far, after every stage, shape (n,).
 
-    Formula: A_i = sum_{j<=i} w_j a[i, j] / sum_{j<=i} w_j, w = images per set, or 1.
+    Formula: A_i = sum_{j<=i} w_j a[i, j] / sum_{j<=i} w_j, w (n,) = `counts`, test images per set, or 1 without.
     Source: Rebuffi et al., "iCaRL", CVPR 2017, section 4 (all images of the classes seen so far count alike).
-
-    Args:
-        a: accuracy matrix (n, n).
-        counts: test images per set (n,); without it every set weighs the same.
 
     >>> incremental_accuracies([[90, 60], [80, 90]], counts=[100, 300])
     array([90. , 87.5])
     """
     matrix = _as_matrix(a)
     weights = np.ones(len(matrix)) if counts is None else _as_vector(counts, len(matrix), "counts")
-    return np.array([_weighted(matrix[i, : i + 1], weights[: i + 1]) for i in range(len(matrix))])
+    return np.array([weighted(matrix[i, : i + 1], weights[: i + 1]) for i in range(len(matrix))])
 
 
-def _weighted(values: Matrix, weights: Matrix) -> float:
+def weighted(values: Matrix, weights: Matrix) -> float:
+    """Weighted mean; NaN without any weight."""
     total = weights.sum()
     return float((values * weights).sum() / total) if total > 0 else _MISSING
 
@@ -504,20 +463,17 @@ def average_incremental_accuracy(a: ArrayLike, counts: ArrayLike | None = None) 
 def weighted_average_incremental_accuracy(a: ArrayLike, counts: ArrayLike) -> float:
     """Mean over the stages of the accuracy over everything met so far, where a stage weighs what it is tested on.
 
-    Formula: sum_i N_i A_i / sum_i N_i, with A_i of `incremental_accuracies` and N_i = sum_{j<=i} w_j: the share of
-    right answers among all that were given, so that late stages, which are tested on more, weigh more.
+    Formula: sum_i N_i A_i / sum_i N_i, with A_i of `incremental_accuracies` and N_i = sum_{j<=i} w_j, w (n,) =
+    `counts`, test images per set, or classes per set: the share of right answers among all that were given, so that
+    late stages, which are tested on more, weigh more.
     Source: the weighted average of class-incremental tables (Huang et al., "RAPF", ECCV 2024). RAPF's released code
     prints the unweighted one, as C3Box does; on B0 streams the weighted one is the lower.
-
-    Args:
-        a: accuracy matrix (n, n).
-        counts: w, test images per set (n,), or classes per set.
 
     >>> weighted_average_incremental_accuracy([[90, 60], [80, 90]], counts=[100, 300])
     88.0
     """
     met = incremental_accuracies(a, counts)
-    return _weighted(met, np.cumsum(_as_vector(counts, len(met), "counts")))
+    return weighted(met, np.cumsum(_as_vector(counts, len(met), "counts")))
 
 
 def last_incremental_accuracy(a: ArrayLike, counts: ArrayLike | None = None) -> float:
@@ -534,13 +490,10 @@ def last_incremental_accuracy(a: ArrayLike, counts: ArrayLike | None = None) -> 
 def zero_shot_retention(a: ArrayLike, baseline: ArrayLike) -> float:
     """Share of the zero-shot accuracy that is left on data sets never trained on; 1 means all of it.
 
-    Formula: R = sum_{j>=m} a[m-1, j] / sum_{j>=m} b_j, where m = rows of `a`: set j is trained in stage j, so that
-    after m stages the sets from m on were never trained. NaN where there are none, or where b is 0 on all of them.
+    Formula: R = sum_{j>=m} a[m-1, j] / sum_{j>=m} b_j, where `a` is (m stages, n >= m sets) and b (n,) = `baseline`:
+    set j is trained in stage j, so that after m stages the sets from m on were never trained; pass `a[:k]` for the
+    state after stage k. NaN where there are none, or where b is 0 on all of them.
     Source: ours; the ratio behind ZSCL's "zero-shot transfer degradation" (ICCV 2023).
-
-    Args:
-        a: accuracy matrix (m stages, n >= m sets), not necessarily square; pass `a[:k]` for the state after stage k.
-        baseline: b, accuracy on every set before any training, shape (n,), in the unit of `a`.
 
     >>> zero_shot_retention([[90, 60, 30]], baseline=[50, 65, 35])
     0.9

@@ -4,7 +4,7 @@ import contextlib
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,6 @@ class StageCost(PluginMetric[list[dict[str, float]]]):
     """
 
     def __init__(self) -> None:
-        """Start with no stage."""
         super().__init__()
         self._stages: list[dict[str, float]] = []
         self._start: float | None = None  # None between stages
@@ -86,7 +85,8 @@ class StageCost(PluginMetric[list[dict[str, float]]]):
     def after_training_exp(self, strategy: Any) -> list[MetricValue]:
         """Stop the clock and report."""
         _wait(strategy.device)
-        seconds, kept = self._seconds(), list(_state(strategy.model))
+        seconds, state = self._seconds(), strategy.model.state_dict().values()
+        kept = {id(value): value for value in state if isinstance(value, torch.Tensor)}.values()  # each once
         images = self._images or len(strategy.experience.dataset)
         costs = {
             "seconds": seconds,
@@ -140,11 +140,6 @@ def trained_parameters(strategy: Any) -> int:
     if optimizer is None:
         return sum(p.numel() for p in strategy.model.parameters() if p.requires_grad)
     return sum(p.numel() for group in optimizer.param_groups for p in group["params"] if p.requires_grad)
-
-
-def _state(model: torch.nn.Module) -> Iterator[torch.Tensor]:
-    """Yield the tensors of the model's state, each once."""
-    return iter({id(value): value for value in model.state_dict().values() if isinstance(value, torch.Tensor)}.values())
 
 
 def _wait(device: torch.device) -> None:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lamm_cl.clip.precision import at_least_float
 from lamm_cl.evaluation.metrics import CALIBRATION_BINS, Matrix, calibration_bins, calibration_error
 
 NOTHING = -1  # predicted column where every logit is -inf
@@ -16,21 +17,13 @@ NOTHING = -1  # predicted column where every logit is -inf
 
 @dataclass
 class Score:
-    """How one test set was classified in one label space.
+    """How one test set was classified in one label space."""
 
-    Attributes:
-        n: images.
-        columns: columns of the label space.
-        correct: images whose class was predicted.
-        bins: (3, 15) images, confidence and correct predictions per bin of confidence.
-        confusion: (k, 3) rows (true column, predicted column, images); pairs that never occurred are left out.
-    """
-
-    n: int
-    columns: int
-    correct: int
-    bins: Matrix
-    confusion: NDArray[np.int64]
+    n: int  # images
+    columns: int  # of the label space
+    correct: int  # images whose class was predicted
+    bins: Matrix  # (3, 15) images, confidence and correct predictions per bin of confidence
+    confusion: NDArray[np.int64]  # (k, 3) true column, predicted column, images; pairs that never occurred are left out
 
     @property
     def accuracy(self) -> float:
@@ -44,12 +37,9 @@ class Score:
 
     def class_accuracies(self) -> dict[int, tuple[float, int]]:
         """Return (accuracy, images) per true column, ascending; columns without images are left out."""
-        images: dict[int, int] = {}
-        right: dict[int, int] = {}
-        for true, predicted, count in self.confusion.tolist():
-            images[true] = images.get(true, 0) + count
-            right[true] = right.get(true, 0) + (count if true == predicted else 0)
-        return {column: (right[column] / images[column], images[column]) for column in sorted(images)}
+        true, predicted, counts = self.confusion.T
+        images, right = np.bincount(true, counts), np.bincount(true, counts * (true == predicted))
+        return {c: (float(right[c] / images[c]), int(images[c])) for c in np.unique(true).tolist()}
 
     def state(self) -> dict[str, Any]:
         """Return everything as plain lists and numbers."""
@@ -65,49 +55,29 @@ class Score:
 
 @dataclass
 class Tally:
-    """Collects predictions batch by batch. Nothing leaves the device, and so nothing waits, until `scores`.
+    """Collects predictions batch by batch. Nothing leaves the device, and so nothing waits, until `scores`."""
 
-    Attributes:
-        spaces: label space -> its columns; a space without columns is left out of the scores.
-    """
-
-    spaces: Mapping[str, Sequence[int]]
+    spaces: Mapping[str, Sequence[int]]  # columns of each label space; one without is left out of the scores
     _labels: list[Tensor] = field(default_factory=list)
-    _predictions: dict[str, list[Tensor]] = field(default_factory=dict)
-    _confidences: dict[str, list[Tensor]] = field(default_factory=dict)
+    _found: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)  # predictions and confidences
     _columns: dict[str, Tensor] = field(default_factory=dict)
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
-        """Count a batch.
-
-        Args:
-            logits: (batch, columns of the benchmark).
-            labels: (batch,) true columns.
-        """
-        logits = logits.detach()
-        if logits.dtype not in (torch.float32, torch.float64):
-            logits = logits.float()
+        """Count a batch of logits (batch, columns of the benchmark) with true columns (batch,)."""
+        logits = at_least_float(logits.detach())
         self._labels.append(labels.detach())
         for space, columns in self.spaces.items():
-            if columns:
-                self._add(space, columns, logits)
-
-    def _add(self, space: str, columns: Sequence[int], logits: Tensor) -> None:
-        if len(columns) == logits.shape[1]:
-            best = logits.max(dim=1).values
-            confidence = logits.softmax(dim=1).max(dim=1).values
-            prediction = logits.argmax(dim=1)
-        else:
+            if not columns:
+                continue
             if space not in self._columns:
                 self._columns[space] = torch.tensor(columns, device=logits.device)
-            competing = logits[:, self._columns[space]]
+            own = self._columns[space]
+            competing = logits if len(columns) == logits.shape[1] else logits[:, own]
             best, place = competing.max(dim=1)
+            # A learner that cannot score any of the classes yet says nothing: no class was predicted.
+            prediction = torch.where(best > -torch.inf, own[place], NOTHING)
             confidence = competing.softmax(dim=1).max(dim=1).values
-            prediction = self._columns[space][place]
-        # A learner that cannot score any of the classes yet says nothing: no class was predicted.
-        prediction = torch.where(best > -torch.inf, prediction, NOTHING)
-        self._predictions.setdefault(space, []).append(prediction)
-        self._confidences.setdefault(space, []).append(confidence)
+            self._found.setdefault(space, []).append((prediction, confidence))
 
     def scores(self) -> dict[str, Score]:
         """Return one score per label space that has columns."""
@@ -115,16 +85,16 @@ class Tally:
             return {}
         true = torch.cat(self._labels).cpu().numpy()
         return {
-            space: _score(true, len(self.spaces[space]), chosen, self._confidences[space])
-            for space, chosen in self._predictions.items()
+            space: _score(true, len(self.spaces[space]), *map(torch.cat, zip(*found, strict=True)))
+            for space, found in self._found.items()
         }
 
 
-def _score(true: NDArray[np.int64], columns: int, predictions: list[Tensor], confidences: list[Tensor]) -> Score:
-    predicted = torch.cat(predictions).cpu().numpy()
+def _score(true: NDArray[np.int64], columns: int, predictions: Tensor, confidences: Tensor) -> Score:
+    predicted = predictions.cpu().numpy()
     right = predicted == true
     pairs, counts = np.unique(np.stack([true, predicted], axis=1), axis=0, return_counts=True)
     # A confidence that is not a number belongs to no bin; the step that made it is reported where it is made.
-    confidence = np.nan_to_num(torch.cat(confidences).cpu().numpy().astype(np.float64), nan=0.0)
+    confidence = np.nan_to_num(confidences.cpu().numpy().astype(np.float64), nan=0.0)
     bins = calibration_bins(confidence, right, CALIBRATION_BINS)
     return Score(len(true), columns, int(right.sum()), bins, np.column_stack([pairs, counts]).astype(np.int64))

@@ -10,26 +10,17 @@ from numpy.typing import ArrayLike
 from lamm_cl.errors import UsageError
 from lamm_cl.evaluation.metrics import Matrix, as_numbers
 
-_MISSING = float("nan")
+_MISSING = math.nan
 
 
 class Summary(NamedTuple):
-    """Mean over seeds with its spread; `std`, `low` and `high` are NaN for fewer than two values.
+    """Mean over seeds with its spread; `std`, `low` and `high` are NaN for fewer than two values."""
 
-    Attributes:
-        n: values that were there.
-        missing: values that were NaN or None and are left out.
-        mean: arithmetic mean.
-        std: sample standard deviation (n - 1 in the denominator).
-        low: lower end of the confidence interval of the mean.
-        high: upper end.
-    """
-
-    n: int
-    missing: int
+    n: int  # values that were there
+    missing: int  # values that were NaN or None and are left out
     mean: float
-    std: float
-    low: float
+    std: float  # of the sample (n - 1 in the denominator)
+    low: float  # lower end of the confidence interval of the mean
     high: float
 
     def __str__(self) -> str:
@@ -41,27 +32,16 @@ class Summary(NamedTuple):
 
 
 class PairedComparison(NamedTuple):
-    """Two methods on the same seeds, first minus second.
+    """Two methods on the same seeds, first minus second; all from `std` on is NaN for fewer than two pairs."""
 
-    Attributes:
-        n: seeds that both methods have.
-        missing: seeds where one of them is NaN or None; left out.
-        difference: mean difference, NaN without a pair.
-        std: sample standard deviation of the differences.
-        low: lower end of the confidence interval of the difference.
-        high: upper end.
-        t: paired t statistic; `std`, `low`, `high`, `t` and `p` are NaN for fewer than two pairs.
-        p: two-sided p value; NaN also when all differences are exactly 0 (the statistic is 0/0).
-    """
-
-    n: int
-    missing: int
-    difference: float
-    std: float
-    low: float
+    n: int  # seeds that both methods have
+    missing: int  # seeds where one of them is NaN or None; left out
+    difference: float  # mean difference, NaN without a pair
+    std: float  # of the sample of differences
+    low: float  # lower end of the confidence interval of the difference
     high: float
-    t: float
-    p: float
+    t: float  # paired t statistic
+    p: float  # two-sided p value; NaN also when all differences are exactly 0 (the statistic is 0/0)
 
     def __str__(self) -> str:
         if self.n == 0:
@@ -94,15 +74,11 @@ def _flat(values: Any, name: str) -> Matrix:
 
 
 def summarise(values: ArrayLike, confidence: float = 0.95) -> Summary:
-    """Mean, sample standard deviation and Student-t interval over seeds.
+    """Mean, sample standard deviation and Student-t interval over seeds; NaN or None = missing, left out and counted.
 
-    Formula: mean +- t_{(1+c)/2, n-1} s / sqrt(n).
+    Formula: mean +- t_{(1+c)/2, n-1} s / sqrt(n), c = `confidence`.
     Source: Student, "The Probable Error of a Mean", Biometrika 1908. It takes seeds as a random sample and their
     results as roughly normal; with three seeds t is 4.30, so the interval is wide, as it should be.
-
-    Args:
-        values: one number per seed; NaN or None = missing, left out and counted.
-        confidence: c.
 
     >>> summarise([1.0, 2.0, 3.0]).mean
     2.0
@@ -139,10 +115,7 @@ def compare_paired(
     Formula: d_s = x_s - y_s; t = mean(d) / (std(d) / sqrt(n)); interval mean(d) +- t_{(1+c)/2, n-1} std(d) / sqrt(n).
     Source: Student 1908; pairing removes what the seeds (few-shot images, initialisation) share.
 
-    Args:
-        first: {seed: value}, or a list in seed order; NaN or None = missing, that seed is left out and counted.
-        second: the same for the other method.
-        confidence: c.
+    Both are {seed: value}, or lists in seed order; NaN or None = missing, that seed is left out and counted.
 
     Raises:
         UsageError: when the seeds differ.
@@ -154,16 +127,12 @@ def compare_paired(
     gaps = one - two
     there = gaps[~np.isnan(gaps)]
     mean, std, low, high = _interval(there, confidence)
-    t, p = _t_test(there.size, mean, std)
-    return PairedComparison(there.size, gaps.size - there.size, mean, std, low, high, t, p)
+    n, t, p = there.size, _MISSING, _MISSING
+    if n >= 2 and std > 0:
+        from scipy.special import stdtr
 
-
-def _t_test(n: int, mean: float, std: float) -> tuple[float, float]:
-    if n < 2 or (std == 0 and mean == 0):
-        return _MISSING, _MISSING
-    if std == 0:
-        return math.copysign(math.inf, mean), 0.0
-    from scipy.special import stdtr
-
-    t = mean / (std / math.sqrt(n))
-    return t, float(2 * stdtr(n - 1, -abs(t)))
+        t = mean / (std / math.sqrt(n))
+        p = float(2 * stdtr(n - 1, -abs(t)))
+    elif n >= 2 and mean != 0:
+        t, p = math.copysign(math.inf, mean), 0.0
+    return PairedComparison(n, gaps.size - n, mean, std, low, high, t, p)

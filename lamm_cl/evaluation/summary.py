@@ -1,7 +1,7 @@
 """Every measured number as a row for the records, and what an accuracy matrix says stage by stage as such rows."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
@@ -15,71 +15,37 @@ LABEL_SPACES: tuple[str, ...] = get_args(LabelSpace)
 
 
 class Row(NamedTuple):
-    """One number: what was measured, on what, after which stage.
+    """One number: what was measured, on what, after which stage."""
 
-    Attributes:
-        stage: 0 before any training, k after training experience k (from 1).
-        eval_set: name of the test set, or "total" for all of them together.
-        label_space: "own", "seen" or "all"; empty where it does not apply (seconds, memory).
-        metric: "accuracy" or another metric's name.
-        value: fraction for accuracies, at full precision; None when missing.
-        n: images behind the number, where it is a mean over images.
-    """
-
-    stage: int
-    eval_set: str
-    label_space: str
-    metric: str
-    value: float | None
-    n: int | None = None
+    stage: int  # 0 before any training, k after training experience k (from 1)
+    eval_set: str  # name of the test set, or "total" for all of them together
+    label_space: str  # "own", "seen" or "all"; empty where it does not apply (seconds, memory)
+    metric: str  # "accuracy" or another metric's name
+    value: float | None  # fraction for accuracies, at full precision; None when missing
+    n: int | None = None  # images behind the number, where it is a mean over images
 
 
 TOTAL = "total"
 
-_OF_A_SQUARE: Mapping[str, Callable[[Matrix], float]] = {
-    "forgetting": metrics.forgetting,
-    "backward_transfer": metrics.backward_transfer,
-    "transfer": metrics.transfer,
-    "average": metrics.average,
-    "last": metrics.last,
-}
-
 
 @dataclass(frozen=True)
 class Sets:
-    """The test sets, in the order of the matrix's columns.
-
-    Attributes:
-        names: one per set.
-        counts: images per set.
-        trained: stage (from 1) after which all classes of a set had been trained; None: not yet, or never.
-    """
+    """The test sets, in the order of the matrix's columns."""
 
     names: tuple[str, ...]
-    counts: tuple[int, ...]
-    trained: tuple[int | None, ...]
+    counts: tuple[int, ...]  # images
+    trained: tuple[int | None, ...]  # stage (from 1) after which all their classes had been trained; None: not so far
 
     def trained_until(self, stage: int) -> list[int]:
         """Return the sets trained after `stage`, the earliest first."""
         return [j for _, j in sorted((k, j) for j, k in enumerate(self.trained) if k is not None and k <= stage)]
 
-    def untrained_at(self, stage: int) -> list[int]:
-        """Return the sets that are not trained after `stage`."""
-        return [j for j, k in enumerate(self.trained) if k is None or k > stage]
-
 
 def summarise_stage(space: str, stage: int, a: Matrix, before: Matrix, sets: Sets, protocol: str = "") -> list[Row]:
-    """Return the metrics of one label space after `stage`.
+    """Return the metrics of one label space after `stage`, counted from 1; some protocols have metrics of their own.
 
-    Metrics of the square matrix (forgetting, transfer, ...) are given where each stage so far trained one set.
-
-    Args:
-        space: label space.
-        stage: number of training experiences so far, from 1.
-        a: accuracy matrix (stages, sets) so far, NaN = missing; at least `stage` rows.
-        before: accuracies before any training (sets,), NaN = missing.
-        sets: the test sets.
-        protocol: some protocols have metrics of their own.
+    Metrics of the square matrix (forgetting, transfer, ...) are given where each stage so far trained one set. `a` is
+    the accuracy matrix (at least `stage` stages, sets), `before` (sets,) those before any training; NaN = missing.
     """
     now, trained = a[stage - 1], sets.trained_until(stage)
     rows = [
@@ -94,7 +60,7 @@ def summarise_stage(space: str, stage: int, a: Matrix, before: Matrix, sets: Set
         found["average_incremental_accuracy"] = float(np.mean(met))
     if stage > 1 and [sets.trained[j] for j in trained] == list(range(1, stage + 1)):
         found |= _of_a_square(space, a[:stage][:, trained], before[trained])
-    later = sets.untrained_at(stage)
+    later = [j for j, k in enumerate(sets.trained) if k is None or k > stage]
     if later and space != "seen":
         # A set that was never trained is a column beyond the rows.
         beside = [trained[:1] + later] if trained else [[later[0], *later]]
@@ -107,12 +73,12 @@ def summarise_stage(space: str, stage: int, a: Matrix, before: Matrix, sets: Set
 def _over_all_met(a: Matrix, stage: int, sets: Sets) -> float:
     """Return the accuracy over all images of the sets trained after `stage`."""
     met = sets.trained_until(stage)
-    images = np.array([sets.counts[j] for j in met], dtype=np.float64)
-    return float((a[stage - 1, met] * images).sum() / images.sum()) if images.sum() > 0 else float("nan")
+    return metrics.weighted(a[stage - 1, met], np.array([sets.counts[j] for j in met], dtype=np.float64))
 
 
 def _of_a_square(space: str, a: Matrix, before: Matrix) -> dict[str, float]:
-    found = {name: metric(a) for name, metric in _OF_A_SQUARE.items()}
+    of_matrix = (metrics.forgetting, metrics.backward_transfer, metrics.transfer, metrics.average, metrics.last)
+    found = {metric.__name__: metric(a) for metric in of_matrix}
     found["forward_transfer"] = metrics.forward_transfer(a, before)
     if space == "seen":  # there a set not yet trained has no candidate that is right: its 0 says nothing
         del found["transfer"], found["forward_transfer"], found["average"]
@@ -126,12 +92,7 @@ def _plain(value: float) -> float | None:
 
 
 def stages_of(own: Sequence[Sequence[int]], met: Sequence[Sequence[int]]) -> tuple[int | None, ...]:
-    """Return, for each set, the stage (from 1) after which all its columns had been met; None where not.
-
-    Args:
-        own: columns of each set.
-        met: columns that each stage trained.
-    """
+    """Return, for each set of `own` columns, the stage (from 1) after which all had been `met`; None where not."""
     stages: list[int | None] = [None] * len(own)
     seen: set[int] = set()
     for stage, columns in enumerate(met, 1):

@@ -70,20 +70,30 @@ class Parts:
 
 
 class ComposedLearner(Learner):
-    """A learner made of parts. Abstract: a subclass says where class names come in.
+    """A learner made of parts. Abstract: a subclass gives `output`.
 
     Args:
         backbone: the frozen CLIP, or given features.
+        class_names: the classes, one column of logits each.
         parts: the choices that make the method.
         method: name for messages and records.
         repeated_names: whether a name may stand for several classes (of several data sets).
     """
 
-    def __init__(self, backbone: Backbone, parts: Parts, *, method: str, repeated_names: bool) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        class_names: Sequence[str],
+        parts: Parts,
+        *,
+        method: str = "custom",
+        repeated_names: bool = False,
+    ) -> None:
         super().__init__(backbone, (), method=method, repeated_names=repeated_names)
         self.adapter, self.head, self.rehearsal = parts.adapter, parts.head, parts.rehearsal
         self.parts, self.average, self.exemplars = parts, parts.average, parts.exemplars
         self.takes = next((part.takes for part in (self.adapter, self.head) if part is not None), "unit")
+        self._append(class_names)
 
     def objective(
         self, output: Output, labels: Tensor, columns: Sequence[int] | Tensor | None = None
@@ -211,29 +221,9 @@ class ComposedLearner(Learner):
 
 
 class FeatureLearner(ComposedLearner):
-    """A head on the features of a frozen image tower; an adapter may stand between.
-
-    Args:
-        backbone: the frozen CLIP, or given features.
-        class_names: the classes, one column of logits each.
-        parts: the choices that make the method, without a context: `parts.head.takes` says which features.
-        method: name for messages and records.
-        repeated_names: whether a name may stand for several classes.
-    """
+    """A head, which says what features it takes, on those of a frozen image tower; an adapter may stand between."""
 
     head: Head
-
-    def __init__(
-        self,
-        backbone: Backbone,
-        class_names: Sequence[str],
-        parts: Parts,
-        *,
-        method: str = "custom",
-        repeated_names: bool = False,
-    ) -> None:
-        super().__init__(backbone, parts, method=method, repeated_names=repeated_names)
-        self._append(class_names)
 
     def output(self, x: Tensor, columns: Sequence[int] | Tensor | None = None) -> Output:
         """Return the logits; see `Learner.output`."""

@@ -22,11 +22,11 @@ from lamm_cl.methods import inputs
 from lamm_cl.methods.composed import ComposedLearner, Parts
 from lamm_cl.methods.head import Head, Text
 from lamm_cl.methods.objective import PLAIN_IMAGE, PREVIOUS, Output
-from lamm_cl.methods.optimizer import trainable
 from lamm_cl.methods.stage import Stage, StageData, Step
 from lamm_cl.prompts.given_text import GivenText
 from lamm_cl.prompts.matching import Cosine, Side, averaged
 from lamm_cl.prompts.text_side import TextSide
+from lamm_cl.prompts.vectors import trains
 from lamm_cl.prompts.wording import TextBank
 from lamm_cl.tensor_file import pack
 
@@ -144,12 +144,12 @@ class PromptedCLIP(ComposedLearner):
         repeated_names: bool = False,
         half: bool = False,
     ) -> None:
-        super().__init__(backbone, parts, method=method, repeated_names=repeated_names)
+        super().__init__(backbone, (), parts, method=method, repeated_names=repeated_names)  # names need the text
         self.half_precision = half
         self.matching, self.text_adapter = parts.matching, parts.text_adapter
         assert parts.context is not None
         self.context, self.labels, self.deep, self.deltas = parts.context, parts.labels, parts.deep, parts.deltas
-        if self.deep.vision or (self.deltas is not None and self.deltas.in_image):
+        if self.deep.vision or (self.deltas is not None and self.deltas.image):
             self.takes = "images"
         if isinstance(backbone, ClipBackbone):
             self._check_vision(backbone)
@@ -187,8 +187,8 @@ class PromptedCLIP(ComposedLearner):
     def keeps_old_logits(self) -> bool:
         """Whether nothing that all classes share trains, and the head keeps them."""
         shared = [part for part in (self.deep, self.deltas, self.text_adapter) if part is not None]
-        context = self.context.trains and not self.context.class_specific
-        return super().keeps_old_logits and not context and not any(trainable(part) for part in shared)
+        context = [] if self.context.class_specific else [self.context]
+        return super().keeps_old_logits and not trains(*context, *shared)
 
     @property
     def same_steps(self) -> bool:
@@ -507,7 +507,7 @@ class PromptedCLIP(ComposedLearner):
         tower, dtype = self.backbone.image, self.backbone.dtype
         context = getattr(self.context, "ctx", None)
         first, deep = self.deep.image(context if isinstance(context, Tensor) else None)
-        deltas = NOWHERE if self.deltas is None else self.deltas.of_image()
+        deltas = NOWHERE if self.deltas is None else self.deltas.of("image")
         batch, variants = len(images), 1 if first is None else self.context.variants
         images = images.to(self.backbone.device, dtype)
         if first is not None and variants > 1:  # each image once a prompt, with that prompt's tokens

@@ -17,30 +17,20 @@ if TYPE_CHECKING:
 
 PLACEHOLDER = "X"  # the word that stands where a random vector goes, as in the papers' codes
 QUICK_GELU = 1.702
+CLASS_TOKENS = 4  # that TCP makes of a class
 
 
 class Context(nn.Module):
-    """What stands around the class names. Abstract: use one of the classes below.
+    """What stands around the class names. Abstract: use one of the classes below."""
 
-    Attributes:
-        variants: number of prompts a class has.
-        n_ctx: number of learned vectors a prompt has.
-        position: where the class name stands.
-        conditioned: whether the learned vectors depend on the image.
-        class_specific: whether each class has its own learned vectors.
-        whole: whether some prompts are sentences without a place for the name.
-        bank: words of the zero-shot features from which `class_tokens` makes vectors; None: it makes none.
-        layer: the text tower's layer, from 0, before which those replace the first tokens after the start token.
-    """
-
-    variants: int = 1
-    n_ctx: int = 0
+    variants: int = 1  # prompts a class has
+    n_ctx: int = 0  # learned vectors a prompt has
     position: Position = "end"
-    conditioned: bool = False
-    class_specific: bool = False
-    whole: bool = False
-    bank: TextBank | None = None
-    layer: int = 0
+    conditioned: bool = False  # whether the learned vectors depend on the image
+    class_specific: bool = False  # whether each class has its own learned vectors
+    whole: bool = False  # whether some prompts are sentences without a place for the name
+    bank: TextBank | None = None  # words of the zero-shot features from which `class_tokens` makes vectors; None: none
+    layer: int = 0  # of the text tower, from 0, before which those replace the first tokens after the start token
 
     def wording(self, class_id: int, variant: int) -> Wording:
         """Return the words around the name of a class in its prompt number `variant`."""
@@ -48,7 +38,7 @@ class Context(nn.Module):
 
     def vectors(self, variant: int, class_ids: Sequence[int]) -> Tensor | None:
         """Return the learned vectors (K, D) of a variant, n_ctx of them (n_ctx a class where class-specific)."""
-        raise NotImplementedError
+        return None
 
     def for_images(self, image_features: Tensor) -> Tensor:
         """Return the vectors (batch, n_ctx, D) for normalised image features (batch, E), where `conditioned`."""
@@ -61,11 +51,6 @@ class Context(nn.Module):
     def class_tokens(self, zero_shot: Tensor) -> Tensor:
         """Return the vectors (n, m, D) of classes with normalised zero-shot features (n, E); see `bank`."""
         raise NotImplementedError
-
-    @property
-    def trains(self) -> bool:
-        """Whether anything in it trains now."""
-        return any(parameter.requires_grad for parameter in self.parameters())
 
     def learn(self, class_ids: Sequence[int]) -> None:
         """Make the vectors of these classes trainable, where each class has its own."""
@@ -109,10 +94,6 @@ class FixedContext(Context):
         last = 0 if self._counts is None else len(self._counts) - 1
         return None if self._counts is None else [self._counts[min(class_id, last)] for class_id in class_ids]
 
-    def vectors(self, variant: int, class_ids: Sequence[int]) -> Tensor | None:
-        """Return nothing: every word is fixed."""
-        return None
-
 
 class LearnedContext(Context):
     """Learned vectors instead of the first words before the name (CoOp, Zhou et al. 2022, section 3.2).
@@ -152,11 +133,8 @@ class LearnedContext(Context):
             start = torch.cat([words.new_zeros(zeros, tower.width), words])
         else:
             start = initial.normal("ctx/0", *shape)
-        if variants == 1:
-            self.ctx = nn.Parameter(start.clone())
-        else:
-            others = [initial.normal(f"ctx/{variant}", *shape) for variant in range(1, variants)]
-            self.ctx = nn.Parameter(torch.stack([start, *others]))
+        others = [initial.normal(f"ctx/{variant}", *shape) for variant in range(1, variants)]
+        self.ctx = nn.Parameter(torch.stack([start, *others]) if others else start.clone())
 
     def wording(self, class_id: int, variant: int) -> Wording:
         """Return the words whose first n_ctx tokens are learned."""
@@ -181,14 +159,7 @@ class LearnedContext(Context):
 
 
 class ClassSpecificContext(Context):
-    """Learned vectors that each class has for itself (CoOp's CSC).
-
-    Args:
-        tower: text tower.
-        n_ctx: number of learned vectors a class.
-        initial: source of random values: each class's depend on its id.
-        position: where the class name stands.
-    """
+    """Learned vectors that each class has for itself, n_ctx each, drawn by its id (CoOp's CSC)."""
 
     class_specific = True
 
@@ -224,45 +195,26 @@ class ClassSpecificContext(Context):
 class ConditionedContext(LearnedContext):
     """Learned vectors plus a bias computed from the image (CoCoOp, Zhou et al. 2022, equation 3).
 
-    Args:
-        tower: text tower.
-        features: width of an image feature.
-        n_ctx: number of learned vectors.
-        ctx_init: initial words; empty = random.
-        initial: source of random values.
+    `features` is the width of an image feature; all else is as for `LearnedContext`.
     """
 
     conditioned = True
 
     def __init__(self, tower: "TextTower", features: int, n_ctx: int, ctx_init: str, initial: Initial) -> None:
         super().__init__(tower, n_ctx, ctx_init, initial)
-        hidden = max(1, features // 16)
-        self.meta_net = nn.Module()
-        self.meta_net.linear1 = initial.linear("meta_net/1", features, hidden)
-        self.meta_net.linear2 = initial.linear("meta_net/2", hidden, tower.width)
+        self.meta_net = _two_layers(initial, features, max(1, features // 16), tower.width)
 
     def for_images(self, image_features: Tensor) -> Tensor:
         """Return the vectors (batch, n_ctx, D) for normalised image features (batch, E)."""
-        net = self.meta_net
-        hidden = F.relu(F.linear(image_features, net.linear1.weight, net.linear1.bias))  # type: ignore[union-attr, arg-type]
-        bias = F.linear(hidden, net.linear2.weight, net.linear2.bias)  # type: ignore[union-attr, arg-type]
+        bias: Tensor = self.meta_net["linear2"](F.relu(self.meta_net["linear1"](image_features)))
         return self.ctx[None] + bias[:, None]
 
 
 class ClassAwareContext(LearnedContext):
     """Learned vectors, and in one layer tokens made from each class's zero-shot feature (TCP, Yao et al. 2024, eq. 5).
 
-    Args:
-        tower: text tower.
-        features: width E of a feature.
-        n_ctx: number of learned vectors.
-        ctx_init: initial words; empty = random.
-        initial: source of random values.
-        templates: the words of each class's prompt, or one for all; their first n_ctx tokens before the name are the
-            learned vectors, whatever they say, and there are as many where they are fewer.
-        bank: words of the zero-shot features.
-        layer: the layer, from 0, before which the tokens replace the first ones after the start token.
-        tokens: number of tokens.
+    `features` is the width of a feature. Of each class's `templates`, or of one for all, the first n_ctx tokens before
+    the name are the learned vectors, whatever they say, and there are as many where they are fewer.
     """
 
     def __init__(
@@ -275,14 +227,11 @@ class ClassAwareContext(LearnedContext):
         templates: Sequence[str],
         bank: TextBank,
         layer: int,
-        tokens: int = 4,
     ) -> None:
         super().__init__(tower, n_ctx, ctx_init, initial)
-        self.bank, self.layer, self._tokens = bank, layer, tokens
+        self.bank, self.layer = bank, layer
         self._of_class = [self._padded(tower, Wording.of(template)) for template in templates]
-        self.meta_net = nn.Module()
-        self.meta_net.linear1 = initial.linear("meta_net/1", features, features // 4)
-        self.meta_net.linear2 = initial.linear("meta_net/2", features // 4, tokens * tower.width)
+        self.meta_net = _two_layers(initial, features, features // 4, CLASS_TOKENS * tower.width)
 
     def wording(self, class_id: int, variant: int) -> Wording:
         """Return the class's words, whose first n_ctx tokens are learned."""
@@ -290,14 +239,17 @@ class ClassAwareContext(LearnedContext):
 
     def class_tokens(self, zero_shot: Tensor) -> Tensor:
         """Return the tokens (n, m, D) of classes with normalised zero-shot features (n, E)."""
-        first, second = self.meta_net.linear1, self.meta_net.linear2
-        hidden = F.linear(zero_shot, first.weight, first.bias)  # type: ignore[union-attr, arg-type]
-        hidden = hidden * torch.sigmoid(QUICK_GELU * hidden)
-        made = F.linear(hidden, second.weight, second.bias)  # type: ignore[union-attr, arg-type]
-        return made.view(len(zero_shot), self._tokens, -1)
+        hidden = self.meta_net["linear1"](zero_shot)
+        made: Tensor = self.meta_net["linear2"](hidden * torch.sigmoid(QUICK_GELU * hidden))
+        return made.view(len(zero_shot), CLASS_TOKENS, -1)
 
     def _padded(self, tower: "TextTower", wording: Wording) -> Wording:
         """Return words with at least n_ctx tokens before the name."""
         before = tower.words.ids(wording.before) if wording.before else []
         missing = [PLACEHOLDER] * (self.n_ctx - len(before))
-        return Wording(" ".join([*([wording.before] if wording.before else []), *missing]), wording.after)
+        return Wording(" ".join([wording.before, *missing]).strip(), wording.after)
+
+
+def _two_layers(initial: Initial, inputs: int, hidden: int, outputs: int) -> nn.ModuleDict:
+    first, second = initial.linear("meta_net/1", inputs, hidden), initial.linear("meta_net/2", hidden, outputs)
+    return nn.ModuleDict({"linear1": first, "linear2": second})

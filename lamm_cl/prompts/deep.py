@@ -12,15 +12,10 @@ from lamm_cl.prompts.vectors import Initial
 
 
 class Deep(nn.Module):
-    """No token inside the layers; the base of the others.
+    """No token inside the layers; the base of the others."""
 
-    Attributes:
-        vision: whether tokens enter the image tower.
-        coupled: whether those of the image tower are made from the text's.
-    """
-
-    vision: bool = False
-    coupled: bool = False
+    vision: bool = False  # whether tokens enter the image tower
+    coupled: bool = False  # whether those are made from the text's
 
     def text(self, variant: int) -> Sequence[Tensor]:
         """Return the vectors (n, D) that replace the context before text layers 1, 2, ..."""
@@ -29,15 +24,9 @@ class Deep(nn.Module):
     def image(self, context: Tensor | None) -> tuple[Tensor | None, Sequence[Tensor]]:
         """Return the image tower's tokens for the input and for layers 1, 2, ...: (n, W), or (v, n, W) for v prompts.
 
-        Args:
-            context: learned context vectors (n, D) or (v, n, D), for the coupled kind.
+        The coupled kind makes them of the learned context vectors (n, D) or (v, n, D).
         """
         return None, ()
-
-    @property
-    def trains(self) -> bool:
-        """Whether anything in it trains now."""
-        return any(parameter.requires_grad for parameter in self.parameters())
 
 
 class IndependentDeep(Deep):
@@ -73,30 +62,19 @@ class IndependentDeep(Deep):
 
 
 class CoupledDeep(Deep):
-    """Text tokens, and image tokens that are linear functions of them (MaPLe, Khattak et al. 2023, section 3.3).
-
-    Args:
-        depth: number of layers that get tokens, counting the input.
-        n_ctx: number of tokens.
-        text_width: width of a text token.
-        vision_width: width of an image token.
-        initial: source of random values.
-        variants: number of prompts, which share the projections (ALIGN).
-        clones: whether the deep projections start as copies of one layer, as in the released codes of MaPLe and ALIGN
-            (`_get_clones`); otherwise each starts at random. They train apart either way.
-    """
+    """Text tokens, and image tokens that are linear functions of them (MaPLe, Khattak et al. 2023, section 3.3)."""
 
     vision = True
     coupled = True
 
     def __init__(
         self,
-        depth: int,
-        n_ctx: int,
+        depth: int,  # layers that get tokens, counting the input
+        n_ctx: int,  # tokens
         text_width: int,
         vision_width: int,
         initial: Initial,
-        variants: int = 1,
+        variants: int = 1,  # prompts, which share the projections (ALIGN)
         clones: bool = True,
     ) -> None:
         super().__init__()
@@ -107,6 +85,8 @@ class CoupledDeep(Deep):
         self.compound_prompts_text = nn.ParameterList(
             [nn.Parameter(initial.normal(f"compound/{layer}", *shape)) for layer in range(1, depth)]
         )
+        # Clones start as copies of one layer, as in the released codes of MaPLe and ALIGN (`_get_clones`), the others
+        # each at random. They train apart either way.
         draws = [1] * (depth - 1) if clones else range(1, depth)
         self.compound_prompt_projections = nn.ModuleList(
             [initial.linear(f"compound_proj/{draw}", text_width, vision_width) for draw in draws]

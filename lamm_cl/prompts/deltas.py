@@ -3,7 +3,7 @@
 from typing import Literal, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lamm_cl.clip import low_rank
 from lamm_cl.clip.low_rank import Dropout, LowRank, Shapes
@@ -26,9 +26,6 @@ class Deltas(nn.Module):
         initial: source of random values.
         dropout: share of its input that A does not see in a training step, drawn for each matrix by itself.
         start: of A: from U(-b, b) with b = 1/sqrt(in), as torch's linear layers, or Xavier's sqrt(6 / (in + r)).
-
-    Attributes:
-        step: names the training step that is under way; None outside of one, where nothing is dropped.
     """
 
     def __init__(
@@ -43,32 +40,16 @@ class Deltas(nn.Module):
     ) -> None:
         super().__init__()
         self.scale, self.dropout = scale, dropout
+        # Names the training step that is under way; None outside of one, where nothing is dropped.
         self.step: tuple[str | int, ...] | None = None
         self.text = _layers("text", text, rank, initial.at_least_float, start)
         self.image = _layers("image", image, rank, initial.at_least_float, start)
 
-    @property
-    def in_image(self) -> bool:
-        """Whether there are deltas in the image tower."""
-        return len(self.image) > 0
-
-    @property
-    def text_trains(self) -> bool:
-        """Whether a delta in the text tower trains now."""
-        return any(parameter.requires_grad for parameter in self.text.parameters())
-
-    def of_text(self) -> low_rank.Deltas:
-        """Return the deltas of the text tower, as it takes them."""
-        return self._given("text", self.text)
-
-    def of_image(self) -> low_rank.Deltas:
-        """Return the deltas of the image tower, as it takes them."""
-        return self._given("image", self.image)
-
-    def _given(self, tower: str, layers: nn.ModuleDict) -> low_rank.Deltas:
+    def of(self, tower: Literal["text", "image"]) -> low_rank.Deltas:
+        """Return the deltas of a tower, as it takes them."""
         drops = self.dropout > 0 and self.step is not None and self.training and torch.is_grad_enabled()
         found: dict[int, dict[str, LowRank]] = {}
-        for layer, matrices in layers.items():
+        for layer, matrices in (self.text if tower == "text" else self.image).items():
             found[int(layer)] = {}
             for matrix, pair in cast(nn.ModuleDict, matrices).items():
                 assert isinstance(pair, _Pair)
@@ -90,9 +71,6 @@ def _layers(tower: str, shapes: Shapes, rank: int, initial: Initial, start: Star
 
 class _Pair(nn.Module):
     """A (r, in) and B (out, r) of one matrix (out, in)."""
-
-    a: Tensor
-    b: Tensor
 
     def __init__(self, name: str, shape: tuple[int, int], rank: int, initial: Initial, start: Start) -> None:
         super().__init__()

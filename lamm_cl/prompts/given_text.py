@@ -13,16 +13,7 @@ Ids = tuple[int, ...]
 
 
 class GivenText:
-    """What `TextSide` is for a backbone without a text tower: every feature is fixed.
-
-    Args:
-        backbone: holds the features.
-        unit: whether the features are normalised, and those of a class averaged to one.
-
-    Attributes:
-        names: the classes.
-        groups: class ids that were learned together, in order.
-    """
+    """What `TextSide` is for a backbone without a text tower: every feature is fixed."""
 
     def __init__(self, backbone: FeatureBackbone, unit: bool = True) -> None:
         self.names: tuple[str, ...] = ()

@@ -17,45 +17,60 @@ Dialect = Literal["official", "paper"]
 
 
 class FixedLabels(nn.Module):
-    """The class names as words."""
+    """The class names as words: no class has learned vectors."""
 
     place: LabelPlace = "name_start"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.token_classes = ClassVectors()
+        self._last: tuple[list[int], Tensor] | None = None
+
     def lengths(self, class_ids: Sequence[int]) -> list[int]:
-        """Return the number of learned vectors each class has: none."""
-        return [0] * len(class_ids)
+        """Return the number of learned vectors of each class; 0 where the name is still words."""
+        values = self.token_classes.values
+        return [len(values[str(c)]) if str(c) in values else 0 for c in class_ids]
 
     @property
     def learned(self) -> list[int]:
-        """Classes with learned vectors: none."""
-        return []
+        """Class ids with learned vectors, in the order in which they were learned."""
+        return self.token_classes.learned
 
     @property
     def trainable(self) -> set[int]:
-        """Classes whose vectors train: none."""
-        return set()
+        """Class ids whose vectors train now."""
+        return self.token_classes.trainable
 
     def learn(self, names: dict[int, str]) -> None:
-        """Do nothing: words are not learned."""
+        """Make exactly these classes trainable, where labels are learned."""
 
     def freeze(self) -> None:
-        """Do nothing."""
+        """Stop training every class."""
+        self.token_classes.freeze()
 
     def rows(self, class_ids: Sequence[int]) -> list[Tensor]:
-        """Return no vectors."""
-        return []
+        """Return the learned vectors (m, D) of each class."""
+        return self.token_classes.rows(class_ids)
 
-    def joined(self, class_ids: Sequence[int]) -> list[Tensor]:
-        """Return no vectors."""
-        return []
+    def joined(self, class_ids: Sequence[int]) -> Tensor:
+        """Return the vectors of all these classes as one tensor (K, D), kept for the terms of the same step."""
+        rows = self.rows(class_ids)
+        self._last = None  # before the next is made: nothing of an older step stays alive
+        self._last = list(class_ids), torch.cat(rows)
+        return self._last[1]
 
     def in_this_step(self, class_ids: Sequence[int]) -> list[Tensor]:
-        """Return no vectors."""
-        return []
+        """Return the vectors of these classes, joined where `joined` was last asked for just them, with gradients."""
+        last, self._last = self._last, None
+        known = last is not None and last[0] == list(class_ids) and last[1].requires_grad
+        return [last[1]] if last is not None and known else self.rows(class_ids)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_last": None}  # a copy has no step under way
 
     def anchors(self, class_ids: Sequence[int]) -> list[Tensor]:
-        """Return no vectors."""
-        return []
+        """Return what L_WC keeps the vectors (m, D) of each class near."""
+        return [self.get_buffer(f"anchor_{class_id}") for class_id in class_ids]
 
 
 class LearnedLabels(FixedLabels):
@@ -86,25 +101,8 @@ class LearnedLabels(FixedLabels):
     ) -> None:
         super().__init__()
         self.place = place or ("whole_name" if dialect == "paper" else "name_start")
-        self.token_classes = ClassVectors()
         self._backbone, self._initial = backbone, initial
         self._dialect, self._random = dialect, initialisation == "random"
-        self._last: tuple[list[int], Tensor] | None = None
-
-    def lengths(self, class_ids: Sequence[int]) -> list[int]:
-        """Return the number of learned vectors of each class; 0 where the name is still words."""
-        values = self.token_classes.values
-        return [len(values[str(c)]) if str(c) in values else 0 for c in class_ids]
-
-    @property
-    def learned(self) -> list[int]:
-        """Class ids with learned vectors, in the order in which they were learned."""
-        return self.token_classes.learned
-
-    @property
-    def trainable(self) -> set[int]:
-        """Class ids whose vectors train now."""
-        return self.token_classes.trainable
 
     def learn(self, names: dict[int, str]) -> None:
         """Make exactly these classes trainable; new ones start from their names (or random values)."""
@@ -116,36 +114,6 @@ class LearnedLabels(FixedLabels):
             # Noise is saved with the learned values: a model of another seed could not make it again.
             self.register_buffer(f"anchor_{class_id}", start[class_id] if noise else embedding, persistent=noise)
         self.token_classes.learn({c: start.get(c, a) for c, a in zip(names, self.anchors(list(names)), strict=True)})
-
-    def freeze(self) -> None:
-        """Stop training every class."""
-        self.token_classes.freeze()
-
-    def rows(self, class_ids: Sequence[int]) -> list[Tensor]:
-        """Return the learned vectors (m, D) of each class."""
-        return self.token_classes.rows(class_ids)
-
-    def joined(self, class_ids: Sequence[int]) -> list[Tensor]:
-        """Return the vectors of all these classes as one tensor (K, D), kept for the terms of the same step."""
-        rows = self.rows(class_ids)
-        if not rows:
-            return []
-        self._last = None  # before the next is made: nothing of an older step stays alive
-        self._last = list(class_ids), torch.cat(rows)
-        return [self._last[1]]
-
-    def in_this_step(self, class_ids: Sequence[int]) -> list[Tensor]:
-        """Return the vectors of these classes, joined where `joined` was last asked for just them, with gradients."""
-        last, self._last = self._last, None
-        known = last is not None and last[0] == list(class_ids) and last[1].requires_grad
-        return [last[1]] if last is not None and known else self.rows(class_ids)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_last": None}  # a copy has no step under way
-
-    def anchors(self, class_ids: Sequence[int]) -> list[Tensor]:
-        """Return what L_WC keeps the vectors (m, D) of each class near."""
-        return [self.get_buffer(f"anchor_{class_id}") for class_id in class_ids]
 
     def _embed(self, names: dict[int, str]) -> dict[int, Tensor]:
         tower = self._backbone.text
@@ -160,10 +128,3 @@ class LearnedLabels(FixedLabels):
         if not self._random:
             return words
         return self._initial.normal(f"token_classes/{class_id}", *words.shape)
-
-
-def stacked(rows: Sequence[Tensor], width: int, like: Tensor) -> Tensor:
-    """Join the vectors of several classes to (K, D); no class gives (0, D)."""
-    if len(rows) == 1:
-        return rows[0]
-    return torch.cat(list(rows)) if rows else like.new_zeros(0, width)

@@ -15,9 +15,7 @@ OFFICIAL_TEMPERATURE = 2.0
 def weight_consolidation(learned: Sequence[Tensor], anchors: Sequence[Tensor]) -> Tensor:
     """L_WC: sum of squared differences between learned label vectors and their anchors (equation 5).
 
-    Args:
-        learned: vectors (m, D) of each class, or of all in one.
-        anchors: what they are kept near, in the same order: the words' embeddings, or a random start.
+    Both are (m, D) of each class, in one order, or of all in one.
     """
     together = learned[0] if len(learned) == 1 else torch.cat(list(learned))
     return F.mse_loss(together, torch.cat(list(anchors)), reduction="sum")
@@ -40,20 +38,14 @@ def cosine_distance(text: Tensor, teacher: Tensor, unit: bool = False) -> Tensor
 
 
 def cosine_of_classes(distance: Tensor) -> Tensor:
-    """L_COS of the paper: the sum over classes (equation 6); where text depends on the image, its mean over images.
-
-    Args:
-        distance: (n,) or (batch, n), see `cosine_distance`.
-    """
+    """L_COS of the paper: the sum over classes (equation 6) of a `cosine_distance` (n,), or its mean over the batch."""
     return distance.sum(-1).mean()
 
 
 def cosine_of_batch(distance: Tensor, rows: Tensor) -> Tensor:
     """L_COS of the released code: the mean over the batch's labels; 0 when the batch has one class only.
 
-    Args:
-        distance: (n,) or (batch, n), see `cosine_distance`.
-        rows: (batch,) row of each image's label.
+    `distance` is (n,) or (batch, n), see `cosine_distance`; `rows` (batch,) is the row of each image's label.
     """
     each = distance[rows] if distance.dim() == 1 else distance.gather(1, rows[:, None])[:, 0]
     several = (rows != rows[0]).any()  # as a factor, not a branch: a device need not wait for the answer
@@ -83,12 +75,7 @@ Distance = Literal["l1", "l2", "cosine", "kl"]
 
 
 def l1(learned: Tensor, reference: Tensor) -> Tensor:
-    """Return the mean of the absolute differences over all elements (PromptSRC, Khattak et al. 2023, equations 3, 4).
-
-    Args:
-        learned: (..., E).
-        reference: the same, or one that broadcasts to it.
-    """
+    """Return the mean of the absolute differences over all elements (PromptSRC, Khattak et al. 2023, eq. 3 and 4)."""
     return (learned - reference).abs().mean()
 
 
@@ -108,11 +95,7 @@ def cosine(learned: Tensor, reference: Tensor) -> Tensor:
 def kl(learned: Tensor, reference: Tensor) -> Tensor:
     """Return KL(softmax(reference) || softmax(learned)), the mean over all elements (the released code of PromptSRC).
 
-    The mean is over images *and* classes: with n classes it is 1/n of the mean over images.
-
-    Args:
-        learned: (batch, n) logits.
-        reference: (batch, n) logits.
+    The mean is over images *and* classes of both logits (batch, n): with n classes it is 1/n of that over images.
     """
     goal = at_least_float(reference).log_softmax(-1)
     return (goal.exp() * (goal - at_least_float(learned).log_softmax(-1))).mean().to(learned.dtype)

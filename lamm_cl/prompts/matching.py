@@ -96,27 +96,18 @@ def _iterate_shrinking(k: Tensor, u: Tensor, v: Tensor, max_iter: int, thresh: f
 
 @dataclass(frozen=True)
 class Side:
-    """What one tower says, normalised.
+    """What one tower says, normalised."""
 
-    Attributes:
-        features: images (batch, v, E); classes (n, v, E), or (batch, n, v, E) where they depend on the image.
-        tokens: (batch or n, v, L, E) features of single tokens, without gradient, where the matching asks for them.
-        used: (n, L) which tokens of a class's prompts take part.
-        shared: number of first tokens that are the same for every class.
-    """
-
-    features: Tensor
-    tokens: Tensor | None = None
-    used: Tensor | None = None
-    shared: int = 0
+    features: Tensor  # images (batch, v, E); classes (n, v, E), or (batch, n, v, E) where they depend on the image
+    tokens: Tensor | None = None  # (batch or n, v, L, E) of single tokens, without gradient, where the matching asks
+    used: Tensor | None = None  # (n, L) which tokens of a class's prompts take part
+    shared: int = 0  # first tokens that are the same for every class
 
 
 def averaged(features: Tensor, counts: Sequence[int] | None) -> Tensor:
-    """Return the mean (n, 1, E) over a class's prompts, normalised.
+    """Return the mean (n, 1, E) over a class's prompts, normalised, of normalised features (n, v, E).
 
-    Args:
-        features: (n, v, E), normalised.
-        counts: how many of the v are each class's own, the first ones; None: all.
+    Of the v as many are each class's own as `counts` says, the first ones; None: all.
     """
     if counts is None:
         return F.normalize(features.mean(1, keepdim=True), dim=-1)
@@ -156,12 +147,9 @@ class Transport:
         thresh: Sinkhorn stops when the mean change of the row scalings falls below it.
         sign: "released": the token level enters the cost as a similarity, as the released code has it; "paper": as the
             transport distance of the paper's equation 6.
-
-    Attributes:
-        looks: it looks at its values on the way, to stop early.
     """
 
-    looks = True
+    looks = True  # at its values on the way, to stop early
 
     def __init__(
         self,
@@ -182,12 +170,7 @@ class Transport:
 
     @torch.no_grad()
     def plan(self, similarity: Tensor, token_term: Tensor | None) -> Tensor:
-        """Return the prompt-level plans (batch, n, v, w); all of a batch stop together, as in the released code.
-
-        Args:
-            similarity: (batch, n, v, w).
-            token_term: what `token_term` returns.
-        """
+        """Return the prompt-level plans (batch, n, v, w); all of a batch stop together, as in the released code."""
         # float32 even where all else is float16: the scalings, about 1 / kernel, soon overflow there.
         cost = 1 - at_least_float(similarity)
         cost = cost if token_term is None else cost + token_term
@@ -203,21 +186,17 @@ class Transport:
         assert text.tokens is not None
         assert text.used is not None
         batch, v, patches, _ = image.tokens.shape
-        n, w, length, _ = text.tokens.shape
+        _, w, length, _ = text.tokens.shape
         found = room(image.tokens.device)
         largest = LARGEST if found is None else found // (COPIES * 4)
         step = max(1, largest // (batch * v * w * patches * length))
-        pieces = [self._token_part(image, text, slice(i, i + step)) for i in range(0, n, step)]
-        return torch.cat(pieces, 1)
+        pieces = zip(torch.split(text.tokens, step), torch.split(text.used, step), strict=True)
+        return torch.cat([self._token_part(image.tokens, *piece, text.shared) for piece in pieces], 1)
 
-    def _token_part(self, image: Side, text: Side, classes: slice) -> Tensor:
-        assert image.tokens is not None
-        assert text.tokens is not None
-        assert text.used is not None
-        batch, v, patches, _ = image.tokens.shape
-        tokens, used = text.tokens[classes], text.used[classes]
+    def _token_part(self, images: Tensor, tokens: Tensor, used: Tensor, shared: int) -> Tensor:
+        batch, v, patches, _ = images.shape
         n, w, length, _ = tokens.shape
-        similarity = at_least_float(self._similarity(image.tokens, tokens, text.shared))
+        similarity = at_least_float(self._similarity(images, tokens, shared))
         similarity = similarity.reshape(-1, v * w, length, patches).transpose(2, 3)
         weight = used.to(similarity.dtype).expand(batch, -1, -1).reshape(batch * n, 1, length).expand(-1, v * w, -1)
         kernel = (similarity - 1).div_(self.eps).exp_().mul_(weight.unsqueeze(2))
@@ -229,15 +208,10 @@ class Transport:
 
     @staticmethod
     def _similarity(patches: Tensor, tokens: Tensor, shared: int) -> Tensor:
-        """Compare every patch with every token; what all classes begin with is compared once.
+        """Compare patches (batch, v, P, E) with tokens (n, w, L, E): (batch, n, v, w, L, P).
 
-        Args:
-            patches: (batch, v, P, E).
-            tokens: (n, w, L, E).
-            shared: number of first tokens that are the same for every class.
-
-        Returns:
-            (batch, n, v, w, L, P): patches innermost in memory, since a prompt has ten tokens and an image two hundred.
+        The first `shared` tokens are the same for every class and compared once. Patches are innermost in memory, since
+        a prompt has ten tokens and an image two hundred.
         """
         first = torch.einsum("wkd,bvpd->bvwkp", tokens[0, :, :shared], patches)
         rest = torch.einsum("nwkd,bvpd->bnvwkp", tokens[:, :, shared:], patches)

@@ -27,7 +27,7 @@ class PairTexts:
     def __init__(self, backbone: Backbone, pairs: Pairs, names: Sequence[str]) -> None:
         self._backbone = backbone
         self._features: dict[str, Tensor] = {}
-        check_pairs(pairs, names)
+        _check(pairs, names)
         self._texts = [{j: list(pairs[a][b]) for j, b in enumerate(names) if a != b} for a in names]
         self._listed = [[(j, r) for j, texts in own.items() for r in range(len(texts))] for own in self._texts]
 
@@ -52,12 +52,7 @@ class PairTexts:
         return tower.encode(tower.layout([tower.words.ids(text)[:room] for text in texts]))
 
 
-def check_pairs(pairs: Pairs, names: Sequence[str]) -> None:
-    """Check that every pair of classes has a sentence, and no other class has any.
-
-    Raises:
-        UsageError: names the first that is wrong.
-    """
+def _check(pairs: Pairs, names: Sequence[str]) -> None:
     known = set(names)
     for name in pairs:
         if name not in known:

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from functools import partial
-from itertools import chain
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lamm_cl.clip import low_rank
 from lamm_cl.clip.backbone import ClipBackbone
@@ -19,8 +18,9 @@ from lamm_cl.errors import UsageError
 from lamm_cl.prompts.context import Context
 from lamm_cl.prompts.deep import Deep
 from lamm_cl.prompts.deltas import Deltas
-from lamm_cl.prompts.labels import FixedLabels, stacked
+from lamm_cl.prompts.labels import FixedLabels
 from lamm_cl.prompts.matching import Side, averaged
+from lamm_cl.prompts.vectors import trains
 from lamm_cl.prompts.wording import Slots, TextBank, Wording, body
 
 Ids = tuple[int, ...]
@@ -32,23 +32,6 @@ class TextSide:
 
     Features that no trainable value reaches are computed once and remembered. Classes that were learned together are
     always encoded together, so that an old class's features are the same bits before and after later classes.
-
-    Args:
-        backbone: its text tower encodes.
-        context: words around the names.
-        labels: the names.
-        deep: tokens inside the layers.
-        template: fixed words around the original names (zero-shot features); of several, the features are averaged.
-        dtype: of the features.
-        average: whether a class's prompts are averaged to one feature.
-        tokens: whether features of single tokens are wanted.
-        together: whether the features of the original names in the current context are wanted with every learned one.
-        unit: whether the features are normalised; otherwise they are not averaged either.
-        deltas: low-rank deltas of the tower's matrices.
-
-    Attributes:
-        names: the classes.
-        groups: class ids that were learned together, in order.
     """
 
     def __init__(
@@ -57,21 +40,22 @@ class TextSide:
         context: Context,
         labels: FixedLabels,
         deep: Deep,
-        template: Wording | Sequence[Wording],
+        template: Wording | Sequence[Wording],  # around the original names (zero-shot features); several are averaged
         *,
-        dtype: torch.dtype,
-        average: bool = False,
-        tokens: bool = False,
-        together: bool = False,
-        unit: bool = True,
-        deltas: Deltas | None = None,
+        dtype: torch.dtype,  # of the features
+        average: bool = False,  # whether a class's prompts are averaged to one feature
+        tokens: bool = False,  # whether features of single tokens are wanted
+        together: bool = False,  # whether those of the original names in the current context come with the learned ones
+        unit: bool = True,  # whether the features are normalised; otherwise they are not averaged either
+        deltas: Deltas | None = None,  # of the tower's matrices
     ) -> None:
         self.context, self.labels, self.deep, self.deltas = context, labels, deep, deltas
+        self._shared = [context, deep, *([] if deltas is None else [deltas.text])]  # what reaches every class
         self.templates = (template,) if isinstance(template, Wording) else tuple(template)
         self.dtype, self.average, self.tokens, self.together = dtype, average and unit, tokens, together
-        self._scaled = partial(F.normalize, dim=-1) if unit else _as_they_are
+        self._scaled = partial(F.normalize, dim=-1) if unit else nn.Identity()
         self.names: tuple[str, ...] = ()
-        self.groups: list[Ids] = []
+        self.groups: list[Ids] = []  # classes that were learned together, in order
         self._backbone = backbone
         self._layouts: dict[tuple[Ids, int, bool, bool], list[tuple[list[int], Layout]]] = {}
         self._constant: dict[int, Tensor] = {}
@@ -82,11 +66,7 @@ class TextSide:
         self._computed_in: torch.dtype | None = None  # autocast's type when the features were computed
 
     def add(self, names: Sequence[str], distinct: bool = True) -> None:
-        """Add classes.
-
-        Args:
-            names: their names.
-            distinct: whether no two classes may have the same prompt.
+        """Add classes; where `distinct`, no two may have the same prompt.
 
         Raises:
             UsageError: a name is empty, does not fit the text window, or gives the prompt of another class.
@@ -103,6 +83,9 @@ class TextSide:
     def forget(self) -> None:
         """Drop everything remembered (values or classes have changed)."""
         self._layouts.clear()
+        self._forget_features()
+
+    def _forget_features(self) -> None:
         self._constant.clear()
         self._original.clear()
         self._joined.clear()
@@ -121,8 +104,7 @@ class TextSide:
 
     def _unchanged(self, columns: Ids) -> tuple[Side, Tensor | None]:
         """Return the features of the last call if no value has changed since, without gradient."""
-        parts = [self.context, self.labels, self.deep, *([] if self.deltas is None else [self.deltas.text])]
-        values = [value.detach().flatten() for value in chain.from_iterable(part.parameters() for part in parts)]
+        values = [value.detach().flatten() for part in (self.labels, *self._shared) for value in part.parameters()]
         # Joined, since each look at a value on a GPU waits for it. Counts of writes would not do: `.data` leaves none.
         now = torch.cat(values) if values else None
         if self._snapshot is not None:
@@ -135,22 +117,15 @@ class TextSide:
         return side, teacher
 
     def encode_for_images(self, columns: Ids, contexts: Tensor) -> Side:
-        """Return features (batch, n, 1, E) of classes whose context depends on the image.
-
-        Args:
-            columns: class ids.
-            contexts: (batch, n_ctx, D).
-        """
+        """Return features (batch, n, 1, E) of classes whose context (batch, n_ctx, D) depends on the image."""
         with lasting():
             features = self._variant(columns, 0, contexts=contexts)[0]
         return Side(self._scaled(features)[:, :, None])
 
     def original(self, columns: Ids, bank: TextBank | None = None) -> Tensor:
-        """Return zero-shot features (n, E) of the original names in fixed templates, without gradient.
+        """Return zero-shot features (n, E) of the original names in the templates of a bank, without gradient.
 
-        Args:
-            columns: class ids.
-            bank: the templates; None: `templates`, whose features are normalised, averaged and normalised again.
+        None is `templates`, whose features are normalised, averaged and normalised again.
         """
         self._follow_autocast()
         known = self._original.setdefault(bank, {})
@@ -191,10 +166,7 @@ class TextSide:
         now = number_type(self.tower.device)
         if now != self._computed_in:
             self._computed_in = now
-            self._constant.clear()
-            self._original.clear()
-            self._joined.clear()
-            self._snapshot = None
+            self._forget_features()
 
     def _check(self, class_ids: Sequence[int], distinct: bool) -> None:
         """Check that prompts fit the text window and, where `distinct`, are no other class's, before any work."""
@@ -224,7 +196,7 @@ class TextSide:
     def _encode(self, columns: Ids) -> tuple[Side, Tensor | None]:
         if self.tokens:
             return self._with_tokens(columns), None
-        if self._shared_trains:
+        if trains(*self._shared):
             return self._live(columns)
         moving = self.labels.trainable
         if moving and columns in self.groups and moving.intersection(columns):
@@ -235,13 +207,8 @@ class TextSide:
                 features.update(zip(group, self._live(group)[0].features, strict=True))
         return Side(torch.stack([features[c] for c in columns])), None
 
-    @property
-    def _shared_trains(self) -> bool:
-        """Whether something trains that reaches the features of every class."""
-        return self.context.trains or self.deep.trains or (self.deltas is not None and self.deltas.text_trains)
-
     def _given_deltas(self) -> low_rank.Deltas:
-        return low_rank.NOWHERE if self.deltas is None else self.deltas.of_text()
+        return low_rank.NOWHERE if self.deltas is None else self.deltas.of("text")
 
     def _remembered(self, class_ids: Sequence[int]) -> dict[int, Tensor]:
         """Return features (v, E) of classes that nothing trainable reaches."""
@@ -257,7 +224,7 @@ class TextSide:
     def _live(self, columns: Ids) -> tuple[Side, Tensor | None]:
         """Encode classes with whatever gradients there are."""
         variants, teacher = [], None
-        both = self.together and self._shared_trains
+        both = self.together and trains(*self._shared)
         for variant in range(self.context.variants):
             features, current = self._variant(columns, variant, teacher=both)
             variants.append(self._scaled(features))
@@ -295,14 +262,10 @@ class TextSide:
         teacher: bool = False,
         contexts: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Encode one prompt of each class: features (n, E), or (batch, n, E) with `contexts`, not normalised.
+        """Encode one prompt of each class: features (n, E), not normalised; with names as words, where `original`.
 
-        Args:
-            columns: class ids.
-            variant: which of a class's prompts.
-            original: the names as words, also where they are learned.
-            teacher: return the features of the original names as well, from the same pass.
-            contexts: (batch, n_ctx, D) context vectors of each image.
+        With the `contexts` (batch, n_ctx, D) of images they are (batch, n, E); as `teacher`, the features of the
+        original names come beside them, from the same pass.
         """
         deep, deltas = self.deep.text(variant), self._given_deltas()
         pieces: list[tuple[list[int], Tensor, Tensor | None]] = []
@@ -330,8 +293,8 @@ class TextSide:
         """Return the vectors (K, D) for the slots of a layout: first the context's, then the labels'."""
         context = self.context.vectors(variant, columns)
         learned = [c for c, length in zip(columns, self.labels.lengths(columns), strict=True) if length]
-        like = torch.empty(0, dtype=self.dtype, device=self.tower.device)
-        labels = stacked(self.labels.joined(learned), self.tower.width, like)
+        none = torch.empty(0, self.tower.width, dtype=self.dtype, device=self.tower.device)
+        labels = self.labels.joined(learned) if learned else none
         return labels if context is None else torch.cat([context, labels])
 
     def _layout(self, columns: Ids, variant: int, original: bool, teacher: bool) -> list[tuple[list[int], Layout]]:
@@ -373,7 +336,3 @@ class TextSide:
             free += length
             bodies.append(body(self.tower.words, context.wording(class_id, variant), self.names[class_id], slots))
         return bodies
-
-
-def _as_they_are(features: Tensor) -> Tensor:
-    return features

@@ -10,6 +10,11 @@ from lamm_cl.seeds import seed_for
 STD = 0.02  # of every random prompt vector in the papers' codes
 
 
+def trains(*modules: nn.Module) -> bool:
+    """Return whether any value of some modules trains now."""
+    return any(parameter.requires_grad for module in modules for parameter in module.parameters())
+
+
 class Initial:
     """Random initial values that depend on their name and the seed alone, on any device.
 
@@ -37,15 +42,11 @@ class Initial:
 
     def linear(self, name: str, inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
         """Return a linear layer with torch's default distribution, U(-1/sqrt(inputs), 1/sqrt(inputs))."""
-        layer = nn.Linear(1, 1, bias=bias)
+        layer = nn.Linear(inputs, outputs, bias=bias, device="meta").to_empty(device="cpu")  # draws nothing of its own
         generator, bound = self._generator(name), inputs**-0.5
-        weight = torch.empty(outputs, inputs).uniform_(-bound, bound, generator=generator)
-        layer.weight = nn.Parameter(self._put(weight))
-        if bias:
-            drawn = torch.empty(outputs).uniform_(-bound, bound, generator=generator)
-            layer.bias = nn.Parameter(self._put(drawn))
-        layer.in_features, layer.out_features = inputs, outputs
-        return layer
+        for parameter in layer.parameters():  # weight, then bias
+            nn.init.uniform_(parameter, -bound, bound, generator)
+        return layer.to(device=self.device, dtype=self.dtype)
 
     def _generator(self, name: str) -> torch.Generator:
         return torch.Generator().manual_seed(seed_for("init", name, self.seed))

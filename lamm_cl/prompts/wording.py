@@ -7,23 +7,19 @@ from typing import Literal, Self
 from lamm_cl.clip.words import Words, spoken
 from lamm_cl.errors import UsageError
 
-Position = Literal["front", "middle", "end"]
+Position = Literal["front", "middle", "end"]  # where a class name stands among the context (CoOp)
+# The first tokens of the name (LAMM's released code), the name (LAMM's paper), or the words right after the learned
+# context (released MaPLe+LAMM).
 LabelPlace = Literal["name_start", "whole_name", "after_context"]
 
 
 @dataclass(frozen=True)
 class Wording:
-    """The words around a class name.
-
-    Attributes:
-        before: up to the name.
-        after: behind it.
-        whole: `before` is the whole text, without the name.
-    """
+    """The words around a class name."""
 
     before: str
     after: str
-    whole: bool = False
+    whole: bool = False  # whether `before` is the whole text, without the name
 
     @classmethod
     def of(cls, template: str) -> "Wording":
@@ -41,18 +37,10 @@ class Wording:
 
 @dataclass(frozen=True)
 class Slots:
-    """The learned vectors in one prompt, as codes (`clip.prompts_layout.slot`).
+    """The learned vectors in one prompt, as codes (`clip.prompts_layout.slot`)."""
 
-    Attributes:
-        context: they replace the first words before the name.
-        label: they replace what `place` says.
-        place: "name_start": the first tokens of the name (LAMM's released code); "whole_name": the name (LAMM's paper);
-            "after_context": the words right after the learned context (released MaPLe+LAMM).
-        position: where the class name stands among the context (CoOp).
-    """
-
-    context: Sequence[int] = ()
-    label: Sequence[int] = ()
+    context: Sequence[int] = ()  # in the place of the first words before the name
+    label: Sequence[int] = ()  # in the place of what `place` says
     place: LabelPlace = "name_start"
     position: Position = "end"
 
@@ -86,15 +74,10 @@ def body(words: Words, wording: Wording, class_name: str, slots: Slots) -> list[
 
 @dataclass(frozen=True)
 class TextBank:
-    """Fixed templates, one or several a class; the features of several are averaged and normalised.
+    """Fixed templates, one or several a class; the features of several are averaged and normalised."""
 
-    Attributes:
-        templates: the templates of each class, equally many, or one row for all classes.
-        unit: whether the features of the templates are normalised before they are averaged as well.
-    """
-
-    templates: tuple[tuple[str, ...], ...]
-    unit: bool = True
+    templates: tuple[tuple[str, ...], ...]  # of each class, equally many, or one row for all classes
+    unit: bool = True  # whether the features of the templates are normalised before they are averaged as well
 
     @classmethod
     def of(cls, templates: Sequence[str | Sequence[str]], unit: bool = True) -> Self:

@@ -33,21 +33,14 @@ class LoaderOptions(TypedDict, total=False):
 
 
 class EpochBatches(Sampler[list[int]]):
-    """Batches of positions, shuffled by a generator that each epoch starts anew.
+    """Batches of the positions of n samples, shuffled by a generator that each epoch starts anew.
 
     The order needs no state that would have to be saved: epoch 7 is the same whether epochs 0-6 ran in this
-    process or in one that was killed, and whatever the model drew from other generators.
+    process or in one that was killed, and whatever the model drew from other generators. Without `seed_of`, the seed of
+    an epoch, samples keep their order; `drop_last` leaves out an incomplete batch, where there is a full one.
     """
 
     def __init__(self, n: int, batch_size: int, seed_of: Callable[[int], int] | None, *, drop_last: bool) -> None:
-        """Prepare the batches.
-
-        Args:
-            n: Number of samples.
-            batch_size: Samples a batch.
-            seed_of: Seed of an epoch's order; None keeps the samples in their order.
-            drop_last: Leave out the last incomplete batch, where there is at least one full batch.
-        """
         self.n = n
         self.batch_size = batch_size
         self.epoch = 0
@@ -68,7 +61,12 @@ class EpochBatches(Sampler[list[int]]):
 
 
 class _Loader:
-    """Mini-batches (x, label, position in the source, task) of a data set whose x the source gives."""
+    """Mini-batches (x, label, position in the source, task) of a data set whose x the source gives.
+
+    Args:
+        dataset: An Avalanche data set with the attributes `index` (position in the source) and `targets`.
+        batches: Of positions in `dataset`.
+    """
 
     def __init__(self, dataset: Any, batches: EpochBatches) -> None:
         self.batch_sampler = batches
@@ -83,18 +81,11 @@ class _Loader:
 
 
 class ImageLoader(_Loader):
-    """Mini-batches of images, which may be read ahead."""
+    """Mini-batches of images, which may be read ahead: `images` yields those (b, 3, H, W) of each list of positions."""
 
     def __init__(
         self, dataset: Any, images: Callable[[list[list[int]]], Iterator[Tensor]], batches: EpochBatches
     ) -> None:
-        """Prepare the loader.
-
-        Args:
-            dataset: An Avalanche data set with the attributes `index` (position in the source) and `targets`.
-            images: Yields the images (b, 3, H, W) of each list of positions in the source.
-            batches: The batches of positions in `dataset`.
-        """
         super().__init__(dataset, batches)
         self._images = images
 
@@ -106,7 +97,7 @@ class ImageLoader(_Loader):
 
 
 class FeatureLoader(_Loader):
-    """Mini-batches cut from one tensor of image features.
+    """Mini-batches cut from one tensor of image features, which `rows` gives (n, d) when an epoch starts.
 
     A data loader that collates single rows costs more than a whole step on cached features; this one gathers.
     """
@@ -114,14 +105,6 @@ class FeatureLoader(_Loader):
     def __init__(
         self, dataset: Any, rows: Callable[[Sequence[int]], Tensor], batches: EpochBatches, device: torch.device
     ) -> None:
-        """Prepare the loader.
-
-        Args:
-            dataset: An Avalanche data set with the attributes `index` (position in the source) and `targets`.
-            rows: Gives the features (n, d) of positions in the source, at the time an epoch starts.
-            batches: The batches of positions in `dataset`.
-            device: Where the batches are wanted.
-        """
         super().__init__(dataset, batches)
         self._rows, self._device = rows, device
 
@@ -148,7 +131,6 @@ class StageBatches(SupervisedTemplate):
     _trained: list[tuple[int, ...]]
     _kept: list[Any]
     _earlier: list[int]
-    _batches: EpochBatches
     _pending: Any
 
     def samples(self, positions: Sequence[int]) -> Any:
@@ -157,9 +139,6 @@ class StageBatches(SupervisedTemplate):
             return concat_datasets([])
         source: Any = self.settings.source
         return as_dataset(source).subset(list(positions)).train()
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
 
     @property
     def trained(self) -> list[tuple[int, ...]]:
@@ -208,47 +187,44 @@ class StageBatches(SupervisedTemplate):
         self._batches = EpochBatches(
             len(self.adapted_dataset),
             self.train_mb_size,
-            self._order_seed if shuffle else None,
+            # The stage is counted after this.
+            (lambda epoch: seed_for("order", self.settings.seed, self.stage, epoch)) if shuffle else None,
             drop_last=self.recipe.drop_last if drop_last is None else drop_last,
         )
-        if self.pictures.serves(self.adapted_dataset):
-            self.dataloader = FeatureLoader(self.adapted_dataset, self.pictures.rows, self._batches, self.device)
-            return
-        if self.pictures.gives(self.adapted_dataset):
-            self.dataloader = self._images(self._batches, num_workers)
-            return
-        self.dataloader = DataLoader(
-            self.adapted_dataset,
-            batch_sampler=self._batches,
-            collate_fn=self.adapted_dataset.collate_fn,
-            num_workers=self._foreign_workers(num_workers),
-            pin_memory=self.device.type == "cuda",
-        )
+        self.dataloader = self._loader(self._batches, num_workers)
+        if self.dataloader is None:
+            self.dataloader = DataLoader(
+                self.adapted_dataset,
+                batch_sampler=self._batches,
+                collate_fn=self.adapted_dataset.collate_fn,
+                num_workers=self._foreign_workers(num_workers),
+                pin_memory=self.device.type == "cuda",
+            )
 
     def make_eval_dataloader(self, num_workers: int | None = None, **kwargs: Any) -> None:
         """Make the loader of an evaluation: features from the cache where there is one."""
         size = self.scored_at_once(self.adapted_dataset)
         batches = EpochBatches(len(self.adapted_dataset), size, None, drop_last=False)
-        if self.pictures.serves(self.adapted_dataset):
-            self.dataloader = FeatureLoader(self.adapted_dataset, self.pictures.rows, batches, self.device)
-        elif self.pictures.gives(self.adapted_dataset):
-            self.dataloader = self._images(batches, num_workers)
-        else:
+        self.dataloader = self._loader(batches, num_workers)
+        if self.dataloader is None:
             kept, self.eval_mb_size = self.eval_mb_size, size
             try:
                 super().make_eval_dataloader(num_workers=self._foreign_workers(num_workers), **kwargs)
             finally:
                 self.eval_mb_size = kept
 
-    def _images(self, batches: EpochBatches, num_workers: int | None) -> ImageLoader:
-        return ImageLoader(self.adapted_dataset, partial(self.pictures.images, workers=num_workers), batches)
+    def _loader(self, batches: EpochBatches, num_workers: int | None) -> FeatureLoader | ImageLoader | None:
+        """Return a loader of what the benchmark's source gives; None for a data set of the user's own."""
+        dataset, pictures = self.adapted_dataset, self.pictures
+        if pictures.serves(dataset):
+            return FeatureLoader(dataset, pictures.rows, batches, self.device)
+        if pictures.gives(dataset):
+            return ImageLoader(dataset, partial(pictures.images, workers=num_workers), batches)
+        return None
 
     def _foreign_workers(self, num_workers: int | None) -> int:
         """Return the loading workers of a data set of the user's own: none unasked, for its views may be drawn."""
         return (self.settings.num_workers or 0) if num_workers is None else num_workers
-
-    def _order_seed(self, epoch: int) -> int:
-        return seed_for("order", self.settings.seed, self.stage, epoch)
 
 
 class StreamData:
@@ -259,44 +235,33 @@ class StreamData:
 
     def batches(self, split: Split = "train", epoch: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (x, labels) in an order that depends on the seed and the stage alone; see `StageData.batches`."""
-        strategy, pictures = self._strategy, self._strategy.pictures
+        strategy = self._strategy
         dataset = strategy.adapted_dataset if split == "train" else self._evaluated(split)
         seed = seed_for("order", strategy.settings.seed, strategy.stage, f"end/{split}")
         order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed)).tolist()
-        shown = pictures.epoch
-        pictures.show(epoch)
-        try:
-            yield from self._read(dataset if epoch is not None else dataset.eval(), order)
-        finally:
-            pictures.show(shown)
+        yield from self._read(dataset if epoch is not None else dataset.eval(), order, epoch)
 
     def evaluated(self, dataset: Any) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (x, labels) of any images of the benchmark, in their order, in the evaluation view."""
-        pictures = self._strategy.pictures
-        shown = pictures.epoch
-        pictures.show(None)
-        try:
-            yield from self._read(dataset.eval(), list(range(len(dataset))))
-        finally:
-            pictures.show(shown)
+        yield from self._read(dataset.eval(), list(range(len(dataset))), None)
 
-    def _read(self, dataset: Any, order: list[int]) -> Iterator[tuple[Tensor, Tensor]]:
+    def _read(self, dataset: Any, order: list[int], epoch: int | None) -> Iterator[tuple[Tensor, Tensor]]:
         pictures, size = self._strategy.pictures, self._strategy.scored_at_once(dataset)
-        if pictures.serves(dataset):
+        shown = pictures.epoch
+        pictures.show(epoch)
+        try:
+            if not (pictures.serves(dataset) or pictures.gives(dataset)):
+                for batch in DataLoader(dataset.subset(order), size, collate_fn=dataset.collate_fn):
+                    yield batch[0], batch[1]
+                return
             index = [int(dataset.index[i]) for i in order]
             labels = torch.tensor([int(dataset.targets[i]) for i in order])
-            pictures.prepare(index)
-            for start in range(0, len(index), size):
-                yield pictures.rows(index[start : start + size]), labels[start : start + size]
-            return
-        if pictures.gives(dataset):
-            index = [int(dataset.index[i]) for i in order]
-            classes = torch.tensor([int(dataset.targets[i]) for i in order])
             batches = [index[start : start + size] for start in range(0, len(index), size)]
-            yield from zip(pictures.images(batches), torch.split(classes, size), strict=True)
-            return
-        for batch in DataLoader(dataset.subset(order), size, collate_fn=dataset.collate_fn):
-            yield batch[0], batch[1]
+            pictures.prepare(index)
+            found = map(pictures.rows, batches) if pictures.serves(dataset) else pictures.images(batches)
+            yield from zip(found, torch.split(labels, size), strict=True)
+        finally:
+            pictures.show(shown)
 
     def check(self, splits: Iterable[Split]) -> None:
         """Check, before anything is trained, that the benchmark has what a learner looks at.

@@ -103,15 +103,10 @@ def build_strategy(
         if "class_names" not in rest:
             require_words(getattr(benchmark, "numbered", ()), method)
         check_class_lists(backbone, lists)
-    model = learner_of(
-        method,
-        backbone,
-        names,
-        rest.get("shots") or getattr(benchmark, "shots", None) or images_per_class(benchmark),
-        chosen,
-        class_templates=rest.get("class_templates") or getattr(benchmark, "templates", None),
-        repeated_names=may_repeat(names, lists),
-    )
+    shots = rest.get("shots") or getattr(benchmark, "shots", None) or images_per_class(benchmark)
+    templates = rest.get("class_templates") or getattr(benchmark, "templates", None)
+    twins = may_repeat(names, lists)
+    model = learner_of(method, backbone, names, shots, chosen, class_templates=templates, repeated_names=twins)
     if isinstance(rest.get("plugins"), Mapping):
         rest["plugins"] = make_plugins(rest["plugins"])
     return LearnerStrategy(
@@ -127,18 +122,12 @@ def learner_of(
     method: str, backbone: ClipBackbone, names: Sequence[str], shots: int, chosen: Choices, **more: Any
 ) -> Learner:
     """Build the learner that a strategy of these choices trains; no label is learned yet. See `build_model`."""
-    seed, half = chosen.settings.seed, chosen.settings.precision == PURE
-    return build_model(
-        method, backbone, tuple(names), shots, learn=False, seed=seed, half=half, **more, **chosen.method
-    )
+    more |= {"learn": False, "seed": chosen.settings.seed, "half": chosen.settings.precision == PURE}
+    return build_model(method, backbone, tuple(names), shots, **more, **chosen.method)
 
 
 def check_class_lists(backbone: ClipBackbone, lists: Iterable[tuple[Sequence[str], str]]) -> None:
-    """Check that no two classes of one data set have the same prompt; in two data sets they may.
-
-    Args:
-        backbone: Whose tokenizer decides.
-        lists: Class names and template of each data set.
+    """Check that no two classes of one data set (names, template) have the same prompt; in two data sets they may.
 
     Raises:
         UsageError: Names the two classes.

@@ -6,15 +6,14 @@ uninterrupted run ends.
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
 from lamm_cl.errors import UsageError
 from lamm_cl.files import write_atomic
@@ -24,37 +23,7 @@ from lamm_cl.strategies.generators import generator_state, set_generator_state
 from lamm_cl.strategies.plugin_state import Unpacker, plugin_states, set_plugin_states
 from lamm_cl.tensor_file import pack, unpack
 
-FORMAT = 4  # raise it whenever `take` returns something else than before
-
-
-def momentum_of(optimizer: Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """Return the state tensors of the optimizer as `<state name>/<parameter name>`."""
-    tensors = {}
-    for name, parameter in trainable(model):
-        for key, value in optimizer.state.get(parameter, {}).items():
-            if value is not None:
-                tensors[f"{key}/{name}"] = torch.as_tensor(value)
-    return tensors
-
-
-def set_momentum(optimizer: Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Set what `momentum_of` returned."""
-    parameters = dict(trainable(model))
-    for key, value in tensors.items():
-        state, name = key.split("/", 1)
-        place = parameters[name].device if value.dim() else value.device
-        optimizer.state[parameters[name]][state] = value.clone().to(place)
-
-
-def options_of(optimizer: Optimizer) -> dict[str, Any]:
-    """Return the numbers that steer the optimizer now (lr, momentum, a scheduler's initial_lr, ...)."""
-    group = optimizer.param_groups[0]
-    return {name: value for name, value in group.items() if isinstance(value, bool | int | float)}
-
-
-def set_options(optimizer: Optimizer, options: dict[str, Any]) -> None:
-    """Set what `options_of` returned."""
-    optimizer.param_groups[0].update(options)
+FORMAT = 4  # raise it whenever `checkpoint` returns something else than before
 
 
 @dataclass(frozen=True)
@@ -78,161 +47,169 @@ class Pending:
                 f"but the experience has {list(own)}. Resume with the experience that was interrupted."
             )
 
-    def apply(self, strategy: StageBatches) -> None:
+    def apply(self, strategy: "Checkpointed") -> None:
         """Set what the start of a stage has reset: momentum, clock, metrics, plugins."""
-        set_momentum(strategy.optimizer, strategy.model, _under("optimizer", self.tensors))
-        _set_progress(strategy, self.state, self.unpacker, inside=True)
+        parameters = dict(trainable(strategy.model))
+        for key, value in _under("optimizer", self.tensors).items():
+            name, _, owner = key.partition("/")
+            place = parameters[owner].device if value.dim() else value.device
+            strategy.optimizer.state[parameters[owner]][name] = value.clone().to(place)
+        strategy._set_progress(self.state, self.unpacker, inside=True)
         strategy._pending = None
 
 
-def take(strategy: StageBatches) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors and the JSON-able rest of a strategy; see `LearnerStrategy.checkpoint`."""
-    inside = strategy.experience is not None
-    plugins, memory = plugin_states(strategy, inside=inside)
-    generators, rest = generator_state()
-    tensors = {f"model/{name}": value for name, value in strategy.model.state_dict().items()}
-    tensors |= {f"generators/{name}": value for name, value in generators.items()}
-    tensors |= {f"plugins/{key}": value for key, value in memory.items()}
-    if inside:
-        momentum = momentum_of(strategy.optimizer, strategy.model)
-        tensors |= {f"optimizer/{name}": value for name, value in momentum.items()}
-    state = {
-        "format": FORMAT,
-        **_identity(strategy),
-        "trained": [list(own) for own in strategy.trained],
-        "epoch": strategy.clock.train_exp_epochs if inside else None,
-        # Restored and not trained on since: the earlier experiences are known by number only.
-        "kept": list(strategy._earlier)
-        or [e.current_experience for e in strategy._kept if not (inside and e is strategy.experience)],
-        "clock": dict(vars(strategy.clock)),
-        "last_metrics": _numbers(strategy.evaluator.last_metric_results),
-        "all_metrics": {
-            name: [[int(x) for x in xs], [_number(value) for value in values]]
-            for name, (xs, values) in strategy.evaluator.all_metric_results.items()
-        },
-        "growth": strategy.model.growth(),
-        "trains": [name for name, _ in trainable(strategy.model)],
-        "plugins": plugins,
-        "optimizer": options_of(strategy.optimizer),
-        "scaler": strategy.precision.scaler.state_dict(),
-        "generators": rest,
-        "tensors": sorted(tensors),
-    }
-    return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, state
+class Checkpointed(StageBatches):
+    """The part of `LearnerStrategy` that stops and goes on."""
 
+    def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return all that is needed to go on from here: tensors, and a JSON-able dict.
 
-def put(strategy: StageBatches, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Set what `take` returned; see `LearnerStrategy.restore`."""
-    if strategy.stage:
-        raise UsageError("restore() wants a strategy that has not trained yet: build a new one.")
-    _check_identity(strategy, state)
-    _check_complete(strategy, tensors, state)
-    unpacker = Unpacker(_under("plugins", tensors), copy.deepcopy(strategy.model), strategy.samples, strategy.device)
-    strategy._earlier = list(state["kept"])
-    strategy.model.regrow(state["growth"])
-    strategy._trained = [tuple(own) for own in state["trained"]]
-    learned = _under("model", tensors)
-    odd = strategy.model.misfits(learned)
-    if odd:
-        raise UsageError(f"the checkpoint's tensors do not fit the model: {', '.join(odd[:5])}.")
-    for name, parameter in strategy.model.named_parameters():
-        parameter.requires_grad_(name in state["trains"])
-    strays = set(_under("optimizer", tensors)) - set(_momentum_names(strategy, tensors))
-    if strays:
-        raise UsageError(f"the checkpoint has momentum of what does not train: {', '.join(sorted(strays)[:5])}.")
-    strategy.model.load_state_dict(learned)
-    set_generator_state(_under("generators", tensors), state["generators"])
-    _set_progress(strategy, state, unpacker, inside=False)
-    if state["epoch"] is not None:
-        strategy._pending = Pending(dict(tensors), dict(state), unpacker)
+        May be called between stages, and by `on_epoch_end` inside one. The backbone is not part of it.
 
+        Raises:
+            UsageError: When a plugin holds a state that is not known how to save.
+        """
+        inside = self.experience is not None
+        plugins, memory = plugin_states(self, inside=inside)
+        generators, rest = generator_state()
+        tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"generators/{name}": value for name, value in generators.items()}
+        tensors |= {f"plugins/{key}": value for key, value in memory.items()}
+        for name, parameter in trainable(self.model) if inside else ():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                if value is not None:
+                    tensors[f"optimizer/{key}/{name}"] = torch.as_tensor(value)
+        group, evaluator = self.optimizer.param_groups[0], self.evaluator
+        state = {
+            "format": FORMAT,
+            **self._identity(),
+            "trained": [list(own) for own in self.trained],
+            "epoch": self.clock.train_exp_epochs if inside else None,
+            # Restored and not trained on since: the earlier experiences are known by number only.
+            "kept": list(self._earlier)
+            or [e.current_experience for e in self._kept if not (inside and e is self.experience)],
+            "clock": dict(vars(self.clock)),
+            "last_metrics": {name: _number(value) for name, value in evaluator.last_metric_results.items()},
+            "all_metrics": {
+                name: [[int(x) for x in xs], [_number(value) for value in values]]
+                for name, (xs, values) in evaluator.all_metric_results.items()
+            },
+            "growth": self.model.growth(),
+            "trains": [name for name, _ in trainable(self.model)],
+            "plugins": plugins,
+            # What steers the optimizer now: lr, momentum, a scheduler's initial_lr, ...
+            "optimizer": {name: value for name, value in group.items() if isinstance(value, bool | int | float)},
+            "scaler": self.precision.scaler.state_dict(),
+            "generators": rest,
+            "tensors": sorted(tensors),
+        }
+        return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, state
 
-def write(strategy: StageBatches, path: str | Path) -> None:
-    """Write what `take` returns to one file; see `LearnerStrategy.save`."""
-    tensors, state = take(strategy)
-    try:
-        write_atomic(Path(path), pack({"strategy": json.dumps(state)}, tensors))
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Take up a checkpoint in a strategy that was just built in the same way.
 
+        A checkpoint from inside a stage is completed by `resume_training(experience)`.
 
-def read_into(strategy: StageBatches, path: str | Path) -> None:
-    """Set what `write` wrote; see `LearnerStrategy.load`."""
-    try:
-        header, tensors = unpack(Path(path).read_bytes())
-        state = json.loads(header["strategy"])
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, KeyError):
-        raise UsageError(f"{path} is damaged, or no file of strategy.save()") from None
-    put(strategy, tensors, state)
+        Raises:
+            UsageError: When the strategy has trained already, or was built in another way.
+        """
+        if self.stage:
+            raise UsageError("restore() wants a strategy that has not trained yet: build a new one.")
+        if state.get("format") != FORMAT:
+            raise UsageError(f"the checkpoint has format {state.get('format')!r}; this version reads {FORMAT}.")
+        for key, here in self._identity().items():
+            if state.get(key) != here:
+                raise UsageError(f"the checkpoint was taken with {key} {state.get(key)!r}, the strategy has {here!r}.")
+        self._check_complete(tensors, state)
+        unpacker = Unpacker(_under("plugins", tensors), copy.deepcopy(self.model), self.samples, self.device)
+        self._earlier = list(state["kept"])
+        self.model.regrow(state["growth"])
+        self._trained = [tuple(own) for own in state["trained"]]
+        learned = _under("model", tensors)
+        odd = self.model.misfits(learned)
+        if odd:
+            raise UsageError(f"the checkpoint's tensors do not fit the model: {', '.join(odd[:5])}.")
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name in state["trains"])
+        trains, strays = dict(trainable(self.model)), []
+        for name, value in _under("optimizer", tensors).items():
+            owner = name.partition("/")[2]
+            if owner not in trains or value.shape not in (learned[owner].shape, ()):
+                strays.append(name)
+        if strays:
+            raise UsageError(f"the checkpoint has momentum of what does not train: {', '.join(sorted(strays)[:5])}.")
+        self.model.load_state_dict(learned)
+        set_generator_state(_under("generators", tensors), state["generators"])
+        self._set_progress(state, unpacker, inside=False)
+        if state["epoch"] is not None:
+            self._pending = Pending(dict(tensors), dict(state), unpacker)
 
+    def save(self, path: str | Path) -> None:
+        """Write `checkpoint()` to a file: model, metrics and the memory of plugins; the backbone is not part of it.
 
-def _identity(strategy: StageBatches) -> dict[str, Any]:
-    names = list(strategy.model.class_names)
-    return {"method": str(strategy.model.method), "class_names": names, "regime": strategy.settings.regime}
+        Raises:
+            UsageError: The file cannot be written, or a plugin holds a state that is not known how to save.
+        """
+        tensors, state = self.checkpoint()
+        try:
+            write_atomic(Path(path), pack({"strategy": json.dumps(state)}, tensors))
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
 
+    def load(self, path: str | Path) -> None:
+        """Take up what `save` wrote, in a strategy that was just built in the same way; see `restore`.
 
-def _check_identity(strategy: StageBatches, state: Mapping[str, Any]) -> None:
-    if state.get("format") != FORMAT:
-        raise UsageError(f"the checkpoint has format {state.get('format')!r}; this version reads {FORMAT}.")
-    for key, here in _identity(strategy).items():
-        if state.get(key) != here:
-            raise UsageError(f"the checkpoint was taken with {key} {state.get(key)!r}, the strategy has {here!r}.")
+        Raises:
+            UsageError: The file is missing, damaged or of another strategy.
+        """
+        try:
+            header, tensors = unpack(Path(path).read_bytes())
+            state = json.loads(header["strategy"])
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
+        except (ValueError, KeyError):
+            raise UsageError(f"{path} is damaged, or no file of strategy.save()") from None
+        self.restore(tensors, state)
 
+    def _identity(self) -> dict[str, Any]:
+        names = list(self.model.class_names)
+        return {"method": str(self.model.method), "class_names": names, "regime": self.settings.regime}
 
-def _check_complete(strategy: StageBatches, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Compare with the state of the strategy as it is: what another build saved may lack a part, or have one more.
+    def _check_complete(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Compare with the state of the strategy as it is: what another build saved may lack a part, or have more."""
+        whole = self.checkpoint()[1]
+        different = set(map(str, set(whole) ^ set(state)))
+        for key in ("clock", "optimizer", "scaler", "generators", "plugins"):
+            if isinstance(state.get(key), Mapping):
+                # Plugins of the checkpoint that are not here are named where they are set.
+                different |= {f"{key}.{name}" for name in set(whole[key]) - set(state[key])}
+            else:
+                different.add(key)
+        named = state.get("tensors")
+        different |= set(map(str, named if isinstance(named, list) else ())) ^ set(tensors)
+        # Those of the model are compared with the model.
+        if different := {name for name in different if not name.startswith("model/")}:
+            raise UsageError(
+                f"the checkpoint is of another build of this version: it differs in {', '.join(sorted(different)[:5])}."
+            )
 
-    Raises:
-        UsageError: Names the parts.
-    """
-    whole = take(strategy)[1]
-    different = set(map(str, set(whole) ^ set(state)))
-    for key in ("clock", "optimizer", "scaler", "generators", "plugins"):
-        if isinstance(state.get(key), Mapping):
-            # Plugins of the checkpoint that are not here are named where they are set.
-            different |= {f"{key}.{name}" for name in set(whole[key]) - set(state[key])}
-        else:
-            different.add(key)
-    named = state.get("tensors")
-    different |= set(map(str, named if isinstance(named, list) else ())) ^ set(tensors)
-    if different := {name for name in different if not name.startswith("model/")}:  # those are compared with the model
-        raise UsageError(
-            f"the checkpoint is of another build of this version: it differs in {', '.join(sorted(different)[:5])}."
-        )
-
-
-def _momentum_names(strategy: StageBatches, tensors: Mapping[str, Tensor]) -> Iterator[str]:
-    """Yield the optimizer's tensors that belong to a parameter that trains and have its shape or none."""
-    trains = {name for name, _ in trainable(strategy.model)}
-    for name, value in _under("optimizer", tensors).items():
-        owner = name.partition("/")[2]
-        if owner in trains and value.shape in (tensors[f"model/{owner}"].shape, ()):
-            yield name
-
-
-def _set_progress(strategy: StageBatches, state: Mapping[str, Any], unpacker: Unpacker, *, inside: bool) -> None:
-    for name, count in state["clock"].items():
-        setattr(strategy.clock, name, count)
-    evaluator = strategy.evaluator
-    evaluator.last_metric_results.clear()
-    evaluator.last_metric_results.update(state["last_metrics"])
-    evaluator.all_metric_results.clear()
-    for name, (xs, values) in state["all_metrics"].items():
-        evaluator.all_metric_results[name] = (list(xs), list(values))
-    set_plugin_states(strategy, state["plugins"], unpacker, inside=inside)
-    set_options(strategy.optimizer, state["optimizer"])
-    strategy.precision.scaler.load_state_dict(state["scaler"])
+    def _set_progress(self, state: Mapping[str, Any], unpacker: Unpacker, *, inside: bool) -> None:
+        for name, count in state["clock"].items():
+            setattr(self.clock, name, count)
+        evaluator = self.evaluator
+        evaluator.last_metric_results.clear()
+        evaluator.last_metric_results.update(state["last_metrics"])
+        evaluator.all_metric_results.clear()
+        for name, (xs, values) in state["all_metrics"].items():
+            evaluator.all_metric_results[name] = (list(xs), list(values))
+        set_plugin_states(self, state["plugins"], unpacker, inside=inside)
+        self.optimizer.param_groups[0].update(state["optimizer"])
+        self.precision.scaler.load_state_dict(state["scaler"])
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     start = prefix + "/"
     return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
-
-
-def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _number(value) for name, value in values.items()}
 
 
 def _number(value: Any) -> Any:

@@ -17,13 +17,10 @@ class Herding(HerdingSelectionStrategy):
     """Avalanche's herding on the learner's features of length 1, in front of its adapter, in the evaluation view.
 
     It sorts the images of a class once: when a class is to keep fewer, the first of them stay.
-
-    Attributes:
-        sorted: class ids that were sorted.
     """
 
-    def __init__(self) -> None:
-        self.sorted: set[int] = set()  # Avalanche's own form would hold a model
+    def __init__(self) -> None:  # Avalanche's own form would hold a model
+        self.sorted: set[int] = set()
 
     @torch.no_grad()
     def make_sorted_indices(self, strategy: Any, data: Any) -> list[int]:
@@ -41,12 +38,6 @@ class ExemplarMemory(SupervisedPlugin):
     """Adds what a learner wants to see again to the training set of each stage, and keeps more when the stage ends.
 
     Cumulative and joint training have all images anyway: there it does nothing.
-
-    Args:
-        wanted: how many images.
-
-    Attributes:
-        storage_policy: Avalanche's buffer, by class.
     """
 
     def __init__(self, wanted: Exemplars) -> None:
@@ -56,11 +47,15 @@ class ExemplarMemory(SupervisedPlugin):
         self._restored: dict[int, list[int]] = {}
 
     def after_train_dataset_adaptation(self, strategy: StageBatches, *args: Any, **kwargs: Any) -> None:
-        """Add the images of older classes to those of the stage."""
-        self._take_up(strategy)
-        if strategy.settings.regime == "naive" and len(self.storage_policy.buffer):
-            both = [strategy.adapted_dataset, self.storage_policy.buffer]
-            strategy.adapted_dataset = concat_datasets(both).train()
+        """Add the images of older classes to those of the stage, once what was restored is found."""
+        policy, restored = self.storage_policy, self._restored
+        policy.max_size = max(policy.max_size, len(restored) * max(map(len, restored.values()), default=0))
+        for class_id, rows in restored.items():
+            self._selection.sorted.add(class_id)
+            policy.post_adapt(strategy, SimpleNamespace(dataset=strategy.samples(rows)))
+        self._restored = {}
+        if strategy.settings.regime == "naive" and len(policy.buffer):
+            strategy.adapted_dataset = concat_datasets([strategy.adapted_dataset, policy.buffer]).train()
 
     def after_training_exp(self, strategy: StageBatches, *args: Any, **kwargs: Any) -> None:
         """Keep images of the stage's classes, and fewer of older ones where they share the room."""
@@ -81,11 +76,3 @@ class ExemplarMemory(SupervisedPlugin):
         """Take up what `state_dict` returned, as soon as there is a strategy to find the images with."""
         if not self.storage_policy.buffer_groups:
             self._restored = {int(c): rows for c, rows in state["kept"]}
-
-    def _take_up(self, strategy: StageBatches) -> None:
-        policy, restored = self.storage_policy, self._restored
-        policy.max_size = max(policy.max_size, len(restored) * max(map(len, restored.values()), default=0))
-        for class_id, rows in restored.items():
-            self._selection.sorted.add(class_id)
-            policy.post_adapt(strategy, SimpleNamespace(dataset=strategy.samples(rows)))
-        self._restored = {}

@@ -24,17 +24,14 @@ def seed_generators(seed: int) -> None:
 @contextmanager
 def preserved_generators() -> Iterator[None]:
     """Give the global generators back to the caller as they were."""
-    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    python, numpy = random.getstate(), np.random.get_state()
     used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch has no types for it
-    cuda = torch.cuda.get_rng_state_all() if used else None
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.set_rng_state(cpu)
-        if cuda is not None:
-            torch.cuda.set_rng_state_all(cuda)
+    with torch.random.fork_rng(range(torch.cuda.device_count() if used else 0)):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
 
 
 def generator_state() -> tuple[dict[str, Tensor], dict[str, Any]]:

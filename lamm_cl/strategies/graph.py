@@ -23,17 +23,13 @@ EAGER = 3  # steps of a shape before it is recorded: by then index maps and froz
 MOST = 4  # shapes that are recorded: each graph keeps the memory of its step
 CLOSE = 1e-2  # of the size of loss and gradients: half precision sums in another order at worst
 
+# Computes logits and detached loss terms of (x, labels), and sets the gradients of a model's parameters.
 Work = Callable[[Tensor, Tensor], tuple[Tensor, Mapping[str, Tensor]]]
 
 
 @dataclass(frozen=True)
 class Done:
-    """What forward, loss and backward pass of a step gave; the gradients are in place.
-
-    Attributes:
-        logits: (batch, n).
-        terms: The loss and its terms, unscaled and without graph.
-    """
+    """What a step gave beside gradients: logits (batch, n); the loss and its terms, unscaled and without graph."""
 
     logits: Tensor
     terms: dict[str, Tensor]
@@ -47,10 +43,6 @@ class StepGraphs:
     drop, it holds. After recording, loss and gradients of a replay are compared with those of the same step done
     operator by operator; where they differ by more than 1 %, or where the step cannot be recorded, the stage goes on
     without graphs and says so.
-
-    Args:
-        model: Its parameters get the gradients.
-        work: Computes logits and detached loss terms of (x, labels) and sets the gradients.
     """
 
     def __init__(self, model: nn.Module, work: Work) -> None:
@@ -69,12 +61,7 @@ class StepGraphs:
         self._graphs = {shape: one for shape, one in self._graphs.items() if one.fits(self.model)}
 
     def step(self, x: Tensor, labels: Tensor) -> Done | None:
-        """Replay a step; None where it has to be done operator by operator.
-
-        Args:
-            x: Images or features, as the learner takes them.
-            labels: (batch,) class ids, on the GPU.
-        """
+        """Replay a step on images or features and class ids (batch,); None where it has to be done by operator."""
         shape = (tuple(x.shape), x.dtype, labels.dtype)
         if shape in self._graphs and not self._graphs[shape].in_place:
             self._graphs.clear()
@@ -104,11 +91,7 @@ class StepGraphs:
 def work_of(model: Learner, columns: tuple[int, ...], precision: Precision, computed: tuple[int, ...] | None) -> Work:
     """Return forward pass, loss and backward pass of a training step as one function of (x, labels).
 
-    Args:
-        model: Its parameters get the gradients.
-        columns: Label space.
-        precision: Of the step.
-        computed: Columns of the logits; None: all.
+    The loss is that of the label space `columns`; logits have the columns `computed`, or all.
     """
 
     def work(x: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -142,17 +125,15 @@ class _Graph:
             graph, outside = torch.cuda.CUDAGraph(), _Outside()
             # Other threads may pin images meanwhile.
             with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"), outside:
-                self._logits, values = self._compute(work)[:2]
+                self._logits, self._values, self._gradients = self._compute(work)
         finally:
             torch.cuda.set_stream(before)  # torch leaves the other one current where recording fails
-        self._graph, self._held, self._names = graph, outside.tensors, tuple(values)
-        self._values = values
-        self._gradients = [parameter.grad for parameter in self._parameters]
+        self._graph, self._held = graph, outside.tensors
         self._places = [parameter.data_ptr() for parameter in self._parameters]
         self._read = {name: place for name, place in _places(model).items() if place in outside.places}
         before.wait_stream(side)
         graph.replay()
-        _compare(by_operator, (self._logits, values, self._gradients))
+        _compare(by_operator, (self._logits, self._values, self._gradients))
 
     @property
     def in_place(self) -> bool:
@@ -173,8 +154,8 @@ class _Graph:
         for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
             parameter.grad = gradient
         # Copies: metrics and plugins may keep them over steps.
-        values = torch.stack([self._values[name].float() for name in self._names])
-        return Done(self._logits.clone(), dict(zip(self._names, values.unbind(), strict=True)))
+        values = torch.stack([value.float() for value in self._values.values()])
+        return Done(self._logits.clone(), dict(zip(self._values, values.unbind(), strict=True)))
 
     def _compute(self, work: Work) -> tuple[Tensor, dict[str, Tensor], list[Tensor | None]]:
         for parameter in self._parameters:
@@ -216,11 +197,7 @@ def _tensors(tree: Any) -> list[Tensor]:
 
 
 def _compare(right: Any, found: Any) -> None:
-    """Compare a replay with the step itself.
-
-    Raises:
-        RuntimeError: They differ by more than `CLOSE`.
-    """
+    """Raise a RuntimeError where a replay differs from the step itself by more than `CLOSE`."""
     for one, other in zip(_tensors(right), _tensors(found), strict=True):
         finite = one.isfinite()  # columns outside the label space are -inf
         difference = (one - other).masked_fill(~finite, 0).float().norm()

@@ -16,14 +16,7 @@ MOST = 1000  # steps that are kept on a device
 
 
 def columns_of(space: str, own: Iterable[int], seen: Iterable[int], n_columns: int) -> tuple[int, ...]:
-    """Return the columns of a label space, ascending.
-
-    Args:
-        space: `own` (the classes that train now), `seen` (those and every earlier one) or `all`.
-        own: Columns that train now.
-        seen: Columns that trained in an earlier stage.
-        n_columns: Number of columns of the model.
-    """
+    """Return the columns of a label space, ascending: those that train now, those and earlier ones, or all."""
     if space == "all":
         return tuple(range(n_columns))
     if space == "seen":
@@ -32,16 +25,7 @@ def columns_of(space: str, own: Iterable[int], seen: Iterable[int], n_columns: i
 
 
 def spread(logits: Tensor, places: Tensor, n_columns: int) -> Tensor:
-    """Put logits of some columns at their places in the full width; the other columns become -inf.
-
-    Args:
-        logits: (batch, len(places)).
-        places: Their column ids.
-        n_columns: Full width.
-
-    Returns:
-        (batch, n_columns).
-    """
+    """Return logits (batch, k) of the columns `places` (k,) among all (batch, n_columns); other columns become -inf."""
     full = logits.new_full((logits.shape[0], n_columns), -torch.inf)
     return full.index_copy(1, places, logits)
 
@@ -54,25 +38,22 @@ class LabelSpaceLoss:
     """
 
     def __init__(self) -> None:
-        self._spaces: Tensor | None = None
-        self._inside: Tensor | None = None
+        self._spaces: Tensor | None = None  # (2, n_columns): the wider one, the label space
 
     def restrict(self, columns: Sequence[int], wider: Sequence[int], n_columns: int) -> None:
         """Set the label space, and the wider one for images whose class is not in it."""
-        if len(columns) == n_columns:
-            self._spaces = self._inside = None
-            return
-        spaces = torch.zeros(2, n_columns, dtype=torch.bool)
-        spaces[0, list(wider)] = True
-        spaces[1, list(columns)] = True
-        self._spaces, self._inside = spaces, spaces[1].long()
+        self._spaces = None
+        if len(columns) < n_columns:
+            self._spaces = torch.zeros(2, n_columns, dtype=torch.bool)
+            self._spaces[0, list(wider)] = True
+            self._spaces[1, list(columns)] = True
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean cross-entropy of logits (batch, n_columns) for labels (batch,), a scalar."""
-        if self._spaces is None or self._inside is None:
+        if self._spaces is None:
             return F.cross_entropy(logits, labels)
-        self._spaces, self._inside = self._spaces.to(logits.device), self._inside.to(logits.device)
-        allowed = self._spaces[self._inside[labels]]
+        wider, own = self._spaces = self._spaces.to(logits.device)
+        allowed = torch.where(own[labels][:, None], own, wider)
         return F.cross_entropy(logits.masked_fill(~allowed, -torch.inf), labels)
 
 

@@ -88,17 +88,11 @@ def _signature(method: str) -> inspect.Signature:
     """Return what a constructor accepts, for help() and editors."""
     common = [p for p in inspect.signature(Named.__init__).parameters.values() if p.kind is p.KEYWORD_ONLY]
     known = {p.name for p in common}
-    options = {
-        **defaults_of(method),
-        "optimizer": None,
-        "eval_every": -1,
-        "peval_mode": "epoch",
-        "class_templates": None,
-    }
+    own = {**defaults_of(method), "optimizer": None, "eval_every": -1, "peval_mode": "epoch", "class_templates": None}
     hints = get_type_hints(StrategyOptions)
     more = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name])
-        for name, default in options.items()
+        for name, default in own.items()
         if name not in known
     ]
     return inspect.Signature([*common, *more])

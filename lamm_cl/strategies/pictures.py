@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lamm_cl.clip.feature_backbone import Backbone, FeatureBackbone
 from lamm_cl.errors import UsageError
+from lamm_cl.streams.source import ImageSource
 
 PIECE = 8  # pictures that a process hands over at once
 _AHEAD = 2  # pieces that each has ready
@@ -41,37 +42,21 @@ class _Views(Dataset[Any]):
             return error
 
 
-class _Pieces:
-    """The lists of keys that the processes are asked for next."""
-
-    def __init__(self) -> None:
-        self.keys: Sequence[Sequence[Key]] = ()
-
-    def __iter__(self) -> Iterator[Sequence[Key]]:
-        return iter(self.keys)
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-
 class Readers:
     """Loading workers of torch that last until `close`, and serve whatever is read meanwhile.
 
     A view is a function of picture, seed and epoch, and a key holds the epoch: neither the number of processes nor what
     is shown when they read changes a bit.
-
-    Attributes:
-        busy: Whether somebody reads; processes serve one at a time.
     """
 
     def __init__(self, source: Any, workers: int, pinned: bool) -> None:
-        self.busy = False
-        self._pieces = _Pieces()
+        self.busy = False  # whether somebody reads; processes serve one at a time
+        self._keys: list[Sequence[Key]] = []  # that the processes are asked for next
         self._loader: Any = DataLoader(
             _Views(source),
-            batch_sampler=self._pieces,  # type: ignore[arg-type]
+            batch_sampler=self._keys,  # type: ignore[arg-type]
             num_workers=workers,
-            collate_fn=_as_it_is,
+            collate_fn=torch.nn.Identity(),
             pin_memory=pinned,
             worker_init_fn=_begin,
             generator=torch.Generator(),  # else it would draw from the one that plugins draw from
@@ -87,7 +72,7 @@ class Readers:
         Raises:
             UsageError: An image cannot be read.
         """
-        self._pieces.keys = keys
+        self._keys[:] = keys
         self.busy = True
         try:
             with warnings.catch_warnings():
@@ -112,10 +97,6 @@ def affordable(workers: int, bytes_a_picture: int) -> int:
     if not _SHARED.is_dir():
         return workers
     return min(workers, shutil.disk_usage(_SHARED).free // ((_AHEAD + 1) * PIECE * bytes_a_picture))
-
-
-def _as_it_is(found: Any) -> Any:
-    return found
 
 
 def _begin(number: int) -> None:
@@ -166,29 +147,17 @@ class Pictures:
 
     def __init__(
         self,
-        features: Any | None,
-        backbone: Backbone,
-        takes: str = "unit",
-        plain: Any | None = None,
-        workers: int = 0,
-        device: torch.device | None = None,
+        features: Any | None,  # `FeatureStore` to read image features from; None for images
+        backbone: Backbone,  # whose transforms make the views
+        takes: Any = "unit",  # what the learner takes: a kind of feature, or "images"
+        plain: Any | None = None,  # `FeatureStore` of the features that a learner wants beside images
+        workers: int = 0,  # processes that read images; with 0 they are read when they are wanted
+        device: torch.device | None = None,  # where images are wanted; None for the CPU
     ) -> None:
-        """Prepare to hold sources.
-
-        Args:
-            features: `FeatureStore` to read image features from, or None for images.
-            backbone: Whose transforms make the views.
-            takes: What the learner takes: a kind of feature, or "images".
-            plain: `FeatureStore` to read the features from that a learner wants beside images, or None.
-            workers: processes that read images; with 0 they are read when they are wanted.
-            device: where images are wanted; None for the CPU.
-        """
         self._backbone = None if isinstance(backbone, FeatureBackbone) else backbone
-        self._features = features
-        self._takes = takes
-        self._plain = plain
-        self._source: Any | None = None
-        self._epoch: int | None = None
+        self._features, self._takes, self._plain = features, takes, plain
+        self._source: ImageSource | None = None
+        self.epoch: int | None = None  # whose training views are shown; None for the evaluation view
         self._workers, self._device = workers, device or torch.device("cpu")
         self._readers: Readers | None = None
 
@@ -203,18 +172,17 @@ class Pictures:
 
     def show(self, epoch: int | None) -> None:
         """Make the source give the training views of `epoch`, or the evaluation view for None."""
-        self._epoch = epoch
-        if self._source is None:
-            return
-        if self._backbone is not None:
-            self._source.set_backbone(self._backbone)
-        self._source.use_features(self._features, self._takes)
-        self._source.epoch = epoch
+        self.epoch = epoch
+        if self._source is not None:
+            if self._backbone is not None:
+                self._source.set_backbone(self._backbone)
+            self._source.use_features(self._features, self._takes)
+            self._source.epoch = epoch
 
     @contextmanager
     def shown(self, source: Any | None, epoch: int | None) -> Iterator[None]:
         """Show views of a source while something trains or is evaluated; evaluations nest inside training."""
-        outer = (self._source, self._epoch, self._readers)
+        outer = (self._source, self.epoch, self._readers)
         self._source, self._readers = source, None
         self.show(epoch)
         try:
@@ -224,33 +192,27 @@ class Pictures:
             if source is not None:
                 source.use_features(None)
                 source.epoch = None
-            self._source, _, self._readers = outer
-            self.show(outer[1])
-
-    @property
-    def epoch(self) -> int | None:
-        """Epoch whose training views are shown; None for the evaluation view."""
-        return self._epoch
+            self._source, shown, self._readers = outer
+            self.show(shown)
 
     def prepare(self, indices: Iterable[int]) -> None:
         """Compute the features of these positions of the source in large batches, for the views that are shown."""
         if self._source is not None and self.as_features:
-            self._source.prefetch(list(indices), self._epoch)
+            self._source.prefetch(list(indices), self.epoch)
 
     def beside(self, indices: Sequence[int]) -> Tensor | None:
         """Return the unit features (n, d) of these positions, for the views that are shown as images; None without."""
         if self._plain is None or self._source is None:
             return None
         self._source.use_features(self._plain)
-        features: Tensor = self._source.gather(indices)
+        features = self._source.gather(indices)
         self._source.use_features(None)
         return features
 
     def rows(self, indices: Sequence[int]) -> Tensor:
         """Return the features (n, d) of these positions of the source, for the views that are shown."""
         assert self._source is not None
-        features: Tensor = self._source.gather(indices)
-        return features
+        return self._source.gather(indices)
 
     def gives(self, dataset: Any) -> bool:
         """Whether the samples of a data set are images just as the source gives them: no transform is put on top."""
@@ -264,15 +226,13 @@ class Pictures:
     def images(self, batches: Sequence[Sequence[int]], workers: int | None = None) -> Iterator[Tensor]:
         """Yield the images (b, 3, H, W) of each list of positions of the source, in the views that are shown now.
 
-        Args:
-            batches: the positions.
-            workers: processes that read them, where none does so yet; None for as many as the strategy has.
+        Where no process reads yet, `workers` of them begin to; None for as many as the strategy has.
         """
         source, cuda = self._source, self._device.type == "cuda"
         assert source is not None
         torch.empty((), dtype=torch.int64).random_()  # as torch's loader does: what plugins draw next depends on it
         sizes = [-(-len(batch) // PIECE) for batch in batches]
-        keys = [[(place, self._epoch) for place in batch] for batch in batches]
+        keys = [[(place, self.epoch) for place in batch] for batch in batches]
         pieces = [batch[start : start + PIECE] for batch in keys for start in range(0, len(batch), PIECE)]
         readers = self._start(source, self._workers if workers is None else workers) if len(pieces) > 1 else None
         found = (read(source, piece) for piece in pieces) if readers is None else readers.pieces(pieces)

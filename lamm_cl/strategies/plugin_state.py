@@ -16,14 +16,7 @@ from typing import Any
 import torch
 from avalanche.benchmarks.utils.data import AvalancheDataset
 from avalanche.benchmarks.utils.data_loader import GroupBalancedInfiniteDataLoader
-from avalanche.training.plugins import (
-    AGEMPlugin,
-    EarlyStoppingPlugin,
-    EvaluationPlugin,
-    FromScratchTrainingPlugin,
-    GDumbPlugin,
-    LRSchedulerPlugin,
-)
+from avalanche.training import plugins as avalanche
 from avalanche.training.plugins.clock import Clock
 from avalanche.training.templates.base_sgd import PeriodicEval
 from avalanche.training.utils import ParamData
@@ -41,29 +34,18 @@ class CannotSaveError(UsageError):
 
 
 class Packer:
-    """Turns what plugins hold into JSON, with tensors beside it.
-
-    Args:
-        source: whether samples can be found again in the benchmark's source.
-
-    Attributes:
-        tensors: found so far, by key.
-    """
+    """Turns what plugins hold into JSON, with `tensors` beside it."""
 
     def __init__(self, source: bool) -> None:
-        self._source = source
+        self._source = source  # whether samples can be found again in the benchmark's
         self.tensors: dict[str, Tensor] = {}
 
     def attributes(self, thing: Any) -> dict[str, Any]:
-        """Return the attributes of an object that can change.
-
-        Raises:
-            CannotSaveError: One of them cannot be saved.
-        """
+        """Return the attributes of an object that can change; see `pack`."""
         return {name: self.pack(value) for name, value in vars(thing).items() if not _is_fixed(value)}
 
     def pack(self, value: Any) -> Any:
-        """Return a value as JSON."""
+        """Return a value as JSON, or raise CannotSaveError."""
         if value is None or isinstance(value, bool | int | float | str):
             return value
         if isinstance(value, Tensor):
@@ -99,11 +81,7 @@ class Packer:
 class Unpacker:
     """Gives plugins back what a `Packer` took.
 
-    Args:
-        tensors: of the packer.
-        learner: the strategy's before it trained; a remembered one is a copy of it with other values.
-        samples: makes a data set of positions in the benchmark's source.
-        device: where tensors go.
+    `learner` is the strategy's before it trained: a remembered one is a copy of it with other values.
     """
 
     def __init__(self, tensors: dict[str, Tensor], learner: Learner, samples: Samples, device: torch.device) -> None:
@@ -163,13 +141,15 @@ def _is_fixed(value: Any) -> bool:
     return loads or inspect.isroutine(value) or inspect.isclass(value) or isinstance(value, partial | torch.device)
 
 
-_WITHOUT_STATE = (Clock, PeriodicEval, EvaluationPlugin)  # the clock and the evaluator's results are saved apart
+_WITHOUT_STATE = (Clock, PeriodicEval, avalanche.EvaluationPlugin)  # clock and evaluator's results are saved apart
 # Where these are inside a stage depends on loaders and models that no checkpoint holds.
-_BETWEEN_STAGES = (AGEMPlugin, EarlyStoppingPlugin, FromScratchTrainingPlugin, GDumbPlugin)
-# Avalanche's forgetting, backward and forward transfer: what they compare with.
-_COMPARING = ("forgetting", "forward_transfer")
-_COMPARED = ("initial", "last", "previous")
-_PLACES = ("train_exp_id", "eval_exp_id", "at_init")
+_BETWEEN_STAGES = (
+    avalanche.AGEMPlugin,
+    avalanche.EarlyStoppingPlugin,
+    avalanche.FromScratchTrainingPlugin,
+    avalanche.GDumbPlugin,
+)
+_PLACES = ("train_exp_id", "eval_exp_id", "at_init")  # of Avalanche's metrics that compare
 
 
 def plugin_states(strategy: StageBatches, *, inside: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -210,30 +190,26 @@ def set_plugin_states(strategy: StageBatches, states: dict[str, Any], unpacker: 
 
 
 def _things(strategy: StageBatches) -> Iterator[tuple[str, Any]]:
-    everything = [*strategy.plugins, *strategy.evaluator.metrics]
-    for k, thing in enumerate(everything):
+    for k, thing in enumerate([*strategy.plugins, *strategy.evaluator.metrics]):
         yield f"{k}:{type(thing).__name__}", thing
 
 
-def _is_comparing(thing: Any) -> bool:
-    return any(hasattr(getattr(thing, name, None), "initial") for name in _COMPARING)
+def _compared(thing: Any) -> list[tuple[Any, str]]:
+    """Return where Avalanche's forgetting, backward and forward transfer keep what they compare with."""
+    sides = [getattr(thing, name, None) for name in ("forgetting", "forward_transfer")]
+    return [(side, name) for side in sides for name in ("initial", "last", "previous") if hasattr(side, name)]
 
 
 def _state(thing: Any, packer: Packer, *, inside: bool) -> Any:
-    if isinstance(thing, LRSchedulerPlugin):
+    if isinstance(thing, avalanche.LRSchedulerPlugin):
         return thing.scheduler.state_dict()
     if callable(getattr(thing, "state_dict", None)):
         return thing.state_dict()
     if callable(getattr(thing, "load_state", None)):
         return thing.state()
-    if _is_comparing(thing):
-        compared = {
-            name: [[key, value] for key, value in getattr(getattr(thing, side), name).items()]
-            for side in _COMPARING
-            for name in _COMPARED
-            if hasattr(getattr(thing, side, None), name)
-        }
-        return {**compared, **{name: getattr(thing, name) for name in _PLACES if hasattr(thing, name)}}
+    if compared := _compared(thing):
+        values = {name: [[key, value] for key, value in getattr(side, name).items()] for side, name in compared}
+        return {**values, **{name: getattr(thing, name) for name in _PLACES if hasattr(thing, name)}}
     if hasattr(thing, "result") or isinstance(thing, _WITHOUT_STATE):
         return None
     if inside and isinstance(thing, _BETWEEN_STAGES):
@@ -242,7 +218,7 @@ def _state(thing: Any, packer: Packer, *, inside: bool) -> Any:
 
 
 def _set_state(thing: Any, state: Any, unpacker: Unpacker, *, inside: bool) -> None:
-    if isinstance(thing, LRSchedulerPlugin):
+    if isinstance(thing, avalanche.LRSchedulerPlugin):
         thing.scheduler.load_state_dict(state)
     elif callable(getattr(thing, "load_state_dict", None)):
         thing.load_state_dict(state)
@@ -251,15 +227,13 @@ def _set_state(thing: Any, state: Any, unpacker: Unpacker, *, inside: bool) -> N
             thing.load_state(state)
     elif "memory" in state:
         unpacker.attributes(thing, state["memory"])
-        if isinstance(thing, AGEMPlugin) and thing.buffers:
+        if isinstance(thing, avalanche.AGEMPlugin) and thing.buffers:
             size = thing.sample_size // len(thing.buffers)
             thing.buffer_dataloader = GroupBalancedInfiniteDataLoader(thing.buffers, batch_size=size, num_workers=0)
             thing.buffer_dliter = iter(thing.buffer_dataloader)
     else:
-        for side in _COMPARING:
-            for name in _COMPARED:
-                if hasattr(getattr(thing, side, None), name):
-                    setattr(getattr(thing, side), name, dict(state[name]))
+        for side, name in _compared(thing):
+            setattr(side, name, dict(state[name]))
         for name in _PLACES:
             if name in state:
                 setattr(thing, name, state[name])

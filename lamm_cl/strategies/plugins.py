@@ -9,17 +9,9 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-import avalanche.training.plugins as avalanche_plugins
 import torch
 from avalanche.core import BasePlugin, BaseSGDPlugin
-from avalanche.training.plugins import (
-    EarlyStoppingPlugin,
-    EvaluationPlugin,
-    GEMPlugin,
-    LRSchedulerPlugin,
-    LwFPlugin,
-    MASPlugin,
-)
+from avalanche.training import plugins as avalanche
 from avalanche.training.plugins.clock import Clock
 from avalanche.training.templates.base_sgd import PeriodicEval
 from torch.utils.data import Dataset
@@ -56,7 +48,13 @@ REFUSED = {
 }
 
 # These read no logits outside the label space that trains.
-_CONTENT_WITH_LABEL_SPACE = (EvaluationPlugin, EarlyStoppingPlugin, LRSchedulerPlugin, Clock, PeriodicEval)
+_CONTENT_WITH_LABEL_SPACE = (
+    avalanche.EvaluationPlugin,
+    avalanche.EarlyStoppingPlugin,
+    avalanche.LRSchedulerPlugin,
+    Clock,
+    PeriodicEval,
+)
 # These work from gradients, which a stage without anything to train does not have.
 _NEED_GRADIENTS = ("EWCPlugin", "MASPlugin", "SynapticIntelligencePlugin", "AGEMPlugin", "GEMPlugin")
 
@@ -82,7 +80,7 @@ def check_plugins(plugins: Iterable[Any]) -> None:
         for kind in type(plugin).__mro__:
             if kind.__name__ in REFUSED and kind.__module__.startswith("avalanche."):
                 raise UsageError(f"{kind.__name__} does not work with {REFUSED[kind.__name__]}.")
-        if isinstance(plugin, GEMPlugin) and importlib.util.find_spec("quadprog") is None:
+        if isinstance(plugin, avalanche.GEMPlugin) and importlib.util.find_spec("quadprog") is None:
             raise UsageError("GEMPlugin needs the package quadprog: pip install quadprog, or use AGEMPlugin.")
 
 
@@ -106,10 +104,10 @@ def adapt(plugins: Iterable[Any]) -> None:
     Once for each plugin; what it computes stays what it is.
     """
     for plugin in plugins:
-        if isinstance(plugin, MASPlugin) and "_get_importance" not in vars(plugin):
+        if isinstance(plugin, avalanche.MASPlugin) and "_get_importance" not in vars(plugin):
             plugin._get_importance = partial(_importance_of_slim_batches, plugin._get_importance)
             plugin.before_backward = partial(_penalty_of_any_loss, plugin.before_backward)
-        if isinstance(plugin, LwFPlugin) and "post_adapt" not in vars(plugin.lwf):
+        if isinstance(plugin, avalanche.LwFPlugin) and "post_adapt" not in vars(plugin.lwf):
             plugin.lwf.post_adapt = partial(_after_one_task, plugin.lwf.post_adapt)
 
 
@@ -175,17 +173,16 @@ def no_first_evaluation(plugins: Iterable[Any]) -> Iterator[None]:
 def remembering(plugins: Iterable[Any]) -> str:
     """Return the first plugin of Avalanche's kind whose work in a stage depends on earlier ones; "" without one."""
     for plugin in plugins:
-        kinds = [kind for kind in type(plugin).__mro__ if kind.__module__.startswith("avalanche.training.")]
-        if kinds and not isinstance(plugin, _CONTENT_WITH_LABEL_SPACE):
-            return type(plugin).__name__
-        if hasattr(plugin, "storage_policy"):
+        avalanches = any(kind.__module__.startswith("avalanche.training.") for kind in type(plugin).__mro__)
+        works = avalanches and not isinstance(plugin, _CONTENT_WITH_LABEL_SPACE)
+        if works or hasattr(plugin, "storage_policy"):
             return type(plugin).__name__
     return ""
 
 
 def schedulers(plugins: Iterable[Any]) -> list[Any]:
     """Return the learning rate schedulers inside the plugins."""
-    return [plugin.scheduler for plugin in plugins if isinstance(plugin, LRSchedulerPlugin)]
+    return [plugin.scheduler for plugin in plugins if isinstance(plugin, avalanche.LRSchedulerPlugin)]
 
 
 def remembered(plugins: Iterable[Any]) -> list[int]:
@@ -198,10 +195,7 @@ def remembered(plugins: Iterable[Any]) -> list[int]:
 
 
 def make_plugins(named: Mapping[str, Mapping[str, Any] | None]) -> list[Any]:
-    """Make plugins.
-
-    Args:
-        named: options by name: a class of `avalanche.training.plugins`, or the dotted path of another one.
+    """Make plugins from options by name: a class of `avalanche.training.plugins`, or the dotted path of another one.
 
     Raises:
         UsageError: There is no such plugin or option, a value is wrong, or the plugin is known to fail.
@@ -239,7 +233,7 @@ def _is_number(parameter: inspect.Parameter) -> bool:
 def _avalanches(name: str) -> Any:
     known = {
         key: value
-        for key, value in vars(avalanche_plugins).items()
+        for key, value in vars(avalanche).items()
         if inspect.isclass(value) and issubclass(value, BasePlugin) and key.endswith("Plugin")
     }
     if name not in known:

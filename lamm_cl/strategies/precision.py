@@ -22,11 +22,6 @@ class Precision:
     is what the released trainers call `PREC: fp16`: no autocast and no scaled loss, but a model that is in half
     precision itself, and with it the gradients and the momentum.
 
-    Args:
-        name: One of `Settings.precision`.
-        device: Where the strategy computes.
-        deterministic: See `arithmetic`.
-
     Raises:
         UsageError: The device has no such precision, or cuBLAS was not told to be deterministic.
     """
@@ -41,10 +36,9 @@ class Precision:
             )
         self.name = name
         self._place, self._deterministic = device, deterministic
-        self._device = device.type
         self._dtype = _AUTOCAST.get(name)
         # torch starts at 2**16, which overflows in the first steps of a run that may have few: they would be skipped.
-        self.scaler: Any = torch.amp.GradScaler(self._device, init_scale=2.0**12, enabled=name == "fp16")
+        self.scaler: Any = torch.amp.GradScaler(device.type, init_scale=2.0**12, enabled=name == "fp16")
 
     def check(self, model: Any) -> None:
         """Check that a model is in half precision where everything should be, and only there.
@@ -68,7 +62,7 @@ class Precision:
         """Return the context in which forward pass and loss are computed."""
         if self._dtype is None:
             return nullcontext()
-        return torch.autocast(self._device, dtype=self._dtype)
+        return torch.autocast(self._place.type, dtype=self._dtype)
 
     def scaled(self, loss: Tensor) -> Tensor:
         """Return what the backward pass of a scalar loss starts from."""

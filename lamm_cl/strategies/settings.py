@@ -20,41 +20,23 @@ _MOST_WORKERS = 16
 
 
 class Settings(Stages):
-    """The choices of a `LearnerStrategy`.
+    """The choices of a `LearnerStrategy`, these and those of `Stages`; README.md beside this file has them all."""
 
-    Attributes:
-        train_label_space: Classes that an image competes with while a stage trains: `own` (the classes of the stage, as
-            the papers), `seen` (also those of earlier stages) or `all`.
-        freeze_context_after: Stage after which context, deep prompts and projections stop training, labels
-            excepted; None trains them on in every stage, as the papers' baselines do.
-        regime: `naive` trains a stage on its own images; `cumulative` on those of all stages so far; `joint` on the
-            whole stream at once (call `train(stream)` once).
-        seed: Names the order of mini-batches and starts the generators that plugins draw from.
-        precision: `fp32`, on a GPU without TF32; `tf32` (a GPU's products and convolutions round their factors);
-            `bf16` or `fp16` (autocast; prompts and scale stay fp32); `pure_fp16` (weights, prompts and momentum in half
-            precision, as in the released trainers).
-        deterministic: Take the deterministic form of every operation, so that a GPU repeats its bits.
-        graph: `auto` records the training steps of a GPU as CUDA graphs where method and plugins allow it; `never`
-            launches them operator by operator.
-        eval_mb_size: Images a mini-batch when nothing trains.
-        num_workers: Processes that read the images of methods that take images; None for `default_workers`. Changes no
-            bit.
-        features: Where the features of images are kept, for methods that leave the image tower alone on benchmarks
-            that have a picture source: `memory`, a folder that later runs share, or a `FeatureStore`. None encodes
-            images as they come.
-        source: Picture source of a benchmark whose experiences do not lead to it.
-        on_epoch_end: Called with the strategy after every training epoch and what its plugins do then.
-    """
-
-    seed: int = 0
+    seed: int = 0  # names the order of mini-batches and starts the generators that plugins draw from
+    # fp32 (on a GPU without TF32), tf32 (a GPU's products and convolutions round their factors), bf16, fp16 (autocast;
+    # prompts and scale stay fp32), pure_fp16 (weights, prompts and momentum too, as in the released trainers).
     precision: PrecisionName = "fp32"
-    deterministic: bool = False
+    deterministic: bool = False  # take the deterministic form of every operation, so that a GPU repeats its bits
+    # Record the training steps of a GPU as CUDA graphs where method and plugins allow it, or launch every operator.
     graph: Literal["auto", "never"] = "auto"
-    eval_mb_size: int = Field(256, ge=1)
+    eval_mb_size: int = Field(256, ge=1)  # images a mini-batch when nothing trains
+    # Processes that read the images of methods that take images; None for `default_workers`. Changes no bit.
     num_workers: int | None = Field(None, ge=0)
+    # Where the features of images are kept, for methods that leave the image tower alone on benchmarks that have a
+    # picture source: "memory", a folder that later runs share, or a `FeatureStore`. None encodes images as they come.
     features: Any = "memory"
-    source: Any = None
-    on_epoch_end: Callable[[Any], None] | None = None
+    source: Any = None  # picture source of a benchmark whose experiences do not lead to it
+    on_epoch_end: Callable[[Any], None] | None = None  # called with the strategy after every epoch and its plugins
 
 
 def cores() -> int:
@@ -63,12 +45,8 @@ def cores() -> int:
 
 
 def default_workers(device: str, runs: int = 1) -> int:
-    """Return how many processes read images unless the user says.
-
-    Args:
-        device: Kind of device; on a CPU steps need the cores themselves.
-        runs: That share the machine's cores.
-    """
+    """Return how many processes read images unless the user says, where some runs share the machine's cores."""
+    # On a CPU steps need the cores themselves.
     return max(1, min(_MOST_WORKERS, cores() // runs - 1)) if device == "cuda" else 0
 
 
@@ -80,29 +58,18 @@ _SETTINGS = tuple(Settings.model_fields)
 
 @dataclass(frozen=True)
 class Choices:
-    """What a user chose, sorted.
-
-    Attributes:
-        method: Options of the method.
-        recipe: The recipe with the user's changes.
-        settings: Those of the strategy.
-        rest: Options that the caller named besides these.
-    """
+    """What a user chose, sorted."""
 
     method: dict[str, Any]
-    recipe: Recipe
+    recipe: Recipe  # with the user's changes
     settings: Settings
-    rest: dict[str, Any]
+    rest: dict[str, Any]  # what the caller named besides these
 
 
 def sort_options(method: str, backbone: str, options: Mapping[str, Any], others: Iterable[str] = ()) -> Choices:
-    """Sort options by what they belong to.
+    """Sort what a user gave by what it belongs to; None for a part of the recipe means the recipe's own.
 
-    Args:
-        method: Name of the method.
-        backbone: Name of the backbone, which recipes depend on.
-        options: What the user gave; None for a part of the recipe means the recipe's own.
-        others: Further options that the caller knows.
+    `others` are further options that the caller knows.
 
     Raises:
         UsageError: For an unknown option, with the nearest match, or a recipe that cannot be followed.

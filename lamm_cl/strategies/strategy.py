@@ -1,13 +1,6 @@
-"""The Avalanche strategy that trains a learner over a stream.
-
-Three rules make it compose with Avalanche's plugins: the classes that train are those of the adapted data set (so
-cumulative and joint training grow what they see); the output has a column for every class of the stream, and only
-the loss knows the label space; and the frozen backbone is out of reach of whatever copies, saves or optimises the
-model. README.md beside this file explains why.
-"""
+"""The Avalanche strategy that trains a learner over a stream; README.md beside this file explains what trains when."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, Literal, Unpack
 
 import torch
@@ -24,37 +17,41 @@ from lamm_cl.methods.optimizer import fill, recipe_optimizer, restart, set_rates
 from lamm_cl.methods.recipe import Recipe
 from lamm_cl.methods.stage import Stage, Step
 from lamm_cl.seeds import seed_for
-from lamm_cl.strategies import checkpoint
-from lamm_cl.strategies.batches import LoaderOptions, StageBatches, StreamData
+from lamm_cl.strategies import plugins as composing
+from lamm_cl.strategies.batches import LoaderOptions, StreamData
+from lamm_cl.strategies.checkpoint import Checkpointed, Pending
 from lamm_cl.strategies.exemplars import ExemplarMemory
 from lamm_cl.strategies.generators import preserved_generators, seed_generators
 from lamm_cl.strategies.graph import Done, StepGraphs, graphs_of, work_of
 from lamm_cl.strategies.loss import PENALTY, LabelSpaceLoss, LossGuard, columns_of, spread
 from lamm_cl.strategies.pictures import Pictures, feature_store, source_of
-from lamm_cl.strategies.plugins import (
-    act_inside,
-    adapt,
-    check_plugins,
-    check_something_trains,
-    no_first_evaluation,
-    read_all_columns,
-    remembered,
-    remembering,
-    schedulers,
-)
 from lamm_cl.strategies.precision import Precision
 from lamm_cl.strategies.settings import Settings, default_workers
 
 _STEP = ("forward", "criterion", "backward")  # what a graph does at once
 
 
-class LearnerStrategy(StageBatches):
+class LearnerStrategy(Checkpointed):
     """Trains a `Learner` on each experience.
 
     When an experience starts, the learner begins a stage with its classes (learned labels of older ones are frozen),
     and a fresh optimizer takes exactly the parameters that train. When it ends, the learner ends its stage: class
     statistics, closed-form heads. A learner without trainable values takes no steps. The learning rate follows the
     recipe, unless an `LRSchedulerPlugin` or an own `optimizer` is given.
+
+    Args:
+        model: A learner with a column for every class of the stream.
+        recipe: Learning rate, epochs, mini-batch size and schedule.
+        device: Where to train; the backbone moves there too.
+        plugins: Avalanche plugins.
+        evaluator: Avalanche's evaluation plugin, or what makes one.
+        optimizer: One of your own; its parameters are replaced when a stage starts, its options stay.
+        settings: Everything else that can be chosen.
+        eval_every: How often `train` evaluates on its `eval_streams`; -1: never, see Avalanche.
+        peval_mode: What `eval_every` counts.
+
+    Raises:
+        UsageError: For a device that is not there, or a plugin that is known to fail.
 
     Attributes:
         stage: Number of the current or last training experience, from 1; 0 before the first.
@@ -63,7 +60,6 @@ class LearnerStrategy(StageBatches):
         loss_terms: Terms of the last mini-batch's loss by name, detached scalars.
     """
 
-    optimizer: torch.optim.Optimizer
     output: Any
     mb_output: Any
     _stop_training: bool
@@ -81,31 +77,15 @@ class LearnerStrategy(StageBatches):
         eval_every: int = -1,
         peval_mode: Literal["epoch", "iteration"] = "epoch",
     ) -> None:
-        """Make a strategy.
-
-        Args:
-            model: A learner with a column for every class of the stream.
-            recipe: Learning rate, epochs, mini-batch size and schedule.
-            device: Where to train; the backbone moves there too.
-            plugins: Avalanche plugins.
-            evaluator: Avalanche's evaluation plugin, or what makes one.
-            optimizer: One of your own; its parameters are replaced when a stage starts, its options stay.
-            settings: Everything else that can be chosen.
-            eval_every: How often `train` evaluates on its `eval_streams`; -1: never, see Avalanche.
-            peval_mode: What `eval_every` counts.
-
-        Raises:
-            UsageError: For a device that is not there, or a plugin that is known to fail.
-        """
         self.settings = settings or Settings()
         self.recipe = recipe
         self._given_optimizer = optimizer
         listed = list(plugins or ())
         if model.exemplars is not None:
             listed.append(ExemplarMemory(model.exemplars))
-        check_plugins(listed)
+        composing.check_plugins(listed)
         place = check_device(device, ("cpu", "cuda"))
-        optimizer = choose_optimizer(optimizer, schedulers(listed)) or recipe_optimizer(recipe, place)
+        optimizer = choose_optimizer(optimizer, composing.schedulers(listed)) or recipe_optimizer(recipe, place)
         super().__init__(
             model=model,
             optimizer=optimizer,
@@ -133,8 +113,8 @@ class LearnerStrategy(StageBatches):
         store = feature_store(self.settings.features, model.backbone)
         # On a GPU the plain tower costs less than decoding every image once more.
         plain = store if model.wants_plain and place.type == "cpu" else None
-        workers = self.settings.num_workers
-        workers = default_workers(place.type) if workers is None else workers
+        asked = self.settings.num_workers
+        workers = default_workers(place.type) if asked is None else asked
         given = None if model.needs_images else store
         self.pictures = Pictures(given, model.backbone, model.takes, plain, workers, place)
         self._computed: tuple[int, ...] | None = None
@@ -142,7 +122,7 @@ class LearnerStrategy(StageBatches):
         self._eval_loss = LabelSpaceLoss()
         self._kept: list[Any] = []  # experiences of cumulative and joint training
         self._earlier: list[int] = []
-        self._pending: checkpoint.Pending | None = None
+        self._pending: Pending | None = None
         model.backbone.to(place)
         self.model.to(place)
 
@@ -158,8 +138,8 @@ class LearnerStrategy(StageBatches):
             UsageError: For a plugin that is known to fail, or a second call of joint training.
             NonFiniteLossError: When the loss becomes NaN or infinite.
         """
-        check_plugins(self.plugins)
-        adapt(self.plugins)
+        composing.check_plugins(self.plugins)
+        composing.adapt(self.plugins)
         if self.settings.regime == "joint":
             self._kept = list(experiences) if isinstance(experiences, Iterable) else [experiences]
             if self.stage and self._pending is None:
@@ -173,14 +153,11 @@ class LearnerStrategy(StageBatches):
     def _take_up_stages(self) -> None:
         """Count the stages of a model that was loaded or fitted elsewhere, before the first training here.
 
-        Raises:
-            UsageError: Its next stage depends on more than the model: images or plugins' memory of earlier stages.
+        It is refused where the next stage depends on more: images or plugins' memory of earlier stages.
         """
         if self._trained or not self.model.stages:
             return
-        lacking = remembering(self.plugins)
-        if self.settings.regime == "cumulative":
-            lacking = "cumulative training"
+        lacking = "cumulative training" if self.settings.regime == "cumulative" else composing.remembering(self.plugins)
         if lacking:
             raise UsageError(
                 f"{lacking} needs what earlier stages left beside the model, and this model comes with "
@@ -227,7 +204,7 @@ class LearnerStrategy(StageBatches):
             self.model.freeze_shared()
         self.model.to(self.device)
         # One object serves all stages, so that a scheduler made for it stays attached.
-        self.optimizer = choose_optimizer(self._given_optimizer, schedulers(self.plugins)) or self.optimizer
+        self.optimizer = choose_optimizer(self._given_optimizer, composing.schedulers(self.plugins)) or self.optimizer
         restart(self.optimizer, self.model, self._follows_recipe)
 
     def _classes(self, what: str) -> tuple[int, ...]:
@@ -240,7 +217,7 @@ class LearnerStrategy(StageBatches):
 
     def _before_training(self, **kwargs: Any) -> None:
         # An interrupted stage has had its evaluation of the model as it was before.
-        with no_first_evaluation(self.plugins if self._pending else ()):
+        with composing.no_first_evaluation(self.plugins if self._pending else ()):
             super()._before_training(**kwargs)
 
     def _before_training_exp(self, **kwargs: Any) -> None:
@@ -255,7 +232,7 @@ class LearnerStrategy(StageBatches):
         own = self.trained[-1]
         self.columns = columns_of(space, own, self.seen_classes, self.n_columns)
         self._criterion.restrict(self.columns, (*self.columns, *self.seen_classes), self.n_columns)
-        everything = replaced or read_all_columns(self.plugins) or len(self.columns) == self.n_columns
+        everything = replaced or composing.read_all_columns(self.plugins) or len(self.columns) == self.n_columns
         self._computed = None if everything else self.columns
         self._places = torch.tensor(self.columns, device=self.device)
         if self.recipe.epochs is None:
@@ -264,7 +241,7 @@ class LearnerStrategy(StageBatches):
         if self._pending is not None:
             self._pending.apply(self)
         plain = all(getattr(type(self), step) is getattr(LearnerStrategy, step) for step in _STEP)  # no subclass's
-        if self.settings.graph == "auto" and plain and not act_inside(self.plugins):
+        if self.settings.graph == "auto" and plain and not composing.act_inside(self.plugins):
             work = work_of(self.model, self.columns, self.precision, self._computed)
             self._graphs = graphs_of(self.model, work)
 
@@ -276,12 +253,11 @@ class LearnerStrategy(StageBatches):
 
     def _train_exp(self, experience: Any, eval_streams: Any = None, **kwargs: Any) -> None:
         if not trainable(self.model):
-            check_something_trains(self.plugins, self.stage)
+            composing.check_something_trains(self.plugins, self.stage)
             return
         for _ in range(self.clock.train_exp_epochs, self.train_epochs):
             self._before_training_epoch(**kwargs)
             if self._stop_training:
-                self._stop_training = False
                 break
             self.training_epoch(**kwargs)
             self._after_training_epoch(**kwargs)
@@ -293,7 +269,7 @@ class LearnerStrategy(StageBatches):
         self._batches.epoch = epoch
         self.pictures.show(epoch)
         if self.pictures.serves(self.adapted_dataset):
-            self.pictures.prepare([*self.adapted_dataset.index, *remembered(self.plugins)])
+            self.pictures.prepare([*self.adapted_dataset.index, *composing.remembered(self.plugins)])
         elif hasattr(self.adapted_dataset, "index"):
             self.pictures.beside(list(self.adapted_dataset.index))
         if self._follows_recipe:
@@ -304,26 +280,16 @@ class LearnerStrategy(StageBatches):
         super()._before_training_epoch(**kwargs)
 
     def _unpack_minibatch(self) -> None:
-        """Take the mini-batch to the device, with what the learner rehearses of old classes.
-
-        Raises:
-            UsageError: A label is not in the label space. A GPU would end every later run of the process for it, so
-                that labels are looked at before they go there.
-        """
+        """Take the mini-batch to the device, with what the learner rehearses of old classes."""
+        # A GPU would end every later run of the process for a label outside the label space: looked at before.
         if self.is_training and self.device.type != "cpu" and self.mbatch[1].is_cpu:
             label_rows(self.mbatch[1], self.columns, len(self.mbatch[1]))
         super()._unpack_minibatch()
         if not self.is_training:
             return
         self.drawn_images = len(self.mbatch[1])
-        clock = self.clock
-        step = Step(
-            self.current,
-            clock.train_exp_epochs,
-            clock.train_exp_iterations,
-            self.settings.seed,
-            clock.train_epoch_iterations,
-        )
+        now, seed = self.clock, self.settings.seed
+        step = Step(self.current, now.train_exp_epochs, now.train_exp_iterations, seed, now.train_epoch_iterations)
         x, y, *others = self.mbatch
         more_x, more_y = self.model.rehearse(x, y, step)
         if more_y is not y:
@@ -359,7 +325,7 @@ class LearnerStrategy(StageBatches):
     @property
     def _follows_recipe(self) -> bool:
         """Whether the learning rate is the recipe's, not the user's."""
-        return self._given_optimizer is None and not schedulers(self.plugins)
+        return self._given_optimizer is None and not composing.schedulers(self.plugins)
 
     def _set_rate(self, done: float = 0.0) -> None:
         recipe = self.recipe.but(epochs=self.train_epochs)
@@ -423,42 +389,6 @@ class LearnerStrategy(StageBatches):
     def _make_empty_loss(self) -> Tensor:
         parameter = next(self.model.parameters(), None)
         return torch.zeros(1, device=self.device, dtype=None if parameter is None else parameter.dtype)
-
-    def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return all that is needed to go on from here: tensors, and a JSON-able dict.
-
-        May be called between stages, and by `on_epoch_end` inside one. The backbone is not part of it.
-
-        Raises:
-            UsageError: When a plugin holds a state that is not known how to save.
-        """
-        return checkpoint.take(self)
-
-    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-        """Take up a checkpoint in a strategy that was just built in the same way.
-
-        A checkpoint from inside a stage is completed by `resume_training(experience)`.
-
-        Raises:
-            UsageError: When the strategy has trained already, or was built in another way.
-        """
-        checkpoint.put(self, tensors, state)
-
-    def save(self, path: str | Path) -> None:
-        """Write `checkpoint()` to a file: model, metrics and the memory of plugins; the backbone is not part of it.
-
-        Raises:
-            UsageError: The file cannot be written, or a plugin holds a state that is not known how to save.
-        """
-        checkpoint.write(self, path)
-
-    def load(self, path: str | Path) -> None:
-        """Take up what `save` wrote, in a strategy that was just built in the same way; see `restore`.
-
-        Raises:
-            UsageError: The file is missing, damaged or of another strategy.
-        """
-        checkpoint.read_into(self, path)
 
 
 def choose_optimizer(given: Optimizer | None, schedulers: Sequence[Any]) -> Optimizer | None:

@@ -4,8 +4,9 @@ Put together by hand: Avalanche's `class_incremental_benchmark` drops the classe
 the same classes in every stream, which test-only sets do not have.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from avalanche.benchmarks import benchmark_from_datasets
@@ -14,7 +15,7 @@ from avalanche.benchmarks.scenarios.supervised import with_classes_timeline
 from avalanche.benchmarks.utils import DataAttribute, TaskAwareSupervisedClassificationDataset
 from avalanche.benchmarks.utils.utils import ConstantSequence
 
-from lamm_cl.streams.layout import EvaluationPlan, ExperienceData, Layout
+from lamm_cl.streams.layout import EvaluationPlan, Layout
 from lamm_cl.streams.source import ImageSource
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ class Benchmark(CLScenario):
     def __init__(
         self, streams: Iterable[Any], layout: Layout, source: ImageSource, shots: int | None, seed: int
     ) -> None:
-        """Wrap streams; see `assemble`."""
         super().__init__(list(streams))
         self.source = source
         self.plan: EvaluationPlan = layout.plan
@@ -85,17 +85,15 @@ def assemble(layout: Layout, shots: int | None, seed: int, backbone: "ClipBackbo
     streams = {"train": layout.train, "test": layout.test, **({"val": layout.val} if layout.val else {})}
     flat = [(sample, kind == "train") for kind, parts in streams.items() for part in parts for sample in part.samples]
     source = ImageSource(layout.datasets, flat, seed, backbone)
-    whole = as_dataset(source)
-    pieces: dict[str, list[Any]] = {}
-    start = 0
-    for kind, parts in streams.items():
-        pieces[kind] = []
-        for part in parts:
-            pieces[kind].append(whole.subset(list(range(start, start + len(part.samples)))))
-            start += len(part.samples)
+    whole, places = as_dataset(source), iter(range(len(source)))  # dealt out to the parts in their order
+    pieces = {
+        kind: [whole.subset(list(islice(places, len(one.samples)))) for one in parts] for kind, parts in streams.items()
+    }
     scenario = with_classes_timeline(benchmark_from_datasets(**pieces))
     for kind, parts in streams.items():
-        _describe(scenario.streams[kind], parts, layout.class_names)
+        for experience, part in zip(scenario.streams[kind], parts, strict=True):
+            experience.name, experience.dataset_name, experience.columns = part.name, part.dataset, part.columns
+            experience.class_names = tuple(layout.class_names[column] for column in part.columns)
     return Benchmark(scenario.streams.values(), layout, source, shots, seed)
 
 
@@ -110,11 +108,3 @@ def as_dataset(source: ImageSource) -> Any:
             DataAttribute(ConstantSequence(0, n), "targets_task_labels", use_in_getitem=True),  # t stays last
         ],
     )
-
-
-def _describe(stream: Any, parts: Sequence[ExperienceData], class_names: Sequence[str]) -> None:
-    for experience, part in zip(stream, parts, strict=True):
-        experience.name = part.name
-        experience.dataset_name = part.dataset
-        experience.columns = part.columns
-        experience.class_names = tuple(class_names[column] for column in part.columns)

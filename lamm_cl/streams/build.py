@@ -45,15 +45,8 @@ def base_to_novel(
 ) -> "Benchmark":
     """Make the stream Set1, Set2: the first and the second half of the classes, trained one after the other.
 
-    It is protocol `class_incremental` with two steps; its two experiences are the papers' base and new classes.
-
-    Args:
-        dataset: a name, a description of your own data, or a loaded data set.
-        shots: training images per class; None for all.
-        seed: which images are drawn, and their training views.
-        root: folder of the data sets.
-        backbone: see `build_stream`.
-        **options: see `build_stream` and `lamm_cl.streams.protocols.class_incremental`.
+    It is protocol `class_incremental` with two steps; its two experiences are the papers' base and new classes. All
+    arguments are as for `build_stream`, with the options of `lamm_cl.streams.protocols.class_incremental`.
 
     Returns:
         An Avalanche `CLScenario` with `train_stream` and `test_stream`.
@@ -105,10 +98,12 @@ def build_layout(
 ) -> Layout:
     """Do what `build_stream` does, short of torch and Avalanche: for checks and listings."""
     chosen = find_protocol(protocol)
-    check_options(chosen, options)
+    known = options_of(chosen)
+    for name in options:
+        if name not in known:
+            raise unknown(f"option of protocol {protocol}", name, known)
     drawing = Drawing(_shots(shots), seed)
-    loaded = _load(chosen, datasets, root, options)
-    layout = chosen.build(loaded, drawing, **options)
+    layout = chosen.build(_load(chosen, datasets, root, options.get("order")), drawing, **options)
     if evaluate is not None:
         with about("evaluate"):
             layout = restrict_evaluation(layout, [evaluate] if isinstance(evaluate, str) else list(evaluate))
@@ -125,14 +120,6 @@ def options_of(protocol: Protocol) -> dict[str, Any]:
     return {**own, "evaluate": None}
 
 
-def check_options(protocol: Protocol, options: Mapping[str, Any]) -> None:
-    """Raise UsageError for an option that the protocol does not have."""
-    known = options_of(protocol)
-    for name in options:
-        if name not in known:
-            raise unknown(f"option of protocol {protocol.name}", name, known)
-
-
 def _shots(shots: int | str | None) -> int | None:
     if shots is None or shots == "full":
         return None
@@ -142,17 +129,20 @@ def _shots(shots: int | str | None) -> int | None:
 
 
 def _load(
-    protocol: Protocol, datasets: DataSpec | Sequence[DataSpec], root: str | None, options: Mapping[str, Any]
+    protocol: Protocol, datasets: DataSpec | Sequence[DataSpec], root: str | None, order: object
 ) -> list[Dataset]:
     listed = [datasets] if isinstance(datasets, str | Mapping | Dataset) else list(datasets)
-    order = options.get("order")
     if not listed and protocol.name == "multi_domain" and isinstance(order, str) and order in DOMAIN_ORDERS:
         listed = list(DOMAIN_ORDERS[order])
     loaded = _load_all(listed, root)
     names = [dataset.name for dataset in loaded]
     if protocol.name == "domain_generalization" and names == ["imagenet"]:
         loaded += _load_all(VARIANTS, root)
-    _check_number(protocol, len(loaded))
+    n, least = len(loaded), protocol.at_least
+    if least == 1 and n != 1:
+        raise UsageError(f"{protocol.name} takes exactly one data set, not {n}.")
+    if n < least and not (n == 1 and protocol.alone):
+        raise UsageError(f"{protocol.name} takes at least {least} data sets, not {n}.")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UsageError(f"{protocol.name}: data set {twice!r} is given twice.")
@@ -174,12 +164,3 @@ def _load_all(specs: Sequence[DataSpec], root: str | None) -> list[Dataset]:
         others = ", ".join(name for name, _ in failed[1:])
         raise UsageError(f"{failed[0][1]} {len(failed) - 1} more cannot be read: {others}.")
     return loaded
-
-
-def _check_number(protocol: Protocol, n: int) -> None:
-    if protocol.at_least == 1 and n != 1:
-        raise UsageError(f"{protocol.name} takes exactly one data set, not {n}.")
-    if n == 1 and protocol.alone:
-        return
-    if n < protocol.at_least:
-        raise UsageError(f"{protocol.name} takes at least {protocol.at_least} data sets, not {n}.")

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import NamedTuple
 
 from lamm_cl.data.few_shot import few_shot
@@ -12,19 +13,12 @@ from lamm_cl.errors import UsageError, unknown
 
 
 class EvalSet(NamedTuple):
-    """One test set of a benchmark.
+    """One test set of a benchmark."""
 
-    Attributes:
-        name: "set1", "base", or the name of the data set.
-        own: columns of its own label space, ascending.
-        trained_in: training experience (from 0) that trains on this very set; None when none ever does.
-        n: number of test images.
-    """
-
-    name: str
-    own: tuple[int, ...]
-    trained_in: int | None
-    n: int
+    name: str  # "set1", "base", or the name of the data set
+    own: tuple[int, ...]  # columns of its own label space, ascending
+    trained_in: int | None  # training experience (from 0) that trains on this very set; None when none ever does
+    n: int  # test images
 
 
 class EvaluationPlan(NamedTuple):
@@ -49,46 +43,27 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class ExperienceData:
-    """One experience: its images and its classes.
+    """One experience: its images and its classes."""
 
-    Attributes:
-        name: what tables call it.
-        dataset: name of the data set.
-        samples: its images.
-        columns: columns of its own label space, ascending.
-        trained_in: test parts: the training experience on this very set, or None.
-    """
-
-    name: str
-    dataset: str
+    name: str  # what tables call it
+    dataset: str  # name of the data set
     samples: tuple[Sample, ...]
-    columns: tuple[int, ...]
-    trained_in: int | None = None
+    columns: tuple[int, ...]  # of its own label space, ascending
+    trained_in: int | None = None  # test parts: the training experience on this very set, or None
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Everything about a benchmark that needs neither torch nor Avalanche.
-
-    Attributes:
-        protocol: name of the protocol.
-        datasets: the data sets; samples point at them.
-        class_names: one per column.
-        templates: one prompt template per column.
-        train: training experiences, in order.
-        test: test sets, in order.
-        val: one per training experience, or empty where validation images are missing.
-        notes: what a reader of the results must know.
-    """
+    """Everything about a benchmark that needs neither torch nor Avalanche."""
 
     protocol: str
-    datasets: tuple[Dataset, ...]
-    class_names: tuple[str, ...]
-    templates: tuple[str, ...]
-    train: tuple[ExperienceData, ...]
-    test: tuple[ExperienceData, ...]
-    val: tuple[ExperienceData, ...] = ()
-    notes: tuple[str, ...] = ()
+    datasets: tuple[Dataset, ...]  # samples point at them
+    class_names: tuple[str, ...]  # one per column
+    templates: tuple[str, ...]  # one prompt template per column
+    train: tuple[ExperienceData, ...]  # in order
+    test: tuple[ExperienceData, ...]  # in order
+    val: tuple[ExperienceData, ...] = ()  # one per training experience, or empty where validation images are missing
+    notes: tuple[str, ...] = ()  # what a reader of the results must know
 
     @property
     def plan(self) -> EvaluationPlan:
@@ -110,8 +85,12 @@ class Layout:
     @property
     def fingerprint(self) -> str:
         """Hex digest of the data sets' fingerprints; a single data set's own fingerprint."""
-        prints = [dataset.fingerprint for dataset in self.datasets]
-        return prints[0] if len(prints) == 1 else hashlib.sha256("\x1f".join(prints).encode()).hexdigest()
+        return joined_fingerprint([dataset.fingerprint for dataset in self.datasets])
+
+
+def joined_fingerprint(prints: Sequence[str]) -> str:
+    """Return one hex digest for those of several data sets; that of a single one as it is."""
+    return prints[0] if len(prints) == 1 else hashlib.sha256("\x1f".join(prints).encode()).hexdigest()
 
 
 def restrict_evaluation(layout: Layout, names: Sequence[str]) -> Layout:
@@ -129,8 +108,8 @@ def restrict_evaluation(layout: Layout, names: Sequence[str]) -> Layout:
     return replace(layout, test=tuple(part for part in layout.test if part.name in names))
 
 
-def check(layout: Layout) -> Layout:
-    """Return `layout` if every part has images.
+def check(layout: Layout) -> None:
+    """Check that every part has images.
 
     Raises:
         UsageError: names the part that has none.
@@ -149,7 +128,6 @@ def check(layout: Layout) -> Layout:
         if bare:
             names = ", ".join(layout.class_names[column] for column in bare[:5])
             raise UsageError(f"{layout.protocol}: no training images in {part.name!r} for the classes {names}.")
-    return layout
 
 
 def require_words(numbered: Sequence[str], method: str) -> None:
@@ -190,12 +168,8 @@ def one_column_each(datasets: Sequence[Dataset]) -> list[Columns]:
 
     X-TAIL counts in the same way (Xu et al., NeurIPS 2024): the union of the class lists, one after another.
     """
-    columns, start = [], 0
-    for dataset in datasets:
-        end = start + len(dataset.class_names)
-        columns.append(tuple(range(start, end)))
-        start = end
-    return columns
+    sizes = [len(dataset.class_names) for dataset in datasets]
+    return [tuple(range(end - size, end)) for size, end in zip(sizes, accumulate(sizes), strict=True)]
 
 
 def onto_columns_of(source: Dataset, variant: Dataset) -> Columns:
@@ -246,16 +220,9 @@ class Drawing(NamedTuple):
 
 
 class LayoutBuilder:
-    """Collects training and test parts over some data sets."""
+    """Collects training and test parts over some data sets; by default every class has a column of its own."""
 
     def __init__(self, protocol: str, datasets: Sequence[Dataset], columns: Sequence[Columns] | None = None) -> None:
-        """Start.
-
-        Args:
-            protocol: name of the protocol.
-            datasets: the data sets.
-            columns: per data set, the column of each label; by default every class has a column of its own.
-        """
         self._protocol = protocol
         self.datasets = tuple(datasets)
         self.columns = one_column_each(datasets) if columns is None else list(columns)
@@ -277,26 +244,18 @@ class LayoutBuilder:
     def test_on(
         self, k: int, trained_in: Sequence[int | None], parts: Parts | None = None, names: Sequence[str] = ()
     ) -> None:
-        """Add test sets from data set `k`: all of it, or one per list of labels.
-
-        Args:
-            k: data set.
-            trained_in: for each test set the training experience on it, or None.
-            parts: labels of each test set.
-            names: one per part.
-        """
+        """Add test sets from data set `k`, all of it or one per list of labels, and which experience trains on each."""
         dealt = self._deal(k, self.datasets[k].test, parts, names)
         self._test += [replace(part, trained_in=t) for part, t in zip(dealt, trained_in, strict=True)]
 
     def _deal(self, k: int, items: Sequence[Item], parts: Parts | None, names: Sequence[str]) -> list[ExperienceData]:
         dataset, columns = self.datasets[k], self.columns[k]
         labels = parts or [range(len(dataset.class_names))]
-        owner = {label: p for p, some in enumerate(labels) for label in some}
         dealt: list[list[Sample]] = [[] for _ in labels]
+        owner = {label: own for own, some in zip(dealt, labels, strict=True) for label in some}
         for item in items:
-            p = owner.get(item.label)
-            if p is not None:
-                dealt[p].append(Sample(k, item, columns[item.label]))
+            if item.label in owner:
+                owner[item.label].append(Sample(k, item, columns[item.label]))
         return [
             ExperienceData(name, dataset.name, tuple(samples), tuple(sorted(columns[label] for label in some)))
             for name, samples, some in zip(names or [dataset.name], dealt, labels, strict=True)

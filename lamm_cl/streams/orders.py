@@ -74,10 +74,7 @@ def _source(order: Mapping[Any, int | str], seed: int) -> tuple[str | list[Any],
 
 
 def read_order(path: Path) -> list[Any]:
-    """Return the labels or class names that a file lists.
-
-    Args:
-        path: YAML with a list, or with one below `class_order`; or a text file with one label or name a line.
+    """Return the labels or class names of a YAML list, maybe below `class_order`, or of the lines of a text file.
 
     Raises:
         UsageError: it cannot be read, or holds no list.
@@ -172,8 +169,7 @@ def base_and_increments(classes: int, base: int, increment: int) -> tuple[int, .
     base, increment = _count("base", base), _count("increment", increment)
     if base > classes:
         raise UsageError(f"base: {base} classes in the first step, but there are only {classes}; ask for fewer.")
-    rest = classes - base
-    full, left = divmod(rest, increment)
+    full, left = divmod(classes - base, increment)
     return (base, *[increment] * full, *([left] if left else []))
 
 
@@ -191,18 +187,9 @@ def split(order: Sequence[int], sizes: Sequence[int]) -> list[tuple[int, ...]]:
 
 
 _FIRST = (
-    "fgvc_aircraft",
-    "caltech101",
-    "cifar100",
-    "dtd",
-    "eurosat",
-    "oxford_flowers",
-    "food101",
-    "mnist",
-    "oxford_pets",
-    "stanford_cars",
-    "sun397",
-)
+    "fgvc_aircraft", "caltech101", "cifar100", "dtd", "eurosat", "oxford_flowers", "food101", "mnist", "oxford_pets",
+    "stanford_cars", "sun397",
+)  # fmt: skip
 _SECOND = (9, 6, 7, 8, 5, 10, 0, 1, 3, 4, 2)
 DOMAIN_ORDERS: dict[str, tuple[str, ...]] = {
     # Zheng et al. (ZSCL), ICCV 2023, section 5.1: alphabetical, and a random one.
@@ -216,20 +203,14 @@ ORDER_NAMES = ("given", "alphabetical", *DOMAIN_ORDERS)
 
 
 def sequence(datasets: Sequence[Dataset], order: str | Sequence[str] = "given") -> list[Dataset]:
-    """Put data sets in order.
+    """Put data sets in order, each once.
 
-    Args:
-        datasets: the data sets, each once.
-        order: "given"; "alphabetical"; a name of `DOMAIN_ORDERS`, of which `datasets` may be a part; or the names
-            of all `datasets`, each once.
+    It is "given"; "alphabetical"; a name of `DOMAIN_ORDERS`, of which they may be a part; or all names, each once.
 
     Raises:
         UsageError: for an unknown order, a data set that the order does not name, or a list that is no permutation.
     """
     by_name = {dataset.name: dataset for dataset in datasets}
-    if len(by_name) < len(datasets):
-        names = [dataset.name for dataset in datasets]
-        raise UsageError(f"data set {next(n for n in names if names.count(n) > 1)!r} is given twice.")
     if isinstance(order, str):
         if order == "given":
             return list(datasets)

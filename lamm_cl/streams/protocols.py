@@ -31,31 +31,23 @@ MEANINGS = {
 
 
 class Protocol(NamedTuple):
-    """A named way to turn data sets into a benchmark.
+    """A named way to turn data sets into a benchmark."""
 
-    Attributes:
-        name: what configs call it.
-        title: one line for people.
-        source: where it is from.
-        build: (data sets, drawing, *, options) -> layout.
-        at_least: how many data sets it takes at least; 1 means exactly one.
-        alone: whether the source without any variant will do, so that a config can be tried on one small data set.
-    """
+    build: Callable[..., Layout]  # of (data sets, drawing, *, options)
+    title: str  # one line for people
+    source: str  # where it is from
+    at_least: int = 1  # data sets that it takes; 1 means exactly one
+    alone: bool = False  # the source without any variant will do, so that a config can be tried on one small data set
 
-    name: str
-    title: str
-    source: str
-    build: Callable[..., Layout]
-    at_least: int = 1
-    alone: bool = False
+    @property
+    def name(self) -> str:
+        """What configs call it."""
+        return self.build.__name__
 
 
 def few_shot(datasets: Sequence[Dataset], drawing: Drawing) -> Layout:
     """Train on all classes at once, test on the full test set."""
-    builder = LayoutBuilder("few_shot", datasets)
-    builder.train_on(0, drawing)
-    builder.test_on(0, trained_in=[0])
-    return builder.layout()
+    return _from_the_first("few_shot", datasets, drawing)
 
 
 def base_to_new(datasets: Sequence[Dataset], drawing: Drawing) -> Layout:
@@ -80,15 +72,9 @@ def class_incremental(
 ) -> Layout:
     """Train on the classes step by step: Set1, Set2 (LAMM's Table 2), or B-m Inc-n in any number of steps.
 
-    Args:
-        datasets: one data set.
-        drawing: which training images to draw.
-        steps: number of steps of equal size, the first ones one class larger where it does not divide; default 2.
-        base: classes in the first step, instead of `steps`.
-        increment: classes in every further step; what is left over makes a last, smaller one.
-        order: "dataset", "alphabetical", "shuffled", all labels or class names in order, {"numpy": 1993}, {"numpy":
-            "seed"} for the run's own seed, or {"file": path}.
-        order_seed: seed of "shuffled".
+    Either in `steps` of equal size (default 2), the first ones one class larger where it does not divide; or `base`
+    classes first and `increment` in every further step, where what is left over makes a last, smaller one. `order` and
+    `order_seed` are those of `lamm_cl.streams.orders.class_order`.
     """
     names = datasets[0].class_names
     with about("order"):
@@ -144,12 +130,9 @@ def _from_the_first(
 
 
 def multi_domain(datasets: Sequence[Dataset], drawing: Drawing, *, order: str | list[str] = "given") -> Layout:
-    """Train on one data set after another, test on all of them after each.
+    """Train on one data set after another, in an order of `sequence`, test on all of them after each.
 
-    Args:
-        datasets: two or more data sets.
-        drawing: which training images to draw; shots None is MTIL's own setting, all of them.
-        order: "given", "alphabetical", "mtil-1", "mtil-2", "x-tail", "x-tail-2", or all names in order.
+    With shots None, all training images are drawn: MTIL's own setting.
     """
     with about("order"):
         ordered = sequence(datasets, order)
@@ -163,30 +146,18 @@ def multi_domain(datasets: Sequence[Dataset], drawing: Drawing, *, order: str | 
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
-        Protocol("few_shot", "all classes at once, full test set", "CoOp, IJCV 2022, Figure 3", few_shot),
-        Protocol("base_to_new", "train on base, test on base and new", "CoCoOp, CVPR 2022, Table 1", base_to_new),
+        Protocol(few_shot, "all classes at once, full test set", "CoOp, IJCV 2022, Figure 3"),
+        Protocol(base_to_new, "train on base, test on base and new", "CoCoOp, CVPR 2022, Table 1"),
         Protocol(
-            "class_incremental",
+            class_incremental,
             "Set1, Set2, ... one after another (B-m Inc-n)",
             "LAMM, AAAI 2024, Table 2; iCaRL, CVPR 2017",
-            class_incremental,
         ),
-        Protocol("cross_dataset", "train on one, test on others", "CoCoOp, CVPR 2022, Table 2", cross_dataset, 2),
+        Protocol(cross_dataset, "train on one, test on others", "CoCoOp, CVPR 2022, Table 2", 2),
         Protocol(
-            "domain_generalization",
-            "train on one, test on its variants",
-            "CoOp, IJCV 2022, Table 1",
-            domain_generalization,
-            2,
-            alone=True,
+            domain_generalization, "train on one, test on its variants", "CoOp, IJCV 2022, Table 1", 2, alone=True
         ),
-        Protocol(
-            "multi_domain",
-            "one data set after another (MTIL, X-TAIL)",
-            "ZSCL, ICCV 2023; RAIL, NeurIPS 2024",
-            multi_domain,
-            2,
-        ),
+        Protocol(multi_domain, "one data set after another (MTIL, X-TAIL)", "ZSCL, ICCV 2023; RAIL, NeurIPS 2024", 2),
     )
 }
 

@@ -1,6 +1,5 @@
 """The pictures of a benchmark, as images or as features of a frozen backbone, in the view of the current epoch."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from lamm_cl.data.items import Dataset, Item
 from lamm_cl.data.verify import content_digest
 from lamm_cl.data.views import TrainView
 from lamm_cl.errors import UsageError
-from lamm_cl.streams.layout import Sample
+from lamm_cl.streams.layout import Sample, joined_fingerprint
 
 if TYPE_CHECKING:
     from lamm_cl.clip.backbone import ClipBackbone, FeatureKind
@@ -26,11 +25,8 @@ class FeatureBank:
     """Features of some of `n` pictures, for one view of each."""
 
     def __init__(self, n: int) -> None:
-        """Start empty, for pictures 0..n-1."""
         self._row = np.full(n, -1, dtype=np.int64)
         self._chunks: list[Tensor] = []
-        self._rows: Tensor | None = None
-        self._size = 0
 
     def missing(self, indices: Sequence[int]) -> list[int]:
         """Return the pictures without a row, each once, in the order given."""
@@ -38,20 +34,15 @@ class FeatureBank:
 
     def add(self, indices: Sequence[int], features: Tensor) -> None:
         """Add rows (len(indices), d)."""
-        self._row[list(indices)] = np.arange(self._size, self._size + len(indices))
-        self._size += len(indices)
+        size = sum(map(len, self._chunks))
+        self._row[list(indices)] = np.arange(size, size + len(indices))
         self._chunks.append(features)
-        self._rows = None
 
     def gather(self, indices: Sequence[int]) -> Tensor:
         """Return the rows (len(indices), d)."""
-        return self._matrix()[torch.from_numpy(self._row[list(indices)])]
-
-    def _matrix(self) -> Tensor:
-        if self._rows is None:
-            self._rows = self._chunks[0] if len(self._chunks) == 1 else torch.cat(self._chunks)
-            self._chunks = [self._rows]
-        return self._rows
+        if len(self._chunks) > 1:
+            self._chunks = [torch.cat(self._chunks)]
+        return self._chunks[0][torch.from_numpy(self._row[list(indices)])]
 
 
 _EVALUATION = -1  # what the shared epoch holds for "no epoch"
@@ -62,11 +53,14 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
 
     `source[i]` is (x, column): x is the image (3, H, W), or its feature (d,) after `use_features`. Training pictures
     come in the view of `epoch`; all others, and all when `epoch` is None, in the backbone's evaluation view. Views
-    depend on (picture, seed, epoch) alone, so neither the number of loading workers nor the order matters.
+    depend on (picture, seed, epoch) alone, so neither the number of loading workers nor the order matters. Nothing is
+    read from disk before it is asked for.
 
-    Attributes:
+    Args:
+        datasets: the data sets that samples point at.
+        samples: each picture, and whether it is a training picture (whose views change with the epoch).
         seed: data seed of the views.
-        targets: column of every picture.
+        backbone: whose transforms to use; without one, `tiny`'s, unless `set_backbone` is called in time.
     """
 
     def __init__(
@@ -76,20 +70,12 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
         seed: int,
         backbone: "ClipBackbone | None" = None,
     ) -> None:
-        """Collect the pictures; nothing is read from disk yet.
-
-        Args:
-            datasets: the data sets that samples point at.
-            samples: each picture, and whether it is a training picture (whose views change with the epoch).
-            seed: data seed of the views.
-            backbone: whose transforms to use; without one, `tiny`'s, unless `set_backbone` is called in time.
-        """
         self._datasets = tuple(datasets)
         pairs = list(samples)
         self._dataset: list[int] = [sample.dataset for sample, _ in pairs]
         self._items: list[Item] = [sample.item for sample, _ in pairs]
         self._train: list[bool] = [train for _, train in pairs]
-        self.targets: list[int] = [sample.column for sample, _ in pairs]
+        self.targets: list[int] = [sample.column for sample, _ in pairs]  # column of every picture
         self.seed = seed
         # Shared memory: workers of a loader of the user's that outlive an epoch (persistent_workers) see it change.
         epoch: Any = torch.tensor(_EVALUATION)
@@ -103,7 +89,7 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
         self._kind: FeatureKind = "unit"
         self._on = False
         self._train_epoch: int | None = None
-        self._eval_bank, self._train_bank = FeatureBank(len(self)), FeatureBank(len(self))
+        self._forget()
         if backbone is not None:
             self.set_backbone(backbone)
 
@@ -141,11 +127,9 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
         self._forget()
 
     def use_features(self, store: "FeatureStore | None", kind: "FeatureKind" = "unit") -> None:
-        """Give features from `store` instead of images; None goes back to images, and keeps what was fetched.
+        """Give features from `store` instead of images, of a kind of `ClipBackbone.encode_images`.
 
-        Args:
-            store: computes or finds them.
-            kind: "unit", "raw" or "unprojected", see `ClipBackbone.encode_images`.
+        None goes back to images, and keeps what was fetched.
         """
         if store is not None and (store, kind) != (self._store, self._kind):
             self._store, self._kind = store, kind
@@ -160,14 +144,12 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
 
     def image(self, index: int, epoch: int | None) -> Tensor:
         """Return picture `index` as a tensor (3, H, W), in the view of `epoch` if it is a training picture."""
-        if self._preprocess is None:
-            self._use_default()
-        assert self._preprocess is not None
-        dataset = self._datasets[self._dataset[index]]
-        picture = dataset.open(self._items[index])
+        plain, views = self._transforms()
+        k = self._dataset[index]
+        picture = self._datasets[k].open(self._items[index])
         if epoch is None or not self._train[index]:
-            return self._preprocess(picture)
-        return self._views[self._dataset[index]](picture, self.key(index), self.seed, epoch)
+            return plain(picture)
+        return views[k](picture, self.key(index), self.seed, epoch)
 
     def key(self, index: int) -> str:
         """Return the content key of picture `index`, a hex digest: of what its file holds now."""
@@ -184,8 +166,7 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
         for i in indices:
             k = self._dataset[i]
             pairs.setdefault(k, []).append((self._datasets[k].relative(self._items[i]), self.key(i)))
-        prints = [content_digest(pairs[k]) for k in sorted(pairs)]
-        return prints[0] if len(prints) == 1 else hashlib.sha256("\x1f".join(prints).encode()).hexdigest()
+        return joined_fingerprint([content_digest(pairs[k]) for k in sorted(pairs)])
 
     def prefetch(self, indices: Iterable[int], epoch: int | None) -> None:
         """Compute or load the features of many pictures at once, as they look in `epoch`.
@@ -220,18 +201,16 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
         """Raise `UsageError` when the store would keep the features of this source's images as another transform's."""
         from lamm_cl.clip.feature_key import same_transform
 
-        if self._preprocess is None:
-            self._use_default()
-        assert self._preprocess is not None
+        plain = self._transforms()[0]
         backbone = getattr(self._store, "backbone", None)
-        if backbone is None or (backbone.preprocess, self._preprocess) == self._agreed:
+        if backbone is None or (backbone.preprocess, plain) == self._agreed:
             return
-        if not same_transform(backbone.preprocess, self._preprocess):
+        if not same_transform(backbone.preprocess, plain):
             raise UsageError(
                 f"features: the store keeps features of {backbone!r}, but the images are transformed for another "
                 "backbone. Call source.set_backbone(store.backbone) first."
             )
-        self._agreed = (backbone.preprocess, self._preprocess)
+        self._agreed = (backbone.preprocess, plain)
 
     def gather(self, indices: Sequence[int]) -> Tensor:
         """Return the features (n, d) of pictures in the view of the current epoch."""
@@ -246,9 +225,7 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
         """Name the view of a picture for the feature store."""
         if epoch is None or not self._train[index]:
             return "eval"
-        if not self._views:
-            self._use_default()
-        return f"train/seed{self.seed}/epoch{epoch}/{self._views[self._dataset[index]].tag}"
+        return f"train/seed{self.seed}/epoch{epoch}/{self._transforms()[1][self._dataset[index]].tag}"
 
     def _bank(self, index: int, epoch: int | None) -> FeatureBank:
         if epoch is None or not self._train[index]:
@@ -261,10 +238,14 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
         self._eval_bank, self._train_bank = FeatureBank(len(self)), FeatureBank(len(self))
         self._train_epoch = None
 
-    def _use_default(self) -> None:
-        from lamm_cl.clip.load import load_clip
+    def _transforms(self) -> tuple[Callable[[Image.Image], Tensor], list[TrainView]]:
+        """Return the evaluation view, and the training view of each data set."""
+        if self._preprocess is None:
+            from lamm_cl.clip.load import load_clip
 
-        self.set_backbone(load_clip("tiny"))
+            self.set_backbone(load_clip("tiny"))
+            assert self._preprocess is not None
+        return self._preprocess, self._views
 
     def __getstate__(self) -> dict[str, Any]:
         # A loading worker in a fresh process gets the features that are there, not the backbone that makes them.

@@ -87,11 +87,11 @@ def test_vision_alone_trains_against_the_mean_of_all_templates(several: bool, en
     model = warm(build_model("clip_lora", exact, NAMES, encoder=encoder, templates=templates))
     x = images(exact)
     with torch.no_grad():
-        found = exact.image(x, deltas=model.deltas.of_image())
+        found = exact.image(x, deltas=model.deltas.of("image"))
         picture = F.normalize(found, dim=-1)
         every = torch.stack([exact.encode_text([t.format(n) for n in NAMES]) for t in templates])
         bodies = [exact.text.words.ids(templates[0].format(name)) for name in NAMES]
-        first = F.normalize(exact.text.encode(exact.text.layout(bodies), deltas=model.deltas.of_text()), dim=-1)
+        first = F.normalize(exact.text.encode(exact.text.layout(bodies), deltas=model.deltas.of("text")), dim=-1)
         mean = F.normalize(every.mean(0), dim=-1)
         torch.testing.assert_close(model(x), 100 * picture @ first.T, rtol=1e-10, atol=1e-10)
         loss = F.cross_entropy(100 * picture @ (mean if encoder == "vision" else first).T, LABELS)

@@ -37,7 +37,7 @@ def test_deltas_are_those_of_keys_and_values(tiny: Any) -> None:
     assert model.deltas.scale == 1 / 4
     for encoder, in_image in (("vision", True), ("text", False)):
         one = build_model("mg_clip", tiny, NAMES, encoder=encoder)
-        assert one.needs_images == one.deltas.in_image == in_image
+        assert one.needs_images == bool(one.deltas.image) == in_image
 
 
 def test_rows_of_older_classes_stay_and_later_ones_wait(tiny: Any) -> None:
