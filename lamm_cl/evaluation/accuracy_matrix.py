@@ -40,9 +40,18 @@ def classes_in(dataset: Any, what: str) -> tuple[int, ...]:
 
 LOGGED = ("degradation", "forgetting", "backward_transfer", "incremental_accuracy", "harmonic_mean")
 LOGGABLE = (
-    *LOGGED, "forward_transfer", "transfer", "average", "last", "average_incremental_accuracy", "zero_shot_retention",
-    "ece", "mean_class_accuracy", "class_accuracy", "confusion",
-)  # fmt: skip
+    *LOGGED,
+    "forward_transfer",
+    "transfer",
+    "average",
+    "last",
+    "average_incremental_accuracy",
+    "zero_shot_retention",
+    "ece",
+    "mean_class_accuracy",
+    "class_accuracy",
+    "confusion",
+)
 
 
 class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):

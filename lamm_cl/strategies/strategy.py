@@ -258,6 +258,7 @@ class LearnerStrategy(Checkpointed):
         for _ in range(self.clock.train_exp_epochs, self.train_epochs):
             self._before_training_epoch(**kwargs)
             if self._stop_training:
+                self._stop_training = False
                 break
             self.training_epoch(**kwargs)
             self._after_training_epoch(**kwargs)

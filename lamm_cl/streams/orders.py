@@ -187,9 +187,18 @@ def split(order: Sequence[int], sizes: Sequence[int]) -> list[tuple[int, ...]]:
 
 
 _FIRST = (
-    "fgvc_aircraft", "caltech101", "cifar100", "dtd", "eurosat", "oxford_flowers", "food101", "mnist", "oxford_pets",
-    "stanford_cars", "sun397",
-)  # fmt: skip
+    "fgvc_aircraft",
+    "caltech101",
+    "cifar100",
+    "dtd",
+    "eurosat",
+    "oxford_flowers",
+    "food101",
+    "mnist",
+    "oxford_pets",
+    "stanford_cars",
+    "sun397",
+)
 _SECOND = (9, 6, 7, 8, 5, 10, 0, 1, 3, 4, 2)
 DOMAIN_ORDERS: dict[str, tuple[str, ...]] = {
     # Zheng et al. (ZSCL), ICCV 2023, section 5.1: alphabetical, and a random one.
