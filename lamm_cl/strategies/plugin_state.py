@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from avalanche.benchmarks.utils.data import AvalancheDataset
 from avalanche.benchmarks.utils.data_loader import GroupBalancedInfiniteDataLoader
-from avalanche.training import plugins as avalanche
+from avalanche.training import plugins as avalanche_plugins
 from avalanche.training.plugins.clock import Clock
 from avalanche.training.templates.base_sgd import PeriodicEval
 from avalanche.training.utils import ParamData
@@ -141,13 +141,17 @@ def _is_fixed(value: Any) -> bool:
     return loads or inspect.isroutine(value) or inspect.isclass(value) or isinstance(value, partial | torch.device)
 
 
-_WITHOUT_STATE = (Clock, PeriodicEval, avalanche.EvaluationPlugin)  # clock and evaluator's results are saved apart
+_WITHOUT_STATE = (
+    Clock,
+    PeriodicEval,
+    avalanche_plugins.EvaluationPlugin,
+)  # both have a place of their own
 # Where these are inside a stage depends on loaders and models that no checkpoint holds.
 _BETWEEN_STAGES = (
-    avalanche.AGEMPlugin,
-    avalanche.EarlyStoppingPlugin,
-    avalanche.FromScratchTrainingPlugin,
-    avalanche.GDumbPlugin,
+    avalanche_plugins.AGEMPlugin,
+    avalanche_plugins.EarlyStoppingPlugin,
+    avalanche_plugins.FromScratchTrainingPlugin,
+    avalanche_plugins.GDumbPlugin,
 )
 _PLACES = ("train_exp_id", "eval_exp_id", "at_init")  # of Avalanche's metrics that compare
 
@@ -201,7 +205,7 @@ def _compared(thing: Any) -> list[tuple[Any, str]]:
 
 
 def _state(thing: Any, packer: Packer, *, inside: bool) -> Any:
-    if isinstance(thing, avalanche.LRSchedulerPlugin):
+    if isinstance(thing, avalanche_plugins.LRSchedulerPlugin):
         return thing.scheduler.state_dict()
     if callable(getattr(thing, "state_dict", None)):
         return thing.state_dict()
@@ -218,7 +222,7 @@ def _state(thing: Any, packer: Packer, *, inside: bool) -> Any:
 
 
 def _set_state(thing: Any, state: Any, unpacker: Unpacker, *, inside: bool) -> None:
-    if isinstance(thing, avalanche.LRSchedulerPlugin):
+    if isinstance(thing, avalanche_plugins.LRSchedulerPlugin):
         thing.scheduler.load_state_dict(state)
     elif callable(getattr(thing, "load_state_dict", None)):
         thing.load_state_dict(state)
@@ -227,7 +231,7 @@ def _set_state(thing: Any, state: Any, unpacker: Unpacker, *, inside: bool) -> N
             thing.load_state(state)
     elif "memory" in state:
         unpacker.attributes(thing, state["memory"])
-        if isinstance(thing, avalanche.AGEMPlugin) and thing.buffers:
+        if isinstance(thing, avalanche_plugins.AGEMPlugin) and thing.buffers:
             size = thing.sample_size // len(thing.buffers)
             thing.buffer_dataloader = GroupBalancedInfiniteDataLoader(thing.buffers, batch_size=size, num_workers=0)
             thing.buffer_dliter = iter(thing.buffer_dataloader)

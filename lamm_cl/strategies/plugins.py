@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from avalanche.core import BasePlugin, BaseSGDPlugin
-from avalanche.training import plugins as avalanche
+from avalanche.training import plugins as avalanche_plugins
 from avalanche.training.plugins.clock import Clock
 from avalanche.training.templates.base_sgd import PeriodicEval
 from torch.utils.data import Dataset
@@ -49,9 +49,9 @@ REFUSED = {
 
 # These read no logits outside the label space that trains.
 _CONTENT_WITH_LABEL_SPACE = (
-    avalanche.EvaluationPlugin,
-    avalanche.EarlyStoppingPlugin,
-    avalanche.LRSchedulerPlugin,
+    avalanche_plugins.EvaluationPlugin,
+    avalanche_plugins.EarlyStoppingPlugin,
+    avalanche_plugins.LRSchedulerPlugin,
     Clock,
     PeriodicEval,
 )
@@ -80,7 +80,7 @@ def check_plugins(plugins: Iterable[Any]) -> None:
         for kind in type(plugin).__mro__:
             if kind.__name__ in REFUSED and kind.__module__.startswith("avalanche."):
                 raise UsageError(f"{kind.__name__} does not work with {REFUSED[kind.__name__]}.")
-        if isinstance(plugin, avalanche.GEMPlugin) and importlib.util.find_spec("quadprog") is None:
+        if isinstance(plugin, avalanche_plugins.GEMPlugin) and importlib.util.find_spec("quadprog") is None:
             raise UsageError("GEMPlugin needs the package quadprog: pip install quadprog, or use AGEMPlugin.")
 
 
@@ -104,10 +104,10 @@ def adapt(plugins: Iterable[Any]) -> None:
     Once for each plugin; what it computes stays what it is.
     """
     for plugin in plugins:
-        if isinstance(plugin, avalanche.MASPlugin) and "_get_importance" not in vars(plugin):
+        if isinstance(plugin, avalanche_plugins.MASPlugin) and "_get_importance" not in vars(plugin):
             plugin._get_importance = partial(_importance_of_slim_batches, plugin._get_importance)
             plugin.before_backward = partial(_penalty_of_any_loss, plugin.before_backward)
-        if isinstance(plugin, avalanche.LwFPlugin) and "post_adapt" not in vars(plugin.lwf):
+        if isinstance(plugin, avalanche_plugins.LwFPlugin) and "post_adapt" not in vars(plugin.lwf):
             plugin.lwf.post_adapt = partial(_after_one_task, plugin.lwf.post_adapt)
 
 
@@ -182,7 +182,7 @@ def remembering(plugins: Iterable[Any]) -> str:
 
 def schedulers(plugins: Iterable[Any]) -> list[Any]:
     """Return the learning rate schedulers inside the plugins."""
-    return [plugin.scheduler for plugin in plugins if isinstance(plugin, avalanche.LRSchedulerPlugin)]
+    return [plugin.scheduler for plugin in plugins if isinstance(plugin, avalanche_plugins.LRSchedulerPlugin)]
 
 
 def remembered(plugins: Iterable[Any]) -> list[int]:
@@ -233,7 +233,7 @@ def _is_number(parameter: inspect.Parameter) -> bool:
 def _avalanches(name: str) -> Any:
     known = {
         key: value
-        for key, value in vars(avalanche).items()
+        for key, value in vars(avalanche_plugins).items()
         if inspect.isclass(value) and issubclass(value, BasePlugin) and key.endswith("Plugin")
     }
     if name not in known:
