@@ -102,25 +102,16 @@ CATALOGUE: dict[str, Entry] = _read()
 
 
 def find(name: object) -> Entry:
-    """Return the entry of a name, title, folder or alias, in any spelling of case, `-`, `_` and space.
-
-    Raises:
-        UsageError: no such data set; names the nearest and all.
-    """
-    entry = _SPELLINGS.get(_plain(str(name)))
-    if entry is None:
-        raise unknown("data set", name, CATALOGUE)
-    return entry
+    """Return the entry of a name, title, folder or alias, in any spelling of case, `-`, `_` and space, or raise."""
+    if entry := _SPELLINGS.get(_plain(str(name))):
+        return entry
+    raise unknown("data set", name, CATALOGUE)
 
 
 def called_so(entry: Entry, name: str) -> bool:
-    """Whether a folder's name is a spelling of a data set, or begins with one of its and is none of another's."""
-    plain = _plain(name)
-    if plain in _SPELLINGS:
-        return _SPELLINGS[plain] is entry
-    mine = [spelling for spelling, one in _SPELLINGS.items() if one is entry and plain.startswith(spelling)]
-    others = [spelling for spelling, one in _SPELLINGS.items() if one is not entry and plain.startswith(spelling)]
-    return max(map(len, mine), default=0) > max(map(len, others), default=0)
+    """Whether the longest spelling of any data set that a folder's name is, or begins with, is one of this."""
+    longest = max(filter(_plain(name).startswith, _SPELLINGS), key=len, default="")
+    return _SPELLINGS.get(longest) is entry
 
 
 def _plain(name: str) -> str:
@@ -130,5 +121,6 @@ def _plain(name: str) -> str:
 _SPELLINGS = {
     _plain(spelling): entry
     for entry in CATALOGUE.values()
-    for spelling in (entry.name, entry.title, *filter(None, [entry.folder]), *entry.aliases)
+    for spelling in (entry.name, entry.title, entry.folder, *entry.aliases)
+    if spelling
 }

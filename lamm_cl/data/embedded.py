@@ -19,11 +19,7 @@ Rows = list[tuple[str, int, str]]  # virtual path, label, class name
 
 
 def open_picture(path: str) -> "Image.Image":
-    """Return the RGB picture of a virtual path such as `digits/0012`.
-
-    Raises:
-        UsageError: there is no such picture.
-    """
+    """Return the RGB picture of a virtual path such as `digits/0012`; a UsageError where there is none."""
     kind, _, rest = path.partition("/")
     if kind == "digits":
         return _digit(rest)

@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -85,17 +86,17 @@ def labelled(rows: Any, columns: Mapping[str, str]) -> Iterator[tuple[Any, str]]
     """Give (image, class name) of rows as people have them: see `export`."""
     features = getattr(rows, "features", None)
     if isinstance(features, Mapping):
-        image, label = (
-            _column(features, role, kind, columns) for role, kind in (("path", "Image"), ("class_name", "ClassLabel"))
-        )
+        image = _column(features, "path", "Image", columns)
+        label = _column(features, "class_name", "ClassLabel", columns)
         names = getattr(features[label], "names", None)
         pairs = ((row[image], row[label]) for row in rows)
     else:
         names = getattr(rows, "classes", None)
         pairs = (_pair(row) for row in rows)
     for picture, found in pairs:
-        number = int(found) if not isinstance(found, str) else None
-        yield picture, found if number is None else names[number] if names is not None else str(number)
+        if not isinstance(found, str):
+            found = str(int(found)) if names is None else names[int(found)]
+        yield picture, found
 
 
 def _pair(row: Any) -> tuple[Any, Any]:
@@ -155,11 +156,7 @@ def _from_array(values: Any) -> Any:
         array = (array.clip(0, 1) * 255).round().astype(np.uint8)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
-    if (
-        array.ndim not in (2, 3)
-        or (array.ndim == 3 and array.shape[2] != 3)
-        or array.dtype not in (np.uint8, np.uint16)
-    ):
+    if array.ndim < 2 or array.shape[2:] not in ((), (3,)) or array.dtype not in (np.uint8, np.uint16):
         raise UsageError(f"export: {array.dtype} of shape {array.shape} is no image of bytes, (H, W) or (H, W, 3).")
     return Image.fromarray(array)
 
@@ -185,11 +182,7 @@ def is_written(description: Mapping[str, Any], store: Path) -> bool:
 
 
 def fetched(description: Mapping[str, Any], store: Path, columns: Mapping[str, str]) -> Path:
-    """Return the folder of a library's data set; where it is not there, let the library fetch it and write it.
-
-    Raises:
-        UsageError: the library is not installed, does not know the name, or cannot get the data.
-    """
+    """Return the folder of a library's data set; where it is not there, let the library fetch it and write it."""
     folder = cached(description, store)
     if is_written(description, store):
         return folder
@@ -223,11 +216,9 @@ def _torchvision(name: str, source: Path) -> dict[str, Any]:
     parts = {}
     for part, words in _SPLITS.items():
         for word in words:
-            try:
+            with suppress(ValueError):  # it has no part of that name
                 parts[part] = make(str(source), split=word, **options)
                 break
-            except ValueError:
-                continue  # it has no part of that name
     return parts
 
 

@@ -1,8 +1,7 @@
 """Few-shot selection, image by image as the papers' codes select.
 
-The codes of CoOp, MaPLe and LAMM (Dassl's `generate_fewshot_dataset`) call
-`random.seed(seed)` once and then draw: train first, val after it from the same generator.
-`random.Random(seed)` gives those numbers without touching Python's global generator.
+The codes of CoOp, MaPLe and LAMM (Dassl's `generate_fewshot_dataset`) call `random.seed(seed)` once and then draw train
+first, val after it. `random.Random(seed)` gives those numbers without touching Python's global generator.
 """
 
 import random
@@ -11,6 +10,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
+from lamm_cl.data.images import some
 from lamm_cl.data.items import Dataset, Item, counts
 from lamm_cl.errors import UsageError
 
@@ -33,8 +33,7 @@ def few_shot(dataset: Dataset, shots: int | None, seed: int) -> FewShot:
     """Select `shots` training and `min(shots, 4)` validation images per class, as the papers' codes do.
 
     Args:
-        dataset: the whole data set. Select classes (base, new) afterwards, as the papers do: else the draw
-            differs.
+        dataset: the whole data set. Select classes (base, new) afterwards, as the papers do: else the draw differs.
         shots: images per class, at least 1; None keeps all images.
         seed: the papers' seeds are 1, 2, 3.
 
@@ -48,12 +47,10 @@ def few_shot(dataset: Dataset, shots: int | None, seed: int) -> FewShot:
     if shots is None:
         return FewShot(dataset.train, dataset.val)
     generator = random.Random(seed)
-    train = sample(dataset.train, shots, generator)
-    if dataset.val is dataset.test or dataset.val == dataset.test:
-        # ImageNet: the papers keep the whole validation set as val and draw nothing for it.
-        chosen = FewShot(train, dataset.val)
-    else:
-        chosen = FewShot(train, sample(dataset.val, min(shots, VAL_SHOTS), generator))
+    train, val = sample(dataset.train, shots, generator), dataset.val
+    if val != dataset.test:  # ImageNet: the papers keep the whole validation set as val and draw nothing for it
+        val = sample(val, min(shots, VAL_SHOTS), generator)
+    chosen = FewShot(train, val)
     chosen.notes = shortfalls(dataset, shots)
     return chosen
 
@@ -93,7 +90,6 @@ def _check(dataset: Dataset, shots: int | None, seed: int) -> None:
     missing = [name for label, name in enumerate(dataset.class_names) if label not in present]
     if missing:
         raise UsageError(
-            f"data set {dataset.name!r} has no training image for {len(missing)} of its "
-            f"{len(dataset.class_names)} classes: "
-            f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}. Few-shot training needs one."
+            f"data set {dataset.name!r} has no training image for {len(missing)} of its {len(dataset.class_names)} "
+            f"classes: {some(missing, 5)}. Few-shot training needs one."
         )

@@ -46,13 +46,10 @@ def class_folders(folder: Path, ignored: Iterable[str] = ()) -> list[str]:
 def images_in(folder: Path, beside: str = "") -> list[str]:
     """Return the paths of all images under a class folder, relative to it, sorted; sub-folders are searched too.
 
-    Args:
-        folder: the class folder.
-        beside: ending of files that are known to lie among the images and are none.
+    Files that end on `beside` are known to lie among the images and are none.
 
     Raises:
-        UsageError: a file is no image by its name, or there is no image: a class must not get smaller
-            silently.
+        UsageError: a file is no image by its name, or there is no image: a class must not get smaller silently.
     """
     try:
         names = os.listdir(folder)  # noqa: PTH208 - ImageNet has 1.3 million, a Path each would take seconds
@@ -95,10 +92,7 @@ def sizes_of(paths: Iterable[str], ask: bool = True) -> dict[str, int]:
 
     Folders of which much is wanted are listed, once, and files that the listing lacks are not asked for; any other file
     takes one system call. Folders are asked at the same time: a network disk answers many as fast as one.
-
-    Args:
-        paths: Of files.
-        ask: Whether to ask for sizes. Without, a listing is enough, no file is touched, and each counts as one byte.
+    Unless sizes are `ask`ed for, a listing is enough, no file is touched, and each counts as one byte.
     """
     wanted: dict[str, list[str]] = {}
     for path in paths:

@@ -17,8 +17,8 @@ from typing import Any
 
 from lamm_cl.data.folders import class_folders, images_in
 from lamm_cl.data.images import show
-from lamm_cl.data.items import Item
-from lamm_cl.data.splits import Parts, same_classes
+from lamm_cl.data.items import Item, Parts
+from lamm_cl.data.splits import same_classes
 from lamm_cl.errors import UsageError
 
 # Of CoOp's list: its lines with single spaces, joined by line feeds.
@@ -38,16 +38,17 @@ def read_imagenet(folder: Path, images: str) -> tuple[Parts, tuple[str, ...]]:
     """
     names = read_class_names(folder)
     train_folder, val_folder = Path(images) / "train", Path(images) / "val"
-    train: tuple[Item, ...] = ()
     _require(val_folder)
     if flat_images(val_folder):
         raise UsageError(what_to_do(folder))
     ids = class_folders(val_folder)
+    pairs = [(wnid, wnid) for wnid in ids]
+    train: tuple[Item, ...] = ()
     if train_folder.is_dir():
         same_classes(images, train=class_folders(train_folder), val=ids)
-        train = _items(train_folder, [(wnid, wnid) for wnid in ids], names)
-    val = _items(val_folder, [(wnid, wnid) for wnid in ids], names)
-    return {"train": train, "val": val, "test": val}, tuple(ids)
+        train = _items(train_folder, pairs, names)
+    val = _items(val_folder, pairs, names)
+    return Parts(train, val, val), tuple(ids)
 
 
 def read_variant(folder: Path, images: str) -> tuple[Parts, tuple[str, ...]]:
@@ -66,8 +67,7 @@ def read_variant(folder: Path, images: str) -> tuple[Parts, tuple[str, ...]]:
         pairs = sorted(((name, ids[int(name)]) for name in found), key=lambda pair: int(pair[0]))
     else:
         pairs = [(name, name) for name in found]
-    items = _items(Path(images), pairs, names)
-    return {"train": (), "val": (), "test": items}, tuple(wnid for _, wnid in pairs)
+    return Parts((), (), _items(Path(images), pairs, names)), tuple(wnid for _, wnid in pairs)
 
 
 def read_class_names(folder: Path, imagenet: Path | None = None) -> ClassNames:

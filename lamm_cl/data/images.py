@@ -5,6 +5,7 @@ import os
 import stat
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,6 @@ from lamm_cl.errors import UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
-
 
 _TICK_NS = 50_000_000
 
@@ -38,9 +38,7 @@ def open_rgb(path: str, clip: bool = False) -> "Image.Image":
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - a Path per image is slow; a pipe would never open
             raise UsageError(f"image {show(path)} is not a file.")
         with Image.open(path) as picture:
-            if is_deep(picture) and not clip:
-                return to_bytes(picture).convert("RGB")
-            return picture.convert("RGB")
+            return (to_bytes(picture) if is_deep(picture) and not clip else picture).convert("RGB")
     except FileNotFoundError:
         raise UsageError(f"image {show(path)} does not exist. Fetch it again.") from None
     except UnidentifiedImageError:
@@ -49,9 +47,9 @@ def open_rgb(path: str, clip: bool = False) -> "Image.Image":
         raise UsageError(f"image {show(path)} {reason}. Fetch the file again.") from None
     except Image.DecompressionBombError as error:
         raise UsageError(f"image {show(path)} is too large: {error}") from None
-    except UsageError:
-        raise
     except (OSError, SyntaxError, ValueError, EOFError) as error:
+        if isinstance(error, UsageError):
+            raise
         why = getattr(error, "strerror", None) or error
         raise UsageError(f"image {show(path)} cannot be decoded: {why}. Fetch the file again.") from None
 
@@ -109,11 +107,7 @@ def _quiet() -> None:
 
 
 def content_key(path: str) -> str:
-    """Return a hex digest of the file's bytes; files are read once per process while they stay unchanged.
-
-    Raises:
-        UsageError: the file cannot be read.
-    """
+    """Return a hex digest of the file's bytes, or raise; files are read once per process while they stay unchanged."""
     try:
         state = os.stat(path)  # noqa: PTH116
         # Copying with times (`cp -p`, `rsync -t`) gives another content the same size and time of change; the number of
@@ -137,6 +131,11 @@ def show(path: str) -> str:
     whole = text.decode("utf-8", "backslashreplace")
     cut = whole if len(whole) <= 400 else f"{whole[:200]} ... {whole[-100:]}"
     return "'" + "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in cut) + "'"
+
+
+def some(words: Sequence[str], most: int, form: Callable[[str], str] = str) -> str:
+    """Return the first of many words, in a form, with dots where there are more."""
+    return ", ".join(map(form, words[:most])) + (", ..." if len(words) > most else "")
 
 
 def encodable(path: str) -> bool:

@@ -29,14 +29,26 @@ class Item(NamedTuple):
     class_name: str
 
 
+class Parts(NamedTuple):
+    """The items of a data set's three parts, as `PARTS` names them."""
+
+    train: tuple[Item, ...]
+    val: tuple[Item, ...]
+    test: tuple[Item, ...]
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """All of them, in that order."""
+        return self.train + self.val + self.test
+
+
 @dataclass(frozen=True)
 class ViewOptions:
     """How the training views of a data set are drawn (see `lamm_cl.data.views`).
 
     Attributes:
         scale: smallest and largest share of the picture's area that a crop covers.
-        flip: whether half of the views are mirrored; False where a mirrored picture is another thing
-            (digits).
+        flip: whether half of the views are mirrored; False where a mirrored picture is another thing (digits).
     """
 
     scale: tuple[float, float] = (0.08, 1.0)
@@ -49,8 +61,7 @@ class Dataset:
 
     Attributes:
         name: the catalogue's name, or the user's.
-        class_names: one name per label, in the order of the labels, spelled as CoOp spells them
-            (underscores included; prompts turn them into spaces).
+        class_names: one name per label, spelled as CoOp spells them (prompts turn their underscores into spaces).
         train, val, test: the items, in the order of the split file.
         template: the prompt template of the papers, with `{}` for the class name.
         split: "official" (the papers' split), "setting-a" and "setting-b" (where the papers of these settings split one
@@ -87,11 +98,7 @@ class Dataset:
         return self.train + self.val + self.test
 
     def open(self, item: Item) -> "Image.Image":
-        """Return the item's picture as RGB; of the papers' data sets, as the papers' code reads it.
-
-        Raises:
-            UsageError: the file is missing or is no whole picture; the message names it.
-        """
+        """Return the item's picture as RGB, as the papers' code reads theirs; a UsageError names a file that is bad."""
         from lamm_cl.data import embedded, images
 
         if self.split == "embedded":

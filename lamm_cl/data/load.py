@@ -12,11 +12,11 @@ from lamm_cl.data import embedded
 from lamm_cl.data.catalogue import CATALOGUE, Entry, find
 from lamm_cl.data.folders import stray_note
 from lamm_cl.data.imagenet import read_imagenet, read_variant
-from lamm_cl.data.images import show
-from lamm_cl.data.items import PARTS, Dataset, Item, SplitKind
+from lamm_cl.data.images import show, some
+from lamm_cl.data.items import PARTS, Dataset, Item, Parts, SplitKind
 from lamm_cl.data.misplaced import elsewhere
 from lamm_cl.data.own_data import is_own, load_own, template, view_options
-from lamm_cl.data.splits import Parts, class_names, own_split, read_aircraft, read_part_folders, read_split
+from lamm_cl.data.splits import class_names, own_split, read_aircraft, read_part_folders, read_split
 from lamm_cl.data.subsets import read_subset, subset_of
 from lamm_cl.errors import UsageError, unknown
 
@@ -87,8 +87,8 @@ def _untested(dataset: Dataset) -> tuple[str, ...]:
     absent = [name for label, name in enumerate(dataset.class_names) if label not in tested]
     if not tested or not absent:
         return ()
-    named = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-    return (f"{dataset.name}: {len(absent)} of {len(dataset.class_names)} classes have no test image: {named}",)
+    count = f"{len(absent)} of {len(dataset.class_names)}"
+    return (f"{dataset.name}: {count} classes have no test image: {some(absent, 5)}",)
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
@@ -104,19 +104,16 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
 
 
 def require_images(dataset: Dataset, items: Iterable[Item] | None = None) -> None:
-    """Raise unless the images of these items (default: of all) are files that are not empty. Opens none.
-
-    Raises:
-        UsageError: names the number of missing files, the first three, and what to do.
-    """
+    """Raise unless the images of these items (default: of all) are files that are not empty. Opens none."""
     wanted = dataset.items if items is None else tuple(items)
     missing = dataset.missing(wanted)
     if not missing:
         return
-    shown = ", ".join(map(show, missing[:3])) + (", ..." if len(missing) > 3 else "")
     n = len({item.path for item in wanted})
     what = f"{len(missing):,} of {n:,} images" if items is None else f"{len(missing):,} of the {n:,} images to be used"
-    raise UsageError(f"data set {dataset.name!r}: {what} are missing or empty: {shown}. {_cure(dataset)}")
+    raise UsageError(
+        f"data set {dataset.name!r}: {what} are missing or empty: {some(missing, 3, show)}. {_cure(dataset)}"
+    )
 
 
 def _cure(dataset: Dataset) -> str:
@@ -136,8 +133,8 @@ def _cure(dataset: Dataset) -> str:
 
 def _load(entry: Entry, root: Path) -> Dataset:
     if entry.embedded:
-        parts = {part: tuple(map(Item._make, rows)) for part, rows in embedded.rows(entry.name).items()}
-        return _dataset(entry, parts, "", class_names(entry.name, _all(parts)))
+        parts = Parts(*(tuple(map(Item._make, rows)) for rows in embedded.rows(entry.name).values()))
+        return _dataset(entry, parts, "", class_names(entry.name, parts.items))
     folder = root / entry.folder
     if not folder.is_dir():
         raise UsageError(
@@ -149,14 +146,14 @@ def _load(entry: Entry, root: Path) -> Dataset:
         return _from_split_file(entry, folder, images)
     if entry.reader == "aircraft":
         parts = read_aircraft(folder, images)
-        return judge(entry, parts, images, class_names(folder, _all(parts)))
+        return judge(entry, parts, images, class_names(folder, parts.items))
     if entry.reader == "subset":
         return _subset(entry, {"folder": str(folder)}, root)
     if entry.reader == "part_folders":
         return judge(entry, read_part_folders(entry, images), images)
     read = read_imagenet if entry.reader == "imagenet" else read_variant
     parts, ids = read(folder, images)
-    names = class_names(images, parts["test"], entry.repeated_names)
+    names = class_names(images, parts.test, entry.repeated_names)
     return replace(judge(entry, parts, images, names), class_ids=ids)
 
 
@@ -176,21 +173,19 @@ def _from_split_file(entry: Entry, folder: Path, images: str) -> Dataset:
     split = folder / entry.split_file
     if split.is_file():
         parts = read_split(split, images)
-        return judge(entry, parts, images, class_names(split, _all(parts)), f"{entry.split_file} lists")
+        return judge(entry, parts, images, class_names(split, parts.items), f"{entry.split_file} lists")
     if not Path(images).is_dir():
         raise UsageError(
             f"data set {entry.name!r}: {folder} holds neither the papers' split {entry.split_file} nor the images "
             f"folder {entry.images or 'cars_train'}/. `lamm-cl data prepare {entry.name}` fetches them or says how."
         )
     parts = own_split(entry, folder, images)
-    names = class_names(images, _all(parts))
+    names = class_names(images, parts.items)
     notes = [f"{entry.name}: {entry.split_file} is missing: the split was made here and is not the papers'"]
-    found, expected = len(_all(parts)), sum(entry.sizes)
+    found, expected = len(parts.items), sum(entry.sizes)
     if (found, len(names)) != (expected, entry.classes):
-        notes.append(
-            f"{entry.name}: found {found:,} images of {len(names)} classes, the papers have {expected:,} of "
-            f"{entry.classes}"
-        )
+        theirs = f"{expected:,} of {entry.classes}"
+        notes.append(f"{entry.name}: found {found:,} images of {len(names)} classes, the papers have {theirs}")
     if entry.own_split == "folders":
         notes += stray_note(entry.name, Path(images))
     listed = entry.own_split not in ("cars", "flowers")
@@ -203,9 +198,9 @@ def judge(entry: Entry, parts: Parts, images: str, names: tuple[str, ...] = (), 
     CoOp's code, where a split file is missing, draws a split at random and keeps it under the papers' name, in the
     papers' sizes.
     """
-    names = names or class_names(images, _all(parts))
+    names = names or class_names(images, parts.items)
     dataset = _dataset(entry, parts, images, names)
-    sizes = tuple(len(parts[part]) for part in PARTS)
+    sizes = tuple(map(len, parts))
     split: SplitKind = "official"
     notes = []
     known = dict.fromkeys((entry.sizes, *entry.settings.values()))
@@ -216,7 +211,7 @@ def judge(entry: Entry, parts: Parts, images: str, names: tuple[str, ...] = (), 
             f"the papers have {' or '.join(map(_sizes, known))} of {entry.classes}"
         )
     elif entry.settings:
-        split = _setting(entry, sizes, parts["train"])
+        split = _setting(entry, sizes, parts.train)
         if split == "other":
             notes.append(f"{entry.name}: of the papers' sizes, and its training images are not those of their list")
         else:
@@ -262,18 +257,12 @@ def _sizes(sizes: tuple[int, ...]) -> str:
 
 def _dataset(entry: Entry, parts: Parts, images: str, names: tuple[str, ...]) -> Dataset:
     return Dataset(
-        name=entry.name,
-        class_names=names,
-        train=parts["train"],
-        val=parts["val"],
-        test=parts["test"],
+        entry.name,
+        names,
+        *parts,
         template=entry.template,
         split="embedded" if entry.embedded else "own",
         synthetic=entry.synthetic,
         folder=images,
         views=entry.views,
     )
-
-
-def _all(parts: Parts) -> tuple[Any, ...]:
-    return parts["train"] + parts["val"] + parts["test"]

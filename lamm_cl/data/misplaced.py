@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from lamm_cl.data.catalogue import Entry, called_so
 from lamm_cl.data.folders import JUNK, SUFFIXES
-from lamm_cl.data.items import PARTS
 from lamm_cl.data.splits import AIRCRAFT_LISTS, read_split
 from lamm_cl.errors import UsageError
 
@@ -136,11 +135,10 @@ def _samples(entry: Entry, folder: Path) -> dict[str, Callable[[Path], bool]]:
     except UsageError:
         return {}
     named: dict[str, list[str]] = {}
-    for part in PARTS:
-        for item in parts[part]:
-            path = item.path.removeprefix(os.sep)
-            first, _, rest = (entry.images, "", path) if entry.images else path.partition("/")
-            named.setdefault(first, []).append(rest)
+    for item in parts.items:
+        path = item.path.removeprefix(os.sep)
+        first, _, rest = (entry.images, "", path) if entry.images else path.partition("/")
+        named.setdefault(first, []).append(rest)
     return {name: partial(_has_half, paths[:: max(1, len(paths) // 16)]) for name, paths in named.items()}
 
 

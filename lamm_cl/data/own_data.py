@@ -9,9 +9,9 @@ from typing import Any
 
 from lamm_cl.data.exporting import fetched
 from lamm_cl.data.images import deep, show
-from lamm_cl.data.items import PARTS, Dataset, Item, ViewOptions
+from lamm_cl.data.items import PARTS, Dataset, Item, Parts, ViewOptions
 from lamm_cl.data.own_files import COLUMNS, Row, read_folder, read_table
-from lamm_cl.data.splits import Parts, check_names, class_names, split_classes
+from lamm_cl.data.splits import check_names, class_names, split_classes
 from lamm_cl.data.verify import repeated_pictures
 from lamm_cl.errors import UsageError, unknown
 
@@ -88,19 +88,15 @@ def load_own(description: Mapping[str, Any], store: Path) -> Dataset:
         what = "class folder in rename"
     called = named(place, what, (row.label for row in rows), rename, description.get("names"))
     parts, more = _parts(name, place, rows, called)
-    items = parts["train"] + parts["val"] + parts["test"]
     numbered = all(map(is_number, called.values())) and not description.get("numbers_are_names")
-    notes = [f"{name}: own data", *notes, *more, *_deep_note(name, items)]
+    notes = [f"{name}: own data", *notes, *more, *_deep_note(name, parts.items)]
     if numbered:
         notes.append(f"{name}: its classes are called by numbers, of which no prompt can be made")
     dataset = Dataset(
-        name=name,
-        class_names=class_names(place, items),
-        train=parts["train"],
-        val=parts["val"],
-        test=parts["test"],
+        name,
+        class_names(place, parts.items),
+        *parts,
         template=template(description.get("template", "a photo of a {}."), name),
-        split="own",
         folder=str(base),
         views=view_options(description, ViewOptions()),
         listed="csv" not in description,
@@ -229,20 +225,19 @@ def _parts(name: str, place: Path, rows: list[Row], called: Mapping[str, str]) -
             classes[called[row.label]].append(row.path)
         return split_classes(name, classes), [f"{name}: split made here, 50% train, 20% val, 30% test of each class"]
     parts = items_of(rows, called)
-    if parts["test"]:
+    if parts.test:
         return parts, []
-    if not parts["val"]:
+    if not parts.val:
         raise UsageError(f"{place}: no row is in test (nor val): there is nothing to evaluate on.")
-    return {**parts, "test": parts["val"]}, [f"{name}: there is no test/: val/ is also the test set"]
+    return parts._replace(test=parts.val), [f"{name}: there is no test/: val/ is also the test set"]
 
 
 def items_of(rows: Sequence[Row], called: Mapping[str, str]) -> Parts:
     """Return the items of rows, whose labels count the classes in the order in which they are `called`."""
     labels = {label: number for number, label in enumerate(called)}
-    return {
-        part: tuple(Item(row.path, labels[row.label], called[row.label]) for row in rows if row.part == part)
-        for part in PARTS
-    }
+    return Parts(
+        *(tuple(Item(row.path, labels[row.label], called[row.label]) for row in rows if row.part == p) for p in PARTS)
+    )
 
 
 def _deep_note(name: str, items: Sequence[Item]) -> list[str]:

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from lamm_cl.data.folders import class_folders, images_in
 from lamm_cl.data.images import encodable, show
-from lamm_cl.data.items import PARTS, Item
+from lamm_cl.data.items import PARTS, Item, Parts
 from lamm_cl.errors import UsageError
 from lamm_cl.seeds import seed_for
 
 if TYPE_CHECKING:
     from lamm_cl.data.catalogue import Entry
 
-Parts = dict[str, tuple[Item, ...]]
 AIRCRAFT_LISTS = ("variants.txt", *(f"images_variant_{part}.txt" for part in PARTS))
 TRAIN_SHARE, VAL_SHARE = 0.5, 0.2  # CoOp's shares for sets that come without a split
 Classes = dict[str, list[str]]  # class name -> absolute image paths; labels count the classes in this order
@@ -29,8 +28,8 @@ def read_split(path: Path, image_folder: str) -> Parts:
         UsageError: the file is no such split; names the file and the entry.
     """
     content = _load(path)
-    parts: Parts = {part: _items(path, part, content[part], image_folder) for part in PARTS}
-    class_names(path, (item for part in PARTS for item in parts[part]))
+    parts = Parts(*(_items(path, part, content[part], image_folder) for part in PARTS))
+    class_names(path, parts.items)
     return parts
 
 
@@ -155,7 +154,7 @@ def read_aircraft(folder: Path, images: str) -> Parts:
         UsageError: a list is missing or a line is none of theirs.
     """
     labels = {name: label for label, name in enumerate(_aircraft_lines(folder / "variants.txt"))}
-    parts: Parts = {}
+    parts = []
     for part in PARTS:
         path = folder / f"images_variant_{part}.txt"
         items = []
@@ -167,8 +166,8 @@ def read_aircraft(folder: Path, images: str) -> Parts:
                     f"variants.txt, found {line!r}."
                 )
             items.append(Item(f"{images}/{image}.jpg", labels[name], name))
-        parts[part] = tuple(items)
-    return parts
+        parts.append(tuple(items))
+    return Parts(*parts)
 
 
 def _aircraft_lines(path: Path) -> list[str]:
@@ -208,14 +207,15 @@ def read_part_folders(entry: "Entry", images: str) -> Parts:
             )
     classes = {part: class_folders(folder) for part, folder in folders.items()}
     same_classes(images, **classes)
-    parts: Parts = {"val": ()}
-    for part, folder in folders.items():
-        parts[part] = tuple(
+    train, test = (
+        tuple(
             Item(f"{folder / name}{os.sep}{file}", label, entry.renamed.get(name, name))
             for label, name in enumerate(classes[part])
             for file in images_in(folder / name)
         )
-    return parts
+        for part, folder in folders.items()
+    )
+    return Parts(train, (), test)
 
 
 def split_classes(name: str, classes: Classes) -> Parts:
@@ -242,7 +242,7 @@ def split_classes(name: str, classes: Classes) -> Parts:
         cuts = {"test": order[:n_test], "val": order[n_test : n_test + n_val], "train": order[n_test + n_val :]}
         for part, chosen in cuts.items():
             parts[part] += [Item(path, label, class_name) for path in sorted(chosen)]
-    return {part: tuple(items) for part, items in parts.items()}
+    return Parts(*map(tuple, parts.values()))
 
 
 def own_split(entry: "Entry", folder: Path, images: str) -> Parts:

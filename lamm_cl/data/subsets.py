@@ -12,9 +12,9 @@ from lamm_cl.data.catalogue import CATALOGUE, Entry
 from lamm_cl.data.folders import class_folders, images_in
 from lamm_cl.data.imagenet import read_class_names
 from lamm_cl.data.images import show
+from lamm_cl.data.items import Parts
 from lamm_cl.data.own_data import check_description, is_number, items_of, named, renames, source_of
 from lamm_cl.data.own_files import Row, read_folder
-from lamm_cl.data.splits import Parts
 from lamm_cl.errors import UsageError
 
 
@@ -57,8 +57,8 @@ def read_subset(entry: Entry, description: Mapping[str, Any], root: Path) -> tup
     _refuse_another(entry, place, folders)
     called = _called(entry, place, folders, rename, description.get("names"), root)
     parts = items_of(rows, {folder: called[folder] for folder in folders})  # as text, also numbers: the papers' order
-    if not parts["test"]:
-        parts |= {"val": (), "test": parts["val"]}
+    if not parts.test:
+        parts = parts._replace(val=(), test=parts.val)
     numbered = all(map(is_number, called.values())) and not description.get("numbers_are_names")
     if numbered:
         notes.append(f"{entry.name}: its classes are called by numbers, of which no prompt can be made: give `names`")
