@@ -45,8 +45,7 @@ class Entry:
         synthetic: drawn by code.
         repeated_names: two classes share a name in the papers' list (ImageNet's "missile" and "sunglasses").
         fingerprint: `Dataset.fingerprint` of the papers' split, "" where it is not known.
-        settings: of a subset that papers split in several ways under one name, the sizes of each by its setting;
-            `sizes` is the first of them.
+        settings: of a subset that papers split in several ways, the sizes of each by its setting; `sizes` is the first.
         train_list: the setting whose training files are known, and the SHA-256 of their paths in `train/`, sorted and
             joined by line feeds.
         telling: some of its class folders; those of another data set have not all of them.
@@ -85,17 +84,16 @@ class Entry:
 
 def _read() -> dict[str, Entry]:
     text = files(__package__).joinpath("catalogue.yaml").read_bytes()
-    said = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # the fast one, where it was compiled
-    return {name: Entry(name, **{"folder": name, **_fixed(entry)}) for name, entry in said.items()}
+    said = _without_lists(yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))  # the fast one, if compiled
+    for entry in said.values():
+        entry["views"] = ViewOptions(**entry.get("views", {}))
+    return {name: Entry(name, **{"folder": name, **entry}) for name, entry in said.items()}
 
 
-def _fixed(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an entry's values as its fields hold them: no lists, and views as options."""
-    fixed = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
-    fixed["settings"] = {setting: tuple(sizes) for setting, sizes in entry.get("settings", {}).items()}
-    if "views" in entry:
-        fixed["views"] = ViewOptions(tuple(entry["views"]["scale"]), entry["views"]["flip"])
-    return fixed
+def _without_lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_lists(item) for key, item in value.items()}
+    return tuple(map(_without_lists, value)) if isinstance(value, list) else value
 
 
 CATALOGUE: dict[str, Entry] = _read()

@@ -5,7 +5,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -87,7 +87,7 @@ class Dataset:
     synthetic: bool = False
     folder: str = ""
     notes: tuple[str, ...] = ()
-    views: ViewOptions = field(default_factory=ViewOptions)
+    views: ViewOptions = ViewOptions()
     class_ids: tuple[str, ...] = ()
     listed: bool = False
     numbered: bool = False

@@ -25,7 +25,6 @@ class Source:
         md5: its checksum, "" where none is published.
         moves: for an archive, what goes where (see `unpack.unpack`).
         by_hand: what a user can do when the address is dead.
-        check: says what is wrong with what the file holds, "" where nothing is.
         beside: another place where the readers find it, from the data set's folder.
         optional: what it is good for, where no reader of the papers' split needs it: it is not fetched.
     """
@@ -33,9 +32,8 @@ class Source:
     url: str = ""
     name: str = ""
     md5: str = ""
-    moves: dict[str, str] = field(default_factory=dict)
+    moves: Mapping[str, str] = field(default_factory=dict)
     by_hand: str = ""
-    check: Callable[[Path], str] = lambda path: ""
     beside: str = ""
     optional: str = ""
 
@@ -43,6 +41,11 @@ class Source:
     def file(self) -> str:
         """What it is called in the data set's folder."""
         return self.name or self.url.rpartition("/")[2]
+
+    @property
+    def check(self) -> Callable[[Path], str]:
+        """Says what is wrong with what the file holds, "" where nothing is."""
+        return CHECKS.get(self.name, lambda path: "")
 
     @property
     def files(self) -> tuple["Source", ...]:
@@ -57,13 +60,7 @@ class Source:
 
 @dataclass(frozen=True)
 class ByHand:
-    """Something that may not or cannot be fetched by a program: what to get, and what must be there then.
-
-    Attributes:
-        text: what to do.
-        makes: as in `Source`.
-        archives: which of it is unpacked when it lies in the data set's folder.
-    """
+    """What no program may or can fetch: what to do, and which of it is unpacked when it lies in the folder."""
 
     text: str
     makes: tuple[str, ...]
@@ -80,20 +77,14 @@ class Arrays:
 
 
 _READERS = {"cifar": read_cifar, "mnist": read_mnist}
-_CHECKS = {"classnames.txt": check_class_names, "cat_to_name.json": check_flower_names}
-
-
-def _source(said: Mapping[str, Any]) -> Source:
-    check = _CHECKS.get(said.get("name", ""))
-    return Source(**said) if check is None else Source(**said, check=check)
+CHECKS = {"classnames.txt": check_class_names, "cat_to_name.json": check_flower_names}
 
 
 def _what_to_fetch(said: Mapping[str, Any]) -> Source | ByHand | Arrays:
+    files = tuple(Source(**file) for file in said.get("archives", said.get("files", ())))
     if "text" in said:
-        return ByHand(said["text"], tuple(said["makes"]), tuple(map(_source, said.get("archives", ()))))
-    if "read" in said:
-        return Arrays(_READERS[said["read"]], tuple(map(_source, said["files"])))
-    return _source(said)
+        return ByHand(said["text"], said["makes"], files)
+    return Arrays(_READERS[said["read"]], files) if "read" in said else Source(**said)
 
 
 def _of(entry: Entry) -> tuple[Source | ByHand | Arrays, ...]:
