@@ -22,11 +22,7 @@ Classes = dict[str, list[str]]  # class name -> absolute image paths; labels cou
 
 
 def read_split(path: Path, image_folder: str) -> Parts:
-    """Return the items of a split file, in its order, their paths made absolute under `image_folder`.
-
-    Raises:
-        UsageError: the file is no such split; names the file and the entry.
-    """
+    """Return the items of a split file, or raise; in its order, their paths made absolute under `image_folder`."""
     content = _load(path)
     parts = Parts(*(_items(path, part, content[part], image_folder) for part in PARTS))
     class_names(path, parts.items)
@@ -34,15 +30,9 @@ def read_split(path: Path, image_folder: str) -> Parts:
 
 
 def class_names(source: object, items: Iterable[Item], repeated: bool = False) -> tuple[str, ...]:
-    """Return one class name per label, after checking that labels and names belong together.
+    """Return one class name per label, or raise where labels and names do not belong together, or labels have a gap.
 
-    Args:
-        source: what to blame in the error, usually the split file.
-        items: all items of the data set.
-        repeated: two labels may share a name.
-
-    Raises:
-        UsageError: a label has two names, a name two labels, or labels do not count 0, 1, 2, ...
+    `source` is what to blame in the error, usually the split file; with `repeated`, two labels may share a name.
     """
     names: dict[int, str] = {}
     for item in items:
@@ -106,26 +96,26 @@ def _load(path: Path) -> dict[str, list[Any]]:
 
 
 def _items(path: Path, part: str, entries: list[Any], image_folder: str) -> tuple[Item, ...]:
-    # Checked in bulk first: the usual, sound file with 100,000 entries should not pay for error messages.
     prefix = image_folder + os.sep
-    made = []
-    for position, entry in enumerate(entries):
+    made: list[Item] = []
+    for entry in entries:  # a sound file with 100,000 entries should not pay for error messages
         if type(entry) is not list or len(entry) != 3:
-            raise UsageError(f"{path}: {part}[{position}] must be [path, label, class name], not {_short(entry)}.")
+            wrong = f"must be [path, label, class name], not {_short(entry)}."
+            break
         relative, label, name = entry
         if type(label) is str and label.isdecimal() and len(label) < 9:
             label = int(label)  # the papers' code reads labels with int()
         if type(relative) is not str or type(label) is not int or label < 0 or type(name) is not str:
-            raise UsageError(
-                f"{path}: {part}[{position}] must be [path, label from 0, class name], not {_short(entry)}."
-            )
+            wrong = f"must be [path, label from 0, class name], not {_short(entry)}."
+            break
         if _escapes(relative):
-            raise UsageError(
-                f"{path}: {part}[{position}] points outside the data set: {_short(relative)}. Paths must be relative "
-                f"to {image_folder} and stay in it."
-            )
+            stay = f"Paths must be relative to {image_folder} and stay in it."
+            wrong = f"points outside the data set: {_short(relative)}. {stay}"
+            break
         made.append(Item(prefix + relative, label, name))
-    return tuple(made)
+    else:
+        return tuple(made)
+    raise UsageError(f"{path}: {part}[{len(made)}] {wrong}")
 
 
 def _escapes(relative: str) -> bool:
@@ -148,15 +138,11 @@ def _short(value: object) -> str:
 
 
 def read_aircraft(folder: Path, images: str) -> Parts:
-    """Return the parts of `images_variant_{train,val,test}.txt`; labels count the lines of `variants.txt`.
-
-    Raises:
-        UsageError: a list is missing or a line is none of theirs.
-    """
-    labels = {name: label for label, name in enumerate(_aircraft_lines(folder / "variants.txt"))}
+    """Return the parts of `images_variant_{train,val,test}.txt`, or raise; labels count the lines of `variants.txt`."""
+    variants, *lists = (folder / name for name in AIRCRAFT_LISTS)
+    labels = {name: label for label, name in enumerate(_aircraft_lines(variants))}
     parts = []
-    for part in PARTS:
-        path = folder / f"images_variant_{part}.txt"
+    for path in lists:
         items = []
         for number, line in enumerate(_aircraft_lines(path), start=1):
             image, _, name = line.partition(" ")
@@ -174,9 +160,8 @@ def _aircraft_lines(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UsageError(
-            f"{path}: cannot be read: {error.strerror}. `lamm-cl data prepare fgvc_aircraft` fetches the lists."
-        ) from None
+        how = "`lamm-cl data prepare fgvc_aircraft` fetches the lists"
+        raise UsageError(f"{path}: cannot be read: {error.strerror}. {how}.") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: is not valid UTF-8 (byte {error.start}). Fetch the file again.") from None
     return [line.strip() for line in text.splitlines() if line.strip()]
@@ -193,11 +178,7 @@ def same_classes(images: object, **classes: list[str]) -> None:
 
 
 def read_part_folders(entry: "Entry", images: str) -> Parts:
-    """Return train and test as the folders have them; there is no val. Labels count the class folders by name.
-
-    Raises:
-        UsageError: a part is missing, or the two have different classes.
-    """
+    """Return train and test as the folders have them, or raise; there is no val. Labels count the class folders."""
     folders = {part: Path(images) / part for part in ("train", "test")}
     for folder in folders.values():
         if not folder.is_dir():
@@ -221,11 +202,8 @@ def read_part_folders(entry: "Entry", images: str) -> Parts:
 def split_classes(name: str, classes: Classes) -> Parts:
     """Split each class into 50% train, 20% val, 30% test, at least one image each.
 
-    The draw depends on the data set's name, the class's name and the class's file names: one class more or
-    less does not change the others.
-
-    Raises:
-        UsageError: a class has fewer than three images, or a name that cannot be used.
+    The draw depends on the data set's name, the class's name and the class's file names: one class more or less does
+    not change the others. Refused are fewer than three images, and names that cannot be used.
     """
     check_names(f"data set {name!r}", classes)
     parts: dict[str, list[Item]] = {"train": [], "val": [], "test": []}
@@ -246,11 +224,7 @@ def split_classes(name: str, classes: Classes) -> Parts:
 
 
 def own_split(entry: "Entry", folder: Path, images: str) -> Parts:
-    """Make a split of a catalogue's data set from its images and annotations.
-
-    Raises:
-        UsageError: images or annotations are missing.
-    """
+    """Make a split of a catalogue's data set from its images and annotations, or raise where some are missing."""
     gather = {"folders": _folders, "pets": _pets, "cars": _cars, "flowers": _flowers, "scenes": _scenes}
     return split_classes(entry.name, gather[entry.own_split](entry, folder, Path(images)))
 
@@ -284,11 +258,8 @@ def _pets(entry: "Entry", folder: Path, images: Path) -> Classes:
 def _cars(entry: "Entry", folder: Path, images: Path) -> Classes:
     """StanfordCars: names from the devkit, with the year moved to the front as CoOp does."""
     meta = folder / "devkit" / "cars_meta.mat"
-    names = [str(name[0]) for name in _matlab(entry, meta, "class_names")]
-    classes: Classes = {}
-    for name in names:
-        model, _, year = name.rpartition(" ")
-        classes[f"{year} {model}"] = []
+    models = [str(name[0]).rpartition(" ") for name in _matlab(entry, meta, "class_names")]
+    classes: Classes = {f"{year} {model}": [] for model, _, year in models}
     ordered = list(classes)
     lists = {"cars_train": "devkit/cars_train_annos.mat", "cars_test": "cars_test_annos_withlabels.mat"}
     for part, file in lists.items():
@@ -308,17 +279,14 @@ def _flowers(entry: "Entry", folder: Path, images: Path) -> Classes:
     names_file, labels_file = folder / "cat_to_name.json", folder / "imagelabels.mat"
     if not names_file.is_file():
         raise _incomplete(entry, names_file)
+    numbers = _matlab(entry, labels_file, "labels")
     try:
         names = json.loads(names_file.read_bytes())
-        labels = [int(label) for label in _matlab(entry, labels_file, "labels")]
+        labels = list(map(int, numbers))
         classes: Classes = {str(names[str(number)]): [] for number in sorted(set(labels))}
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(
-            f"{names_file} and {labels_file.name}: are not the names and labels of the flowers: {error!r}. Fetch them "
-            "again."
-        ) from None
+        what = f"{names_file} and {labels_file.name}: are not the names and labels of the flowers"
+        raise UsageError(f"{what}: {error!r}. Fetch them again.") from None
     for position, label in enumerate(labels, start=1):
         classes[str(names[str(label)])].append(str(images / f"image_{position:05d}.jpg"))
     return classes
