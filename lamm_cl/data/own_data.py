@@ -36,18 +36,13 @@ def name_of(spec: "str | Mapping[str, Any]") -> str:
     if isinstance(spec, str):
         return spec
     given = spec.get("name")
-    if given is not None:
-        text = str(given).strip()
-        if not is_name(given) or not text.isprintable():
-            raise UsageError(f"the name of a data set must be a line of text, not {given!r}: put it in quotes.")
-        if text:
-            return _no_formula(text)
-    key = next((key for key in SOURCES if key in spec), "name")
-    place = Path(str(spec.get(key, "")))
-    return _no_formula((place.expanduser().absolute() if key in ("folder", "csv") else place).stem or "own")
-
-
-def _no_formula(name: str) -> str:
+    name = "" if given is None else str(given).strip()
+    if given is not None and not (is_name(given) and name.isprintable()):
+        raise UsageError(f"the name of a data set must be a line of text, not {given!r}: put it in quotes.")
+    if not name:
+        key = next((key for key in SOURCES if key in spec), "name")
+        place = Path(str(spec.get(key, "")))
+        name = (place.expanduser().absolute() if key in ("folder", "csv") else place).stem or "own"
     if is_formula(name):
         raise UsageError(f"the name {name!r} of a data set {FORMULA} (`name: ...`).")
     return name
@@ -57,8 +52,8 @@ def load_own(description: Mapping[str, Any], store: Path) -> Dataset:
     """Return the data set that `description` describes.
 
     Args:
-        description: one of `folder` and `csv` (see `own_files`), `torchvision` (the name of one of its
-            data sets) or `hf` (a folder or name that Hugging Face's `datasets` knows; see `exporting`), and
+        description: one of `folder` and `csv` (see `own_files`), `torchvision` (the name of one of its data sets) or
+            `hf` (a folder or name that Hugging Face's `datasets` knows; see `exporting`), and
 
             - `name` (default: the folder's or file's name), `template`, `flip` and `scale` of the training views;
             - `root`, which relative paths start from (default: the working directory for `folder` and `csv`, the CSV's
@@ -69,23 +64,22 @@ def load_own(description: Mapping[str, Any], store: Path) -> Dataset:
         store: the folder of the data sets, where `torchvision` and `hf` are kept.
 
     Raises:
-        UsageError: see the module's checks; every message names the file or key.
+        UsageError: every message names the file or key.
     """
     check_description(description)
-    name, rename = name_of(description), renames(description.get("rename"))
-    columns = dict(description.get("columns") or {})
+    name, rename, what = name_of(description), renames(description.get("rename")), "class folder in rename"
+    ignore, depth, columns = (description.get(key) for key in ("ignore", "depth", "columns"))
     if "csv" in description:
         place = source_of(description, "csv")
         base = (path_of("root", description["root"]) if description.get("root") else place.parent).absolute()
-        rows, notes = read_table(name, place, base, columns)
+        rows, notes = read_table(name, place, base, columns or {})
         what = f"class in rename for {place}"
-    else:
-        made = "folder" not in description  # by us, from a library: each folder is a class
-        place = base = fetched(description, store, columns) if made else source_of(description, "folder")
-        said: dict[str, Any] = {"ignore": [], "depth": "top"} if made else {"ignore": None, "depth": None}
-        said |= {key: description[key] for key in said if key in description}
-        rows, notes = read_folder(name, place, classes=list(rename), **said)
-        what = "class folder in rename"
+    elif "folder" in description:
+        place = base = source_of(description, "folder")
+        rows, notes = read_folder(name, place, ignore=ignore, depth=depth, classes=rename)
+    else:  # made here, from a library: each folder is a class
+        place = base = fetched(description, store, columns or {})
+        rows, notes = read_folder(name, place, ignore=ignore or [], depth=depth or "top", classes=rename)
     called = named(place, what, (row.label for row in rows), rename, description.get("names"))
     parts, more = _parts(name, place, rows, called)
     numbered = all(map(is_number, called.values())) and not description.get("numbers_are_names")
@@ -112,9 +106,8 @@ def check_description(description: Mapping[str, Any]) -> None:
             raise unknown("key of a data set", key, KEYS)
     if sum(key in description for key in SOURCES) != 1:
         raise UsageError(f"{ONE_SOURCE} Got {dict(description)!r}.")
-    problems = wrong_values(description)
-    if problems:
-        raise UsageError(problems[0])
+    for problem in wrong_values(description):
+        raise UsageError(problem)
 
 
 def path_of(key: str, value: object) -> Path:
@@ -156,9 +149,7 @@ def wrong_values(description: Mapping[str, Any]) -> list[str]:
         **{key: partial(path_of, key) for key in (*SOURCES, "root")},
         "template": lambda value: template(value, str(description.get("name", "of one's own"))),
         "rename": renames,
-        "names": lambda value: (
-            path_of("names", value) if isinstance(value, str | Path) else list_of_names("names", value)
-        ),
+        "names": lambda value: (path_of if isinstance(value, str | Path) else list_of_names)("names", value),
         "numbers_are_names": partial(_one_of, "numbers_are_names", (True, False)),
         "ignore": partial(list_of_names, "ignore"),
         "depth": partial(_one_of, "depth", ("top", "leaf")),
@@ -213,8 +204,9 @@ def source_of(description: Mapping[str, Any], key: str) -> Path:
     if not path.is_absolute() and description.get("root"):
         path = path_of("root", description["root"]) / path
     path = path.absolute()
-    if not (path.is_dir() if key == "folder" else path.is_file()):
-        raise UsageError(f"{key} {show(str(path))} does not exist or is no {'folder' if key == 'folder' else 'file'}.")
+    kind, there = ("folder", path.is_dir()) if key == "folder" else ("file", path.is_file())
+    if not there:
+        raise UsageError(f"{key} {show(str(path))} does not exist or is no {kind}.")
     return path
 
 
@@ -243,43 +235,33 @@ def items_of(rows: Sequence[Row], called: Mapping[str, str]) -> Parts:
 def _deep_note(name: str, items: Sequence[Item]) -> list[str]:
     """Look at one image of each class: whether 16 bits or floats are scaled to 8 bits is to be said before a run."""
     firsts = {item.label: item.path for item in reversed(items)}.values()
-    found = sorted(path for path in firsts if path.lower().endswith(_DEEP_SUFFIXES) and deep(path))
-    if not found:
-        return []
-    return [f"{name}: images of more than 8 bits, e.g. {show(found[0])}, are scaled to 8 by the range of their type"]
+    found = [path for path in firsts if path.lower().endswith(_DEEP_SUFFIXES) and deep(path)]
+    note = "{}: images of more than 8 bits, e.g. {}, are scaled to 8 by the range of their type"
+    return [note.format(name, show(min(found)))] if found else []
 
 
 def named(
     place: Path, what: str, labels: Iterable[str], rename: Mapping[str, str], names: Any = None
 ) -> dict[str, str]:
-    """Return what the classes are called, by what they are called in the data, in the order of the labels.
+    """Return what the classes are called, by what they are called in the data: numbers by size, others by name.
 
-    Args:
-        place: the folder or file, for messages.
-        what: what `rename` renames, for messages.
-        labels: the classes; they are sorted, numbers as numbers.
-        rename: other names for some.
-        names: for numbers, a list of words or a file of one a line, in their order; for others, a file of lines such
-            as `n01443537 goldfish`, class and name parted by a tab or a space, a number and a tab before them or not.
-
-    Raises:
-        UsageError: a name is for no class, is missing, or cannot be used.
+    `names` are, for numbers, a list of words or a file of one a line, in their order; for others, a file of lines such
+    as `n01443537 goldfish`, class and name parted by a tab or a space, a number and a tab before them or not. `what` is
+    what `rename` renames. A UsageError says which name is for no class, is missing, or cannot be used.
     """
     distinct = set(labels)
-    ordered = sorted(distinct, key=float) if all(map(is_number, distinct)) else sorted(distinct)
+    numbers = all(map(is_number, distinct))
+    ordered = sorted(distinct, key=float if numbers else str)
     for old in rename:
         if old not in distinct:
             raise unknown(what, old, ordered)
     # With `depth: leaf` a class is a path of folders, and called as the last one is.
     called = {label: rename.get(label, label.rpartition("/")[2] if place.is_dir() else label) for label in ordered}
     if names is not None:
-        if all(map(is_number, ordered)) or not isinstance(names, str | Path):
-            called = dict(zip(ordered, _by_number(names, ordered), strict=True))
-        else:
-            called = _by_class(names, ordered)
+        by_class = isinstance(names, str | Path) and not numbers
+        called = _by_class(names, ordered) if by_class else dict(zip(ordered, _by_number(names, ordered), strict=True))
     check_names(show(str(place)), called.values())
-    formula = next(filter(is_formula, called.values()), None)
-    if formula is not None:
+    for formula in filter(is_formula, called.values()):
         raise UsageError(f"{show(str(place))}: the class {formula!r} {FORMULA}, e.g. by `rename`.")
     return called
 
@@ -341,8 +323,7 @@ def _by_class(given: str | Path, labels: list[str]) -> dict[str, str]:
         label, name = (fields[0].strip(), fields[-1].strip()) if len(fields) == 2 else ("", "")
         if label in labels and names.setdefault(label, name) != name:
             raise UsageError(f"names {show(str(path))} calls {label!r} both {names[label]!r} and {name!r}.")
-    missing = [label for label in labels if label not in names]
-    if missing:
+    if missing := [label for label in labels if label not in names]:
         raise UsageError(
             f"names {show(str(path))} has no line for {len(missing)} of {len(labels)} classes, e.g. {missing[0]!r}. A "
             "line is a class, as the data call it, a tab, and its name; names alone are for classes that are numbers."
