@@ -29,52 +29,33 @@ OwnSplit = Literal["folders", "pets", "cars", "flowers", "scenes"]
 
 @dataclass(frozen=True)
 class Entry:
-    """One data set of the catalogue.
+    """One data set of the catalogue."""
 
-    Attributes:
-        name, title: what configs and commands, and what tables call it.
-        folder: its folder under the root.
-        sizes: number of train, val and test images; where val and test are the same (ImageNet), both say so.
-        images: the folder, inside `folder`, that paths in the split start from.
-        reader: how its split is read.
-        split_file: the papers' split, inside `folder`.
-        own_split: how a split is made here where the papers' is missing.
-        ignored, renamed: class folders that the papers leave out or call otherwise.
-        template: the papers' prompt, `{}` stands for the class name.
-        licence: what its makers allow, in short; read theirs before use.
-        synthetic: drawn by code.
-        repeated_names: two classes share a name in the papers' list (ImageNet's "missile" and "sunglasses").
-        fingerprint: `Dataset.fingerprint` of the papers' split, "" where it is not known.
-        settings: of a subset that papers split in several ways, the sizes of each by its setting; `sizes` is the first.
-        train_list: the setting whose training files are known, and the SHA-256 of their paths in `train/`, sorted and
-            joined by line feeds.
-        telling: some of its class folders; those of another data set have not all of them.
-        files: what is fetched, as `download.sources` reads it.
-    """
-
-    name: str
-    title: str
-    folder: str
+    name: str  # what configs and commands call it
+    title: str  # what tables call it
+    folder: str  # under the root
     classes: int
-    sizes: tuple[int, int, int]
-    images: str = "images"
+    sizes: tuple[int, int, int]  # train, val and test images; where val and test are the same (ImageNet), both say so
+    images: str = "images"  # the folder, inside `folder`, that paths in the split start from
     reader: Reader = "split_file"
-    split_file: str = ""
-    own_split: OwnSplit = "folders"
-    ignored: tuple[str, ...] = ()
-    renamed: Mapping[str, str] = field(default_factory=dict)
-    template: str = "a photo of a {}."
+    split_file: str = ""  # the papers' split, inside `folder`
+    own_split: OwnSplit = "folders"  # how a split is made here where the papers' is missing
+    ignored: tuple[str, ...] = ()  # class folders that the papers leave out
+    renamed: Mapping[str, str] = field(default_factory=dict)  # class folders that the papers call otherwise
+    template: str = "a photo of a {}."  # the papers' prompt, `{}` stands for the class name
     source: str = ""
-    licence: str = ""
+    licence: str = ""  # what its makers allow, in short; read theirs before use
     aliases: tuple[str, ...] = ()
     views: ViewOptions = field(default_factory=ViewOptions)
-    synthetic: bool = False
-    repeated_names: bool = False
-    fingerprint: str = ""
+    synthetic: bool = False  # drawn by code
+    repeated_names: bool = False  # two classes share a name in the papers' list (ImageNet's "missile", "sunglasses")
+    fingerprint: str = ""  # `Dataset.fingerprint` of the papers' split, "" where it is not known
+    # Of a subset that papers split in several ways, the sizes of each by its setting; `sizes` is the first.
     settings: Mapping[SplitKind, tuple[int, int, int]] = field(default_factory=dict)
+    # The setting whose training files are known, and the SHA-256 of their paths in `train/`, sorted, joined by "\n".
     train_list: tuple[SplitKind | None, str] = (None, "")
-    telling: tuple[str, ...] = ()
-    files: tuple[Mapping[str, Any], ...] = ()
+    telling: tuple[str, ...] = ()  # some of its class folders; those of another data set have not all of them
+    files: tuple[Mapping[str, Any], ...] = ()  # what is fetched, as `download.sources` reads it
 
     @property
     def embedded(self) -> bool:

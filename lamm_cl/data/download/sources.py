@@ -17,25 +17,15 @@ from lamm_cl.data.splits import check_flower_names
 
 @dataclass(frozen=True)
 class Source:
-    """One file to fetch.
+    """One file to fetch."""
 
-    Attributes:
-        url: its address, or `drive:ID`; "" for an archive that must be fetched by hand and is unpacked where it lies.
-        name: what it is called in the data set's folder, where its address does not end so.
-        md5: its checksum, "" where none is published.
-        moves: for an archive, what goes where (see `unpack.unpack`).
-        by_hand: what a user can do when the address is dead.
-        beside: another place where the readers find it, from the data set's folder.
-        optional: what it is good for, where no reader of the papers' split needs it: it is not fetched.
-    """
-
-    url: str = ""
-    name: str = ""
-    md5: str = ""
-    moves: Mapping[str, str] = field(default_factory=dict)
-    by_hand: str = ""
-    beside: str = ""
-    optional: str = ""
+    url: str = ""  # or `drive:ID`; "" for an archive that must be fetched by hand and is unpacked where it lies
+    name: str = ""  # what it is called in the data set's folder, where its address does not end so
+    md5: str = ""  # "" where none is published
+    moves: Mapping[str, str] = field(default_factory=dict)  # for an archive, what goes where (see `unpack.unpack`)
+    by_hand: str = ""  # what a user can do when the address is dead
+    beside: str = ""  # another place where the readers find it, from the data set's folder
+    optional: str = ""  # what it is good for, where no reader of the papers' split needs it: it is not fetched
 
     @property
     def file(self) -> str:
