@@ -13,7 +13,7 @@ from lamm_cl.data.catalogue import CATALOGUE, Entry, find
 from lamm_cl.data.folders import stray_note
 from lamm_cl.data.imagenet import read_imagenet, read_variant
 from lamm_cl.data.images import show, some
-from lamm_cl.data.items import PARTS, Dataset, Item, Parts, SplitKind
+from lamm_cl.data.items import Dataset, Item, Parts, SplitKind
 from lamm_cl.data.misplaced import elsewhere
 from lamm_cl.data.own_data import is_own, load_own, template, view_options
 from lamm_cl.data.splits import class_names, own_split, read_aircraft, read_part_folders, read_split
@@ -44,10 +44,8 @@ def load_dataset(
             `{"name": "mine", "folder": "photos"}` or `{"csv": "list.csv"}` (keys: see `own_data.load_own`); a folder
             that is called as a subset of the catalogue is read as that one. A mapping that says no such source is a
             name of the catalogue with options.
-        root: the folder that holds the data sets' folders; default: the environment's LAMM_CL_DATA, else
-            `./data`.
-        check_images: check that every file is there and not empty (not that it decodes: `lamm-cl data verify` does
-            that).
+        root: the folder that holds the data sets' folders; default: the environment's LAMM_CL_DATA, else `./data`.
+        check_images: check that every file is there and not empty (not that it decodes, as `lamm-cl data verify` does).
         **options: `template`, `flip`, `scale`.
 
     Returns:
@@ -71,12 +69,7 @@ def load_dataset(
             dataset = _load(entry, folder)
         except UsageError as error:
             raise UsageError(f"{error} {elsewhere(entry, folder)}".rstrip()) from None
-        if options:
-            dataset = replace(
-                dataset,
-                template=template(options.get("template", dataset.template), dataset.name),
-                views=view_options(options, dataset.views),
-            )
+        dataset = _with_options(dataset, options)
     if check_images:
         require_images(dataset)
     return replace(dataset, notes=(*dataset.notes, *_untested(dataset)))
@@ -92,11 +85,7 @@ def _untested(dataset: Dataset) -> tuple[str, ...]:
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
-    """Return the folder of the data sets: `root`, else the environment's LAMM_CL_DATA, else `./data`.
-
-    Raises:
-        UsageError: it is a file.
-    """
+    """Return the folder of the data sets: `root`, else the environment's LAMM_CL_DATA, else `./data`; no file."""
     folder = Path(root or os.environ.get("LAMM_CL_DATA") or "data").expanduser().absolute()
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"root {folder} is not a folder. Give the folder that holds the data sets' folders.")
@@ -126,9 +115,8 @@ def _cure(dataset: Dataset) -> str:
     if entry and (found := elsewhere(entry, root)):
         return found
     what = f"{dataset.name} --root {shlex.quote(str(root))}"
-    return (
-        f"`lamm-cl data prepare {what}` fetches them or says how; `lamm-cl data verify {what}` lists all that are bad."
-    )
+    bad = f"`lamm-cl data verify {what}` lists all that are bad."
+    return f"`lamm-cl data prepare {what}` fetches them or says how; {bad}"
 
 
 def _load(entry: Entry, root: Path) -> Dataset:
@@ -160,20 +148,19 @@ def _load(entry: Entry, root: Path) -> Dataset:
 def _subset(entry: Entry, description: Mapping[str, Any], root: Path) -> Dataset:
     parts, place, notes, numbered = read_subset(entry, description, root)
     dataset = judge(entry, parts, place)
-    return replace(
-        dataset,
-        template=template(description.get("template", entry.template), entry.name),
-        views=view_options(description, entry.views),
-        notes=(*dataset.notes, *notes),
-        numbered=numbered,
-    )
+    return replace(_with_options(dataset, description), notes=(*dataset.notes, *notes), numbered=numbered)
+
+
+def _with_options(dataset: Dataset, options: Mapping[str, Any]) -> Dataset:
+    text = template(options.get("template", dataset.template), dataset.name)
+    return replace(dataset, template=text, views=view_options(options, dataset.views))
 
 
 def _from_split_file(entry: Entry, folder: Path, images: str) -> Dataset:
     split = folder / entry.split_file
     if split.is_file():
         parts = read_split(split, images)
-        return judge(entry, parts, images, class_names(split, parts.items), f"{entry.split_file} lists")
+        return judge(entry, parts, images, what=f"{entry.split_file} lists")
     if not Path(images).is_dir():
         raise UsageError(
             f"data set {entry.name!r}: {folder} holds neither the papers' split {entry.split_file} nor the images "
@@ -206,28 +193,25 @@ def judge(entry: Entry, parts: Parts, images: str, names: tuple[str, ...] = (), 
     known = dict.fromkeys((entry.sizes, *entry.settings.values()))
     if sizes not in known or len(names) != entry.classes:
         split = "own"
-        notes.append(
-            f"{entry.name}: not the papers' data: {what or 'found'} {_sizes(sizes)} images of {len(names)} classes, "
-            f"the papers have {' or '.join(map(_sizes, known))} of {entry.classes}"
-        )
+        here, theirs = f"{_sizes(sizes)} images of {len(names)} classes", " or ".join(map(_sizes, known))
+        notes.append(f"not the papers' data: {what or 'found'} {here}, the papers have {theirs} of {entry.classes}")
     elif entry.settings:
         split = _setting(entry, sizes, parts.train)
-        if split == "other":
-            notes.append(f"{entry.name}: of the papers' sizes, and its training images are not those of their list")
-        else:
-            notes.append(f"{entry.name}: split as in {split.replace('-', ' ')}")
+        other = "of the papers' sizes, and its training images are not those of their list"
+        notes.append(other if split == "other" else f"split as in {split.replace('-', ' ')}")
     elif entry.fingerprint and dataset.fingerprint != entry.fingerprint:
         split = "other"
         notes.append(
-            f"{entry.name}: {entry.split_file} is not the papers' split, though it has its name and its numbers of "
-            "images (the papers' codes draw such a split at random when the file is missing)"
+            f"{entry.split_file} is not the papers' split, though it has its name and its numbers of images (the "
+            "papers' codes draw such a split at random when the file is missing)"
         )
     elif entry.split_file and not entry.fingerprint:
-        notes.append(f"{entry.name}: official by its numbers of classes and images; nobody compared it image by image")
+        notes.append("official by its numbers of classes and images; nobody compared it image by image")
     if entry.repeated_names and len(set(names)) < len(names):
         repeated = sorted({name for name in names if names.count(name) > 1})
-        notes.append(f"{entry.name}: two classes each are called {' and '.join(repeated)}, as in the papers")
-    return replace(dataset, split=split, notes=tuple(notes), listed=entry.reader not in ("split_file", "aircraft"))
+        notes.append(f"two classes each are called {' and '.join(repeated)}, as in the papers")
+    said = tuple(f"{entry.name}: {note}" for note in notes)
+    return replace(dataset, split=split, notes=said, listed=entry.reader not in ("split_file", "aircraft"))
 
 
 def _setting(entry: Entry, sizes: tuple[int, ...], train: tuple[Item, ...]) -> SplitKind:
@@ -242,13 +226,14 @@ def _setting(entry: Entry, sizes: tuple[int, ...], train: tuple[Item, ...]) -> S
 def check_split(entry: Entry, path: Path) -> str:
     """Say what is wrong with a split file, "" where it is the papers'; by its sizes where nothing more is known."""
     try:
-        dataset = judge(entry, read_split(path, str(path.parent)), str(path.parent))
+        parts = read_split(path, str(path.parent))
+        split = judge(entry, parts, str(path.parent)).split
     except UsageError as error:
         return str(error)
-    sizes = tuple(len(getattr(dataset, part)) for part in PARTS)
+    sizes = tuple(map(len, parts))
     if sizes != entry.sizes:
         return f"lists {sizes} images, not {entry.sizes}"
-    return "is another split of their sizes" if dataset.split == "other" else ""
+    return "is another split of their sizes" if split == "other" else ""
 
 
 def _sizes(sizes: tuple[int, ...]) -> str:
