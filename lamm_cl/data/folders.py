@@ -97,11 +97,10 @@ def sizes_of(paths: Iterable[str], ask: bool = True) -> dict[str, int]:
     wanted: dict[str, list[str]] = {}
     for path in paths:
         wanted.setdefault(os.path.dirname(path), []).append(path)  # noqa: PTH120 - a Path per image is slow
-    look = partial(_sizes_in, ask=ask)
-    if len(wanted) < _FEW:
-        return {path: size for pair in map(look, wanted.items()) for path, size in pair.items()}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return {path: size for pair in pool.map(look, wanted.items()) for path, size in pair.items()}
+        each = map if len(wanted) < _FEW else pool.map
+        found = each(partial(_sizes_in, ask=ask), wanted.items())
+        return {path: size for sizes in found for path, size in sizes.items()}
 
 
 def _sizes_in(folder_and_paths: tuple[str, list[str]], ask: bool) -> dict[str, int]:

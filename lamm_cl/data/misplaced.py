@@ -5,8 +5,8 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +19,7 @@ _DEEP, _WIDE, _MOST = 5, 64, 3000  # folders below each other, looked into in on
 _FLAT = ("pets", "cars", "flowers")  # images lie directly in their folder
 
 
-@dataclass(frozen=True)
-class Misplaced:
+class Misplaced(NamedTuple):
     """Something that a reader wants at one place and that lies at another."""
 
     wanted: Path
@@ -30,11 +29,7 @@ class Misplaced:
         return f"{self.wanted} is wanted and lies at {self.found}"
 
     def put(self) -> str:
-        """Link it into place, or move it up where it lies too deep; returns what was done.
-
-        Raises:
-            UsageError: something else is there.
-        """
+        """Link it into place, or move it up where it lies too deep, or raise; returns what was done."""
         try:
             if self.found.is_relative_to(self.wanted):  # too deep, in a folder of the name that it should have
                 outer = self.wanted.with_name(f"{self.wanted.name}.outer")
@@ -59,23 +54,22 @@ def find_misplaced(entry: Entry, root: Path) -> Iterator[Misplaced]:
     folder = root / entry.folder
     places = _places(entry, root)
     if not folder.exists():
-        whole = (place for place in places if place != root and any(one.there(place) for one in _wants(entry, place)))
-        if (found := next(whole, None)) is not None:
-            yield Misplaced(folder, found)
-            return
+        for place in places:
+            if place != root and any(want.there(place) for want in _wants(entry, place)):
+                yield Misplaced(folder, place)
+                return
     for want in _wants(entry, folder):
         if not want.there(folder):
             candidates = (path for place in (folder, *places) for path in _below(place))
-            if (found := next((path for path in candidates if want.is_at(path, folder)), None)) is not None:
+            if found := next((path for path in candidates if want.is_at(path, folder)), None):
                 yield Misplaced(folder / want.path, found)
 
 
 def elsewhere(entry: Entry, root: Path) -> str:
     """Say where that which a data set's reader does not find lies, and what to do; "" where it was not found."""
-    found = list(find_misplaced(entry, root))
-    if not found:
+    what = "; ".join(map(str, find_misplaced(entry, root)))
+    if not what:
         return ""
-    what = "; ".join(map(str, found))
     if root.name == entry.folder:
         return f"{what}. This root is its own folder: give the one above it, {shlex.quote(str(root.parent))}."
     return f"{what}. `lamm-cl data prepare {entry.name} --root {shlex.quote(str(root))} --fix` puts it there."
@@ -117,14 +111,12 @@ def _wants(entry: Entry, folder: Path) -> list[_Want]:
     plain = _holds(rf"(?i).*({'|'.join(map(re.escape, SUFFIXES))})" if entry.own_split in _FLAT else r"[^.]+")
     samples = _samples(entry, folder)
     folders = [entry.images] if entry.images else ["cars_train", "cars_test"]
-    return [
-        _Want(entry.split_file),
-        *(_Want(name, samples.get(name, plain), bool(samples and entry.images)) for name in folders),
-    ]
+    any_name = bool(samples and entry.images)
+    return [_Want(entry.split_file), *(_Want(name, samples.get(name, plain), any_name) for name in folders)]
 
 
 def _holds(pattern: str) -> Callable[[Path], bool]:
-    """Whether some of what lies directly in a folder is called so."""
+    """Return whether some of what lies directly in a folder is called so."""
     return lambda folder: any(re.fullmatch(pattern, name) for name in _listed(folder))
 
 
@@ -156,24 +148,16 @@ def _places(entry: Entry, root: Path) -> list[Path]:
 
 def _below(top: Path) -> Iterator[Path]:
     """Yield what lies below a folder, the nearest first; folders of very many are not searched."""
-    level, seen = [top], 0
-    for _ in range(_DEEP):
-        deeper: list[Path] = []
-        for folder in level:
-            seen += 1
-            if seen > _MOST:
-                return
-            names = _listed(folder)
-            folders = 0
-            for name in names:
-                path = folder / name
-                if path.suffix.lower() in SUFFIXES:
-                    continue
-                yield path
-                if folders < _WIDE and path.is_dir() and not path.is_symlink():
-                    deeper.append(path)
-                    folders += 1
-        level = deeper
+    found = [(top, 1)]
+    for folder, depth in islice(found, _MOST):  # which grows meanwhile
+        folders = 0
+        for path in (folder / name for name in _listed(folder)):
+            if path.suffix.lower() in SUFFIXES:
+                continue
+            yield path
+            if depth < _DEEP and folders < _WIDE and path.is_dir() and not path.is_symlink():
+                found.append((path, depth + 1))
+                folders += 1
 
 
 def _listed(folder: Path) -> list[str]:
@@ -185,8 +169,6 @@ def _listed(folder: Path) -> list[str]:
 
 def _remove_empty(folder: Path) -> None:
     """Remove a folder and those in it as far as they are empty."""
-    for place in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+    for place in (*sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True), folder):
         with suppress(OSError):
             place.rmdir()
-    with suppress(OSError):
-        folder.rmdir()

@@ -11,7 +11,7 @@ from typing import Any
 from lamm_cl.data.catalogue import CATALOGUE, Entry
 from lamm_cl.data.folders import class_folders, images_in
 from lamm_cl.data.imagenet import read_class_names
-from lamm_cl.data.images import show
+from lamm_cl.data.images import show, some
 from lamm_cl.data.items import Parts
 from lamm_cl.data.own_data import check_description, is_number, items_of, named, renames, source_of
 from lamm_cl.data.own_files import Row, read_folder
@@ -27,14 +27,9 @@ def subset_of(description: Mapping[str, Any]) -> Entry | None:
 def read_subset(entry: Entry, description: Mapping[str, Any], root: Path) -> tuple[Parts, str, tuple[str, ...], bool]:
     """Return a subset's parts, where it lies, what is to be said of it, and whether its classes are called by numbers.
 
-    Args:
-        entry: the subset.
-        description: `folder`, and `names`, `rename`, `ignore` and `depth` as of one's own data (`own_data.load_own`).
-            CUB-200 may also be the makers' folder, with `images/`, `images.txt` and `train_test_split.txt`.
-        root: of the data sets; `imagenet/classnames.txt` in it names WordNet ids.
-
-    Raises:
-        UsageError: the folder does not exist, has no parts, or holds another data set.
+    The description is `folder`, and `names`, `rename`, `ignore` and `depth` as of one's own data (`own_data.load_own`).
+    CUB-200 may also be the makers' folder, with `images/`, `images.txt` and `train_test_split.txt`. Below `root`, the
+    file `imagenet/classnames.txt` names WordNet ids. A folder that is none, or another data set's, is refused.
     """
     check_description(description)
     place, rename = source_of(description, "folder"), renames(description.get("rename"))
@@ -43,11 +38,10 @@ def read_subset(entry: Entry, description: Mapping[str, Any], root: Path) -> tup
             f"data set {entry.name!r}: {show(str(place))} is empty: the images are missing. `lamm-cl data prepare "
             f"{entry.name}` says how to get them."
         )
-    rows = _makers(place)
     notes: list[str] = []
-    if not rows:
-        said = {key: description.get(key) for key in ("ignore", "depth")}
-        rows, notes = read_folder(entry.name, place, classes=list(rename), **said)
+    if not (rows := _makers(place)):
+        ignore, depth = description.get("ignore"), description.get("depth")
+        rows, notes = read_folder(entry.name, place, ignore=ignore, depth=depth, classes=rename)
     if not {"val", "test"} & {row.part for row in rows}:
         raise UsageError(
             f"data set {entry.name!r}: {show(str(place))} must hold train/ and test/ (or val/), each with one folder "
@@ -92,8 +86,7 @@ def _called(
     given = dict(rename)
     if names is None and all(re.fullmatch(r"n\d{8}", folder) for folder in folders):
         listed = read_class_names(place, root / "imagenet")
-        odd = next((folder for folder in folders if folder not in listed), None)
-        if odd:
+        for odd in (folder for folder in folders if folder not in listed):
             raise UsageError(f"{show(str(place))}: class folder {odd!r} is no class of classnames.txt.")
         given = {folder: listed[folder] for folder in folders} | given
     elif names is None and all(re.match(r"\d+\.\D", folder) for folder in folders):
@@ -104,19 +97,18 @@ def _called(
 def _refuse_another(entry: Entry, place: Path, folders: list[str]) -> None:
     """Refuse class folders that are clearly another data set's."""
     there = {_plain(folder) for folder in folders}
-    others = [
-        one for one in CATALOGUE.values() if one is not entry and one.telling and {*map(_plain, one.telling)} <= there
-    ]
-    what = ""
+    others = [one for one in CATALOGUE.values() if one.telling and {*map(_plain, one.telling)} <= there]
     if len(folders) > entry.classes:
-        what = f"holds {len(folders)} class folders, and {entry.title} has {entry.classes}"
+        what = f"{len(folders)} class folders, and {entry.title} has {entry.classes}"
     elif others and not any(_plain(folder) in there for folder in entry.telling):
-        what = f"holds the classes of {others[0].title}, and none of {entry.telling[0]}, {entry.telling[1]}, ..."
-    if what:
-        raise UsageError(
-            f"data set {entry.name!r}: {show(str(place))} {what}: it is another data set. As your own data it needs a "
-            f"name of its own, `{{name: mine, folder: {show(str(place))}}}`."
-        )
+        what = f"the classes of {others[0].title}" + f", and none of {some(entry.telling, 2)}" * bool(entry.telling)
+    else:
+        return
+    shown = show(str(place))
+    raise UsageError(
+        f"data set {entry.name!r}: {shown} holds {what}: it is another data set. As your own data it needs a name of "
+        f"its own, `{{name: mine, folder: {shown}}}`."
+    )
 
 
 def _plain(folder: str) -> str:
