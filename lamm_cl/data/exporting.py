@@ -84,8 +84,7 @@ def export(
 
 def labelled(rows: Any, columns: Mapping[str, str]) -> Iterator[tuple[Any, str]]:
     """Give (image, class name) of rows as people have them: see `export`."""
-    features = getattr(rows, "features", None)
-    if isinstance(features, Mapping):
+    if isinstance(features := getattr(rows, "features", None), Mapping):
         image = _column(features, "path", "Image", columns)
         label = _column(features, "class_name", "ClassLabel", columns)
         names = getattr(features[label], "names", None)
@@ -115,16 +114,9 @@ def _column(features: Mapping[str, Any], role: str, kind: str, columns: Mapping[
     return found[0]
 
 
-def _folder_name(name: object) -> str:
-    if (
-        not isinstance(name, str)
-        or not name.strip()
-        or name[0] == "."
-        or name in JUNK_FOLDERS
-        or not name.isprintable()
-        or set(name) & set("/\\")
-        or len(name.encode()) > 255
-    ):
+def _folder_name(name: Any) -> Any:
+    seen = isinstance(name, str) and name.strip() and name[0] != "." and name not in JUNK_FOLDERS
+    if not seen or not name.isprintable() or set(name) & set("/\\") or len(name.encode()) > 255:
         raise UsageError(f"export: no folder can be called {name!r}. Give its rows another class name.")
     return name
 
@@ -139,9 +131,10 @@ def _encoded(image: Any) -> tuple[str, bytes]:
         image = _from_array(image)
     if is_deep(image):
         image = to_bytes(image)
-    plain, file = image if image.mode in ("L", "RGB") else image.convert("RGB"), io.BytesIO()
-    plain.save(file, "PPM")
-    return ".pgm" if plain.mode == "L" else ".ppm", file.getvalue()
+    if image.mode not in ("L", "RGB"):
+        image = image.convert("RGB")
+    image.save(file := io.BytesIO(), "PPM")
+    return ".pgm" if image.mode == "L" else ".ppm", file.getvalue()
 
 
 def _from_array(values: Any) -> Any:
@@ -168,11 +161,6 @@ def cached(description: Mapping[str, Any], store: Path) -> Path:
     told = json.dumps([name, description.get("columns") or {}], sort_keys=True)
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).name if Path(name).exists() else name).strip("-.")
     return store / kind / f"{plain}-{hashlib.sha256(told.encode()).hexdigest()[:8]}" / "images"
-
-
-def from_library(description: Mapping[str, Any]) -> bool:
-    """Whether a data set is one of a library's."""
-    return "torchvision" in description or "hf" in description
 
 
 def is_written(description: Mapping[str, Any], store: Path) -> bool:
@@ -228,12 +216,8 @@ def _hugging_face(name: str, source: Path) -> dict[str, Any]:
     import datasets
 
     found = datasets.load_dataset(name, cache_dir=str(source))
-    parts: dict[str, Any] = {}
-    for split, rows in found.items():
-        part = PART_NAMES.get(str(split).lower())
-        if part is None or part in parts:
-            raise UsageError(
-                f"data set {name!r}: has the parts {', '.join(map(str, found))}; train, val and test expected."
-            )
-        parts[part] = rows
+    parts = {PART_NAMES.get(str(split).lower(), ""): rows for split, rows in found.items()}
+    if "" in parts or len(parts) < len(found):
+        have = ", ".join(map(str, found))
+        raise UsageError(f"data set {name!r}: has the parts {have}; train, val and test expected.")
     return parts

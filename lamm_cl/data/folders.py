@@ -25,8 +25,7 @@ _FEW, _AT_ONCE = 32, 16
 def class_folders(folder: Path, ignored: Iterable[str] = ()) -> list[str]:
     """Return the names of the folders in `folder`, sorted, hidden and ignored ones left out.
 
-    Raises:
-        UsageError: the folder does not exist, holds no folder, or holds a broken link, which may have been one.
+    A folder that does not exist, holds no folder, or holds a broken link, which may have been one, is refused.
     """
     try:
         with os.scandir(folder) as entries:
@@ -46,10 +45,8 @@ def class_folders(folder: Path, ignored: Iterable[str] = ()) -> list[str]:
 def images_in(folder: Path, beside: str = "") -> list[str]:
     """Return the paths of all images under a class folder, relative to it, sorted; sub-folders are searched too.
 
-    Files that end on `beside` are known to lie among the images and are none.
-
-    Raises:
-        UsageError: a file is no image by its name, or there is no image: a class must not get smaller silently.
+    Files that end on `beside` are known to lie among the images. Any other file that is no image by its name is
+    refused, and a folder without an image: a class must not get smaller silently.
     """
     try:
         names = os.listdir(folder)  # noqa: PTH208 - ImageNet has 1.3 million, a Path each would take seconds

@@ -1,7 +1,6 @@
 """`glyphs`: 60 classes of synthetic pictures (letters, printed digits, shapes), drawn when they are asked for.
 
-Made for streams of many steps that run anywhere. Nothing here was used to pre-train `tiny`: other fonts (STIX and
-Computer Modern), other outlines, other colours and other effects.
+Nothing here was used to pre-train `tiny`: other fonts (STIX and Computer Modern), outlines, colours and effects.
 """
 
 import colorsys
@@ -234,18 +233,9 @@ def _font(name: str) -> ImageFont.FreeTypeFont:
 
 
 def draw(split: Split, label: int, index: int) -> Image.Image:
-    """Draw one picture; it depends on (split, label, index) alone.
+    """Draw one RGB picture, 48 x 48, or raise where there is none; it depends on (split, label, index) alone.
 
-    Args:
-        split: "train", "val" or "test".
-        label: Index into `CLASS_NAMES`.
-        index: Number of the picture within its split and class, 0 to `SIZES[split]` - 1.
-
-    Returns:
-        RGB picture, 48 x 48.
-
-    Raises:
-        UsageError: There is no such split, class or picture.
+    The label is an index into `CLASS_NAMES`, and `index` counts the pictures of a split and class, from 0.
     """
     if split not in get_args(Split):
         raise unknown("split of glyphs", split, SIZES)
@@ -321,8 +311,7 @@ def _colour(sheet: Image.Image, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def _half(sheet: Image.Image) -> Mask:
-    small: Mask = np.array(sheet.reduce(2), np.float32)[:, :, None] / np.float32(255)
-    return small
+    return np.array(sheet.reduce(2), np.float32)[:, :, None] / np.float32(255)
 
 
 def _shade(rng: np.random.Generator, bright: bool) -> NDArray[np.float32]:

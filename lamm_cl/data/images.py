@@ -22,11 +22,8 @@ def open_rgb(path: str, clip: bool = False) -> "Image.Image":
     """Return the picture as RGB: `Image.open(path).convert("RGB")`, as the papers' code reads it.
 
     EXIF rotation is not applied; CMYK, palette and grey pictures are converted by Pillow. Pictures of more than 8 bits,
-    which Pillow would clip to white or black, are scaled by the range of their type (see `to_bytes`).
-
-    Args:
-        path: the file.
-        clip: leave those to Pillow all the same: the papers' numbers on their data sets were made so.
+    which Pillow would clip to white or black, are scaled by the range of their type (see `to_bytes`); with `clip` they
+    are left to Pillow all the same, as the papers' numbers on their data sets were made.
 
     Raises:
         UsageError: the file is missing, empty, truncated, too large to be a photograph, or no image.
@@ -42,8 +39,7 @@ def open_rgb(path: str, clip: bool = False) -> "Image.Image":
     except FileNotFoundError:
         raise UsageError(f"image {show(path)} does not exist. Fetch it again.") from None
     except UnidentifiedImageError:
-        size = Path(path).stat().st_size
-        reason = "is empty (0 bytes)" if size == 0 else "is not an image that Pillow can read"
+        reason = "is not an image that Pillow can read" if Path(path).stat().st_size else "is empty (0 bytes)"
         raise UsageError(f"image {show(path)} {reason}. Fetch the file again.") from None
     except Image.DecompressionBombError as error:
         raise UsageError(f"image {show(path)} is too large: {error}") from None
@@ -99,8 +95,7 @@ def _quiet() -> None:
     from PIL import Image
 
     # Pillow warns above 89 megapixels and raises above twice that; a large photograph is one still.
-    bomb = ("ignore", None, Image.DecompressionBombWarning, None, 0)
-    if bomb not in warnings.filters:
+    if ("ignore", None, Image.DecompressionBombWarning, None, 0) not in warnings.filters:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         # Broken EXIF blocks, transparency given as bytes.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")

@@ -44,15 +44,10 @@ class Parts(NamedTuple):
 
 @dataclass(frozen=True)
 class ViewOptions:
-    """How the training views of a data set are drawn (see `lamm_cl.data.views`).
+    """How the training views of a data set are drawn (see `lamm_cl.data.views`)."""
 
-    Attributes:
-        scale: smallest and largest share of the picture's area that a crop covers.
-        flip: whether half of the views are mirrored; False where a mirrored picture is another thing (digits).
-    """
-
-    scale: tuple[float, float] = (0.08, 1.0)
-    flip: bool = True
+    scale: tuple[float, float] = (0.08, 1.0)  # smallest and largest share of the picture's area that a crop covers
+    flip: bool = True  # half of the views are mirrored; False where a mirrored picture is another thing (digits)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lamm_cl.data.catalogue import Entry, find
-from lamm_cl.data.exporting import from_library, is_written
+from lamm_cl.data.exporting import is_written
 from lamm_cl.data.folders import sizes_of
 from lamm_cl.data.items import Dataset
 from lamm_cl.data.load import load_dataset
@@ -106,7 +106,7 @@ def _entry_of(spec: Spec) -> Entry | None:
 
 def _is_cached(spec: Spec, root: Path) -> bool:
     """Whether nothing needs to be fetched by a library before the data set can be read."""
-    return not isinstance(spec, Mapping) or not from_library(spec) or is_written(spec, root)
+    return isinstance(spec, str) or not spec.keys() & {"torchvision", "hf"} or is_written(spec, root)
 
 
 def _listless(entry: Entry, root: Path) -> bool:

@@ -86,7 +86,7 @@ def _called(
     given = dict(rename)
     if names is None and all(re.fullmatch(r"n\d{8}", folder) for folder in folders):
         listed = read_class_names(place, root / "imagenet")
-        for odd in (folder for folder in folders if folder not in listed):
+        if odd := next((folder for folder in folders if folder not in listed), ""):
             raise UsageError(f"{show(str(place))}: class folder {odd!r} is no class of classnames.txt.")
         given = {folder: listed[folder] for folder in folders} | given
     elif names is None and all(re.match(r"\d+\.\D", folder) for folder in folders):
