@@ -41,9 +41,9 @@ def load_dataset(
 
     Args:
         name: a name of the catalogue (any spelling of its title works), or a mapping such as
-            `{"name": "mine", "folder": "photos"}` or `{"csv": "list.csv"}` (keys: see `own_data.load_own`); a folder
-            that is called as a subset of the catalogue is read as that one. A mapping that says no such source is a
-            name of the catalogue with options.
+            `{"name": "mine", "folder": "photos"}` or `{"csv": "list.csv"}` (keys: see `lamm_cl/data/README.md`); a
+            folder that is called as a subset of the catalogue is read as that one. A mapping that says no such source
+            is a name of the catalogue with options.
         root: the folder that holds the data sets' folders; default: the environment's LAMM_CL_DATA, else `./data`.
         check_images: check that every file is there and not empty (not that it decodes, as `lamm-cl data verify` does).
         **options: `template`, `flip`, `scale`.

@@ -49,22 +49,11 @@ def name_of(spec: "str | Mapping[str, Any]") -> str:
 
 
 def load_own(description: Mapping[str, Any], store: Path) -> Dataset:
-    """Return the data set that `description` describes.
+    """Return the data set that `description` describes, by the keys that the README of this room explains.
 
-    Args:
-        description: one of `folder` and `csv` (see `own_files`), `torchvision` (the name of one of its data sets) or
-            `hf` (a folder or name that Hugging Face's `datasets` knows; see `exporting`), and
-
-            - `name` (default: the folder's or file's name), `template`, `flip` and `scale` of the training views;
-            - `root`, which relative paths start from (default: the working directory for `folder` and `csv`, the CSV's
-              folder for the paths in it);
-            - `rename`, from class folder, or class in the data, to class name; `names`, a list or a file of one name a
-              line, for classes that are numbers, in their order; `numbers_are_names: true` where they are names;
-            - `ignore` and `depth` for folders, `columns` for a CSV or Hugging Face's.
-        store: the folder of the data sets, where `torchvision` and `hf` are kept.
-
-    Raises:
-        UsageError: every message names the file or key.
+    Its name is by default that of the folder or file. Relative paths start from `root`, by default the working
+    directory, and those in a CSV from its folder. `store` is the folder where a library's data sets are kept. Every
+    message names the file or key.
     """
     check_description(description)
     name, rename, what = name_of(description), renames(description.get("rename")), "class folder in rename"

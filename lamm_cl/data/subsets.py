@@ -27,9 +27,9 @@ def subset_of(description: Mapping[str, Any]) -> Entry | None:
 def read_subset(entry: Entry, description: Mapping[str, Any], root: Path) -> tuple[Parts, str, tuple[str, ...], bool]:
     """Return a subset's parts, where it lies, what is to be said of it, and whether its classes are called by numbers.
 
-    The description is `folder`, and `names`, `rename`, `ignore` and `depth` as of one's own data (`own_data.load_own`).
-    CUB-200 may also be the makers' folder, with `images/`, `images.txt` and `train_test_split.txt`. Below `root`, the
-    file `imagenet/classnames.txt` names WordNet ids. A folder that is none, or another data set's, is refused.
+    The description is `folder`, and `names`, `rename`, `ignore` and `depth` as of one's own data; CUB-200 may also be
+    the makers' folder as it is unpacked. Below `root`, `imagenet/classnames.txt` names WordNet ids. A folder that is
+    none, or another data set's, is refused.
     """
     check_description(description)
     place, rename = source_of(description, "folder"), renames(description.get("rename"))
