@@ -22,7 +22,13 @@ def open_picture(path: str) -> "Image.Image":
     """Return the RGB picture of a virtual path such as `digits/0012`; a UsageError where there is none."""
     kind, _, rest = path.partition("/")
     if kind == "digits":
-        return _digit(rest)
+        from PIL import Image
+
+        scans, _ = digits()
+        if not rest.isdecimal() or int(rest) >= len(scans):
+            raise UsageError(f"no embedded picture {path!r}: the last one is 'digits/{len(scans) - 1:04d}'.")
+        # The scans hold 17 grey levels, 0 to 16.
+        return Image.fromarray((scans[int(rest)] * 255 / 16).round().astype("uint8")).convert("RGB")
     if kind == "glyphs":
         from lamm_cl.data.glyphs import SIZES, draw
 
@@ -41,17 +47,6 @@ def content_key(path: str) -> str:
     digest = hashlib.blake2b(f"{picture.mode}{picture.size}".encode(), digest_size=32)
     digest.update(picture.tobytes())
     return digest.hexdigest()
-
-
-def _digit(index: str) -> "Image.Image":
-    from PIL import Image
-
-    images, _ = digits()
-    if not index.isdecimal() or int(index) >= len(images):
-        raise UsageError(f"no embedded picture 'digits/{index}': the last one is 'digits/{len(images) - 1:04d}'.")
-    # The scans hold 17 grey levels, 0 to 16.
-    grey = (images[int(index)] * 255 / 16).round().astype("uint8")
-    return Image.fromarray(grey).convert("RGB")
 
 
 @cache

@@ -1,21 +1,18 @@
 """ImageNet, whose validation images come without class folders, and its variants, with CoOp's `classnames.txt`."""
 
 import csv
-import gc
 import hashlib
 import io
-import os
 import re
 import tarfile
-from functools import partial
-from itertools import repeat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lamm_cl.data.folders import class_folders, images_in
+from lamm_cl.data.folders import class_folders
 from lamm_cl.data.images import show
 from lamm_cl.data.items import Item, Parts
-from lamm_cl.data.splits import same_classes
+from lamm_cl.data.splits import items_in, same_classes
 from lamm_cl.errors import UsageError
 
 # Of CoOp's list: its lines with single spaces, joined by line feeds.
@@ -38,13 +35,12 @@ def read_imagenet(folder: Path, images: str) -> tuple[Parts, tuple[str, ...]]:
     _require(val_folder)
     if flat_images(val_folder):
         raise UsageError(what_to_do(folder))
-    ids = class_folders(val_folder)
-    pairs = [(wnid, wnid) for wnid in ids]
+    ids = {wnid: wnid for wnid in class_folders(val_folder)}
     train: tuple[Item, ...] = ()
     if train_folder.is_dir():
-        same_classes(images, train=class_folders(train_folder), val=ids)
-        train = _items(train_folder, pairs, names)
-    val = _items(val_folder, pairs, names)
+        same_classes(images, train=class_folders(train_folder), val=list(ids))
+        train = _items(train_folder, ids, names)
+    val = _items(val_folder, ids, names)
     return Parts(train, val, val), tuple(ids)
 
 
@@ -60,10 +56,10 @@ def read_variant(folder: Path, images: str) -> tuple[Parts, tuple[str, ...]]:
         ids = list(names)
         if max(map(int, found)) >= len(ids):
             raise UsageError(f"{images}: folder {max(found, key=int)} has no class: there are {len(ids)} class names.")
-        pairs = sorted(((name, ids[int(name)]) for name in found), key=lambda pair: int(pair[0]))
+        wnids = {name: ids[int(name)] for name in sorted(found, key=int)}
     else:
-        pairs = [(name, name) for name in found]
-    return Parts((), (), _items(Path(images), pairs, names)), tuple(wnid for _, wnid in pairs)
+        wnids = {name: name for name in found}
+    return Parts((), (), _items(Path(images), wnids, names)), tuple(wnids.values())
 
 
 def read_class_names(folder: Path, imagenet: Path | None = None) -> ClassNames:
@@ -110,23 +106,11 @@ def _require(folder: Path) -> None:
         raise UsageError(f"{folder} does not exist: the images are missing. {how}.")
 
 
-def _items(folder: Path, pairs: list[tuple[str, str]], names: ClassNames) -> tuple[Item, ...]:
-    for directory, wnid in pairs:
+def _items(folder: Path, ids: Mapping[str, str], names: ClassNames) -> tuple[Item, ...]:
+    for directory, wnid in ids.items():
         if wnid not in names:
             raise UsageError(f"{folder / directory}: {directory!r} is no class of classnames.txt.")
-    items: list[Item] = []
-    make = partial(tuple.__new__, Item)  # what Item._make does, without a Python call for each of a million
-    collecting = gc.isenabled()
-    gc.disable()  # nothing here forms a cycle, and looking for some among a million new items doubles the time
-    try:
-        for label, (directory, wnid) in enumerate(pairs):
-            prefix = f"{folder / directory}{os.sep}"
-            paths = map(prefix.__add__, images_in(folder / directory))
-            items.extend(map(make, zip(paths, repeat(label), repeat(names[wnid]))))
-    finally:
-        if collecting:
-            gc.enable()
-    return tuple(items)
+    return items_in(folder, {directory: names[wnid] for directory, wnid in ids.items()})
 
 
 def flat_images(folder: Path) -> list[str]:

@@ -98,11 +98,9 @@ def require_images(dataset: Dataset, items: Iterable[Item] | None = None) -> Non
     missing = dataset.missing(wanted)
     if not missing:
         return
-    n = len({item.path for item in wanted})
+    n, shown = len({item.path for item in wanted}), some(missing, 3, show)
     what = f"{len(missing):,} of {n:,} images" if items is None else f"{len(missing):,} of the {n:,} images to be used"
-    raise UsageError(
-        f"data set {dataset.name!r}: {what} are missing or empty: {some(missing, 3, show)}. {_cure(dataset)}"
-    )
+    raise UsageError(f"data set {dataset.name!r}: {what} are missing or empty: {shown}. {_cure(dataset)}")
 
 
 def _cure(dataset: Dataset) -> str:

@@ -1,9 +1,12 @@
 """How a data set of the catalogue is split: by the papers' file, by its makers' lists or folders, or else here."""
 
+import gc
 import json
 import os
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from itertools import repeat
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +39,8 @@ def class_names(source: object, items: Iterable[Item], repeated: bool = False) -
     """
     names: dict[int, str] = {}
     for item in items:
-        if names.setdefault(item.label, item.class_name) != item.class_name:
-            raise UsageError(
-                f"{source}: label {item.label} has two class names, {names[item.label]!r} and {item.class_name!r}."
-            )
+        if (first := names.setdefault(item.label, item.class_name)) != item.class_name:
+            raise UsageError(f"{source}: label {item.label} has two class names, {first!r} and {item.class_name!r}.")
     if not names:
         raise UsageError(f"{source}: lists no image.")
     if max(names) >= len(names):
@@ -179,24 +180,32 @@ def same_classes(images: object, **classes: list[str]) -> None:
 
 def read_part_folders(entry: "Entry", images: str) -> Parts:
     """Return train and test as the folders have them, or raise; there is no val. Labels count the class folders."""
-    folders = {part: Path(images) / part for part in ("train", "test")}
-    for folder in folders.values():
+    train, test = Path(images, "train"), Path(images, "test")
+    for folder in (train, test):
         if not folder.is_dir():
             raise UsageError(
                 f"data set {entry.name!r}: {folder} does not exist: the images are missing. "
                 f"`lamm-cl data prepare {entry.name}` fetches them or says how."
             )
-    classes = {part: class_folders(folder) for part, folder in folders.items()}
-    same_classes(images, **classes)
-    train, test = (
-        tuple(
-            Item(f"{folder / name}{os.sep}{file}", label, entry.renamed.get(name, name))
-            for label, name in enumerate(classes[part])
-            for file in images_in(folder / name)
-        )
-        for part, folder in folders.items()
-    )
-    return Parts(train, (), test)
+    classes = {name: entry.renamed.get(name, name) for name in class_folders(train)}
+    same_classes(images, train=list(classes), test=class_folders(test))
+    return Parts(items_in(train, classes), (), items_in(test, classes))
+
+
+def items_in(folder: Path, classes: Mapping[str, str]) -> tuple[Item, ...]:
+    """Return the items of class folders, in the order of `classes`, which says what each is called."""
+    items: list[Item] = []
+    make = partial(tuple.__new__, Item)  # what Item._make does, without a Python call for each of a million
+    collecting = gc.isenabled()
+    gc.disable()  # nothing here forms a cycle, and looking for some among a million new items doubles the time
+    try:
+        for label, (directory, name) in enumerate(classes.items()):
+            paths = map(f"{folder / directory}{os.sep}".__add__, images_in(folder / directory))
+            items.extend(map(make, zip(paths, repeat(label), repeat(name))))
+    finally:
+        if collecting:
+            gc.enable()
+    return tuple(items)
 
 
 def split_classes(name: str, classes: Classes) -> Parts:
