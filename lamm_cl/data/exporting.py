@@ -31,7 +31,7 @@ def export(
     report: Count = lambda done, total: None,
     columns: Mapping[str, str] | None = None,
 ) -> int:
-    """Write labelled images as `folder/PART/CLASS/NUMBER.ppm`, which `{folder: ...}` in a config reads.
+    """Write labelled images as `folder/PART/CLASS/NUMBER.ppm`, which `{folder: ...}` in a config reads; say how many.
 
     PGM and PPM hold the pixels after a short header: every machine writes the same bytes, which PNG's do not when two
     machines compress differently. Images given by path are copied as they are.
@@ -43,9 +43,6 @@ def export(
         folder: absent or empty; its parts appear together, when all is written.
         report: called now and then.
         columns: of Hugging Face's, which is the image ("path") and which the class ("class_name").
-
-    Returns:
-        The number of images.
 
     Raises:
         UsageError: a row or a name cannot be written, or the folder holds something; nothing is left in it then.

@@ -37,9 +37,6 @@ def few_shot(dataset: Dataset, shots: int | None, seed: int) -> FewShot:
         shots: images per class, at least 1; None keeps all images.
         seed: the papers' seeds are 1, 2, 3.
 
-    Returns:
-        `(train, val)`, with `.notes` about classes that were taken whole.
-
     Raises:
         UsageError: `shots` or `seed` makes no sense, or a class has no training image.
     """

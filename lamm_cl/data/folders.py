@@ -31,14 +31,14 @@ def class_folders(folder: Path, ignored: Iterable[str] = ()) -> list[str]:
         with os.scandir(folder) as entries:
             shown = [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
-        raise UsageError(f"{show(str(folder))}: cannot be listed: {error.strerror}.") from None
+        raise UsageError(f"{show(folder)}: cannot be listed: {error.strerror}.") from None
     names = [entry.name for entry in shown if _yes(entry.is_dir)]
     for entry in shown:
         if entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
             raise UsageError(f"{show(entry.path)} is a link to nothing: is a class missing? Mend or remove the link.")
     names = sorted(set(names) - set(ignored))
     if not names:
-        raise UsageError(f"{show(str(folder))}: holds no class folder. Expected one folder of images per class.")
+        raise UsageError(f"{show(folder)}: holds no class folder. Expected one folder of images per class.")
     return names
 
 
@@ -51,17 +51,17 @@ def images_in(folder: Path, beside: str = "") -> list[str]:
     try:
         names = os.listdir(folder)  # noqa: PTH208 - ImageNet has 1.3 million, a Path each would take seconds
     except OSError as error:
-        raise UsageError(f"{show(str(folder))}: cannot be listed: {error.strerror}.") from None
+        raise UsageError(f"{show(folder)}: cannot be listed: {error.strerror}.") from None
     if names and set(map(_ENDING, names)) <= USUAL and min(names) > "/":
         return sorted(names)
     walked = _walk(str(folder), "", {_identity(str(place)) for place in (folder, *folder.absolute().parents)})
     found = sorted(name for name in walked if not beside or not name.endswith(beside))
     if not found:
-        raise UsageError(f"class folder {show(str(folder))} holds no image. Remove the folder or fill it.")
+        raise UsageError(f"class folder {show(folder)} holds no image. Remove the folder or fill it.")
     for relative in found:
         if os.path.splitext(relative)[1].lower() not in SUFFIXES:  # noqa: PTH122 - a Path per image is slow
             raise UsageError(
-                f"{show(str(folder / relative))} stands in a class folder and is not an image by its name. "
+                f"{show(folder / relative)} stands in a class folder and is not an image by its name. "
                 f"Remove it, or give it one of the endings {', '.join(sorted(SUFFIXES))}."
             )
     return found

@@ -125,7 +125,7 @@ def what_to_do(folder: Path) -> str:
     except UsageError as error:
         labels = str(error)
     return (
-        f"{show(str(folder / 'images' / 'val'))} holds ImageNet's validation images as the archive has them, not in "
+        f"{show(folder / 'images' / 'val')} holds ImageNet's validation images as the archive has them, not in "
         f"class folders: `lamm-cl data prepare imagenet --root {folder.parent} --fix` sorts them "
         f"({labels.rstrip('.')})."
     )

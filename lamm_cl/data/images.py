@@ -120,10 +120,11 @@ def _digest(path: str, state: tuple[int, ...]) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
 
 
-def show(path: str) -> str:
+def show(path: str | Path) -> str:
     """Return the path in quotes: printable also where its name is not valid UTF-8, cut where it is far too long."""
-    text = path.encode("utf-8", "surrogateescape" if encodable(path) else "backslashreplace")
-    whole = text.decode("utf-8", "backslashreplace")
+    text = str(path)
+    how = "surrogateescape" if encodable(text) else "backslashreplace"
+    whole = text.encode("utf-8", how).decode("utf-8", "backslashreplace")
     cut = whole if len(whole) <= 400 else f"{whole[:200]} ... {whole[-100:]}"
     return "'" + "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in cut) + "'"
 

@@ -195,7 +195,7 @@ def source_of(description: Mapping[str, Any], key: str) -> Path:
     path = path.absolute()
     kind, there = ("folder", path.is_dir()) if key == "folder" else ("file", path.is_file())
     if not there:
-        raise UsageError(f"{key} {show(str(path))} does not exist or is no {kind}.")
+        raise UsageError(f"{key} {show(path)} does not exist or is no {kind}.")
     return path
 
 
@@ -249,9 +249,9 @@ def named(
     if names is not None:
         by_class = isinstance(names, str | Path) and not numbers
         called = _by_class(names, ordered) if by_class else dict(zip(ordered, _by_number(names, ordered), strict=True))
-    check_names(show(str(place)), called.values())
+    check_names(show(place), called.values())
     for formula in filter(is_formula, called.values()):
-        raise UsageError(f"{show(str(place))}: the class {formula!r} {FORMULA}, e.g. by `rename`.")
+        raise UsageError(f"{show(place)}: the class {formula!r} {FORMULA}, e.g. by `rename`.")
     return called
 
 
@@ -311,10 +311,10 @@ def _by_class(given: str | Path, labels: list[str]) -> dict[str, str]:
             del fields[0]
         label, name = (fields[0].strip(), fields[-1].strip()) if len(fields) == 2 else ("", "")
         if label in labels and names.setdefault(label, name) != name:
-            raise UsageError(f"names {show(str(path))} calls {label!r} both {names[label]!r} and {name!r}.")
+            raise UsageError(f"names {show(path)} calls {label!r} both {names[label]!r} and {name!r}.")
     if missing := [label for label in labels if label not in names]:
         raise UsageError(
-            f"names {show(str(path))} has no line for {len(missing)} of {len(labels)} classes, e.g. {missing[0]!r}. A "
+            f"names {show(path)} has no line for {len(missing)} of {len(labels)} classes, e.g. {missing[0]!r}. A "
             "line is a class, as the data call it, a tab, and its name; names alone are for classes that are numbers."
         )
     return {label: names[label] for label in labels}
@@ -324,4 +324,4 @@ def _lines(path: Path) -> list[str]:
     try:
         return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"names {show(str(path))} cannot be read: {getattr(error, 'strerror', error)}.") from None
+        raise UsageError(f"names {show(path)} cannot be read: {getattr(error, 'strerror', error)}.") from None

@@ -51,44 +51,37 @@ def read_folder(
     - `classes`: folders that the user calls classes.
     """
     shown = _folders(folder, ignore)
-    notes = []
     parts = _parts(folder, shown)
     if not parts:
         below = [n for n in shown if n not in classes and _parts(folder / n, _folders(folder / n, ignore, empty=True))]
         if len(below) > 1 or (below and len(shown) > 1):
             raise UsageError(
-                f"{show(str(folder))}: {below[0]}/ holds train, val or test, and {_listed(set(shown) - {below[0]})} "
+                f"{show(folder)}: {below[0]}/ holds train, val or test, and {_listed(set(shown) - {below[0]})} "
                 f"stands beside it. Say `folder: {folder / below[0]}` if that is the data set."
             )
         if below:
-            folder = folder / below[0]
-            notes.append(f"{name}: train/, val/ and test/ are those of {below[0]}/")
-            shown = _folders(folder, ignore)
-            parts = _parts(folder, shown)
-    if not parts:
-        notes += stray_note(name, folder)
-        return _rows(folder, "", ignore, depth, classes), notes
+            rows, notes = read_folder(name, folder / below[0], ignore=ignore, depth=depth, classes=classes)
+            return rows, [f"{name}: train/, val/ and test/ are those of {below[0]}/", *notes]
+        return _rows(folder, "", ignore, depth, classes), list(stray_note(name, folder))
     others, first = [n for n in shown if n not in parts.values()], next(iter(parts.values()))
     if others:
         raise UsageError(
-            f"{show(str(folder))}: holds {first}/ and also {', '.join(map(repr, others[:5]))}. Expected either parts "
+            f"{show(folder)}: holds {first}/ and also {', '.join(map(repr, others[:5]))}. Expected either parts "
             "(train, val, test) or class folders, not both: move the others, or leave them out with "
             f"`ignore: [{', '.join(others[:5])}]`."
         )
     if "train" not in parts:
         raise UsageError(
-            f"{show(str(folder))}: holds {first}/ and no train/. Put train/ beside it, or say `folder: "
+            f"{show(folder)}: holds {first}/ and no train/. Put train/ beside it, or say `folder: "
             f"{folder / first}` to split its images."
         )
-    if set(parts) == {"train"}:
-        notes.append(f"{name}: only train/ is there")
-    rows: list[Row] = []
-    for part in PARTS:
-        if part in parts:
-            rows += _rows(folder / parts[part], part if len(parts) > 1 else "", ignore, depth, classes)
+    notes = [f"{name}: only train/ is there"] if len(parts) == 1 else []
+    rows = []
+    for part in (part for part in PARTS if part in parts):
+        rows += _rows(folder / parts[part], part if len(parts) > 1 else "", ignore, depth, classes)
     known = {row.label for row in rows if row.part not in ("val", "test")}
     if odd := next((row for row in rows if row.label not in known), None):
-        place, train = show(str(folder / parts[odd.part])), folder / parts["train"]
+        place, train = show(folder / parts[odd.part]), folder / parts["train"]
         raise UsageError(f"{place}: class {odd.label!r} has no folder in {train}.")
     return rows, [*notes, *(note for part in parts.values() for note in stray_note(name, folder / part))]
 
@@ -110,7 +103,7 @@ def _parts(folder: Path, names: Sequence[str]) -> dict[str, str]:
         part = PART_NAMES.get(name.lower())
         if part and parts.setdefault(part, name) != name:
             raise UsageError(
-                f"{show(str(folder))}: {parts[part]}/ and {name}/ are both called as {part} is. Leave one out with "
+                f"{show(folder)}: {parts[part]}/ and {name}/ are both called as {part} is. Leave one out with "
                 f"`ignore: [{name}]`, or rename it."
             )
     return parts
@@ -123,7 +116,7 @@ def _rows(
     doubtful = [name for name in names if name.lower() in NO_CLASSES and name not in classes]
     if ignore is None and doubtful:
         raise UsageError(
-            f"{show(str(folder))}: {doubtful[0]}/ does not look like a class. Say `ignore: [{', '.join(doubtful)}]` to "
+            f"{show(folder)}: {doubtful[0]}/ does not look like a class. Say `ignore: [{', '.join(doubtful)}]` to "
             "leave it out, or `ignore: []` if it is a class."
         )
     rows = []
@@ -133,7 +126,7 @@ def _rows(
             inside = {file.partition("/")[0] for file in files}
             alone = f"`folder: {folder / name}` if these are all, " if len(names) == 1 else ""
             raise UsageError(
-                f"{show(str(folder))}: {name}/ holds no image but {_listed(inside)}. Are these the classes? Say "
+                f"{show(folder)}: {name}/ holds no image but {_listed(inside)}. Are these the classes? Say "
                 f"{alone}`depth: leaf` if each folder of images is a class, or `depth: top` if {name} is one class."
             )
         for file in files:

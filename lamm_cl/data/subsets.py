@@ -35,7 +35,7 @@ def read_subset(entry: Entry, description: Mapping[str, Any], root: Path) -> tup
     place, rename = source_of(description, "folder"), renames(description.get("rename"))
     if not any(place.iterdir()):
         raise UsageError(
-            f"data set {entry.name!r}: {show(str(place))} is empty: the images are missing. `lamm-cl data prepare "
+            f"data set {entry.name!r}: {show(place)} is empty: the images are missing. `lamm-cl data prepare "
             f"{entry.name}` says how to get them."
         )
     notes: list[str] = []
@@ -44,7 +44,7 @@ def read_subset(entry: Entry, description: Mapping[str, Any], root: Path) -> tup
         rows, notes = read_folder(entry.name, place, ignore=ignore, depth=depth, classes=rename)
     if not {"val", "test"} & {row.part for row in rows}:
         raise UsageError(
-            f"data set {entry.name!r}: {show(str(place))} must hold train/ and test/ (or val/), each with one folder "
+            f"data set {entry.name!r}: {show(place)} must hold train/ and test/ (or val/), each with one folder "
             "per class: the papers split it, and no split is made here."
         )
     folders = sorted({row.label for row in rows})
@@ -71,7 +71,7 @@ def _makers(place: Path) -> list[Row]:
     there = {f"{one}/{file}" for one in class_folders(place / "images") for file in images_in(place / "images" / one)}
     if paths.keys() != trained.keys() or set(paths.values()) != there:
         raise UsageError(
-            f"{show(str(lists[0]))} and {lists[1].name} list other images than images/ holds: unpack the archive again."
+            f"{show(lists[0])} and {lists[1].name} list other images than images/ holds: unpack the archive again."
         )
     return [
         Row(str(place / "images" / path), path.partition("/")[0], "train" if trained[number] == "1" else "test")
@@ -87,7 +87,7 @@ def _called(
     if names is None and all(re.fullmatch(r"n\d{8}", folder) for folder in folders):
         listed = read_class_names(place, root / "imagenet")
         if odd := next((folder for folder in folders if folder not in listed), ""):
-            raise UsageError(f"{show(str(place))}: class folder {odd!r} is no class of classnames.txt.")
+            raise UsageError(f"{show(place)}: class folder {odd!r} is no class of classnames.txt.")
         given = {folder: listed[folder] for folder in folders} | given
     elif names is None and all(re.match(r"\d+\.\D", folder) for folder in folders):
         given = {folder: folder.partition(".")[2] for folder in folders} | given
@@ -104,7 +104,7 @@ def _refuse_another(entry: Entry, place: Path, folders: list[str]) -> None:
         what = f"the classes of {others[0].title}" + f", and none of {some(entry.telling, 2)}" * bool(entry.telling)
     else:
         return
-    shown = show(str(place))
+    shown = show(place)
     raise UsageError(
         f"data set {entry.name!r}: {shown} holds {what}: it is another data set. As your own data it needs a name of "
         f"its own, `{{name: mine, folder: {shown}}}`."
