@@ -10,6 +10,8 @@ from functools import cached_property
 from operator import itemgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from lamm_cl.data import embedded, images
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -94,19 +96,13 @@ class Dataset:
 
     def open(self, item: Item) -> "Image.Image":
         """Return the item's picture as RGB, as the papers' code reads theirs; a UsageError names a file that is bad."""
-        from lamm_cl.data import embedded, images
-
         if self.split == "embedded":
             return embedded.open_picture(item.path)
         return images.open_rgb(item.path, clip=self.split in PAPERS)
 
     def content_key(self, item: Item) -> str:
         """Return a hex digest of the picture's content, whatever the file is called and wherever it lies."""
-        from lamm_cl.data import embedded, images
-
-        if self.split == "embedded":
-            return embedded.content_key(item.path)
-        return images.content_key(item.path)
+        return embedded.content_key(item.path) if self.split == "embedded" else images.content_key(item.path)
 
     def missing(self, items: Iterable[Item]) -> list[str]:
         """Return the paths, each once, of those items whose file is not there or empty; opens none."""

@@ -76,23 +76,20 @@ def elsewhere(entry: Entry, root: Path) -> str:
 
 
 class _Want(NamedTuple):
-    """A path in the data set's folder; what proves a folder to be it (None for a file); whatever it is called."""
+    """A path in the data set's folder; what proves another to be it, whatever it is called where any name will do."""
 
     path: str
-    fits: Callable[[Path], bool] | None = None
+    fits: Callable[[Path], bool] = Path.is_file
     any_name: bool = False
 
     def there(self, folder: Path) -> bool:
-        return self._right(folder / self.path)
+        return self.fits(folder / self.path)
 
     def is_at(self, path: Path, folder: Path) -> bool:
         wanted = folder / self.path
         # Files of the cars' training and test images are called alike: there the folder's name decides.
         named = self.any_name or wanted.name.lower() in (path.name.lower(), path.parent.name.lower())
-        return named and path != wanted and not wanted.is_relative_to(path) and self._right(path)
-
-    def _right(self, path: Path) -> bool:
-        return path.is_file() if self.fits is None else path.is_dir() and self.fits(path)
+        return named and path != wanted and not wanted.is_relative_to(path) and self.fits(path)
 
 
 def _wants(entry: Entry, folder: Path) -> list[_Want]:

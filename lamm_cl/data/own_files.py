@@ -177,9 +177,11 @@ def read_table(name: str, path: Path, base: Path, columns: Mapping[str, str]) ->
         raise UsageError(f"{path}: lists no image.")
     unused = [column for place, column in enumerate(header) if place not in places.values()]
     notes = [f"{name}: columns that are not used: {', '.join(unused)}"] * bool(unused)
-    if at_split is None:
-        rows, more = _by_folder(name, base, rows)
-        notes += more
+    if at_split is None:  # where all paths look like train/1.png, as in Hugging Face's folders, they say the split
+        parts = [PART_NAMES.get(Path(os.path.relpath(row.path, base)).parts[0].lower(), "") for row in rows]
+        if all(parts):
+            rows = [row._replace(part=part) for row, part in zip(rows, parts, strict=True)]
+            notes.append(f"{name}: the split is that of the folders train, val and test")
     return rows, notes
 
 
@@ -195,15 +197,6 @@ def _place(path: Path, header: list[str], role: str, named: str | None) -> int |
         how = f"Say `columns: {{{role}: {first}}}` to take the first."
         raise UsageError(f"{path}, line 1: {first!r} and {second!r} may both be the {role}. {how}")
     return found[0] if found else None
-
-
-def _by_folder(name: str, base: Path, rows: list[Row]) -> tuple[list[Row], list[str]]:
-    """Take the split from paths such as train/1.png, as Hugging Face's folders have it, where all paths look so."""
-    parts = [PART_NAMES.get(Path(os.path.relpath(row.path, base)).parts[0].lower(), "") for row in rows]
-    if not all(parts):
-        return rows, []
-    split = [row._replace(part=part) for row, part in zip(rows, parts, strict=True)]
-    return split, [f"{name}: the split is that of the folders train, val and test"]
 
 
 def _check_exist(path: Path, lines: Mapping[str, int]) -> None:

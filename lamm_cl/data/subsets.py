@@ -1,7 +1,4 @@
-"""The subsets of class-incremental papers, in the user's `train/` and `val/` or `test/` class folders.
-
-Which data set a folder holds is told by its class folders, which split by the numbers of images (`load.judge`).
-"""
+"""The subsets of class-incremental papers, in the user's `train/` and `val/` or `test/` class folders."""
 
 import re
 from collections.abc import Mapping

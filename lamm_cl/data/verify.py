@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lamm_cl.data.folders import sizes_of
 from lamm_cl.data.images import content_key, deep, show
@@ -18,8 +18,7 @@ _KNOWN = 64  # data sets whose notes are kept: every run of a worker reads its d
 _known: dict[tuple[str, str], tuple[str, ...]] = {}
 
 
-@dataclass(frozen=True)
-class Verification:
+class Verification(NamedTuple):
     """What `verify` found."""
 
     name: str

@@ -6,10 +6,9 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from lamm_cl.locks import Lock
 
@@ -31,8 +30,7 @@ class DownloadError(RuntimeError):
         self.retry = retry
 
 
-@dataclass(frozen=True)
-class Response:
+class Response(NamedTuple):
     """Bytes from `start` on; `total` is the whole file's size where the server tells it."""
 
     start: int

@@ -1,8 +1,4 @@
-"""Where each data set's files come from, and where they go in CoOp's layout: what `catalogue.yaml` says of it.
-
-Lists without a checksum are checked by what they hold, an archive without one must unpack. Only what a reader reads is
-fetched.
-"""
+"""Where each data set's files come from, and where they go in CoOp's layout: what `catalogue.yaml` says of it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -1,8 +1,4 @@
-"""From what was fetched, an archive, arrays of pixels or videos, to image files.
-
-Nothing may land outside the target, nothing is left half-unpacked, and nothing is unpickled: of CIFAR-100 the binary
-version is taken, which torchvision does not read.
-"""
+"""From an archive, arrays or videos to image files, none outside the target, none left by half, nothing unpickled."""
 
 import gzip
 import posixpath
@@ -152,7 +148,7 @@ def read_mnist(files: Sequence[Path], part: str) -> Rows:
 
 
 def read_cifar(files: Sequence[Path], part: str) -> Rows:
-    """Give CIFAR-100's pictures of a part, from the archive of its binary version; folders are the fine classes."""
+    """Give CIFAR-100's pictures of a part, from its binary version, no pickle; folders are the fine classes."""
     import numpy as np
 
     (archive,) = files
