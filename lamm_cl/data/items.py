@@ -56,38 +56,26 @@ class ViewOptions:
 class Dataset:
     """A data set split in three, its images untouched on disk until `open` is called.
 
-    Attributes:
-        name: the catalogue's name, or the user's.
-        class_names: one name per label, spelled as CoOp spells them (prompts turn their underscores into spaces).
-        train, val, test: the items, in the order of the split file.
-        template: the prompt template of the papers, with `{}` for the class name.
-        split: "official" (the papers' split), "setting-a" and "setting-b" (where the papers of these settings split one
-            data set in two ways), "other" (of the papers' sizes under the papers' name, and another one),
-            "own" (made here, or of other data), "embedded" (a set that ships with the package and has one fixed split).
-            Only numbers from the papers' splits (`PAPERS`) are comparable with the papers'.
-        synthetic: True where the pictures are drawn by code.
-        folder: the folder that relative item paths start from; "" for embedded sets.
-        notes: what a reader of the results must know.
-        views: how training views are drawn.
-        class_ids: the WordNet id of each label for ImageNet and its variants, whose names are not unique.
-        listed: whether the items were found by listing folders, so that their files were there.
-        numbered: whether the class names are numbers that nobody has called names: no prompt can be made of them.
+    Its `split` is "official" (the papers'), "setting-a" and "setting-b" (where the papers of these settings split one
+    data set in two ways), "other" (of the papers' sizes under the papers' name, and another one), "own" (made here, or
+    of other data), "embedded" (a set that ships with the package and has one fixed split). Only numbers from the
+    papers' splits (`PAPERS`) are comparable with the papers'.
     """
 
-    name: str
-    class_names: tuple[str, ...]
-    train: tuple[Item, ...]
+    name: str  # the catalogue's, or the user's
+    class_names: tuple[str, ...]  # by label, spelled as CoOp spells them (prompts turn their underscores into spaces)
+    train: tuple[Item, ...]  # as the others, in the order of the split file
     val: tuple[Item, ...]
     test: tuple[Item, ...]
-    template: str = "a photo of a {}."
+    template: str = "a photo of a {}."  # the papers' prompt, with `{}` for the class name
     split: SplitKind = "own"
-    synthetic: bool = False
-    folder: str = ""
-    notes: tuple[str, ...] = ()
+    synthetic: bool = False  # drawn by code
+    folder: str = ""  # that relative item paths start from; "" for embedded sets
+    notes: tuple[str, ...] = ()  # what a reader of the results must know
     views: ViewOptions = ViewOptions()
-    class_ids: tuple[str, ...] = ()
-    listed: bool = False
-    numbered: bool = False
+    class_ids: tuple[str, ...] = ()  # WordNet ids by label of ImageNet and its variants, whose names are not unique
+    listed: bool = False  # the items were found by listing folders, so that their files were there
+    numbered: bool = False  # the class names are numbers that nobody has called names: no prompt can be made of them
 
     @property
     def items(self) -> tuple[Item, ...]:

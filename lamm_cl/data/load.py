@@ -39,6 +39,8 @@ def load_dataset(
 ) -> Dataset:
     """Load a data set: of the catalogue by name, or one's own by description.
 
+    Its `split` is "official" only where the lists are the papers' own, in full.
+
     Args:
         name: a name of the catalogue (any spelling of its title works), or a mapping such as
             `{"name": "mine", "folder": "photos"}` or `{"csv": "list.csv"}` (keys: see `lamm_cl/data/README.md`); a
@@ -47,9 +49,6 @@ def load_dataset(
         root: the folder that holds the data sets' folders; default: the environment's LAMM_CL_DATA, else `./data`.
         check_images: check that every file is there and not empty (not that it decodes, as `lamm-cl data verify` does).
         **options: `template`, `flip`, `scale`.
-
-    Returns:
-        The data set. `split` is "official" only where the lists are the papers' own, in full.
 
     Raises:
         UsageError: unknown name or option, missing or damaged files; the message says which and what to do.

@@ -2,9 +2,8 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lamm_cl.data.catalogue import Entry, find
 from lamm_cl.data.exporting import is_written
@@ -18,8 +17,7 @@ from lamm_cl.errors import UsageError
 Spec = str | Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(NamedTuple):
     """One data set's state."""
 
     name: str

@@ -59,14 +59,9 @@ def view_box(
 class TrainView:
     """Turns a picture into the normalised tensor of its view in one epoch.
 
-    Crop and resize are Pillow's, as torchvision does on Pillow images, so the pixels equal the papers' for
-    the same box. Pictures smaller than `size` (8 x 8 digits) are enlarged by the same filter.
-
-    Args:
-        size: output (height, width) in pixels, or one number for a square.
-        mean, std: per channel, of pixels in 0..1.
-        interpolation: one of INTERPOLATIONS.
-        scale, flip: see `view_box`.
+    Crop and resize are Pillow's, as torchvision does on Pillow images, so the pixels equal the papers' for the same
+    box. Pictures smaller than `size`, (height, width) in pixels or one number for a square, are enlarged by the same
+    filter. Mean and deviation are per channel, of pixels in 0..1; for `scale` and `flip` see `view_box`.
     """
 
     def __init__(

@@ -24,19 +24,12 @@ Grab = Callable[[Path, Path], None]
 
 
 def unpack(archive: Path, folder: Path, moves: Mapping[str, str]) -> None:
-    """Unpack parts of an archive into `folder`.
+    """Unpack parts of an archive, a tar (any compression) or zip file, into `folder`.
 
-    What is wanted goes to a hidden folder beside the target first and is renamed into place at the end, so a target
-    that is there is whole, and stays as it is. The rest is not unpacked.
-
-    Args:
-        archive: a tar (any compression) or zip file.
-        folder: where things go.
-        moves: from a path in the archive to a path in `folder`. An archive inside the archive is named with a `!`:
-            `a/b.tar.gz!c` is `c` inside `a/b.tar.gz`.
-
-    Raises:
-        DownloadError: the archive is damaged, has a member that points outside, or lacks what `moves` names.
+    `moves` is from a path in the archive to a path in `folder`; `a/b.tar.gz!c` is `c` inside the archive `a/b.tar.gz`
+    inside it. What is wanted goes to a hidden folder beside the target first and is renamed into place at the end, so a
+    target that is there is whole, and stays as it is. The rest is not unpacked. A DownloadError says that the archive
+    is damaged, has a member that points outside, or lacks what `moves` names.
     """
     folder.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".unpack-", dir=folder))
