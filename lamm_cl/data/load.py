@@ -18,7 +18,7 @@ from lamm_cl.data.misplaced import elsewhere
 from lamm_cl.data.own_data import is_own, load_own, template, view_options
 from lamm_cl.data.splits import class_names, own_split, read_aircraft, read_part_folders, read_split
 from lamm_cl.data.subsets import read_subset, subset_of
-from lamm_cl.errors import UsageError, unknown
+from lamm_cl.errors import UsageError, check_known
 
 OPTIONS = ("template", "flip", "scale")
 
@@ -60,9 +60,7 @@ def load_dataset(
         subset, folder = subset_of(given), data_root(root)
         dataset = _subset(subset, given, folder) if subset else load_own(given, folder)
     else:
-        for key in options:
-            if key not in OPTIONS:
-                raise unknown("option of a data set", key, OPTIONS)
+        check_known("option of a data set", options, OPTIONS)
         entry, folder = find(name), data_root(root)
         try:
             dataset = _load(entry, folder)

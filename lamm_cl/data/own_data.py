@@ -13,7 +13,7 @@ from lamm_cl.data.items import PARTS, Dataset, Item, Parts, ViewOptions
 from lamm_cl.data.own_files import COLUMNS, Row, read_folder, read_table
 from lamm_cl.data.splits import check_names, class_names, split_classes
 from lamm_cl.data.verify import repeated_pictures
-from lamm_cl.errors import UsageError, unknown
+from lamm_cl.errors import UsageError, check_known
 
 SOURCES = ("folder", "csv", "torchvision", "hf")
 OPTIONS = ("template", "rename", "names", "numbers_are_names", "ignore", "depth", "columns", "flip", "scale")
@@ -90,9 +90,7 @@ def load_own(description: Mapping[str, Any], store: Path) -> Dataset:
 
 def check_description(description: Mapping[str, Any]) -> None:
     """Raise unless a description has known keys, one source, and values that can be right whatever the files are."""
-    for key in description:
-        if key not in KEYS:
-            raise unknown("key of a data set", key, KEYS)
+    check_known("key of a data set", description, KEYS)
     if sum(key in description for key in SOURCES) != 1:
         raise UsageError(f"{ONE_SOURCE} Got {dict(description)!r}.")
     for problem in wrong_values(description):
@@ -182,9 +180,7 @@ def _one_of(key: str, choices: Sequence[object], value: object) -> None:
 def _columns(given: Any) -> None:
     if not isinstance(given, Mapping) or not all(isinstance(value, str) for value in given.values()):
         raise UsageError(f"columns must say which column is what, {{class_name: label}}, not {given!r}.")
-    for role in given:
-        if role not in COLUMNS:
-            raise unknown("role of a column", role, COLUMNS)
+    check_known("role of a column", given, COLUMNS)
 
 
 def source_of(description: Mapping[str, Any], key: str) -> Path:
@@ -241,9 +237,7 @@ def named(
     distinct = set(labels)
     numbers = all(map(is_number, distinct))
     ordered = sorted(distinct, key=float if numbers else str)
-    for old in rename:
-        if old not in distinct:
-            raise unknown(what, old, ordered)
+    check_known(what, rename, distinct)
     # With `depth: leaf` a class is a path of folders, and called as the last one is.
     called = {label: rename.get(label, label.rpartition("/")[2] if place.is_dir() else label) for label in ordered}
     if names is not None:

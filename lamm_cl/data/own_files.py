@@ -54,10 +54,11 @@ def read_folder(
     parts = _parts(folder, shown)
     if not parts:
         below = [n for n in shown if n not in classes and _parts(folder / n, _folders(folder / n, ignore, empty=True))]
-        if len(below) > 1 or (below and len(shown) > 1):
+        if below and len(shown) > 1:
+            beside = some([n for n in shown if n != below[0]], 3, "{}/".format)
             raise UsageError(
-                f"{show(folder)}: {below[0]}/ holds train, val or test, and {_listed(set(shown) - {below[0]})} "
-                f"stands beside it. Say `folder: {folder / below[0]}` if that is the data set."
+                f"{show(folder)}: {below[0]}/ holds train, val or test, and {beside} stands beside it. "
+                f"Say `folder: {folder / below[0]}` if that is the data set."
             )
         if below:
             rows, notes = read_folder(name, folder / below[0], ignore=ignore, depth=depth, classes=classes)
@@ -123,20 +124,16 @@ def _rows(
     for name in names:
         files = images_in(folder / name)
         if depth is None and name not in classes and all("/" in file for file in files):
-            inside = {file.partition("/")[0] for file in files}
+            inside = some(sorted({file.partition("/")[0] for file in files}), 3, "{}/".format)
             alone = f"`folder: {folder / name}` if these are all, " if len(names) == 1 else ""
             raise UsageError(
-                f"{show(folder)}: {name}/ holds no image but {_listed(inside)}. Are these the classes? Say "
+                f"{show(folder)}: {name}/ holds no image but {inside}. Are these the classes? Say "
                 f"{alone}`depth: leaf` if each folder of images is a class, or `depth: top` if {name} is one class."
             )
         for file in files:
             label = posixpath.dirname(f"{name}/{file}") if depth == "leaf" else name
             rows.append(Row(str(folder / name / file), label, part))
     return rows
-
-
-def _listed(names: set[str]) -> str:
-    return some(sorted(names), 3, "{}/".format)
 
 
 def read_table(name: str, path: Path, base: Path, columns: Mapping[str, str]) -> tuple[list[Row], list[str]]:
