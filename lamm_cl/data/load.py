@@ -53,8 +53,8 @@ def load_dataset(
     Raises:
         UsageError: unknown name or option, missing or damaged files; the message says which and what to do.
     """
+    given: dict[str, Any] = {**(name if isinstance(name, Mapping) else {}), **options}
     if isinstance(name, Mapping):
-        given: dict[str, Any] = {**name, **options}
         if not is_own(given):
             return load_dataset(given.pop("name", ""), given.pop("root", root), check_images, **given)
         subset, folder = subset_of(given), data_root(root)
@@ -66,10 +66,11 @@ def load_dataset(
             dataset = _load(entry, folder)
         except UsageError as error:
             raise UsageError(f"{error} {elsewhere(entry, folder)}".rstrip()) from None
-        dataset = _with_options(dataset, options)
+    text, views = template(given.get("template", dataset.template), dataset.name), view_options(given, dataset.views)
+    dataset = replace(dataset, template=text, views=views, notes=(*dataset.notes, *_untested(dataset)))
     if check_images:
         require_images(dataset)
-    return replace(dataset, notes=(*dataset.notes, *_untested(dataset)))
+    return dataset
 
 
 def _untested(dataset: Dataset) -> tuple[str, ...]:
@@ -143,12 +144,7 @@ def _load(entry: Entry, root: Path) -> Dataset:
 def _subset(entry: Entry, description: Mapping[str, Any], root: Path) -> Dataset:
     parts, place, notes, numbered = read_subset(entry, description, root)
     dataset = judge(entry, parts, place)
-    return replace(_with_options(dataset, description), notes=(*dataset.notes, *notes), numbered=numbered)
-
-
-def _with_options(dataset: Dataset, options: Mapping[str, Any]) -> Dataset:
-    text = template(options.get("template", dataset.template), dataset.name)
-    return replace(dataset, template=text, views=view_options(options, dataset.views))
+    return replace(dataset, notes=(*dataset.notes, *notes), numbered=numbered)
 
 
 def _from_split_file(entry: Entry, folder: Path, images: str) -> Dataset:

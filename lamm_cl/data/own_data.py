@@ -49,7 +49,7 @@ def name_of(spec: "str | Mapping[str, Any]") -> str:
 
 
 def load_own(description: Mapping[str, Any], store: Path) -> Dataset:
-    """Return the data set that `description` describes, by the keys that the README of this room explains.
+    """Return the data set that `description` describes, by the keys that the README explains, but for its options.
 
     Its name is by default that of the folder or file. Relative paths start from `root`, by default the working
     directory, and those in a CSV from its folder. `store` is the folder where a library's data sets are kept. Every
@@ -75,16 +75,8 @@ def load_own(description: Mapping[str, Any], store: Path) -> Dataset:
     notes = [f"{name}: own data", *notes, *more, *_deep_note(name, parts.items)]
     if numbered:
         notes.append(f"{name}: its classes are called by numbers, of which no prompt can be made")
-    dataset = Dataset(
-        name,
-        class_names(place, parts.items),
-        *parts,
-        template=template(description.get("template", "a photo of a {}."), name),
-        folder=str(base),
-        views=view_options(description, ViewOptions()),
-        listed="csv" not in description,
-        numbered=numbered,
-    )
+    names, listed = class_names(place, parts.items), "csv" not in description
+    dataset = Dataset(name, names, *parts, folder=str(base), listed=listed, numbered=numbered)
     return replace(dataset, notes=(*notes, *repeated_pictures(dataset)))
 
 
