@@ -6,11 +6,8 @@ MNIST, which only MTIL and X-TAIL use, have torchvision's class names and the fi
 al., "Preventing Zero-Shot Transfer Degradation in Continual Learning of Vision-Language Models", ICCV 2023).
 
 The subsets are those of papers on class-incremental learning with CLIP: `setting-a` is RAPF (Huang et al., ECCV 2024),
-`setting-b` PROOF (Zhou et al., TPAMI 2025), and `vtab50` SimpleCIL (Zhou et al., IJCV 2024). Their numbers of images
-are as reported. Checked: the test sizes of Cars, UCF, Food, ImageNet-R and ObjectNet, of which the accuracies in the
-logs of PROOF's code are fractions, and ImageNet-R of Setting A, whose list has 30,001 lines. Not checked: the other
-test sizes and the training sizes of `setting-b`, `vtab50`, `imagenet100`, and that RAPF's CUB-200 is as its makers
-divide it.
+`setting-b` PROOF (Zhou et al., TPAMI 2025), and `vtab50` SimpleCIL (Zhou et al., IJCV 2024). The README says which of
+their numbers were checked; that RAPF's CUB-200 is as its makers divide it was not, and its ImageNet-R has 30,001 lines.
 """
 
 from collections.abc import Mapping

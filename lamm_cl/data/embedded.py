@@ -76,12 +76,9 @@ def rows(name: str) -> dict[str, Rows]:
     if name == "glyphs":
         from lamm_cl.data.glyphs import CLASS_NAMES, SIZES
 
+        classes = list(enumerate(CLASS_NAMES))
         return {
-            part: [
-                (f"glyphs/{part}/{label:02d}/{i:03d}", label, name)
-                for label, name in enumerate(CLASS_NAMES)
-                for i in range(count)
-            ]
+            part: [(f"glyphs/{part}/{label:02d}/{i:03d}", label, name) for label, name in classes for i in range(count)]
             for part, count in SIZES.items()
         }
     import numpy as np

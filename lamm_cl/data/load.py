@@ -232,13 +232,5 @@ def _sizes(sizes: tuple[int, ...]) -> str:
 
 
 def _dataset(entry: Entry, parts: Parts, images: str, names: tuple[str, ...]) -> Dataset:
-    return Dataset(
-        entry.name,
-        names,
-        *parts,
-        template=entry.template,
-        split="embedded" if entry.embedded else "own",
-        synthetic=entry.synthetic,
-        folder=images,
-        views=entry.views,
-    )
+    kind: SplitKind = "embedded" if entry.embedded else "own"
+    return Dataset(entry.name, names, *parts, entry.template, kind, entry.synthetic, images, views=entry.views)

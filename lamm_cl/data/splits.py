@@ -8,16 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import repeat
 from pathlib import Path, PureWindowsPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lamm_cl.data.catalogue import Entry
 from lamm_cl.data.folders import class_folders, images_in
 from lamm_cl.data.images import encodable, show
 from lamm_cl.data.items import PARTS, Item, Parts
 from lamm_cl.errors import UsageError
 from lamm_cl.seeds import seed_for
-
-if TYPE_CHECKING:
-    from lamm_cl.data.catalogue import Entry
 
 AIRCRAFT_LISTS = ("variants.txt", *(f"images_variant_{part}.txt" for part in PARTS))
 TRAIN_SHARE, VAL_SHARE = 0.5, 0.2  # CoOp's shares for sets that come without a split
@@ -178,7 +176,7 @@ def same_classes(images: object, **classes: list[str]) -> None:
         )
 
 
-def read_part_folders(entry: "Entry", images: str) -> Parts:
+def read_part_folders(entry: Entry, images: str) -> Parts:
     """Return train and test as the folders have them, or raise; there is no val. Labels count the class folders."""
     train, test = Path(images, "train"), Path(images, "test")
     for folder in (train, test):
@@ -232,18 +230,18 @@ def split_classes(name: str, classes: Classes) -> Parts:
     return Parts(*map(tuple, parts.values()))
 
 
-def own_split(entry: "Entry", folder: Path, images: str) -> Parts:
+def own_split(entry: Entry, folder: Path, images: str) -> Parts:
     """Make a split of a catalogue's data set from its images and annotations, or raise where some are missing."""
     gather = {"folders": _folders, "pets": _pets, "cars": _cars, "flowers": _flowers, "scenes": _scenes}
     return split_classes(entry.name, gather[entry.own_split](entry, folder, Path(images)))
 
 
-def _folders(entry: "Entry", folder: Path, images: Path) -> Classes:
+def _folders(entry: Entry, folder: Path, images: Path) -> Classes:
     names = class_folders(images, entry.ignored)
     return {entry.renamed.get(n, n): [str(images / n / file) for file in images_in(images / n)] for n in names}
 
 
-def _scenes(entry: "Entry", folder: Path, images: Path) -> Classes:
+def _scenes(entry: Entry, folder: Path, images: Path) -> Classes:
     """SUN397: `a/apartment_building/outdoor/x.jpg` is an "outdoor apartment_building", as CoOp names it."""
     classes: Classes = {}
     for letter in class_folders(images):
@@ -253,7 +251,7 @@ def _scenes(entry: "Entry", folder: Path, images: Path) -> Classes:
     return classes
 
 
-def _pets(entry: "Entry", folder: Path, images: Path) -> Classes:
+def _pets(entry: Entry, folder: Path, images: Path) -> Classes:
     """OxfordPets: the file name is the breed and a number; the breeds' alphabetical order is that of the labels."""
     classes: Classes = {}
     for file in images_in(images, beside=".mat"):  # the archive holds a few stray MATLAB files
@@ -264,7 +262,7 @@ def _pets(entry: "Entry", folder: Path, images: Path) -> Classes:
     return dict(sorted(classes.items()))
 
 
-def _cars(entry: "Entry", folder: Path, images: Path) -> Classes:
+def _cars(entry: Entry, folder: Path, images: Path) -> Classes:
     """StanfordCars: names from the devkit, with the year moved to the front as CoOp does."""
     meta = folder / "devkit" / "cars_meta.mat"
     models = [str(name[0]).rpartition(" ") for name in _matlab(entry, meta, "class_names")]
@@ -283,7 +281,7 @@ def _cars(entry: "Entry", folder: Path, images: Path) -> Classes:
     return classes
 
 
-def _flowers(entry: "Entry", folder: Path, images: Path) -> Classes:
+def _flowers(entry: Entry, folder: Path, images: Path) -> Classes:
     """Flowers102: labels from `imagelabels.mat`, names from `cat_to_name.json`, both counting from 1."""
     names_file, labels_file = folder / "cat_to_name.json", folder / "imagelabels.mat"
     if not names_file.is_file():
@@ -311,7 +309,7 @@ def check_flower_names(path: Path) -> str:
     return "" if right else "does not name the flowers 1 to 102"
 
 
-def _matlab(entry: "Entry", path: Path, key: str) -> Sequence[Any]:
+def _matlab(entry: Entry, path: Path, key: str) -> Sequence[Any]:
     """Return the first row of an array in a MATLAB file."""
     from scipy.io import loadmat
 
@@ -325,7 +323,7 @@ def _matlab(entry: "Entry", path: Path, key: str) -> Sequence[Any]:
     return row
 
 
-def _incomplete(entry: "Entry", path: Path) -> UsageError:
+def _incomplete(entry: Entry, path: Path) -> UsageError:
     return UsageError(
         f"data set {entry.name!r}: neither the papers' split {entry.split_file} nor {path}, from which a split could "
         f"be made, is there. `lamm-cl data prepare {entry.name}` fetches them or says where they are."

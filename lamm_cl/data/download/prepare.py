@@ -120,8 +120,8 @@ def _by_hand(entry: Entry, source: ByHand, folder: Path, tools: Tools, outcome: 
 
 
 def _bring(entry: Entry, source: Source | Arrays, folder: Path, tools: Tools, outcome: Outcome) -> None:
-    what = ", ".join(source.makes)
-    given = [file for file in source.files if (folder / file.file).exists()]  # what a user put there is the user's
+    what, files = ", ".join(source.makes), source.files if isinstance(source, Arrays) else (source,)
+    given = [file for file in files if (folder / file.file).exists()]  # what a user put there is the user's
     videos = folder / "UCF-101"
     try:
         if entry.name == "ucf101" and isinstance(source, Source) and source.moves and videos.is_dir():
@@ -129,17 +129,17 @@ def _bring(entry: Entry, source: Source | Arrays, folder: Path, tools: Tools, ou
             outcome.fetched.append(f"{what}: {count:,} middle frames taken from {videos}")
             return
         failed = len(outcome.failed)
-        for file in source.files:
+        for file in files:
             try:
                 _fetch(entry, file, folder, tools)
             except DownloadError as error:
-                name = what if len(source.files) == 1 else file.file
+                name = what if len(files) == 1 else file.file
                 outcome.failed.append(f"{name}: {error}. {_instead(file, folder)}")
         if len(outcome.failed) > failed:
             return
         if isinstance(source, Arrays):
-            files = [folder / file.file for file in source.files]
-            count = write_pictures(source.read, files, folder / "images", partial(tools.report, what))
+            arrays = [folder / file.file for file in files]
+            count = write_pictures(source.read, arrays, folder / "images", partial(tools.report, what))
             what = f"{what}: {count:,} pictures"
         elif source.moves:
             unpack(folder / source.file, folder, source.moves)
@@ -147,7 +147,7 @@ def _bring(entry: Entry, source: Source | Arrays, folder: Path, tools: Tools, ou
     except DownloadError as error:
         outcome.failed.append(f"{what}: {error}")
         return
-    for file in source.files if isinstance(source, Arrays) or source.moves else ():
+    for file in files if isinstance(source, Arrays) or source.moves else ():
         if file not in given:
             (folder / file.file).unlink()
 

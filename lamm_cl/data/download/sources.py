@@ -34,11 +34,6 @@ class Source:
         return CHECKS.get(self.name, lambda path: "")
 
     @property
-    def files(self) -> tuple["Source", ...]:
-        """The files to fetch: this one."""
-        return (self,)
-
-    @property
     def makes(self) -> tuple[str, ...]:
         """The paths, in the data set's folder, whose presence says that this file is not needed any more."""
         return tuple(self.moves.values()) if self.moves else (self.file,)
