@@ -111,11 +111,12 @@ def _column(features: Mapping[str, Any], role: str, kind: str, columns: Mapping[
     return found[0]
 
 
-def _folder_name(name: Any) -> Any:
-    seen = isinstance(name, str) and name.strip() and name[0] != "." and name not in JUNK_FOLDERS
-    if not seen or not name.isprintable() or set(name) & set("/\\") or len(name.encode()) > 255:
+def _folder_name(name: object) -> str:
+    text = name if isinstance(name, str) else ""
+    seen = text.strip() and text.isprintable() and text[0] != "." and text not in JUNK_FOLDERS
+    if not seen or set(text) & set("/\\") or len(text.encode()) > 255:
         raise UsageError(f"export: no folder can be called {name!r}. Give its rows another class name.")
-    return name
+    return text
 
 
 def _encoded(image: Any) -> tuple[str, bytes]:
@@ -166,7 +167,7 @@ def is_written(description: Mapping[str, Any], store: Path) -> bool:
     return folder.is_dir() and any(folder.iterdir())
 
 
-def fetched(description: Mapping[str, Any], store: Path, columns: Mapping[str, str]) -> Path:
+def fetched(description: Mapping[str, Any], store: Path) -> Path:
     """Return the folder of a library's data set; where it is not there, let the library fetch it and write it."""
     folder = cached(description, store)
     if is_written(description, store):
@@ -174,7 +175,7 @@ def fetched(description: Mapping[str, Any], store: Path, columns: Mapping[str, s
     get = _torchvision if "torchvision" in description else _hugging_face
     name = str(description.get("torchvision", description.get("hf")))
     try:
-        export(get(name, folder.parent / "source"), folder, columns=columns)
+        export(get(name, folder.parent / "source"), folder, columns=description.get("columns"))
     except UsageError:
         if not is_written(description, store):  # else another process was faster
             raise

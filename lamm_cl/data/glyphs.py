@@ -33,7 +33,6 @@ _FONTS = (
     *("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta"),
     *("cmr10", "cmb10", "cmss10", "cmtt10", "cmti10"),
 )
-Mask = NDArray[np.float32]
 
 
 def _at(radius: float | NDArray[np.float64], degrees: NDArray[np.float64]) -> Outline:
@@ -306,7 +305,7 @@ def _colour(sheet: Image.Image, rng: np.random.Generator) -> NDArray[np.uint8]:
     return (np.clip(picture, 0, 1) * 255).round().astype(np.uint8)
 
 
-def _half(sheet: Image.Image) -> Mask:
+def _half(sheet: Image.Image) -> NDArray[np.float32]:
     return np.array(sheet.reduce(2), np.float32)[:, :, None] / np.float32(255)
 
 

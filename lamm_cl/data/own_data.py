@@ -57,17 +57,17 @@ def load_own(description: Mapping[str, Any], store: Path) -> Dataset:
     """
     check_description(description)
     name, rename, what = name_of(description), renames(description.get("rename")), "class folder in rename"
-    ignore, depth, columns = (description.get(key) for key in ("ignore", "depth", "columns"))
+    ignore, depth = description.get("ignore"), description.get("depth")
     if "csv" in description:
         place = source_of(description, "csv")
         base = (path_of("root", description["root"]) if description.get("root") else place.parent).absolute()
-        rows, notes = read_table(name, place, base, columns or {})
+        rows, notes = read_table(name, place, base, description.get("columns") or {})
         what = f"class in rename for {place}"
     elif "folder" in description:
         place = base = source_of(description, "folder")
         rows, notes = read_folder(name, place, ignore=ignore, depth=depth, classes=rename)
     else:  # made here, from a library: each folder is a class
-        place = base = fetched(description, store, columns or {})
+        place = base = fetched(description, store)
         rows, notes = read_folder(name, place, ignore=ignore or [], depth=depth or "top", classes=rename)
     called = named(place, what, (row.label for row in rows), rename, description.get("names"))
     parts, more = _parts(name, place, rows, called)

@@ -27,6 +27,7 @@ COLUMNS = {
     "split": ("split", "part", "partition", "set", "subset", "fold"),
 }
 _DELIMITERS = ",;\t"
+Names = Collection[str]
 
 
 class Row(NamedTuple):
@@ -38,7 +39,7 @@ class Row(NamedTuple):
 
 
 def read_folder(
-    name: str, folder: Path, *, ignore: Sequence[str] | None, depth: str | None, classes: Collection[str]
+    name: str, folder: Path, *, ignore: Names | None, depth: str | None, classes: Names
 ) -> tuple[list[Row], list[str]]:
     """Return the images below a folder, class by class, and what a reader must know.
 
@@ -87,7 +88,7 @@ def read_folder(
     return rows, [*notes, *(note for part in parts.values() for note in stray_note(name, folder / part))]
 
 
-def _folders(folder: Path, ignore: Sequence[str] | None, empty: bool = False) -> list[str]:
+def _folders(folder: Path, ignore: Names | None, empty: bool = False) -> list[str]:
     """Return the folders in `folder` that may be parts or classes; with `empty`, none is no error."""
     try:
         return class_folders(folder, (*JUNK_FOLDERS, *(ignore or ())))
@@ -110,9 +111,7 @@ def _parts(folder: Path, names: Sequence[str]) -> dict[str, str]:
     return parts
 
 
-def _rows(
-    folder: Path, part: str, ignore: Sequence[str] | None, depth: str | None, classes: Collection[str]
-) -> list[Row]:
+def _rows(folder: Path, part: str, ignore: Names | None, depth: str | None, classes: Names) -> list[Row]:
     names = _folders(folder, ignore)
     doubtful = [name for name in names if name.lower() in NO_CLASSES and name not in classes]
     if ignore is None and doubtful:
@@ -169,7 +168,12 @@ def read_table(name: str, path: Path, base: Path, columns: Mapping[str, str]) ->
             raise UsageError(f"{path}, line {line}: {image!r} stands on line {seen[plain]} already.")
         seen[plain] = line
         rows.append(Row(full, class_name, part))
-    _check_exist(path, dict(zip((row.path for row in rows), seen.values(), strict=True)))
+    lines_of = dict(zip((row.path for row in rows), seen.values(), strict=True))
+    if missing := missing_files(lines_of):
+        shown = ", ".join(f"line {lines_of[file]}: {show(file)}" for file in missing[:3])
+        windows = os.sep == "/" and any("\\" in file for file in missing)
+        hint = " Their paths have backslashes, as on Windows: write / between folders." * windows
+        raise UsageError(f"{path}: {len(missing)} of {len(rows)} images are missing or empty ({shown}).{hint}")
     if not rows:
         raise UsageError(f"{path}: lists no image.")
     unused = [column for place, column in enumerate(header) if place not in places.values()]
@@ -194,14 +198,6 @@ def _place(path: Path, header: list[str], role: str, named: str | None) -> int |
         how = f"Say `columns: {{{role}: {first}}}` to take the first."
         raise UsageError(f"{path}, line 1: {first!r} and {second!r} may both be the {role}. {how}")
     return found[0] if found else None
-
-
-def _check_exist(path: Path, lines: Mapping[str, int]) -> None:
-    if missing := missing_files(lines):
-        shown = ", ".join(f"line {lines[file]}: {show(file)}" for file in missing[:3])
-        windows = os.sep == "/" and any("\\" in file for file in missing)
-        hint = " Their paths have backslashes, as on Windows: write / between folders." * windows
-        raise UsageError(f"{path}: {len(missing)} of {len(lines)} images are missing or empty ({shown}).{hint}")
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:

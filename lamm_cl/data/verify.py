@@ -95,8 +95,7 @@ def repeated_pictures(dataset: Dataset) -> tuple[str, ...]:
 
 
 def _repeated(dataset: Dataset) -> tuple[str, ...]:
-    train = {item.path for item in dataset.train}
-    across, classes = [], []
+    train, across, classes = {item.path for item in dataset.train}, [], []
     for group in _same_content({item.path: item for item in dataset.items}):
         trained = [item for item in group if item.path in train]
         held_out = [item for item in group if item.path not in train]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lamm_cl.data.catalogue import CATALOGUE, Entry
 from lamm_cl.data.download.unpack import Reader, read_cifar, read_mnist
@@ -39,8 +39,7 @@ class Source:
         return tuple(self.moves.values()) if self.moves else (self.file,)
 
 
-@dataclass(frozen=True)
-class ByHand:
+class ByHand(NamedTuple):
     """What no program may or can fetch: what to do, and which of it is unpacked when it lies in the folder."""
 
     text: str
@@ -48,8 +47,7 @@ class ByHand:
     archives: tuple[Source, ...] = ()
 
 
-@dataclass(frozen=True)
-class Arrays:
+class Arrays(NamedTuple):
     """Pictures that come as arrays of pixels, in one or more files; every picture becomes a file."""
 
     read: Reader

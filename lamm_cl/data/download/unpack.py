@@ -178,7 +178,6 @@ def middle_frames(videos: Path, target: Path, grab: Grab | None = None) -> int:
     found = sorted(videos.glob("*/*.avi"))
     if not found:
         raise DownloadError(f"{videos}: holds no video such as ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi")
-    write = grab or _ffmpeg
     gathered = target.with_name(f".{target.name}.part")
     for video in found:
         frame = gathered / action_folder(video.parent.name) / f"{video.stem}.jpg"
@@ -186,7 +185,7 @@ def middle_frames(videos: Path, target: Path, grab: Grab | None = None) -> int:
             continue
         frame.parent.mkdir(parents=True, exist_ok=True)
         half = frame.with_name(f".{frame.name}.part.jpg")
-        write(video, half)
+        (grab or _ffmpeg)(video, half)
         half.replace(frame)
     gathered.replace(target)
     return len(found)
