@@ -7,7 +7,7 @@ al., "Preventing Zero-Shot Transfer Degradation in Continual Learning of Vision-
 
 The subsets are those of papers on class-incremental learning with CLIP: `setting-a` is RAPF (Huang et al., ECCV 2024),
 `setting-b` PROOF (Zhou et al., TPAMI 2025), and `vtab50` SimpleCIL (Zhou et al., IJCV 2024). The README says which of
-their numbers were checked; that RAPF's CUB-200 is as its makers divide it was not, and its ImageNet-R has 30,001 lines.
+their numbers were checked. RAPF's list of ImageNet-R was read; that its CUB-200 is as the makers divide it was not.
 """
 
 from collections.abc import Mapping

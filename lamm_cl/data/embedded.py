@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-DIGITS_CUTS = (718, 898)  # where val and test begin
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 Rows = list[tuple[str, int, str]]  # virtual path, label, class name
 
@@ -85,6 +84,6 @@ def rows(name: str) -> dict[str, Rows]:
 
     _, target = digits()
     order = np.random.default_rng(0).permutation(len(target))
-    parts = dict(zip(("train", "val", "test"), np.split(order, DIGITS_CUTS), strict=True))
+    parts = dict(zip(("train", "val", "test"), np.split(order, (718, 898)), strict=True))
     pairs = {part: sorted((int(target[i]), int(i)) for i in found) for part, found in parts.items()}
     return {part: [(f"digits/{i:04d}", label, DIGIT_NAMES[label]) for label, i in both] for part, both in pairs.items()}

@@ -286,11 +286,12 @@ def _flowers(entry: Entry, folder: Path, images: Path) -> Classes:
     names_file, labels_file = folder / "cat_to_name.json", folder / "imagelabels.mat"
     if not names_file.is_file():
         raise _incomplete(entry, names_file)
-    numbers = _matlab(entry, labels_file, "labels")
     try:
         names = json.loads(names_file.read_bytes())
-        labels = list(map(int, numbers))
+        labels = list(map(int, _matlab(entry, labels_file, "labels")))
         classes: Classes = {str(names[str(number)]): [] for number in sorted(set(labels))}
+    except UsageError:
+        raise
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         what = f"{names_file} and {labels_file.name}: are not the names and labels of the flowers"
         raise UsageError(f"{what}: {error!r}. Fetch them again.") from None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from lamm_cl.data.catalogue import Entry, find
 from lamm_cl.data.download.network import DownloadError, Fetch, Report, address, download, fetch, md5_of
@@ -41,8 +42,7 @@ class Outcome:
         return not (self.by_hand or self.failed or self.damaged)
 
 
-@dataclass(frozen=True)
-class Tools:
+class Tools(NamedTuple):
     """What `prepare` works with; tests and users replace any of them."""
 
     fetch: Fetch = fetch
