@@ -2,7 +2,7 @@
 
 import contextlib
 import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 
@@ -52,3 +52,10 @@ def unknown_name(kind: str, name: object, choices: Iterable[str]) -> str:
 def unknown(kind: str, name: object, choices: Iterable[str]) -> UsageError:
     """Build the error for a name that is none of `choices`."""
     return UsageError(unknown_name(kind, name, choices))
+
+
+def check_known(kind: str, names: Iterable[object], choices: Collection[str]) -> None:
+    """Raise the error for the first of some names that is none of `choices`."""
+    for name in names:
+        if name not in choices:
+            raise unknown(kind, name, choices)

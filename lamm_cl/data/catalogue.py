@@ -6,11 +6,8 @@ MNIST, which only MTIL and X-TAIL use, have torchvision's class names and the fi
 al., "Preventing Zero-Shot Transfer Degradation in Continual Learning of Vision-Language Models", ICCV 2023).
 
 The subsets are those of papers on class-incremental learning with CLIP: `setting-a` is RAPF (Huang et al., ECCV 2024),
-`setting-b` PROOF (Zhou et al., TPAMI 2025), and `vtab50` SimpleCIL (Zhou et al., IJCV 2024). Their numbers of images
-are as reported. Checked: the test sizes of Cars, UCF, Food, ImageNet-R and ObjectNet, of which the accuracies in the
-logs of PROOF's code are fractions, and ImageNet-R of Setting A, whose list has 30,001 lines. Not checked: the other
-test sizes and the training sizes of `setting-b`, `vtab50`, `imagenet100`, and that RAPF's CUB-200 is as its makers
-divide it.
+`setting-b` PROOF (Zhou et al., TPAMI 2025), and `vtab50` SimpleCIL (Zhou et al., IJCV 2024). The README says which of
+their numbers were checked. RAPF's list of ImageNet-R was read; that its CUB-200 is as the makers divide it was not.
 """
 
 from collections.abc import Mapping
@@ -29,53 +26,33 @@ OwnSplit = Literal["folders", "pets", "cars", "flowers", "scenes"]
 
 @dataclass(frozen=True)
 class Entry:
-    """One data set of the catalogue.
+    """One data set of the catalogue."""
 
-    Attributes:
-        name, title: what configs and commands, and what tables call it.
-        folder: its folder under the root.
-        sizes: number of train, val and test images; where val and test are the same (ImageNet), both say so.
-        images: the folder, inside `folder`, that paths in the split start from.
-        reader: how its split is read.
-        split_file: the papers' split, inside `folder`.
-        own_split: how a split is made here where the papers' is missing.
-        ignored, renamed: class folders that the papers leave out or call otherwise.
-        template: the papers' prompt, `{}` stands for the class name.
-        licence: what its makers allow, in short; read theirs before use.
-        synthetic: drawn by code.
-        repeated_names: two classes share a name in the papers' list (ImageNet's "missile" and "sunglasses").
-        fingerprint: `Dataset.fingerprint` of the papers' split, "" where it is not known.
-        settings: of a subset that papers split in several ways under one name, the sizes of each by its setting;
-            `sizes` is the first of them.
-        train_list: the setting whose training files are known, and the SHA-256 of their paths in `train/`, sorted and
-            joined by line feeds.
-        telling: some of its class folders; those of another data set have not all of them.
-        files: what is fetched, as `download.sources` reads it.
-    """
-
-    name: str
-    title: str
-    folder: str
+    name: str  # what configs and commands call it
+    title: str  # what tables call it
+    folder: str  # under the root
     classes: int
-    sizes: tuple[int, int, int]
-    images: str = "images"
+    sizes: tuple[int, int, int]  # train, val and test images; where val and test are the same (ImageNet), both say so
+    images: str = "images"  # the folder, inside `folder`, that paths in the split start from
     reader: Reader = "split_file"
-    split_file: str = ""
-    own_split: OwnSplit = "folders"
-    ignored: tuple[str, ...] = ()
-    renamed: Mapping[str, str] = field(default_factory=dict)
-    template: str = "a photo of a {}."
+    split_file: str = ""  # the papers' split, inside `folder`
+    own_split: OwnSplit = "folders"  # how a split is made here where the papers' is missing
+    ignored: tuple[str, ...] = ()  # class folders that the papers leave out
+    renamed: Mapping[str, str] = field(default_factory=dict)  # class folders that the papers call otherwise
+    template: str = "a photo of a {}."  # the papers' prompt, `{}` stands for the class name
     source: str = ""
-    licence: str = ""
+    licence: str = ""  # what its makers allow, in short; read theirs before use
     aliases: tuple[str, ...] = ()
     views: ViewOptions = field(default_factory=ViewOptions)
-    synthetic: bool = False
-    repeated_names: bool = False
-    fingerprint: str = ""
+    synthetic: bool = False  # drawn by code
+    repeated_names: bool = False  # two classes share a name in the papers' list (ImageNet's "missile", "sunglasses")
+    fingerprint: str = ""  # `Dataset.fingerprint` of the papers' split, "" where it is not known
+    # Of a subset that papers split in several ways, the sizes of each by its setting; `sizes` is the first.
     settings: Mapping[SplitKind, tuple[int, int, int]] = field(default_factory=dict)
+    # The setting whose training files are known, and the SHA-256 of their paths in `train/`, sorted, joined by "\n".
     train_list: tuple[SplitKind | None, str] = (None, "")
-    telling: tuple[str, ...] = ()
-    files: tuple[Mapping[str, Any], ...] = ()
+    telling: tuple[str, ...] = ()  # some of its class folders; those of another data set have not all of them
+    files: tuple[Mapping[str, Any], ...] = ()  # what is fetched, as `download.sources` reads it
 
     @property
     def embedded(self) -> bool:
@@ -85,42 +62,32 @@ class Entry:
 
 def _read() -> dict[str, Entry]:
     text = files(__package__).joinpath("catalogue.yaml").read_bytes()
-    said = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # the fast one, where it was compiled
-    return {name: Entry(name, **{"folder": name, **_fixed(entry)}) for name, entry in said.items()}
+    said = _without_lists(yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))  # the fast one, if compiled
+    for entry in said.values():
+        entry["views"] = ViewOptions(**entry.get("views", {}))
+    return {name: Entry(name, **{"folder": name, **entry}) for name, entry in said.items()}
 
 
-def _fixed(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an entry's values as its fields hold them: no lists, and views as options."""
-    fixed = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
-    fixed["settings"] = {setting: tuple(sizes) for setting, sizes in entry.get("settings", {}).items()}
-    if "views" in entry:
-        fixed["views"] = ViewOptions(tuple(entry["views"]["scale"]), entry["views"]["flip"])
-    return fixed
+def _without_lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_lists(item) for key, item in value.items()}
+    return tuple(map(_without_lists, value)) if isinstance(value, list) else value
 
 
 CATALOGUE: dict[str, Entry] = _read()
 
 
 def find(name: object) -> Entry:
-    """Return the entry of a name, title, folder or alias, in any spelling of case, `-`, `_` and space.
-
-    Raises:
-        UsageError: no such data set; names the nearest and all.
-    """
-    entry = _SPELLINGS.get(_plain(str(name)))
-    if entry is None:
-        raise unknown("data set", name, CATALOGUE)
-    return entry
+    """Return the entry of a name, title, folder or alias, in any spelling of case, `-`, `_` and space, or raise."""
+    if entry := _SPELLINGS.get(_plain(str(name))):
+        return entry
+    raise unknown("data set", name, CATALOGUE)
 
 
 def called_so(entry: Entry, name: str) -> bool:
-    """Whether a folder's name is a spelling of a data set, or begins with one of its and is none of another's."""
-    plain = _plain(name)
-    if plain in _SPELLINGS:
-        return _SPELLINGS[plain] is entry
-    mine = [spelling for spelling, one in _SPELLINGS.items() if one is entry and plain.startswith(spelling)]
-    others = [spelling for spelling, one in _SPELLINGS.items() if one is not entry and plain.startswith(spelling)]
-    return max(map(len, mine), default=0) > max(map(len, others), default=0)
+    """Whether the longest spelling of any data set that a folder's name is, or begins with, is one of this."""
+    longest = max(filter(_plain(name).startswith, _SPELLINGS), key=len, default="")
+    return _SPELLINGS.get(longest) is entry
 
 
 def _plain(name: str) -> str:
@@ -130,5 +97,6 @@ def _plain(name: str) -> str:
 _SPELLINGS = {
     _plain(spelling): entry
     for entry in CATALOGUE.values()
-    for spelling in (entry.name, entry.title, *filter(None, [entry.folder]), *entry.aliases)
+    for spelling in (entry.name, entry.title, entry.folder, *entry.aliases)
+    if spelling
 }

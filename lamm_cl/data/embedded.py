@@ -13,20 +13,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-DIGITS_CUTS = (718, 898)  # where val and test begin
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 Rows = list[tuple[str, int, str]]  # virtual path, label, class name
 
 
 def open_picture(path: str) -> "Image.Image":
-    """Return the RGB picture of a virtual path such as `digits/0012`.
-
-    Raises:
-        UsageError: there is no such picture.
-    """
+    """Return the RGB picture of a virtual path such as `digits/0012`; a UsageError where there is none."""
     kind, _, rest = path.partition("/")
     if kind == "digits":
-        return _digit(rest)
+        from PIL import Image
+
+        scans, _ = digits()
+        if not rest.isdecimal() or int(rest) >= len(scans):
+            raise UsageError(f"no embedded picture {path!r}: the last one is 'digits/{len(scans) - 1:04d}'.")
+        # The scans hold 17 grey levels, 0 to 16.
+        return Image.fromarray((scans[int(rest)] * 255 / 16).round().astype("uint8")).convert("RGB")
     if kind == "glyphs":
         from lamm_cl.data.glyphs import SIZES, draw
 
@@ -45,17 +46,6 @@ def content_key(path: str) -> str:
     digest = hashlib.blake2b(f"{picture.mode}{picture.size}".encode(), digest_size=32)
     digest.update(picture.tobytes())
     return digest.hexdigest()
-
-
-def _digit(index: str) -> "Image.Image":
-    from PIL import Image
-
-    images, _ = digits()
-    if not index.isdecimal() or int(index) >= len(images):
-        raise UsageError(f"no embedded picture 'digits/{index}': the last one is 'digits/{len(images) - 1:04d}'.")
-    # The scans hold 17 grey levels, 0 to 16.
-    grey = (images[int(index)] * 255 / 16).round().astype("uint8")
-    return Image.fromarray(grey).convert("RGB")
 
 
 @cache
@@ -85,18 +75,15 @@ def rows(name: str) -> dict[str, Rows]:
     if name == "glyphs":
         from lamm_cl.data.glyphs import CLASS_NAMES, SIZES
 
+        classes = list(enumerate(CLASS_NAMES))
         return {
-            part: [
-                (f"glyphs/{part}/{label:02d}/{i:03d}", label, name)
-                for label, name in enumerate(CLASS_NAMES)
-                for i in range(count)
-            ]
+            part: [(f"glyphs/{part}/{label:02d}/{i:03d}", label, name) for label, name in classes for i in range(count)]
             for part, count in SIZES.items()
         }
     import numpy as np
 
     _, target = digits()
     order = np.random.default_rng(0).permutation(len(target))
-    parts = dict(zip(("train", "val", "test"), np.split(order, DIGITS_CUTS), strict=True))
+    parts = dict(zip(("train", "val", "test"), np.split(order, (718, 898)), strict=True))
     pairs = {part: sorted((int(target[i]), int(i)) for i in found) for part, found in parts.items()}
     return {part: [(f"digits/{i:04d}", label, DIGIT_NAMES[label]) for label, i in both] for part, both in pairs.items()}

@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def export(
     report: Count = lambda done, total: None,
     columns: Mapping[str, str] | None = None,
 ) -> int:
-    """Write labelled images as `folder/PART/CLASS/NUMBER.ppm`, which `{folder: ...}` in a config reads.
+    """Write labelled images as `folder/PART/CLASS/NUMBER.ppm`, which `{folder: ...}` in a config reads; say how many.
 
     PGM and PPM hold the pixels after a short header: every machine writes the same bytes, which PNG's do not when two
     machines compress differently. Images given by path are copied as they are.
@@ -42,9 +43,6 @@ def export(
         folder: absent or empty; its parts appear together, when all is written.
         report: called now and then.
         columns: of Hugging Face's, which is the image ("path") and which the class ("class_name").
-
-    Returns:
-        The number of images.
 
     Raises:
         UsageError: a row or a name cannot be written, or the folder holds something; nothing is left in it then.
@@ -83,19 +81,18 @@ def export(
 
 def labelled(rows: Any, columns: Mapping[str, str]) -> Iterator[tuple[Any, str]]:
     """Give (image, class name) of rows as people have them: see `export`."""
-    features = getattr(rows, "features", None)
-    if isinstance(features, Mapping):
-        image, label = (
-            _column(features, role, kind, columns) for role, kind in (("path", "Image"), ("class_name", "ClassLabel"))
-        )
+    if isinstance(features := getattr(rows, "features", None), Mapping):
+        image = _column(features, "path", "Image", columns)
+        label = _column(features, "class_name", "ClassLabel", columns)
         names = getattr(features[label], "names", None)
         pairs = ((row[image], row[label]) for row in rows)
     else:
         names = getattr(rows, "classes", None)
         pairs = (_pair(row) for row in rows)
     for picture, found in pairs:
-        number = int(found) if not isinstance(found, str) else None
-        yield picture, found if number is None else names[number] if names is not None else str(number)
+        if not isinstance(found, str):
+            found = str(int(found)) if names is None else names[int(found)]
+        yield picture, found
 
 
 def _pair(row: Any) -> tuple[Any, Any]:
@@ -115,17 +112,11 @@ def _column(features: Mapping[str, Any], role: str, kind: str, columns: Mapping[
 
 
 def _folder_name(name: object) -> str:
-    if (
-        not isinstance(name, str)
-        or not name.strip()
-        or name[0] == "."
-        or name in JUNK_FOLDERS
-        or not name.isprintable()
-        or set(name) & set("/\\")
-        or len(name.encode()) > 255
-    ):
+    text = name if isinstance(name, str) else ""
+    seen = text.strip() and text.isprintable() and text[0] != "." and text not in JUNK_FOLDERS
+    if not seen or set(text) & set("/\\") or len(text.encode()) > 255:
         raise UsageError(f"export: no folder can be called {name!r}. Give its rows another class name.")
-    return name
+    return text
 
 
 def _encoded(image: Any) -> tuple[str, bytes]:
@@ -138,9 +129,10 @@ def _encoded(image: Any) -> tuple[str, bytes]:
         image = _from_array(image)
     if is_deep(image):
         image = to_bytes(image)
-    plain, file = image if image.mode in ("L", "RGB") else image.convert("RGB"), io.BytesIO()
-    plain.save(file, "PPM")
-    return ".pgm" if plain.mode == "L" else ".ppm", file.getvalue()
+    if image.mode not in ("L", "RGB"):
+        image = image.convert("RGB")
+    image.save(file := io.BytesIO(), "PPM")
+    return ".pgm" if image.mode == "L" else ".ppm", file.getvalue()
 
 
 def _from_array(values: Any) -> Any:
@@ -155,11 +147,7 @@ def _from_array(values: Any) -> Any:
         array = (array.clip(0, 1) * 255).round().astype(np.uint8)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
-    if (
-        array.ndim not in (2, 3)
-        or (array.ndim == 3 and array.shape[2] != 3)
-        or array.dtype not in (np.uint8, np.uint16)
-    ):
+    if array.ndim < 2 or array.shape[2:] not in ((), (3,)) or array.dtype not in (np.uint8, np.uint16):
         raise UsageError(f"export: {array.dtype} of shape {array.shape} is no image of bytes, (H, W) or (H, W, 3).")
     return Image.fromarray(array)
 
@@ -173,30 +161,21 @@ def cached(description: Mapping[str, Any], store: Path) -> Path:
     return store / kind / f"{plain}-{hashlib.sha256(told.encode()).hexdigest()[:8]}" / "images"
 
 
-def from_library(description: Mapping[str, Any]) -> bool:
-    """Whether a data set is one of a library's."""
-    return "torchvision" in description or "hf" in description
-
-
 def is_written(description: Mapping[str, Any], store: Path) -> bool:
     """Whether a library's data set is under the root already."""
     folder = cached(description, store)
     return folder.is_dir() and any(folder.iterdir())
 
 
-def fetched(description: Mapping[str, Any], store: Path, columns: Mapping[str, str]) -> Path:
-    """Return the folder of a library's data set; where it is not there, let the library fetch it and write it.
-
-    Raises:
-        UsageError: the library is not installed, does not know the name, or cannot get the data.
-    """
+def fetched(description: Mapping[str, Any], store: Path) -> Path:
+    """Return the folder of a library's data set; where it is not there, let the library fetch it and write it."""
     folder = cached(description, store)
     if is_written(description, store):
         return folder
     get = _torchvision if "torchvision" in description else _hugging_face
     name = str(description.get("torchvision", description.get("hf")))
     try:
-        export(get(name, folder.parent / "source"), folder, columns=columns)
+        export(get(name, folder.parent / "source"), folder, columns=description.get("columns"))
     except UsageError:
         if not is_written(description, store):  # else another process was faster
             raise
@@ -223,11 +202,9 @@ def _torchvision(name: str, source: Path) -> dict[str, Any]:
     parts = {}
     for part, words in _SPLITS.items():
         for word in words:
-            try:
+            with suppress(ValueError):  # it has no part of that name
                 parts[part] = make(str(source), split=word, **options)
                 break
-            except ValueError:
-                continue  # it has no part of that name
     return parts
 
 
@@ -237,12 +214,8 @@ def _hugging_face(name: str, source: Path) -> dict[str, Any]:
     import datasets
 
     found = datasets.load_dataset(name, cache_dir=str(source))
-    parts: dict[str, Any] = {}
-    for split, rows in found.items():
-        part = PART_NAMES.get(str(split).lower())
-        if part is None or part in parts:
-            raise UsageError(
-                f"data set {name!r}: has the parts {', '.join(map(str, found))}; train, val and test expected."
-            )
-        parts[part] = rows
+    parts = {PART_NAMES.get(str(split).lower(), ""): rows for split, rows in found.items()}
+    if "" in parts or len(parts) < len(found):
+        have = ", ".join(map(str, found))
+        raise UsageError(f"data set {name!r}: has the parts {have}; train, val and test expected.")
     return parts

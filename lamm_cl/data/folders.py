@@ -25,49 +25,43 @@ _FEW, _AT_ONCE = 32, 16
 def class_folders(folder: Path, ignored: Iterable[str] = ()) -> list[str]:
     """Return the names of the folders in `folder`, sorted, hidden and ignored ones left out.
 
-    Raises:
-        UsageError: the folder does not exist, holds no folder, or holds a broken link, which may have been one.
+    A folder that does not exist, holds no folder, or holds a broken link, which may have been one, is refused.
     """
     try:
         with os.scandir(folder) as entries:
             shown = [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
-        raise UsageError(f"{show(str(folder))}: cannot be listed: {error.strerror}.") from None
+        raise UsageError(f"{show(folder)}: cannot be listed: {error.strerror}.") from None
     names = [entry.name for entry in shown if _yes(entry.is_dir)]
     for entry in shown:
         if entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
             raise UsageError(f"{show(entry.path)} is a link to nothing: is a class missing? Mend or remove the link.")
     names = sorted(set(names) - set(ignored))
     if not names:
-        raise UsageError(f"{show(str(folder))}: holds no class folder. Expected one folder of images per class.")
+        raise UsageError(f"{show(folder)}: holds no class folder. Expected one folder of images per class.")
     return names
 
 
 def images_in(folder: Path, beside: str = "") -> list[str]:
     """Return the paths of all images under a class folder, relative to it, sorted; sub-folders are searched too.
 
-    Args:
-        folder: the class folder.
-        beside: ending of files that are known to lie among the images and are none.
-
-    Raises:
-        UsageError: a file is no image by its name, or there is no image: a class must not get smaller
-            silently.
+    Files that end on `beside` are known to lie among the images. Any other file that is no image by its name is
+    refused, and a folder without an image: a class must not get smaller silently.
     """
     try:
         names = os.listdir(folder)  # noqa: PTH208 - ImageNet has 1.3 million, a Path each would take seconds
     except OSError as error:
-        raise UsageError(f"{show(str(folder))}: cannot be listed: {error.strerror}.") from None
+        raise UsageError(f"{show(folder)}: cannot be listed: {error.strerror}.") from None
     if names and set(map(_ENDING, names)) <= USUAL and min(names) > "/":
         return sorted(names)
     walked = _walk(str(folder), "", {_identity(str(place)) for place in (folder, *folder.absolute().parents)})
     found = sorted(name for name in walked if not beside or not name.endswith(beside))
     if not found:
-        raise UsageError(f"class folder {show(str(folder))} holds no image. Remove the folder or fill it.")
+        raise UsageError(f"class folder {show(folder)} holds no image. Remove the folder or fill it.")
     for relative in found:
         if os.path.splitext(relative)[1].lower() not in SUFFIXES:  # noqa: PTH122 - a Path per image is slow
             raise UsageError(
-                f"{show(str(folder / relative))} stands in a class folder and is not an image by its name. "
+                f"{show(folder / relative)} stands in a class folder and is not an image by its name. "
                 f"Remove it, or give it one of the endings {', '.join(sorted(SUFFIXES))}."
             )
     return found
@@ -95,19 +89,15 @@ def sizes_of(paths: Iterable[str], ask: bool = True) -> dict[str, int]:
 
     Folders of which much is wanted are listed, once, and files that the listing lacks are not asked for; any other file
     takes one system call. Folders are asked at the same time: a network disk answers many as fast as one.
-
-    Args:
-        paths: Of files.
-        ask: Whether to ask for sizes. Without, a listing is enough, no file is touched, and each counts as one byte.
+    Unless sizes are `ask`ed for, a listing is enough, no file is touched, and each counts as one byte.
     """
     wanted: dict[str, list[str]] = {}
     for path in paths:
         wanted.setdefault(os.path.dirname(path), []).append(path)  # noqa: PTH120 - a Path per image is slow
-    look = partial(_sizes_in, ask=ask)
-    if len(wanted) < _FEW:
-        return {path: size for pair in map(look, wanted.items()) for path, size in pair.items()}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return {path: size for pair in pool.map(look, wanted.items()) for path, size in pair.items()}
+        each = map if len(wanted) < _FEW else pool.map
+        found = each(partial(_sizes_in, ask=ask), wanted.items())
+        return {path: size for sizes in found for path, size in sizes.items()}
 
 
 def _sizes_in(folder_and_paths: tuple[str, list[str]], ask: bool) -> dict[str, int]:

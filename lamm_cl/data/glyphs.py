@@ -1,7 +1,6 @@
 """`glyphs`: 60 classes of synthetic pictures (letters, printed digits, shapes), drawn when they are asked for.
 
-Made for streams of many steps that run anywhere. Nothing here was used to pre-train `tiny`: other fonts (STIX and
-Computer Modern), other outlines, other colours and other effects.
+Nothing here was used to pre-train `tiny`: other fonts (STIX and Computer Modern), outlines, colours and effects.
 """
 
 import colorsys
@@ -11,7 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +33,6 @@ _FONTS = (
     *("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta"),
     *("cmr10", "cmb10", "cmss10", "cmtt10", "cmti10"),
 )
-Mask = NDArray[np.float32]
 
 
 def _at(radius: float | NDArray[np.float64], degrees: NDArray[np.float64]) -> Outline:
@@ -167,13 +165,9 @@ def _flag(vary: Vary) -> Parts:
 
 def _key(vary: Vary) -> Parts:
     bow, bit = vary(0.38, 0.46), vary(0.35, 0.5)
-    return [
-        (True, _oval(-0.55, 0, bow, bow)),
-        (False, _oval(-0.55, 0, bow * 0.45, bow * 0.45)),
-        (True, _bar(-0.2, -0.11, 1, 0.11)),
-        (True, _bar(0.74, 0, 0.94, bit)),
-        (True, _bar(0.4, 0, 0.57, bit * 0.85)),
-    ]
+    ring: Parts = [(True, _oval(-0.55, 0, bow, bow)), (False, _oval(-0.55, 0, bow * 0.45, bow * 0.45))]
+    teeth: Parts = [(True, _bar(0.74, 0, 0.94, bit)), (True, _bar(0.4, 0, 0.57, bit * 0.85))]
+    return [*ring, (True, _bar(-0.2, -0.11, 1, 0.11)), *teeth]
 
 
 SHAPES: dict[str, Callable[[Vary], Parts]] = {
@@ -234,20 +228,11 @@ def _font(name: str) -> ImageFont.FreeTypeFont:
 
 
 def draw(split: Split, label: int, index: int) -> Image.Image:
-    """Draw one picture; it depends on (split, label, index) alone.
+    """Draw one RGB picture, 48 x 48, or raise where there is none; it depends on (split, label, index) alone.
 
-    Args:
-        split: "train", "val" or "test".
-        label: Index into `CLASS_NAMES`.
-        index: Number of the picture within its split and class, 0 to `SIZES[split]` - 1.
-
-    Returns:
-        RGB picture, 48 x 48.
-
-    Raises:
-        UsageError: There is no such split, class or picture.
+    The label is an index into `CLASS_NAMES`, and `index` counts the pictures of a split and class, from 0.
     """
-    if split not in get_args(Split):
+    if split not in SIZES:
         raise unknown("split of glyphs", split, SIZES)
     if not 0 <= label < len(CLASS_NAMES):
         raise UsageError(f"glyphs has labels 0 to {len(CLASS_NAMES) - 1}, not {label}")
@@ -320,15 +305,13 @@ def _colour(sheet: Image.Image, rng: np.random.Generator) -> NDArray[np.uint8]:
     return (np.clip(picture, 0, 1) * 255).round().astype(np.uint8)
 
 
-def _half(sheet: Image.Image) -> Mask:
-    small: Mask = np.array(sheet.reduce(2), np.float32)[:, :, None] / np.float32(255)
-    return small
+def _half(sheet: Image.Image) -> NDArray[np.float32]:
+    return np.array(sheet.reduce(2), np.float32)[:, :, None] / np.float32(255)
 
 
 def _shade(rng: np.random.Generator, bright: bool) -> NDArray[np.float32]:
     """Return a colour of any hue, clearly bright or clearly dark: (3,)."""
     hue = rng.random()
-    strength, light = (
-        (rng.uniform(0, 0.5), rng.uniform(0.75, 1)) if bright else (rng.uniform(0, 0.9), rng.uniform(0, 0.4))
-    )
-    return np.array(colorsys.hsv_to_rgb(hue, strength, light), np.float32)
+    strongest, darkest, lightest = (0.5, 0.75, 1) if bright else (0.9, 0, 0.4)
+    colour = colorsys.hsv_to_rgb(hue, rng.uniform(0, strongest), rng.uniform(darkest, lightest))
+    return np.array(colour, np.float32)

@@ -1,24 +1,18 @@
-"""ImageNet and its four variants, read from their folders and CoOp's `classnames.txt`.
-
-Its validation images come without class folders: they are sorted by the labels of the devkit.
-"""
+"""ImageNet, whose validation images come without class folders, and its variants, with CoOp's `classnames.txt`."""
 
 import csv
-import gc
 import hashlib
 import io
-import os
 import re
 import tarfile
-from functools import partial
-from itertools import repeat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lamm_cl.data.folders import class_folders, images_in
+from lamm_cl.data.folders import class_folders
 from lamm_cl.data.images import show
-from lamm_cl.data.items import Item
-from lamm_cl.data.splits import Parts, same_classes
+from lamm_cl.data.items import Item, Parts
+from lamm_cl.data.splits import items_in, same_classes
 from lamm_cl.errors import UsageError
 
 # Of CoOp's list: its lines with single spaces, joined by line feeds.
@@ -33,28 +27,27 @@ _FLAT = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
 def read_imagenet(folder: Path, images: str) -> tuple[Parts, tuple[str, ...]]:
     """Return ImageNet's parts and the WordNet id of each label: train, and val as both val and test, as CoOp has it.
 
-    CoOp lists a class folder in the order of the file system and draws its shots from that, so its ImageNet
-    shots differ between machines. Here files are sorted, so they do not.
+    CoOp draws its shots from folders in the order of the file system, so they differ between machines. Here files are
+    sorted, so they do not.
     """
     names = read_class_names(folder)
     train_folder, val_folder = Path(images) / "train", Path(images) / "val"
-    train: tuple[Item, ...] = ()
     _require(val_folder)
     if flat_images(val_folder):
         raise UsageError(what_to_do(folder))
-    ids = class_folders(val_folder)
+    ids = {wnid: wnid for wnid in class_folders(val_folder)}
+    train: tuple[Item, ...] = ()
     if train_folder.is_dir():
-        same_classes(images, train=class_folders(train_folder), val=ids)
-        train = _items(train_folder, [(wnid, wnid) for wnid in ids], names)
-    val = _items(val_folder, [(wnid, wnid) for wnid in ids], names)
-    return {"train": train, "val": val, "test": val}, tuple(ids)
+        same_classes(images, train=class_folders(train_folder), val=list(ids))
+        train = _items(train_folder, ids, names)
+    val = _items(val_folder, ids, names)
+    return Parts(train, val, val), tuple(ids)
 
 
 def read_variant(folder: Path, images: str) -> tuple[Parts, tuple[str, ...]]:
     """Return a variant's parts (test only) and the WordNet id of each label.
 
-    ImageNetV2 names its folders by ImageNet's label, 0 to 999; one release names them by WordNet id, as the
-    others do.
+    ImageNetV2 names its folders by ImageNet's label, 0 to 999; one release names them by WordNet id, as the others do.
     """
     names = read_class_names(folder)
     _require(Path(images))
@@ -63,34 +56,24 @@ def read_variant(folder: Path, images: str) -> tuple[Parts, tuple[str, ...]]:
         ids = list(names)
         if max(map(int, found)) >= len(ids):
             raise UsageError(f"{images}: folder {max(found, key=int)} has no class: there are {len(ids)} class names.")
-        pairs = sorted(((name, ids[int(name)]) for name in found), key=lambda pair: int(pair[0]))
+        wnids = {name: ids[int(name)] for name in sorted(found, key=int)}
     else:
-        pairs = [(name, name) for name in found]
-    items = _items(Path(images), pairs, names)
-    return {"train": (), "val": (), "test": items}, tuple(wnid for _, wnid in pairs)
+        wnids = {name: name for name in found}
+    return Parts((), (), _items(Path(images), wnids, names)), tuple(wnids.values())
 
 
 def read_class_names(folder: Path, imagenet: Path | None = None) -> ClassNames:
-    """Read `classnames.txt` from the data set's folder, or else from ImageNet's (default: `imagenet/` beside it).
-
-    Raises:
-        UsageError: there is none, or a line is not a WordNet id and a name.
-    """
+    """Read `classnames.txt` from the data set's folder, or else from ImageNet's (default: `imagenet/` beside it)."""
     places = (folder / "classnames.txt", (imagenet or folder.parent / "imagenet") / "classnames.txt")
     path = next((place for place in places if place.is_file()), None)
     if path is None:
-        raise UsageError(
-            f"{places[0]} is missing. `lamm-cl data prepare imagenet` fetches it; the variants read that copy too."
-        )
+        how = "`lamm-cl data prepare imagenet` fetches it; the variants read that copy too."
+        raise UsageError(f"{places[0]} is missing. {how}")
     return parse_class_names(path)
 
 
 def parse_class_names(path: Path) -> ClassNames:
-    """Read a file of lines such as `n01440764 tench`.
-
-    Raises:
-        UsageError: a line is not a WordNet id and a name.
-    """
+    """Read a file of lines such as `n01440764 tench`; a UsageError names a line that is not a WordNet id and a name."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -98,7 +81,7 @@ def parse_class_names(path: Path) -> ClassNames:
     names: ClassNames = {}
     for number, line in enumerate(lines, start=1):
         wnid, _, name = line.strip().partition(" ")
-        if not line.strip():
+        if not wnid:
             continue
         if not wnid.startswith("n") or not wnid[1:].isdecimal() or not name or wnid in names:
             raise UsageError(f"{path}, line {number}: expected a new WordNet id and a class name, found {line!r}.")
@@ -119,28 +102,15 @@ def check_class_names(path: Path) -> str:
 
 def _require(folder: Path) -> None:
     if not folder.is_dir():
-        raise UsageError(
-            f"{folder} does not exist: the images are missing. `lamm-cl data prepare` says how to get them."
-        )
+        how = "`lamm-cl data prepare` says how to get them"
+        raise UsageError(f"{folder} does not exist: the images are missing. {how}.")
 
 
-def _items(folder: Path, pairs: list[tuple[str, str]], names: ClassNames) -> tuple[Item, ...]:
-    unknown = [directory for directory, wnid in pairs if wnid not in names]
-    if unknown:
-        raise UsageError(f"{folder / unknown[0]}: {unknown[0]!r} is no class of classnames.txt.")
-    items: list[Item] = []
-    make = partial(tuple.__new__, Item)  # what Item._make does, without a Python call for each of a million
-    collecting = gc.isenabled()
-    gc.disable()  # nothing here forms a cycle, and looking for some among a million new items doubles the time
-    try:
-        for label, (directory, wnid) in enumerate(pairs):
-            prefix = f"{folder / directory}{os.sep}"
-            paths = map(prefix.__add__, images_in(folder / directory))
-            items.extend(map(make, zip(paths, repeat(label), repeat(names[wnid]))))
-    finally:
-        if collecting:
-            gc.enable()
-    return tuple(items)
+def _items(folder: Path, ids: Mapping[str, str], names: ClassNames) -> tuple[Item, ...]:
+    for directory, wnid in ids.items():
+        if wnid not in names:
+            raise UsageError(f"{folder / directory}: {directory!r} is no class of classnames.txt.")
+    return items_in(folder, {directory: names[wnid] for directory, wnid in ids.items()})
 
 
 def flat_images(folder: Path) -> list[str]:
@@ -150,27 +120,26 @@ def flat_images(folder: Path) -> list[str]:
 
 def what_to_do(folder: Path) -> str:
     """Say what flat validation images are and how to sort them."""
-    place = folder / "images"
     try:
-        labels = f"the labels are in {_where(folder)[1]}"
+        labels = f"the labels are in {_where(folder)}"
     except UsageError as error:
         labels = str(error)
     return (
-        f"{show(str(place / 'val'))} holds ImageNet's validation images as the archive has them, not in class folders: "
-        f"`lamm-cl data prepare imagenet --root {folder.parent} --fix` sorts them ({labels.rstrip('.')})."
+        f"{show(folder / 'images' / 'val')} holds ImageNet's validation images as the archive has them, not in "
+        f"class folders: `lamm-cl data prepare imagenet --root {folder.parent} --fix` sorts them "
+        f"({labels.rstrip('.')})."
     )
 
 
 def sort_images(folder: Path) -> int:
-    """Move every flat validation image into the folder of its class; may be repeated after a kill. Returns how many.
+    """Move each flat validation image into its class's folder, or none without labels; returns how many.
 
-    Raises:
-        UsageError: there is no list of labels, or not one for these images; nothing is moved then.
+    It may be repeated after a kill.
     """
     val = folder / "images" / "val"
     names, wnids = flat_images(val), labels_of(folder)
     if names and int(names[-1][15:23]) > len(wnids):
-        raise UsageError(f"{_where(folder)[1]} has {len(wnids):,} labels, none for {names[-1]}.")
+        raise UsageError(f"{_where(folder)} has {len(wnids):,} labels, none for {names[-1]}.")
     for name in names:
         place = val / wnids[int(name[15:23]) - 1]
         place.mkdir(exist_ok=True)
@@ -179,14 +148,10 @@ def sort_images(folder: Path) -> int:
 
 
 def labels_of(folder: Path) -> list[str]:
-    """Return the WordNet ids of the validation images 1, 2, ..., from the devkit or Kaggle's list.
-
-    Raises:
-        UsageError: neither is there, or it cannot be read.
-    """
-    kind, path = _where(folder)
+    """Return the WordNet ids of the validation images 1, 2, ..., from the devkit or Kaggle's list, or raise."""
+    path = _where(folder)
     try:
-        if kind == KAGGLE:
+        if path.name == KAGGLE:
             with path.open(encoding="utf-8", newline="") as file:
                 found = {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(file)}
             wnids = [found[name] for name in sorted(found)]
@@ -205,11 +170,11 @@ def labels_of(folder: Path) -> list[str]:
     return wnids
 
 
-def _where(folder: Path) -> tuple[str, Path]:
+def _where(folder: Path) -> Path:
     for place in (folder / "images", folder, folder / "images" / "val"):
         for name in (f"{DEVKIT}.tar.gz", DEVKIT, KAGGLE):
             if (place / name).exists():
-                return name, place / name
+                return place / name
     raise UsageError(
         f"the labels come with the devkit, which is not there: put {DEVKIT}.tar.gz from https://image-net.org "
         f"(registration), or Kaggle's {KAGGLE}, into {folder / 'images'}."

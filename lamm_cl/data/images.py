@@ -5,6 +5,7 @@ import os
 import stat
 import time
 import warnings
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,6 @@ from lamm_cl.errors import UsageError
 if TYPE_CHECKING:
     from PIL import Image
 
-
 _TICK_NS = 50_000_000
 
 
@@ -22,11 +22,8 @@ def open_rgb(path: str, clip: bool = False) -> "Image.Image":
     """Return the picture as RGB: `Image.open(path).convert("RGB")`, as the papers' code reads it.
 
     EXIF rotation is not applied; CMYK, palette and grey pictures are converted by Pillow. Pictures of more than 8 bits,
-    which Pillow would clip to white or black, are scaled by the range of their type (see `to_bytes`).
-
-    Args:
-        path: the file.
-        clip: leave those to Pillow all the same: the papers' numbers on their data sets were made so.
+    which Pillow would clip to white or black, are scaled by the range of their type (see `to_bytes`); with `clip` they
+    are left to Pillow all the same, as the papers' numbers on their data sets were made.
 
     Raises:
         UsageError: the file is missing, empty, truncated, too large to be a photograph, or no image.
@@ -38,20 +35,17 @@ def open_rgb(path: str, clip: bool = False) -> "Image.Image":
         if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - a Path per image is slow; a pipe would never open
             raise UsageError(f"image {show(path)} is not a file.")
         with Image.open(path) as picture:
-            if is_deep(picture) and not clip:
-                return to_bytes(picture).convert("RGB")
-            return picture.convert("RGB")
+            return (to_bytes(picture) if is_deep(picture) and not clip else picture).convert("RGB")
     except FileNotFoundError:
         raise UsageError(f"image {show(path)} does not exist. Fetch it again.") from None
     except UnidentifiedImageError:
-        size = Path(path).stat().st_size
-        reason = "is empty (0 bytes)" if size == 0 else "is not an image that Pillow can read"
+        reason = "is not an image that Pillow can read" if Path(path).stat().st_size else "is empty (0 bytes)"
         raise UsageError(f"image {show(path)} {reason}. Fetch the file again.") from None
     except Image.DecompressionBombError as error:
         raise UsageError(f"image {show(path)} is too large: {error}") from None
-    except UsageError:
-        raise
     except (OSError, SyntaxError, ValueError, EOFError) as error:
+        if isinstance(error, UsageError):
+            raise
         why = getattr(error, "strerror", None) or error
         raise UsageError(f"image {show(path)} cannot be decoded: {why}. Fetch the file again.") from None
 
@@ -101,19 +95,14 @@ def _quiet() -> None:
     from PIL import Image
 
     # Pillow warns above 89 megapixels and raises above twice that; a large photograph is one still.
-    bomb = ("ignore", None, Image.DecompressionBombWarning, None, 0)
-    if bomb not in warnings.filters:
+    if ("ignore", None, Image.DecompressionBombWarning, None, 0) not in warnings.filters:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         # Broken EXIF blocks, transparency given as bytes.
         warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 def content_key(path: str) -> str:
-    """Return a hex digest of the file's bytes; files are read once per process while they stay unchanged.
-
-    Raises:
-        UsageError: the file cannot be read.
-    """
+    """Return a hex digest of the file's bytes, or raise; files are read once per process while they stay unchanged."""
     try:
         state = os.stat(path)  # noqa: PTH116
         # Copying with times (`cp -p`, `rsync -t`) gives another content the same size and time of change; the number of
@@ -131,12 +120,18 @@ def _digest(path: str, state: tuple[int, ...]) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
 
 
-def show(path: str) -> str:
+def show(path: str | Path) -> str:
     """Return the path in quotes: printable also where its name is not valid UTF-8, cut where it is far too long."""
-    text = path.encode("utf-8", "surrogateescape" if encodable(path) else "backslashreplace")
-    whole = text.decode("utf-8", "backslashreplace")
+    text = str(path)
+    how = "surrogateescape" if encodable(text) else "backslashreplace"
+    whole = text.encode("utf-8", how).decode("utf-8", "backslashreplace")
     cut = whole if len(whole) <= 400 else f"{whole[:200]} ... {whole[-100:]}"
     return "'" + "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in cut) + "'"
+
+
+def some(words: Sequence[str], most: int, form: Callable[[str], str] = str) -> str:
+    """Return the first of many words, in a form, with dots where there are more."""
+    return ", ".join(map(form, words[:most])) + (", ..." if len(words) > most else "")
 
 
 def encodable(path: str) -> bool:

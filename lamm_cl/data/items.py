@@ -5,10 +5,12 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from lamm_cl.data import embedded, images
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -29,57 +31,51 @@ class Item(NamedTuple):
     class_name: str
 
 
+class Parts(NamedTuple):
+    """The items of a data set's three parts, as `PARTS` names them."""
+
+    train: tuple[Item, ...]
+    val: tuple[Item, ...]
+    test: tuple[Item, ...]
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """All of them, in that order."""
+        return self.train + self.val + self.test
+
+
 @dataclass(frozen=True)
 class ViewOptions:
-    """How the training views of a data set are drawn (see `lamm_cl.data.views`).
+    """How the training views of a data set are drawn (see `lamm_cl.data.views`)."""
 
-    Attributes:
-        scale: smallest and largest share of the picture's area that a crop covers.
-        flip: whether half of the views are mirrored; False where a mirrored picture is another thing
-            (digits).
-    """
-
-    scale: tuple[float, float] = (0.08, 1.0)
-    flip: bool = True
+    scale: tuple[float, float] = (0.08, 1.0)  # smallest and largest share of the picture's area that a crop covers
+    flip: bool = True  # half of the views are mirrored; False where a mirrored picture is another thing (digits)
 
 
 @dataclass(frozen=True)
 class Dataset:
     """A data set split in three, its images untouched on disk until `open` is called.
 
-    Attributes:
-        name: the catalogue's name, or the user's.
-        class_names: one name per label, in the order of the labels, spelled as CoOp spells them
-            (underscores included; prompts turn them into spaces).
-        train, val, test: the items, in the order of the split file.
-        template: the prompt template of the papers, with `{}` for the class name.
-        split: "official" (the papers' split), "setting-a" and "setting-b" (where the papers of these settings split one
-            data set in two ways), "other" (of the papers' sizes under the papers' name, and another one),
-            "own" (made here, or of other data), "embedded" (a set that ships with the package and has one fixed split).
-            Only numbers from the papers' splits (`PAPERS`) are comparable with the papers'.
-        synthetic: True where the pictures are drawn by code.
-        folder: the folder that relative item paths start from; "" for embedded sets.
-        notes: what a reader of the results must know.
-        views: how training views are drawn.
-        class_ids: the WordNet id of each label for ImageNet and its variants, whose names are not unique.
-        listed: whether the items were found by listing folders, so that their files were there.
-        numbered: whether the class names are numbers that nobody has called names: no prompt can be made of them.
+    Its `split` is "official" (the papers'), "setting-a" and "setting-b" (where the papers of these settings split one
+    data set in two ways), "other" (of the papers' sizes under the papers' name, and another one), "own" (made here, or
+    of other data), "embedded" (a set that ships with the package and has one fixed split). Only numbers from the
+    papers' splits (`PAPERS`) are comparable with the papers'.
     """
 
-    name: str
-    class_names: tuple[str, ...]
-    train: tuple[Item, ...]
+    name: str  # the catalogue's, or the user's
+    class_names: tuple[str, ...]  # by label, spelled as CoOp spells them (prompts turn their underscores into spaces)
+    train: tuple[Item, ...]  # as the others, in the order of the split file
     val: tuple[Item, ...]
     test: tuple[Item, ...]
-    template: str = "a photo of a {}."
+    template: str = "a photo of a {}."  # the papers' prompt, with `{}` for the class name
     split: SplitKind = "own"
-    synthetic: bool = False
-    folder: str = ""
-    notes: tuple[str, ...] = ()
-    views: ViewOptions = field(default_factory=ViewOptions)
-    class_ids: tuple[str, ...] = ()
-    listed: bool = False
-    numbered: bool = False
+    synthetic: bool = False  # drawn by code
+    folder: str = ""  # that relative item paths start from; "" for embedded sets
+    notes: tuple[str, ...] = ()  # what a reader of the results must know
+    views: ViewOptions = ViewOptions()
+    class_ids: tuple[str, ...] = ()  # WordNet ids by label of ImageNet and its variants, whose names are not unique
+    listed: bool = False  # the items were found by listing folders, so that their files were there
+    numbered: bool = False  # the class names are numbers that nobody has called names: no prompt can be made of them
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -87,24 +83,14 @@ class Dataset:
         return self.train + self.val + self.test
 
     def open(self, item: Item) -> "Image.Image":
-        """Return the item's picture as RGB; of the papers' data sets, as the papers' code reads it.
-
-        Raises:
-            UsageError: the file is missing or is no whole picture; the message names it.
-        """
-        from lamm_cl.data import embedded, images
-
+        """Return the item's picture as RGB, as the papers' code reads theirs; a UsageError names a file that is bad."""
         if self.split == "embedded":
             return embedded.open_picture(item.path)
         return images.open_rgb(item.path, clip=self.split in PAPERS)
 
     def content_key(self, item: Item) -> str:
         """Return a hex digest of the picture's content, whatever the file is called and wherever it lies."""
-        from lamm_cl.data import embedded, images
-
-        if self.split == "embedded":
-            return embedded.content_key(item.path)
-        return images.content_key(item.path)
+        return embedded.content_key(item.path) if self.split == "embedded" else images.content_key(item.path)
 
     def missing(self, items: Iterable[Item]) -> list[str]:
         """Return the paths, each once, of those items whose file is not there or empty; opens none."""

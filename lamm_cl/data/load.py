@@ -12,13 +12,13 @@ from lamm_cl.data import embedded
 from lamm_cl.data.catalogue import CATALOGUE, Entry, find
 from lamm_cl.data.folders import stray_note
 from lamm_cl.data.imagenet import read_imagenet, read_variant
-from lamm_cl.data.images import show
-from lamm_cl.data.items import PARTS, Dataset, Item, SplitKind
+from lamm_cl.data.images import show, some
+from lamm_cl.data.items import Dataset, Item, Parts, SplitKind
 from lamm_cl.data.misplaced import elsewhere
 from lamm_cl.data.own_data import is_own, load_own, template, view_options
-from lamm_cl.data.splits import Parts, class_names, own_split, read_aircraft, read_part_folders, read_split
+from lamm_cl.data.splits import class_names, own_split, read_aircraft, read_part_folders, read_split
 from lamm_cl.data.subsets import read_subset, subset_of
-from lamm_cl.errors import UsageError, unknown
+from lamm_cl.errors import UsageError, check_known
 
 OPTIONS = ("template", "flip", "scale")
 
@@ -39,47 +39,38 @@ def load_dataset(
 ) -> Dataset:
     """Load a data set: of the catalogue by name, or one's own by description.
 
+    Its `split` is "official" only where the lists are the papers' own, in full.
+
     Args:
         name: a name of the catalogue (any spelling of its title works), or a mapping such as
-            `{"name": "mine", "folder": "photos"}` or `{"csv": "list.csv"}` (keys: see `own_data.load_own`); a folder
-            that is called as a subset of the catalogue is read as that one. A mapping that says no such source is a
-            name of the catalogue with options.
-        root: the folder that holds the data sets' folders; default: the environment's LAMM_CL_DATA, else
-            `./data`.
-        check_images: check that every file is there and not empty (not that it decodes: `lamm-cl data verify` does
-            that).
+            `{"name": "mine", "folder": "photos"}` or `{"csv": "list.csv"}` (keys: see `lamm_cl/data/README.md`); a
+            folder that is called as a subset of the catalogue is read as that one. A mapping that says no such source
+            is a name of the catalogue with options.
+        root: the folder that holds the data sets' folders; default: the environment's LAMM_CL_DATA, else `./data`.
+        check_images: check that every file is there and not empty (not that it decodes, as `lamm-cl data verify` does).
         **options: `template`, `flip`, `scale`.
-
-    Returns:
-        The data set. `split` is "official" only where the lists are the papers' own, in full.
 
     Raises:
         UsageError: unknown name or option, missing or damaged files; the message says which and what to do.
     """
+    given: dict[str, Any] = {**(name if isinstance(name, Mapping) else {}), **options}
     if isinstance(name, Mapping):
-        given: dict[str, Any] = {**name, **options}
         if not is_own(given):
             return load_dataset(given.pop("name", ""), given.pop("root", root), check_images, **given)
         subset, folder = subset_of(given), data_root(root)
         dataset = _subset(subset, given, folder) if subset else load_own(given, folder)
     else:
-        for key in options:
-            if key not in OPTIONS:
-                raise unknown("option of a data set", key, OPTIONS)
+        check_known("option of a data set", options, OPTIONS)
         entry, folder = find(name), data_root(root)
         try:
             dataset = _load(entry, folder)
         except UsageError as error:
             raise UsageError(f"{error} {elsewhere(entry, folder)}".rstrip()) from None
-        if options:
-            dataset = replace(
-                dataset,
-                template=template(options.get("template", dataset.template), dataset.name),
-                views=view_options(options, dataset.views),
-            )
+    text, views = template(given.get("template", dataset.template), dataset.name), view_options(given, dataset.views)
+    dataset = replace(dataset, template=text, views=views, notes=(*dataset.notes, *_untested(dataset)))
     if check_images:
         require_images(dataset)
-    return replace(dataset, notes=(*dataset.notes, *_untested(dataset)))
+    return dataset
 
 
 def _untested(dataset: Dataset) -> tuple[str, ...]:
@@ -87,16 +78,12 @@ def _untested(dataset: Dataset) -> tuple[str, ...]:
     absent = [name for label, name in enumerate(dataset.class_names) if label not in tested]
     if not tested or not absent:
         return ()
-    named = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-    return (f"{dataset.name}: {len(absent)} of {len(dataset.class_names)} classes have no test image: {named}",)
+    count = f"{len(absent)} of {len(dataset.class_names)}"
+    return (f"{dataset.name}: {count} classes have no test image: {some(absent, 5)}",)
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
-    """Return the folder of the data sets: `root`, else the environment's LAMM_CL_DATA, else `./data`.
-
-    Raises:
-        UsageError: it is a file.
-    """
+    """Return the folder of the data sets: `root`, else the environment's LAMM_CL_DATA, else `./data`; no file."""
     folder = Path(root or os.environ.get("LAMM_CL_DATA") or "data").expanduser().absolute()
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"root {folder} is not a folder. Give the folder that holds the data sets' folders.")
@@ -104,17 +91,12 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
 
 
 def require_images(dataset: Dataset, items: Iterable[Item] | None = None) -> None:
-    """Raise unless the images of these items (default: of all) are files that are not empty. Opens none.
-
-    Raises:
-        UsageError: names the number of missing files, the first three, and what to do.
-    """
+    """Raise unless the images of these items (default: of all) are files that are not empty. Opens none."""
     wanted = dataset.items if items is None else tuple(items)
     missing = dataset.missing(wanted)
     if not missing:
         return
-    shown = ", ".join(map(show, missing[:3])) + (", ..." if len(missing) > 3 else "")
-    n = len({item.path for item in wanted})
+    n, shown = len({item.path for item in wanted}), some(missing, 3, show)
     what = f"{len(missing):,} of {n:,} images" if items is None else f"{len(missing):,} of the {n:,} images to be used"
     raise UsageError(f"data set {dataset.name!r}: {what} are missing or empty: {shown}. {_cure(dataset)}")
 
@@ -129,15 +111,14 @@ def _cure(dataset: Dataset) -> str:
     if entry and (found := elsewhere(entry, root)):
         return found
     what = f"{dataset.name} --root {shlex.quote(str(root))}"
-    return (
-        f"`lamm-cl data prepare {what}` fetches them or says how; `lamm-cl data verify {what}` lists all that are bad."
-    )
+    bad = f"`lamm-cl data verify {what}` lists all that are bad."
+    return f"`lamm-cl data prepare {what}` fetches them or says how; {bad}"
 
 
 def _load(entry: Entry, root: Path) -> Dataset:
     if entry.embedded:
-        parts = {part: tuple(map(Item._make, rows)) for part, rows in embedded.rows(entry.name).items()}
-        return _dataset(entry, parts, "", class_names(entry.name, _all(parts)))
+        parts = Parts(*(tuple(map(Item._make, rows)) for rows in embedded.rows(entry.name).values()))
+        return _dataset(entry, parts, "", class_names(entry.name, parts.items))
     folder = root / entry.folder
     if not folder.is_dir():
         raise UsageError(
@@ -149,48 +130,40 @@ def _load(entry: Entry, root: Path) -> Dataset:
         return _from_split_file(entry, folder, images)
     if entry.reader == "aircraft":
         parts = read_aircraft(folder, images)
-        return judge(entry, parts, images, class_names(folder, _all(parts)))
+        return judge(entry, parts, images, class_names(folder, parts.items))
     if entry.reader == "subset":
         return _subset(entry, {"folder": str(folder)}, root)
     if entry.reader == "part_folders":
         return judge(entry, read_part_folders(entry, images), images)
     read = read_imagenet if entry.reader == "imagenet" else read_variant
     parts, ids = read(folder, images)
-    names = class_names(images, parts["test"], entry.repeated_names)
+    names = class_names(images, parts.test, entry.repeated_names)
     return replace(judge(entry, parts, images, names), class_ids=ids)
 
 
 def _subset(entry: Entry, description: Mapping[str, Any], root: Path) -> Dataset:
     parts, place, notes, numbered = read_subset(entry, description, root)
     dataset = judge(entry, parts, place)
-    return replace(
-        dataset,
-        template=template(description.get("template", entry.template), entry.name),
-        views=view_options(description, entry.views),
-        notes=(*dataset.notes, *notes),
-        numbered=numbered,
-    )
+    return replace(dataset, notes=(*dataset.notes, *notes), numbered=numbered)
 
 
 def _from_split_file(entry: Entry, folder: Path, images: str) -> Dataset:
     split = folder / entry.split_file
     if split.is_file():
         parts = read_split(split, images)
-        return judge(entry, parts, images, class_names(split, _all(parts)), f"{entry.split_file} lists")
+        return judge(entry, parts, images, what=f"{entry.split_file} lists")
     if not Path(images).is_dir():
         raise UsageError(
             f"data set {entry.name!r}: {folder} holds neither the papers' split {entry.split_file} nor the images "
             f"folder {entry.images or 'cars_train'}/. `lamm-cl data prepare {entry.name}` fetches them or says how."
         )
     parts = own_split(entry, folder, images)
-    names = class_names(images, _all(parts))
+    names = class_names(images, parts.items)
     notes = [f"{entry.name}: {entry.split_file} is missing: the split was made here and is not the papers'"]
-    found, expected = len(_all(parts)), sum(entry.sizes)
+    found, expected = len(parts.items), sum(entry.sizes)
     if (found, len(names)) != (expected, entry.classes):
-        notes.append(
-            f"{entry.name}: found {found:,} images of {len(names)} classes, the papers have {expected:,} of "
-            f"{entry.classes}"
-        )
+        theirs = f"{expected:,} of {entry.classes}"
+        notes.append(f"{entry.name}: found {found:,} images of {len(names)} classes, the papers have {theirs}")
     if entry.own_split == "folders":
         notes += stray_note(entry.name, Path(images))
     listed = entry.own_split not in ("cars", "flowers")
@@ -203,36 +176,33 @@ def judge(entry: Entry, parts: Parts, images: str, names: tuple[str, ...] = (), 
     CoOp's code, where a split file is missing, draws a split at random and keeps it under the papers' name, in the
     papers' sizes.
     """
-    names = names or class_names(images, _all(parts))
+    names = names or class_names(images, parts.items)
     dataset = _dataset(entry, parts, images, names)
-    sizes = tuple(len(parts[part]) for part in PARTS)
+    sizes = tuple(map(len, parts))
     split: SplitKind = "official"
     notes = []
     known = dict.fromkeys((entry.sizes, *entry.settings.values()))
     if sizes not in known or len(names) != entry.classes:
         split = "own"
-        notes.append(
-            f"{entry.name}: not the papers' data: {what or 'found'} {_sizes(sizes)} images of {len(names)} classes, "
-            f"the papers have {' or '.join(map(_sizes, known))} of {entry.classes}"
-        )
+        here, theirs = f"{_sizes(sizes)} images of {len(names)} classes", " or ".join(map(_sizes, known))
+        notes.append(f"not the papers' data: {what or 'found'} {here}, the papers have {theirs} of {entry.classes}")
     elif entry.settings:
-        split = _setting(entry, sizes, parts["train"])
-        if split == "other":
-            notes.append(f"{entry.name}: of the papers' sizes, and its training images are not those of their list")
-        else:
-            notes.append(f"{entry.name}: split as in {split.replace('-', ' ')}")
+        split = _setting(entry, sizes, parts.train)
+        other = "of the papers' sizes, and its training images are not those of their list"
+        notes.append(other if split == "other" else f"split as in {split.replace('-', ' ')}")
     elif entry.fingerprint and dataset.fingerprint != entry.fingerprint:
         split = "other"
         notes.append(
-            f"{entry.name}: {entry.split_file} is not the papers' split, though it has its name and its numbers of "
-            "images (the papers' codes draw such a split at random when the file is missing)"
+            f"{entry.split_file} is not the papers' split, though it has its name and its numbers of images (the "
+            "papers' codes draw such a split at random when the file is missing)"
         )
     elif entry.split_file and not entry.fingerprint:
-        notes.append(f"{entry.name}: official by its numbers of classes and images; nobody compared it image by image")
+        notes.append("official by its numbers of classes and images; nobody compared it image by image")
     if entry.repeated_names and len(set(names)) < len(names):
         repeated = sorted({name for name in names if names.count(name) > 1})
-        notes.append(f"{entry.name}: two classes each are called {' and '.join(repeated)}, as in the papers")
-    return replace(dataset, split=split, notes=tuple(notes), listed=entry.reader not in ("split_file", "aircraft"))
+        notes.append(f"two classes each are called {' and '.join(repeated)}, as in the papers")
+    said = tuple(f"{entry.name}: {note}" for note in notes)
+    return replace(dataset, split=split, notes=said, listed=entry.reader not in ("split_file", "aircraft"))
 
 
 def _setting(entry: Entry, sizes: tuple[int, ...], train: tuple[Item, ...]) -> SplitKind:
@@ -247,13 +217,14 @@ def _setting(entry: Entry, sizes: tuple[int, ...], train: tuple[Item, ...]) -> S
 def check_split(entry: Entry, path: Path) -> str:
     """Say what is wrong with a split file, "" where it is the papers'; by its sizes where nothing more is known."""
     try:
-        dataset = judge(entry, read_split(path, str(path.parent)), str(path.parent))
+        parts = read_split(path, str(path.parent))
+        split = judge(entry, parts, str(path.parent)).split
     except UsageError as error:
         return str(error)
-    sizes = tuple(len(getattr(dataset, part)) for part in PARTS)
+    sizes = tuple(map(len, parts))
     if sizes != entry.sizes:
         return f"lists {sizes} images, not {entry.sizes}"
-    return "is another split of their sizes" if dataset.split == "other" else ""
+    return "is another split of their sizes" if split == "other" else ""
 
 
 def _sizes(sizes: tuple[int, ...]) -> str:
@@ -261,19 +232,5 @@ def _sizes(sizes: tuple[int, ...]) -> str:
 
 
 def _dataset(entry: Entry, parts: Parts, images: str, names: tuple[str, ...]) -> Dataset:
-    return Dataset(
-        name=entry.name,
-        class_names=names,
-        train=parts["train"],
-        val=parts["val"],
-        test=parts["test"],
-        template=entry.template,
-        split="embedded" if entry.embedded else "own",
-        synthetic=entry.synthetic,
-        folder=images,
-        views=entry.views,
-    )
-
-
-def _all(parts: Parts) -> tuple[Any, ...]:
-    return parts["train"] + parts["val"] + parts["test"]
+    kind: SplitKind = "embedded" if entry.embedded else "own"
+    return Dataset(entry.name, names, *parts, entry.template, kind, entry.synthetic, images, views=entry.views)

@@ -5,14 +5,13 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from lamm_cl.data.catalogue import Entry, called_so
 from lamm_cl.data.folders import JUNK, SUFFIXES
-from lamm_cl.data.items import PARTS
 from lamm_cl.data.splits import AIRCRAFT_LISTS, read_split
 from lamm_cl.errors import UsageError
 
@@ -20,8 +19,7 @@ _DEEP, _WIDE, _MOST = 5, 64, 3000  # folders below each other, looked into in on
 _FLAT = ("pets", "cars", "flowers")  # images lie directly in their folder
 
 
-@dataclass(frozen=True)
-class Misplaced:
+class Misplaced(NamedTuple):
     """Something that a reader wants at one place and that lies at another."""
 
     wanted: Path
@@ -31,11 +29,7 @@ class Misplaced:
         return f"{self.wanted} is wanted and lies at {self.found}"
 
     def put(self) -> str:
-        """Link it into place, or move it up where it lies too deep; returns what was done.
-
-        Raises:
-            UsageError: something else is there.
-        """
+        """Link it into place, or move it up where it lies too deep, or raise; returns what was done."""
         try:
             if self.found.is_relative_to(self.wanted):  # too deep, in a folder of the name that it should have
                 outer = self.wanted.with_name(f"{self.wanted.name}.outer")
@@ -60,46 +54,42 @@ def find_misplaced(entry: Entry, root: Path) -> Iterator[Misplaced]:
     folder = root / entry.folder
     places = _places(entry, root)
     if not folder.exists():
-        whole = (place for place in places if place != root and any(one.there(place) for one in _wants(entry, place)))
-        if (found := next(whole, None)) is not None:
-            yield Misplaced(folder, found)
-            return
+        for place in places:
+            if place != root and any(want.there(place) for want in _wants(entry, place)):
+                yield Misplaced(folder, place)
+                return
     for want in _wants(entry, folder):
         if not want.there(folder):
             candidates = (path for place in (folder, *places) for path in _below(place))
-            if (found := next((path for path in candidates if want.is_at(path, folder)), None)) is not None:
+            if found := next((path for path in candidates if want.is_at(path, folder)), None):
                 yield Misplaced(folder / want.path, found)
 
 
 def elsewhere(entry: Entry, root: Path) -> str:
     """Say where that which a data set's reader does not find lies, and what to do; "" where it was not found."""
-    found = list(find_misplaced(entry, root))
-    if not found:
+    what = "; ".join(map(str, find_misplaced(entry, root)))
+    if not what:
         return ""
-    what = "; ".join(map(str, found))
     if root.name == entry.folder:
         return f"{what}. This root is its own folder: give the one above it, {shlex.quote(str(root.parent))}."
     return f"{what}. `lamm-cl data prepare {entry.name} --root {shlex.quote(str(root))} --fix` puts it there."
 
 
 class _Want(NamedTuple):
-    """A path in the data set's folder; what proves a folder to be it (None for a file); whatever it is called."""
+    """A path in the data set's folder; what proves another to be it, whatever it is called where any name will do."""
 
     path: str
-    fits: Callable[[Path], bool] | None = None
+    fits: Callable[[Path], bool] = Path.is_file
     any_name: bool = False
 
     def there(self, folder: Path) -> bool:
-        return self._right(folder / self.path)
+        return self.fits(folder / self.path)
 
     def is_at(self, path: Path, folder: Path) -> bool:
         wanted = folder / self.path
         # Files of the cars' training and test images are called alike: there the folder's name decides.
         named = self.any_name or wanted.name.lower() in (path.name.lower(), path.parent.name.lower())
-        return named and path != wanted and not wanted.is_relative_to(path) and self._right(path)
-
-    def _right(self, path: Path) -> bool:
-        return path.is_file() if self.fits is None else path.is_dir() and self.fits(path)
+        return named and path != wanted and not wanted.is_relative_to(path) and self.fits(path)
 
 
 def _wants(entry: Entry, folder: Path) -> list[_Want]:
@@ -118,14 +108,12 @@ def _wants(entry: Entry, folder: Path) -> list[_Want]:
     plain = _holds(rf"(?i).*({'|'.join(map(re.escape, SUFFIXES))})" if entry.own_split in _FLAT else r"[^.]+")
     samples = _samples(entry, folder)
     folders = [entry.images] if entry.images else ["cars_train", "cars_test"]
-    return [
-        _Want(entry.split_file),
-        *(_Want(name, samples.get(name, plain), bool(samples and entry.images)) for name in folders),
-    ]
+    any_name = bool(samples and entry.images)
+    return [_Want(entry.split_file), *(_Want(name, samples.get(name, plain), any_name) for name in folders)]
 
 
 def _holds(pattern: str) -> Callable[[Path], bool]:
-    """Whether some of what lies directly in a folder is called so."""
+    """Return whether some of what lies directly in a folder is called so."""
     return lambda folder: any(re.fullmatch(pattern, name) for name in _listed(folder))
 
 
@@ -136,11 +124,10 @@ def _samples(entry: Entry, folder: Path) -> dict[str, Callable[[Path], bool]]:
     except UsageError:
         return {}
     named: dict[str, list[str]] = {}
-    for part in PARTS:
-        for item in parts[part]:
-            path = item.path.removeprefix(os.sep)
-            first, _, rest = (entry.images, "", path) if entry.images else path.partition("/")
-            named.setdefault(first, []).append(rest)
+    for item in parts.items:
+        path = item.path.removeprefix(os.sep)
+        first, _, rest = (entry.images, "", path) if entry.images else path.partition("/")
+        named.setdefault(first, []).append(rest)
     return {name: partial(_has_half, paths[:: max(1, len(paths) // 16)]) for name, paths in named.items()}
 
 
@@ -158,24 +145,16 @@ def _places(entry: Entry, root: Path) -> list[Path]:
 
 def _below(top: Path) -> Iterator[Path]:
     """Yield what lies below a folder, the nearest first; folders of very many are not searched."""
-    level, seen = [top], 0
-    for _ in range(_DEEP):
-        deeper: list[Path] = []
-        for folder in level:
-            seen += 1
-            if seen > _MOST:
-                return
-            names = _listed(folder)
-            folders = 0
-            for name in names:
-                path = folder / name
-                if path.suffix.lower() in SUFFIXES:
-                    continue
-                yield path
-                if folders < _WIDE and path.is_dir() and not path.is_symlink():
-                    deeper.append(path)
-                    folders += 1
-        level = deeper
+    found = [(top, 1)]
+    for folder, depth in islice(found, _MOST):  # which grows meanwhile
+        folders = 0
+        for path in (folder / name for name in _listed(folder)):
+            if path.suffix.lower() in SUFFIXES:
+                continue
+            yield path
+            if depth < _DEEP and folders < _WIDE and path.is_dir() and not path.is_symlink():
+                found.append((path, depth + 1))
+                folders += 1
 
 
 def _listed(folder: Path) -> list[str]:
@@ -187,8 +166,6 @@ def _listed(folder: Path) -> list[str]:
 
 def _remove_empty(folder: Path) -> None:
     """Remove a folder and those in it as far as they are empty."""
-    for place in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+    for place in (*sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True), folder):
         with suppress(OSError):
             place.rmdir()
-    with suppress(OSError):
-        folder.rmdir()

@@ -9,11 +9,11 @@ from typing import Any
 
 from lamm_cl.data.exporting import fetched
 from lamm_cl.data.images import deep, show
-from lamm_cl.data.items import PARTS, Dataset, Item, ViewOptions
+from lamm_cl.data.items import PARTS, Dataset, Item, Parts, ViewOptions
 from lamm_cl.data.own_files import COLUMNS, Row, read_folder, read_table
-from lamm_cl.data.splits import Parts, check_names, class_names, split_classes
+from lamm_cl.data.splits import check_names, class_names, split_classes
 from lamm_cl.data.verify import repeated_pictures
-from lamm_cl.errors import UsageError, unknown
+from lamm_cl.errors import UsageError, check_known
 
 SOURCES = ("folder", "csv", "torchvision", "hf")
 OPTIONS = ("template", "rename", "names", "numbers_are_names", "ignore", "depth", "columns", "flip", "scale")
@@ -36,89 +36,57 @@ def name_of(spec: "str | Mapping[str, Any]") -> str:
     if isinstance(spec, str):
         return spec
     given = spec.get("name")
-    if given is not None:
-        text = str(given).strip()
-        if not is_name(given) or not text.isprintable():
-            raise UsageError(f"the name of a data set must be a line of text, not {given!r}: put it in quotes.")
-        if text:
-            return _no_formula(text)
-    key = next((key for key in SOURCES if key in spec), "name")
-    place = Path(str(spec.get(key, "")))
-    return _no_formula((place.expanduser().absolute() if key in ("folder", "csv") else place).stem or "own")
-
-
-def _no_formula(name: str) -> str:
+    name = "" if given is None else str(given).strip()
+    if given is not None and not (is_name(given) and name.isprintable()):
+        raise UsageError(f"the name of a data set must be a line of text, not {given!r}: put it in quotes.")
+    if not name:
+        key = next((key for key in SOURCES if key in spec), "name")
+        place = Path(str(spec.get(key, "")))
+        name = (place.expanduser().absolute() if key in ("folder", "csv") else place).stem or "own"
     if is_formula(name):
         raise UsageError(f"the name {name!r} of a data set {FORMULA} (`name: ...`).")
     return name
 
 
 def load_own(description: Mapping[str, Any], store: Path) -> Dataset:
-    """Return the data set that `description` describes.
+    """Return the data set that `description` describes, by the keys that the README explains, but for its options.
 
-    Args:
-        description: one of `folder` and `csv` (see `own_files`), `torchvision` (the name of one of its
-            data sets) or `hf` (a folder or name that Hugging Face's `datasets` knows; see `exporting`), and
-
-            - `name` (default: the folder's or file's name), `template`, `flip` and `scale` of the training views;
-            - `root`, which relative paths start from (default: the working directory for `folder` and `csv`, the CSV's
-              folder for the paths in it);
-            - `rename`, from class folder, or class in the data, to class name; `names`, a list or a file of one name a
-              line, for classes that are numbers, in their order; `numbers_are_names: true` where they are names;
-            - `ignore` and `depth` for folders, `columns` for a CSV or Hugging Face's.
-        store: the folder of the data sets, where `torchvision` and `hf` are kept.
-
-    Raises:
-        UsageError: see the module's checks; every message names the file or key.
+    Its name is by default that of the folder or file. Relative paths start from `root`, by default the working
+    directory, and those in a CSV from its folder. `store` is the folder where a library's data sets are kept. Every
+    message names the file or key.
     """
     check_description(description)
-    name, rename = name_of(description), renames(description.get("rename"))
-    columns = dict(description.get("columns") or {})
+    name, rename, what = name_of(description), renames(description.get("rename")), "class folder in rename"
+    ignore, depth = description.get("ignore"), description.get("depth")
     if "csv" in description:
         place = source_of(description, "csv")
         base = (path_of("root", description["root"]) if description.get("root") else place.parent).absolute()
-        rows, notes = read_table(name, place, base, columns)
+        rows, notes = read_table(name, place, base, description.get("columns") or {})
         what = f"class in rename for {place}"
-    else:
-        made = "folder" not in description  # by us, from a library: each folder is a class
-        place = base = fetched(description, store, columns) if made else source_of(description, "folder")
-        said: dict[str, Any] = {"ignore": [], "depth": "top"} if made else {"ignore": None, "depth": None}
-        said |= {key: description[key] for key in said if key in description}
-        rows, notes = read_folder(name, place, classes=list(rename), **said)
-        what = "class folder in rename"
+    elif "folder" in description:
+        place = base = source_of(description, "folder")
+        rows, notes = read_folder(name, place, ignore=ignore, depth=depth, classes=rename)
+    else:  # made here, from a library: each folder is a class
+        place = base = fetched(description, store)
+        rows, notes = read_folder(name, place, ignore=ignore or [], depth=depth or "top", classes=rename)
     called = named(place, what, (row.label for row in rows), rename, description.get("names"))
     parts, more = _parts(name, place, rows, called)
-    items = parts["train"] + parts["val"] + parts["test"]
     numbered = all(map(is_number, called.values())) and not description.get("numbers_are_names")
-    notes = [f"{name}: own data", *notes, *more, *_deep_note(name, items)]
+    notes = [f"{name}: own data", *notes, *more, *_deep_note(name, parts.items)]
     if numbered:
         notes.append(f"{name}: its classes are called by numbers, of which no prompt can be made")
-    dataset = Dataset(
-        name=name,
-        class_names=class_names(place, items),
-        train=parts["train"],
-        val=parts["val"],
-        test=parts["test"],
-        template=template(description.get("template", "a photo of a {}."), name),
-        split="own",
-        folder=str(base),
-        views=view_options(description, ViewOptions()),
-        listed="csv" not in description,
-        numbered=numbered,
-    )
+    names, listed = class_names(place, parts.items), "csv" not in description
+    dataset = Dataset(name, names, *parts, folder=str(base), listed=listed, numbered=numbered)
     return replace(dataset, notes=(*notes, *repeated_pictures(dataset)))
 
 
 def check_description(description: Mapping[str, Any]) -> None:
     """Raise unless a description has known keys, one source, and values that can be right whatever the files are."""
-    for key in description:
-        if key not in KEYS:
-            raise unknown("key of a data set", key, KEYS)
+    check_known("key of a data set", description, KEYS)
     if sum(key in description for key in SOURCES) != 1:
         raise UsageError(f"{ONE_SOURCE} Got {dict(description)!r}.")
-    problems = wrong_values(description)
-    if problems:
-        raise UsageError(problems[0])
+    for problem in wrong_values(description):
+        raise UsageError(problem)
 
 
 def path_of(key: str, value: object) -> Path:
@@ -160,9 +128,7 @@ def wrong_values(description: Mapping[str, Any]) -> list[str]:
         **{key: partial(path_of, key) for key in (*SOURCES, "root")},
         "template": lambda value: template(value, str(description.get("name", "of one's own"))),
         "rename": renames,
-        "names": lambda value: (
-            path_of("names", value) if isinstance(value, str | Path) else list_of_names("names", value)
-        ),
+        "names": lambda value: (path_of if isinstance(value, str | Path) else list_of_names)("names", value),
         "numbers_are_names": partial(_one_of, "numbers_are_names", (True, False)),
         "ignore": partial(list_of_names, "ignore"),
         "depth": partial(_one_of, "depth", ("top", "leaf")),
@@ -206,9 +172,7 @@ def _one_of(key: str, choices: Sequence[object], value: object) -> None:
 def _columns(given: Any) -> None:
     if not isinstance(given, Mapping) or not all(isinstance(value, str) for value in given.values()):
         raise UsageError(f"columns must say which column is what, {{class_name: label}}, not {given!r}.")
-    for role in given:
-        if role not in COLUMNS:
-            raise unknown("role of a column", role, COLUMNS)
+    check_known("role of a column", given, COLUMNS)
 
 
 def source_of(description: Mapping[str, Any], key: str) -> Path:
@@ -217,8 +181,9 @@ def source_of(description: Mapping[str, Any], key: str) -> Path:
     if not path.is_absolute() and description.get("root"):
         path = path_of("root", description["root"]) / path
     path = path.absolute()
-    if not (path.is_dir() if key == "folder" else path.is_file()):
-        raise UsageError(f"{key} {show(str(path))} does not exist or is no {'folder' if key == 'folder' else 'file'}.")
+    kind, there = ("folder", path.is_dir()) if key == "folder" else ("file", path.is_file())
+    if not there:
+        raise UsageError(f"{key} {show(path)} does not exist or is no {kind}.")
     return path
 
 
@@ -229,63 +194,50 @@ def _parts(name: str, place: Path, rows: list[Row], called: Mapping[str, str]) -
             classes[called[row.label]].append(row.path)
         return split_classes(name, classes), [f"{name}: split made here, 50% train, 20% val, 30% test of each class"]
     parts = items_of(rows, called)
-    if parts["test"]:
+    if parts.test:
         return parts, []
-    if not parts["val"]:
+    if not parts.val:
         raise UsageError(f"{place}: no row is in test (nor val): there is nothing to evaluate on.")
-    return {**parts, "test": parts["val"]}, [f"{name}: there is no test/: val/ is also the test set"]
+    return parts._replace(test=parts.val), [f"{name}: there is no test/: val/ is also the test set"]
 
 
 def items_of(rows: Sequence[Row], called: Mapping[str, str]) -> Parts:
     """Return the items of rows, whose labels count the classes in the order in which they are `called`."""
     labels = {label: number for number, label in enumerate(called)}
-    return {
-        part: tuple(Item(row.path, labels[row.label], called[row.label]) for row in rows if row.part == part)
-        for part in PARTS
-    }
+    return Parts(
+        *(tuple(Item(row.path, labels[row.label], called[row.label]) for row in rows if row.part == p) for p in PARTS)
+    )
 
 
 def _deep_note(name: str, items: Sequence[Item]) -> list[str]:
     """Look at one image of each class: whether 16 bits or floats are scaled to 8 bits is to be said before a run."""
     firsts = {item.label: item.path for item in reversed(items)}.values()
-    found = sorted(path for path in firsts if path.lower().endswith(_DEEP_SUFFIXES) and deep(path))
-    if not found:
-        return []
-    return [f"{name}: images of more than 8 bits, e.g. {show(found[0])}, are scaled to 8 by the range of their type"]
+    found = [path for path in firsts if path.lower().endswith(_DEEP_SUFFIXES) and deep(path)]
+    note = "{}: images of more than 8 bits, e.g. {}, are scaled to 8 by the range of their type"
+    return [note.format(name, show(min(found)))] if found else []
 
 
 def named(
     place: Path, what: str, labels: Iterable[str], rename: Mapping[str, str], names: Any = None
 ) -> dict[str, str]:
-    """Return what the classes are called, by what they are called in the data, in the order of the labels.
+    """Return what the classes are called, by what they are called in the data: numbers by size, others by name.
 
-    Args:
-        place: the folder or file, for messages.
-        what: what `rename` renames, for messages.
-        labels: the classes; they are sorted, numbers as numbers.
-        rename: other names for some.
-        names: for numbers, a list of words or a file of one a line, in their order; for others, a file of lines such
-            as `n01443537 goldfish`, class and name parted by a tab or a space, a number and a tab before them or not.
-
-    Raises:
-        UsageError: a name is for no class, is missing, or cannot be used.
+    `names` are, for numbers, a list of words or a file of one a line, in their order; for others, a file of lines such
+    as `n01443537 goldfish`, class and name parted by a tab or a space, a number and a tab before them or not. `what` is
+    what `rename` renames. A UsageError says which name is for no class, is missing, or cannot be used.
     """
     distinct = set(labels)
-    ordered = sorted(distinct, key=float) if all(map(is_number, distinct)) else sorted(distinct)
-    for old in rename:
-        if old not in distinct:
-            raise unknown(what, old, ordered)
+    numbers = all(map(is_number, distinct))
+    ordered = sorted(distinct, key=float if numbers else str)
+    check_known(what, rename, distinct)
     # With `depth: leaf` a class is a path of folders, and called as the last one is.
     called = {label: rename.get(label, label.rpartition("/")[2] if place.is_dir() else label) for label in ordered}
     if names is not None:
-        if all(map(is_number, ordered)) or not isinstance(names, str | Path):
-            called = dict(zip(ordered, _by_number(names, ordered), strict=True))
-        else:
-            called = _by_class(names, ordered)
-    check_names(show(str(place)), called.values())
-    formula = next(filter(is_formula, called.values()), None)
-    if formula is not None:
-        raise UsageError(f"{show(str(place))}: the class {formula!r} {FORMULA}, e.g. by `rename`.")
+        by_class = isinstance(names, str | Path) and not numbers
+        called = _by_class(names, ordered) if by_class else dict(zip(ordered, _by_number(names, ordered), strict=True))
+    check_names(show(place), called.values())
+    for formula in filter(is_formula, called.values()):
+        raise UsageError(f"{show(place)}: the class {formula!r} {FORMULA}, e.g. by `rename`.")
     return called
 
 
@@ -345,11 +297,10 @@ def _by_class(given: str | Path, labels: list[str]) -> dict[str, str]:
             del fields[0]
         label, name = (fields[0].strip(), fields[-1].strip()) if len(fields) == 2 else ("", "")
         if label in labels and names.setdefault(label, name) != name:
-            raise UsageError(f"names {show(str(path))} calls {label!r} both {names[label]!r} and {name!r}.")
-    missing = [label for label in labels if label not in names]
-    if missing:
+            raise UsageError(f"names {show(path)} calls {label!r} both {names[label]!r} and {name!r}.")
+    if missing := [label for label in labels if label not in names]:
         raise UsageError(
-            f"names {show(str(path))} has no line for {len(missing)} of {len(labels)} classes, e.g. {missing[0]!r}. A "
+            f"names {show(path)} has no line for {len(missing)} of {len(labels)} classes, e.g. {missing[0]!r}. A "
             "line is a class, as the data call it, a tab, and its name; names alone are for classes that are numbers."
         )
     return {label: names[label] for label in labels}
@@ -359,4 +310,4 @@ def _lines(path: Path) -> list[str]:
     try:
         return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"names {show(str(path))} cannot be read: {getattr(error, 'strerror', error)}.") from None
+        raise UsageError(f"names {show(path)} cannot be read: {getattr(error, 'strerror', error)}.") from None

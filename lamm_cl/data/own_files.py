@@ -3,12 +3,14 @@
 import csv
 import os
 import posixpath
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lamm_cl.data.folders import class_folders, images_in, sizes_of, stray_note
-from lamm_cl.data.images import show
+from lamm_cl.data.folders import class_folders, images_in, missing_files, stray_note
+from lamm_cl.data.images import show, some
+from lamm_cl.data.items import PARTS
 from lamm_cl.errors import UsageError
 
 PART_NAMES = {
@@ -25,6 +27,7 @@ COLUMNS = {
     "split": ("split", "part", "partition", "set", "subset", "fold"),
 }
 _DELIMITERS = ",;\t"
+Names = Collection[str]
 
 
 class Row(NamedTuple):
@@ -36,70 +39,56 @@ class Row(NamedTuple):
 
 
 def read_folder(
-    name: str, folder: Path, *, ignore: Sequence[str] | None, depth: str | None, classes: Sequence[str]
+    name: str, folder: Path, *, ignore: Names | None, depth: str | None, classes: Names
 ) -> tuple[list[Row], list[str]]:
     """Return the images below a folder, class by class, and what a reader must know.
 
-    Args:
-        name: of the data set.
-        folder: holds class folders, or train/, val/ and test/ with class folders; or one folder that does.
-        ignore: folders that are neither; None where the user said nothing, and what looks like none is refused.
-        depth: "top" where each folder is one class whatever it holds, "leaf" where each folder of images is; None where
-            the user said nothing, and folders of nothing but folders are refused.
-        classes: folders that the user calls classes.
+    The folder holds class folders, or train/, val/ and test/ with class folders; or one folder that does. Where it can
+    be read in two ways, or in none, a UsageError names the key that decides:
 
-    Raises:
-        UsageError: it can be read in two ways, or in none; names the key that decides.
+    - `ignore`: folders that are neither; None where the user said nothing, and what looks like none is refused.
+    - `depth`: "top" where each folder is one class whatever it holds, "leaf" where each folder of images is; None where
+      the user said nothing, and folders of nothing but folders are refused.
+    - `classes`: folders that the user calls classes.
     """
     shown = _folders(folder, ignore)
-    notes = []
     parts = _parts(folder, shown)
     if not parts:
         below = [n for n in shown if n not in classes and _parts(folder / n, _folders(folder / n, ignore, empty=True))]
-        if len(below) > 1 or (below and len(shown) > 1):
+        if below and len(shown) > 1:
+            beside = some([n for n in shown if n != below[0]], 3, "{}/".format)
             raise UsageError(
-                f"{show(str(folder))}: {below[0]}/ holds train, val or test, and {_listed(set(shown) - {below[0]})} "
-                f"stands beside it. Say `folder: {folder / below[0]}` if that is the data set."
+                f"{show(folder)}: {below[0]}/ holds train, val or test, and {beside} stands beside it. "
+                f"Say `folder: {folder / below[0]}` if that is the data set."
             )
         if below:
-            folder = folder / below[0]
-            notes.append(f"{name}: train/, val/ and test/ are those of {below[0]}/")
-            shown = _folders(folder, ignore)
-            parts = _parts(folder, shown)
-    if not parts:
-        notes += stray_note(name, folder)
-        return _rows(folder, "", ignore, depth, classes), notes
-    others = [n for n in shown if n not in parts.values()]
+            rows, notes = read_folder(name, folder / below[0], ignore=ignore, depth=depth, classes=classes)
+            return rows, [f"{name}: train/, val/ and test/ are those of {below[0]}/", *notes]
+        return _rows(folder, "", ignore, depth, classes), list(stray_note(name, folder))
+    others, first = [n for n in shown if n not in parts.values()], next(iter(parts.values()))
     if others:
         raise UsageError(
-            f"{show(str(folder))}: holds {next(iter(parts.values()))}/ and also {', '.join(map(repr, others[:5]))}. "
-            "Expected either parts (train, val, test) or class folders, not both: move the others, or leave them out "
-            f"with `ignore: [{', '.join(others[:5])}]`."
+            f"{show(folder)}: holds {first}/ and also {', '.join(map(repr, others[:5]))}. Expected either parts "
+            "(train, val, test) or class folders, not both: move the others, or leave them out with "
+            f"`ignore: [{', '.join(others[:5])}]`."
         )
     if "train" not in parts:
-        first = next(iter(parts.values()))
         raise UsageError(
-            f"{show(str(folder))}: holds {first}/ and no train/. Put train/ beside it, or say `folder: "
+            f"{show(folder)}: holds {first}/ and no train/. Put train/ beside it, or say `folder: "
             f"{folder / first}` to split its images."
         )
-    if set(parts) == {"train"}:
-        notes.append(f"{name}: only train/ is there")
-    rows = [
-        row
-        for part in ("train", "val", "test")
-        if part in parts
-        for row in _rows(folder / parts[part], part if len(parts) > 1 else "", ignore, depth, classes)
-    ]
-    known = {row.label for row in rows if row.part != "val" and row.part != "test"}
-    odd = next((row for row in rows if row.label not in known), None)
-    if odd:
-        raise UsageError(
-            f"{show(str(folder / parts[odd.part]))}: class {odd.label!r} has no folder in {folder / parts['train']}."
-        )
+    notes = [f"{name}: only train/ is there"] if len(parts) == 1 else []
+    rows = []
+    for part in (part for part in PARTS if part in parts):
+        rows += _rows(folder / parts[part], part if len(parts) > 1 else "", ignore, depth, classes)
+    known = {row.label for row in rows if row.part not in ("val", "test")}
+    if odd := next((row for row in rows if row.label not in known), None):
+        place, train = show(folder / parts[odd.part]), folder / parts["train"]
+        raise UsageError(f"{place}: class {odd.label!r} has no folder in {train}.")
     return rows, [*notes, *(note for part in parts.values() for note in stray_note(name, folder / part))]
 
 
-def _folders(folder: Path, ignore: Sequence[str] | None, empty: bool = False) -> list[str]:
+def _folders(folder: Path, ignore: Names | None, empty: bool = False) -> list[str]:
     """Return the folders in `folder` that may be parts or classes; with `empty`, none is no error."""
     try:
         return class_folders(folder, (*JUNK_FOLDERS, *(ignore or ())))
@@ -116,30 +105,28 @@ def _parts(folder: Path, names: Sequence[str]) -> dict[str, str]:
         part = PART_NAMES.get(name.lower())
         if part and parts.setdefault(part, name) != name:
             raise UsageError(
-                f"{show(str(folder))}: {parts[part]}/ and {name}/ are both called as {part} is. Leave one out with "
+                f"{show(folder)}: {parts[part]}/ and {name}/ are both called as {part} is. Leave one out with "
                 f"`ignore: [{name}]`, or rename it."
             )
     return parts
 
 
-def _rows(
-    folder: Path, part: str, ignore: Sequence[str] | None, depth: str | None, classes: Sequence[str]
-) -> list[Row]:
+def _rows(folder: Path, part: str, ignore: Names | None, depth: str | None, classes: Names) -> list[Row]:
     names = _folders(folder, ignore)
     doubtful = [name for name in names if name.lower() in NO_CLASSES and name not in classes]
     if ignore is None and doubtful:
         raise UsageError(
-            f"{show(str(folder))}: {doubtful[0]}/ does not look like a class. Say `ignore: [{', '.join(doubtful)}]` to "
+            f"{show(folder)}: {doubtful[0]}/ does not look like a class. Say `ignore: [{', '.join(doubtful)}]` to "
             "leave it out, or `ignore: []` if it is a class."
         )
     rows = []
     for name in names:
         files = images_in(folder / name)
         if depth is None and name not in classes and all("/" in file for file in files):
-            inside = sorted({file.partition("/")[0] for file in files})
+            inside = some(sorted({file.partition("/")[0] for file in files}), 3, "{}/".format)
             alone = f"`folder: {folder / name}` if these are all, " if len(names) == 1 else ""
             raise UsageError(
-                f"{show(str(folder))}: {name}/ holds no image but {_listed(inside)}. Are these the classes? Say "
+                f"{show(folder)}: {name}/ holds no image but {inside}. Are these the classes? Say "
                 f"{alone}`depth: leaf` if each folder of images is a class, or `depth: top` if {name} is one class."
             )
         for file in files:
@@ -148,18 +135,10 @@ def _rows(
     return rows
 
 
-def _listed(names: "set[str] | list[str]") -> str:
-    ordered = sorted(names)
-    return ", ".join(f"{name}/" for name in ordered[:3]) + (", ..." if len(ordered) > 3 else "")
-
-
 def read_table(name: str, path: Path, base: Path, columns: Mapping[str, str]) -> tuple[list[Row], list[str]]:
-    """Return a CSV's images in its order, and what a reader must know.
+    """Return a CSV's images in its order, and what a reader must know, or raise: every message names file and line.
 
     Its columns are parted by commas, semicolons or tabs; `columns` names those of a role, and paths start from `base`.
-
-    Raises:
-        UsageError: a column is missing or doubtful, a row is damaged, an image is not there; names file and line.
     """
     lines = _lines(path)
     header = [column.strip() for column in lines[0][1]] if lines else []
@@ -189,14 +168,21 @@ def read_table(name: str, path: Path, base: Path, columns: Mapping[str, str]) ->
             raise UsageError(f"{path}, line {line}: {image!r} stands on line {seen[plain]} already.")
         seen[plain] = line
         rows.append(Row(full, class_name, part))
-    _check_exist(path, dict(zip((row.path for row in rows), seen.values(), strict=True)))
+    lines_of = dict(zip((row.path for row in rows), seen.values(), strict=True))
+    if missing := missing_files(lines_of):
+        shown = ", ".join(f"line {lines_of[file]}: {show(file)}" for file in missing[:3])
+        windows = os.sep == "/" and any("\\" in file for file in missing)
+        hint = " Their paths have backslashes, as on Windows: write / between folders." * windows
+        raise UsageError(f"{path}: {len(missing)} of {len(rows)} images are missing or empty ({shown}).{hint}")
     if not rows:
         raise UsageError(f"{path}: lists no image.")
     unused = [column for place, column in enumerate(header) if place not in places.values()]
     notes = [f"{name}: columns that are not used: {', '.join(unused)}"] * bool(unused)
-    if at_split is None:
-        rows, more = _by_folder(name, base, rows)
-        notes += more
+    if at_split is None:  # where all paths look like train/1.png, as in Hugging Face's folders, they say the split
+        parts = [PART_NAMES.get(Path(os.path.relpath(row.path, base)).parts[0].lower(), "") for row in rows]
+        if all(parts):
+            rows = [row._replace(part=part) for row, part in zip(rows, parts, strict=True)]
+            notes.append(f"{name}: the split is that of the folders train, val and test")
     return rows, notes
 
 
@@ -206,34 +192,12 @@ def _place(path: Path, header: list[str], role: str, named: str | None) -> int |
         if header.count(named) != 1:
             raise UsageError(f"{path}: has {header.count(named)} columns {named!r}; it has {', '.join(header)}.")
         return header.index(named)
-    plain = ["".join(letter for letter in column.lower() if letter not in "-_ ") for column in header]
-    found = [place for place, column in enumerate(plain) if column in COLUMNS[role]]
+    found = [place for place, column in enumerate(header) if re.sub("[-_ ]", "", column.lower()) in COLUMNS[role]]
     if len(found) > 1:
-        both = " and ".join(repr(header[place]) for place in found[:2])
-        raise UsageError(
-            f"{path}, line 1: {both} may both be the {role}. Say `columns: {{{role}: {header[found[0]]}}}` to take the "
-            "first."
-        )
+        first, second = (header[place] for place in found[:2])
+        how = f"Say `columns: {{{role}: {first}}}` to take the first."
+        raise UsageError(f"{path}, line 1: {first!r} and {second!r} may both be the {role}. {how}")
     return found[0] if found else None
-
-
-def _by_folder(name: str, base: Path, rows: list[Row]) -> tuple[list[Row], list[str]]:
-    """Take the split from paths such as train/1.png, as Hugging Face's folders have it, where all paths look so."""
-    parts = [PART_NAMES.get(Path(os.path.relpath(row.path, base)).parts[0].lower(), "") for row in rows]
-    if not all(parts):
-        return rows, []
-    split = [row._replace(part=part) for row, part in zip(rows, parts, strict=True)]
-    return split, [f"{name}: the split is that of the folders train, val and test"]
-
-
-def _check_exist(path: Path, lines: Mapping[str, int]) -> None:
-    sizes = sizes_of(lines)
-    missing = [file for file in lines if not sizes.get(file)]
-    if missing:
-        shown = ", ".join(f"line {lines[file]}: {show(file)}" for file in missing[:3])
-        windows = os.sep == "/" and any("\\" in file for file in missing)
-        hint = " Their paths have backslashes, as on Windows: write / between folders." * windows
-        raise UsageError(f"{path}: {len(missing)} of {len(lines)} images are missing or empty ({shown}).{hint}")
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:

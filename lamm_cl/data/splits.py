@@ -1,56 +1,44 @@
 """How a data set of the catalogue is split: by the papers' file, by its makers' lists or folders, or else here."""
 
+import gc
 import json
 import os
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from itertools import repeat
 from pathlib import Path, PureWindowsPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from lamm_cl.data.catalogue import Entry
 from lamm_cl.data.folders import class_folders, images_in
 from lamm_cl.data.images import encodable, show
-from lamm_cl.data.items import PARTS, Item
+from lamm_cl.data.items import PARTS, Item, Parts
 from lamm_cl.errors import UsageError
 from lamm_cl.seeds import seed_for
 
-if TYPE_CHECKING:
-    from lamm_cl.data.catalogue import Entry
-
-Parts = dict[str, tuple[Item, ...]]
 AIRCRAFT_LISTS = ("variants.txt", *(f"images_variant_{part}.txt" for part in PARTS))
 TRAIN_SHARE, VAL_SHARE = 0.5, 0.2  # CoOp's shares for sets that come without a split
 Classes = dict[str, list[str]]  # class name -> absolute image paths; labels count the classes in this order
 
 
 def read_split(path: Path, image_folder: str) -> Parts:
-    """Return the items of a split file, in its order, their paths made absolute under `image_folder`.
-
-    Raises:
-        UsageError: the file is no such split; names the file and the entry.
-    """
+    """Return the items of a split file, or raise; in its order, their paths made absolute under `image_folder`."""
     content = _load(path)
-    parts: Parts = {part: _items(path, part, content[part], image_folder) for part in PARTS}
-    class_names(path, (item for part in PARTS for item in parts[part]))
+    parts = Parts(*(_items(path, part, content[part], image_folder) for part in PARTS))
+    class_names(path, parts.items)
     return parts
 
 
 def class_names(source: object, items: Iterable[Item], repeated: bool = False) -> tuple[str, ...]:
-    """Return one class name per label, after checking that labels and names belong together.
+    """Return one class name per label, or raise where labels and names do not belong together, or labels have a gap.
 
-    Args:
-        source: what to blame in the error, usually the split file.
-        items: all items of the data set.
-        repeated: two labels may share a name.
-
-    Raises:
-        UsageError: a label has two names, a name two labels, or labels do not count 0, 1, 2, ...
+    `source` is what to blame in the error, usually the split file; with `repeated`, two labels may share a name.
     """
     names: dict[int, str] = {}
     for item in items:
-        if names.setdefault(item.label, item.class_name) != item.class_name:
-            raise UsageError(
-                f"{source}: label {item.label} has two class names, {names[item.label]!r} and {item.class_name!r}."
-            )
+        if (first := names.setdefault(item.label, item.class_name)) != item.class_name:
+            raise UsageError(f"{source}: label {item.label} has two class names, {first!r} and {item.class_name!r}.")
     if not names:
         raise UsageError(f"{source}: lists no image.")
     if max(names) >= len(names):
@@ -107,26 +95,26 @@ def _load(path: Path) -> dict[str, list[Any]]:
 
 
 def _items(path: Path, part: str, entries: list[Any], image_folder: str) -> tuple[Item, ...]:
-    # Checked in bulk first: the usual, sound file with 100,000 entries should not pay for error messages.
     prefix = image_folder + os.sep
-    made = []
-    for position, entry in enumerate(entries):
+    made: list[Item] = []
+    for entry in entries:  # a sound file with 100,000 entries should not pay for error messages
         if type(entry) is not list or len(entry) != 3:
-            raise UsageError(f"{path}: {part}[{position}] must be [path, label, class name], not {_short(entry)}.")
+            wrong = f"must be [path, label, class name], not {_short(entry)}."
+            break
         relative, label, name = entry
         if type(label) is str and label.isdecimal() and len(label) < 9:
             label = int(label)  # the papers' code reads labels with int()
         if type(relative) is not str or type(label) is not int or label < 0 or type(name) is not str:
-            raise UsageError(
-                f"{path}: {part}[{position}] must be [path, label from 0, class name], not {_short(entry)}."
-            )
+            wrong = f"must be [path, label from 0, class name], not {_short(entry)}."
+            break
         if _escapes(relative):
-            raise UsageError(
-                f"{path}: {part}[{position}] points outside the data set: {_short(relative)}. Paths must be relative "
-                f"to {image_folder} and stay in it."
-            )
+            stay = f"Paths must be relative to {image_folder} and stay in it."
+            wrong = f"points outside the data set: {_short(relative)}. {stay}"
+            break
         made.append(Item(prefix + relative, label, name))
-    return tuple(made)
+    else:
+        return tuple(made)
+    raise UsageError(f"{path}: {part}[{len(made)}] {wrong}")
 
 
 def _escapes(relative: str) -> bool:
@@ -149,15 +137,11 @@ def _short(value: object) -> str:
 
 
 def read_aircraft(folder: Path, images: str) -> Parts:
-    """Return the parts of `images_variant_{train,val,test}.txt`; labels count the lines of `variants.txt`.
-
-    Raises:
-        UsageError: a list is missing or a line is none of theirs.
-    """
-    labels = {name: label for label, name in enumerate(_aircraft_lines(folder / "variants.txt"))}
-    parts: Parts = {}
-    for part in PARTS:
-        path = folder / f"images_variant_{part}.txt"
+    """Return the parts of `images_variant_{train,val,test}.txt`, or raise; labels count the lines of `variants.txt`."""
+    variants, *lists = (folder / name for name in AIRCRAFT_LISTS)
+    labels = {name: label for label, name in enumerate(_aircraft_lines(variants))}
+    parts = []
+    for path in lists:
         items = []
         for number, line in enumerate(_aircraft_lines(path), start=1):
             image, _, name = line.partition(" ")
@@ -167,17 +151,16 @@ def read_aircraft(folder: Path, images: str) -> Parts:
                     f"variants.txt, found {line!r}."
                 )
             items.append(Item(f"{images}/{image}.jpg", labels[name], name))
-        parts[part] = tuple(items)
-    return parts
+        parts.append(tuple(items))
+    return Parts(*parts)
 
 
 def _aircraft_lines(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UsageError(
-            f"{path}: cannot be read: {error.strerror}. `lamm-cl data prepare fgvc_aircraft` fetches the lists."
-        ) from None
+        how = "`lamm-cl data prepare fgvc_aircraft` fetches the lists"
+        raise UsageError(f"{path}: cannot be read: {error.strerror}. {how}.") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: is not valid UTF-8 (byte {error.start}). Fetch the file again.") from None
     return [line.strip() for line in text.splitlines() if line.strip()]
@@ -193,39 +176,41 @@ def same_classes(images: object, **classes: list[str]) -> None:
         )
 
 
-def read_part_folders(entry: "Entry", images: str) -> Parts:
-    """Return train and test as the folders have them; there is no val. Labels count the class folders by name.
-
-    Raises:
-        UsageError: a part is missing, or the two have different classes.
-    """
-    folders = {part: Path(images) / part for part in ("train", "test")}
-    for folder in folders.values():
+def read_part_folders(entry: Entry, images: str) -> Parts:
+    """Return train and test as the folders have them, or raise; there is no val. Labels count the class folders."""
+    train, test = Path(images, "train"), Path(images, "test")
+    for folder in (train, test):
         if not folder.is_dir():
             raise UsageError(
                 f"data set {entry.name!r}: {folder} does not exist: the images are missing. "
                 f"`lamm-cl data prepare {entry.name}` fetches them or says how."
             )
-    classes = {part: class_folders(folder) for part, folder in folders.items()}
-    same_classes(images, **classes)
-    parts: Parts = {"val": ()}
-    for part, folder in folders.items():
-        parts[part] = tuple(
-            Item(f"{folder / name}{os.sep}{file}", label, entry.renamed.get(name, name))
-            for label, name in enumerate(classes[part])
-            for file in images_in(folder / name)
-        )
-    return parts
+    classes = {name: entry.renamed.get(name, name) for name in class_folders(train)}
+    same_classes(images, train=list(classes), test=class_folders(test))
+    return Parts(items_in(train, classes), (), items_in(test, classes))
+
+
+def items_in(folder: Path, classes: Mapping[str, str]) -> tuple[Item, ...]:
+    """Return the items of class folders, in the order of `classes`, which says what each is called."""
+    items: list[Item] = []
+    make = partial(tuple.__new__, Item)  # what Item._make does, without a Python call for each of a million
+    collecting = gc.isenabled()
+    gc.disable()  # nothing here forms a cycle, and looking for some among a million new items doubles the time
+    try:
+        for label, (directory, name) in enumerate(classes.items()):
+            paths = map(f"{folder / directory}{os.sep}".__add__, images_in(folder / directory))
+            items.extend(map(make, zip(paths, repeat(label), repeat(name))))
+    finally:
+        if collecting:
+            gc.enable()
+    return tuple(items)
 
 
 def split_classes(name: str, classes: Classes) -> Parts:
     """Split each class into 50% train, 20% val, 30% test, at least one image each.
 
-    The draw depends on the data set's name, the class's name and the class's file names: one class more or
-    less does not change the others.
-
-    Raises:
-        UsageError: a class has fewer than three images, or a name that cannot be used.
+    The draw depends on the data set's name, the class's name and the class's file names: one class more or less does
+    not change the others. Refused are fewer than three images, and names that cannot be used.
     """
     check_names(f"data set {name!r}", classes)
     parts: dict[str, list[Item]] = {"train": [], "val": [], "test": []}
@@ -242,25 +227,21 @@ def split_classes(name: str, classes: Classes) -> Parts:
         cuts = {"test": order[:n_test], "val": order[n_test : n_test + n_val], "train": order[n_test + n_val :]}
         for part, chosen in cuts.items():
             parts[part] += [Item(path, label, class_name) for path in sorted(chosen)]
-    return {part: tuple(items) for part, items in parts.items()}
+    return Parts(*map(tuple, parts.values()))
 
 
-def own_split(entry: "Entry", folder: Path, images: str) -> Parts:
-    """Make a split of a catalogue's data set from its images and annotations.
-
-    Raises:
-        UsageError: images or annotations are missing.
-    """
+def own_split(entry: Entry, folder: Path, images: str) -> Parts:
+    """Make a split of a catalogue's data set from its images and annotations, or raise where some are missing."""
     gather = {"folders": _folders, "pets": _pets, "cars": _cars, "flowers": _flowers, "scenes": _scenes}
     return split_classes(entry.name, gather[entry.own_split](entry, folder, Path(images)))
 
 
-def _folders(entry: "Entry", folder: Path, images: Path) -> Classes:
+def _folders(entry: Entry, folder: Path, images: Path) -> Classes:
     names = class_folders(images, entry.ignored)
     return {entry.renamed.get(n, n): [str(images / n / file) for file in images_in(images / n)] for n in names}
 
 
-def _scenes(entry: "Entry", folder: Path, images: Path) -> Classes:
+def _scenes(entry: Entry, folder: Path, images: Path) -> Classes:
     """SUN397: `a/apartment_building/outdoor/x.jpg` is an "outdoor apartment_building", as CoOp names it."""
     classes: Classes = {}
     for letter in class_folders(images):
@@ -270,7 +251,7 @@ def _scenes(entry: "Entry", folder: Path, images: Path) -> Classes:
     return classes
 
 
-def _pets(entry: "Entry", folder: Path, images: Path) -> Classes:
+def _pets(entry: Entry, folder: Path, images: Path) -> Classes:
     """OxfordPets: the file name is the breed and a number; the breeds' alphabetical order is that of the labels."""
     classes: Classes = {}
     for file in images_in(images, beside=".mat"):  # the archive holds a few stray MATLAB files
@@ -281,14 +262,11 @@ def _pets(entry: "Entry", folder: Path, images: Path) -> Classes:
     return dict(sorted(classes.items()))
 
 
-def _cars(entry: "Entry", folder: Path, images: Path) -> Classes:
+def _cars(entry: Entry, folder: Path, images: Path) -> Classes:
     """StanfordCars: names from the devkit, with the year moved to the front as CoOp does."""
     meta = folder / "devkit" / "cars_meta.mat"
-    names = [str(name[0]) for name in _matlab(entry, meta, "class_names")]
-    classes: Classes = {}
-    for name in names:
-        model, _, year = name.rpartition(" ")
-        classes[f"{year} {model}"] = []
+    models = [str(name[0]).rpartition(" ") for name in _matlab(entry, meta, "class_names")]
+    classes: Classes = {f"{year} {model}": [] for model, _, year in models}
     ordered = list(classes)
     lists = {"cars_train": "devkit/cars_train_annos.mat", "cars_test": "cars_test_annos_withlabels.mat"}
     for part, file in lists.items():
@@ -303,22 +281,20 @@ def _cars(entry: "Entry", folder: Path, images: Path) -> Classes:
     return classes
 
 
-def _flowers(entry: "Entry", folder: Path, images: Path) -> Classes:
+def _flowers(entry: Entry, folder: Path, images: Path) -> Classes:
     """Flowers102: labels from `imagelabels.mat`, names from `cat_to_name.json`, both counting from 1."""
     names_file, labels_file = folder / "cat_to_name.json", folder / "imagelabels.mat"
     if not names_file.is_file():
         raise _incomplete(entry, names_file)
     try:
         names = json.loads(names_file.read_bytes())
-        labels = [int(label) for label in _matlab(entry, labels_file, "labels")]
+        labels = list(map(int, _matlab(entry, labels_file, "labels")))
         classes: Classes = {str(names[str(number)]): [] for number in sorted(set(labels))}
+    except UsageError:
+        raise
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(
-            f"{names_file} and {labels_file.name}: are not the names and labels of the flowers: {error!r}. Fetch them "
-            "again."
-        ) from None
+        what = f"{names_file} and {labels_file.name}: are not the names and labels of the flowers"
+        raise UsageError(f"{what}: {error!r}. Fetch them again.") from None
     for position, label in enumerate(labels, start=1):
         classes[str(names[str(label)])].append(str(images / f"image_{position:05d}.jpg"))
     return classes
@@ -334,7 +310,7 @@ def check_flower_names(path: Path) -> str:
     return "" if right else "does not name the flowers 1 to 102"
 
 
-def _matlab(entry: "Entry", path: Path, key: str) -> Sequence[Any]:
+def _matlab(entry: Entry, path: Path, key: str) -> Sequence[Any]:
     """Return the first row of an array in a MATLAB file."""
     from scipy.io import loadmat
 
@@ -348,7 +324,7 @@ def _matlab(entry: "Entry", path: Path, key: str) -> Sequence[Any]:
     return row
 
 
-def _incomplete(entry: "Entry", path: Path) -> UsageError:
+def _incomplete(entry: Entry, path: Path) -> UsageError:
     return UsageError(
         f"data set {entry.name!r}: neither the papers' split {entry.split_file} nor {path}, from which a split could "
         f"be made, is there. `lamm-cl data prepare {entry.name}` fetches them or says where they are."

@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lamm_cl.data.catalogue import Entry, find
-from lamm_cl.data.exporting import from_library, is_written
+from lamm_cl.data.exporting import is_written
 from lamm_cl.data.folders import sizes_of
 from lamm_cl.data.items import Dataset
 from lamm_cl.data.load import load_dataset
@@ -18,29 +17,19 @@ from lamm_cl.errors import UsageError
 Spec = str | Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Status:
-    """One data set's state.
-
-    Attributes:
-        entry: of the catalogue; None for one's own data.
-        state: "ready", "incomplete" (some images are missing, or empty where sizes were asked), "no images" (only the
-            split), "absent", "broken" (its lists cannot be read) or "embedded".
-        note: what is missing or odd, in words.
-        expected: different images that the split lists.
-        missing, empty: paths of those that are not there, or empty where sizes were asked, and how many are empty.
-        size: bytes of the images that are there; None where nobody asked.
-    """
+class Status(NamedTuple):
+    """One data set's state."""
 
     name: str
-    entry: Entry | None
+    entry: Entry | None  # of the catalogue; None for one's own data
+    # "ready", "incomplete" (some images are missing, or empty where sizes were asked), "no images" (only the split),
+    # "absent", "broken" (its lists cannot be read) or "embedded".
     state: str
-    note: str = ""
+    note: str = ""  # what is missing or odd, in words
     dataset: Dataset | None = None
-    expected: int = 0
-    missing: tuple[str, ...] = ()
-    empty: int = 0
-    size: int | None = None
+    expected: int = 0  # different images that the split lists
+    missing: tuple[str, ...] = ()  # paths of those that are not there, or empty where sizes were asked
+    size: int | None = None  # bytes of the images that are there; None where nobody asked
 
     @property
     def split(self) -> str:
@@ -68,7 +57,7 @@ def state_of(spec: Spec, root: Path, sizes: bool = False) -> Status:
 
     With `sizes` every image is asked for its size, a system call each; without, folders are listed once.
     """
-    entry = None if is_own(spec) else find(spec.get("name", "") if isinstance(spec, Mapping) else spec)
+    entry = _entry_of(spec)
     name = entry.name if entry else name_of(spec)
     if entry and not entry.embedded and not (root / entry.folder).is_dir():
         place = elsewhere(entry, root)
@@ -79,21 +68,20 @@ def state_of(spec: Spec, root: Path, sizes: bool = False) -> Status:
         dataset = load_dataset(spec, root)
     except UsageError as error:
         return Status(name, entry, "no images" if entry and _listless(entry, root) else "broken", str(error))
-    if entry and entry.embedded:
+    if dataset.split == "embedded":
         return Status(name, entry, "embedded", dataset=dataset, expected=len(dataset.items))
     paths = dict.fromkeys(item.path for item in dataset.items)
     found = dict.fromkeys(paths, 1) if dataset.listed and not sizes else sizes_of(paths, sizes)
     empty = sum(size == 0 for size in found.values())
     missing = tuple(path for path in paths if not found.get(path))
     state = "no images" if not found else "incomplete" if missing else "ready"
-    gone = len(missing) - empty
-    notes = [f"{gone:,} of {len(paths):,} images are missing"] * bool(gone)
-    notes += [f"{empty:,} of {len(paths):,} images are empty files"] * bool(empty)
+    counts = {"missing": len(missing) - empty, "empty files": empty}
+    notes = [f"{count:,} of {len(paths):,} images are {what}" for what, count in counts.items() if count]
     notes += [text.removeprefix(f"{dataset.name}: ") for text in dataset.notes]
     if missing and entry and (place := elsewhere(entry, root)):
         notes.append(place)
     size = sum(found.values()) if sizes else None
-    return Status(name, entry, state, "; ".join(notes), dataset, len(paths), missing, empty, size)
+    return Status(name, entry, state, "; ".join(notes), dataset, len(paths), missing, size)
 
 
 def readable(spec: Spec, root: Path) -> Dataset | None:
@@ -106,14 +94,17 @@ def readable(spec: Spec, root: Path) -> Dataset | None:
 
 def slow_to_list(spec: Spec) -> bool:
     """Whether a data set is ImageNet or one of its variants, whose folders take seconds to list."""
-    if is_own(spec):
-        return False
-    return find(spec["name"] if isinstance(spec, Mapping) else spec).reader in ("imagenet", "imagenet_variant")
+    entry = _entry_of(spec)
+    return entry is not None and entry.reader in ("imagenet", "imagenet_variant")
+
+
+def _entry_of(spec: Spec) -> Entry | None:
+    return None if is_own(spec) else find(spec.get("name", "") if isinstance(spec, Mapping) else spec)
 
 
 def _is_cached(spec: Spec, root: Path) -> bool:
     """Whether nothing needs to be fetched by a library before the data set can be read."""
-    return not isinstance(spec, Mapping) or not from_library(spec) or is_written(spec, root)
+    return isinstance(spec, str) or not spec.keys() & {"torchvision", "hf"} or is_written(spec, root)
 
 
 def _listless(entry: Entry, root: Path) -> bool:

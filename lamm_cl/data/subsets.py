@@ -1,7 +1,4 @@
-"""The subsets of class-incremental papers, in the user's `train/` and `val/` or `test/` class folders.
-
-Which data set a folder holds is told by its class folders, which split by the numbers of images (`load.judge`).
-"""
+"""The subsets of class-incremental papers, in the user's `train/` and `val/` or `test/` class folders."""
 
 import re
 from collections.abc import Mapping
@@ -11,10 +8,10 @@ from typing import Any
 from lamm_cl.data.catalogue import CATALOGUE, Entry
 from lamm_cl.data.folders import class_folders, images_in
 from lamm_cl.data.imagenet import read_class_names
-from lamm_cl.data.images import show
+from lamm_cl.data.images import show, some
+from lamm_cl.data.items import Parts
 from lamm_cl.data.own_data import check_description, is_number, items_of, named, renames, source_of
 from lamm_cl.data.own_files import Row, read_folder
-from lamm_cl.data.splits import Parts
 from lamm_cl.errors import UsageError
 
 
@@ -27,38 +24,32 @@ def subset_of(description: Mapping[str, Any]) -> Entry | None:
 def read_subset(entry: Entry, description: Mapping[str, Any], root: Path) -> tuple[Parts, str, tuple[str, ...], bool]:
     """Return a subset's parts, where it lies, what is to be said of it, and whether its classes are called by numbers.
 
-    Args:
-        entry: the subset.
-        description: `folder`, and `names`, `rename`, `ignore` and `depth` as of one's own data (`own_data.load_own`).
-            CUB-200 may also be the makers' folder, with `images/`, `images.txt` and `train_test_split.txt`.
-        root: of the data sets; `imagenet/classnames.txt` in it names WordNet ids.
-
-    Raises:
-        UsageError: the folder does not exist, has no parts, or holds another data set.
+    The description is `folder`, and `names`, `rename`, `ignore` and `depth` as of one's own data; CUB-200 may also be
+    the makers' folder as it is unpacked. Below `root`, `imagenet/classnames.txt` names WordNet ids. A folder that is
+    none, or another data set's, is refused.
     """
     check_description(description)
     place, rename = source_of(description, "folder"), renames(description.get("rename"))
     if not any(place.iterdir()):
         raise UsageError(
-            f"data set {entry.name!r}: {show(str(place))} is empty: the images are missing. `lamm-cl data prepare "
+            f"data set {entry.name!r}: {show(place)} is empty: the images are missing. `lamm-cl data prepare "
             f"{entry.name}` says how to get them."
         )
-    rows = _makers(place)
     notes: list[str] = []
-    if not rows:
-        said = {key: description.get(key) for key in ("ignore", "depth")}
-        rows, notes = read_folder(entry.name, place, classes=list(rename), **said)
+    if not (rows := _makers(place)):
+        ignore, depth = description.get("ignore"), description.get("depth")
+        rows, notes = read_folder(entry.name, place, ignore=ignore, depth=depth, classes=rename)
     if not {"val", "test"} & {row.part for row in rows}:
         raise UsageError(
-            f"data set {entry.name!r}: {show(str(place))} must hold train/ and test/ (or val/), each with one folder "
+            f"data set {entry.name!r}: {show(place)} must hold train/ and test/ (or val/), each with one folder "
             "per class: the papers split it, and no split is made here."
         )
     folders = sorted({row.label for row in rows})
     _refuse_another(entry, place, folders)
     called = _called(entry, place, folders, rename, description.get("names"), root)
     parts = items_of(rows, {folder: called[folder] for folder in folders})  # as text, also numbers: the papers' order
-    if not parts["test"]:
-        parts |= {"val": (), "test": parts["val"]}
+    if not parts.test:
+        parts = parts._replace(val=(), test=parts.val)
     numbered = all(map(is_number, called.values())) and not description.get("numbers_are_names")
     if numbered:
         notes.append(f"{entry.name}: its classes are called by numbers, of which no prompt can be made: give `names`")
@@ -77,7 +68,7 @@ def _makers(place: Path) -> list[Row]:
     there = {f"{one}/{file}" for one in class_folders(place / "images") for file in images_in(place / "images" / one)}
     if paths.keys() != trained.keys() or set(paths.values()) != there:
         raise UsageError(
-            f"{show(str(lists[0]))} and {lists[1].name} list other images than images/ holds: unpack the archive again."
+            f"{show(lists[0])} and {lists[1].name} list other images than images/ holds: unpack the archive again."
         )
     return [
         Row(str(place / "images" / path), path.partition("/")[0], "train" if trained[number] == "1" else "test")
@@ -92,9 +83,8 @@ def _called(
     given = dict(rename)
     if names is None and all(re.fullmatch(r"n\d{8}", folder) for folder in folders):
         listed = read_class_names(place, root / "imagenet")
-        odd = next((folder for folder in folders if folder not in listed), None)
-        if odd:
-            raise UsageError(f"{show(str(place))}: class folder {odd!r} is no class of classnames.txt.")
+        if odd := next((folder for folder in folders if folder not in listed), ""):
+            raise UsageError(f"{show(place)}: class folder {odd!r} is no class of classnames.txt.")
         given = {folder: listed[folder] for folder in folders} | given
     elif names is None and all(re.match(r"\d+\.\D", folder) for folder in folders):
         given = {folder: folder.partition(".")[2] for folder in folders} | given
@@ -104,19 +94,18 @@ def _called(
 def _refuse_another(entry: Entry, place: Path, folders: list[str]) -> None:
     """Refuse class folders that are clearly another data set's."""
     there = {_plain(folder) for folder in folders}
-    others = [
-        one for one in CATALOGUE.values() if one is not entry and one.telling and {*map(_plain, one.telling)} <= there
-    ]
-    what = ""
+    others = [one for one in CATALOGUE.values() if one.telling and {*map(_plain, one.telling)} <= there]
     if len(folders) > entry.classes:
-        what = f"holds {len(folders)} class folders, and {entry.title} has {entry.classes}"
+        what = f"{len(folders)} class folders, and {entry.title} has {entry.classes}"
     elif others and not any(_plain(folder) in there for folder in entry.telling):
-        what = f"holds the classes of {others[0].title}, and none of {entry.telling[0]}, {entry.telling[1]}, ..."
-    if what:
-        raise UsageError(
-            f"data set {entry.name!r}: {show(str(place))} {what}: it is another data set. As your own data it needs a "
-            f"name of its own, `{{name: mine, folder: {show(str(place))}}}`."
-        )
+        what = f"the classes of {others[0].title}" + f", and none of {some(entry.telling, 2)}" * bool(entry.telling)
+    else:
+        return
+    shown = show(place)
+    raise UsageError(
+        f"data set {entry.name!r}: {shown} holds {what}: it is another data set. As your own data it needs a name of "
+        f"its own, `{{name: mine, folder: {shown}}}`."
+    )
 
 
 def _plain(folder: str) -> str:

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lamm_cl.data.folders import sizes_of
 from lamm_cl.data.images import content_key, deep, show
@@ -18,22 +18,15 @@ _KNOWN = 64  # data sets whose notes are kept: every run of a worker reads its d
 _known: dict[tuple[str, str], tuple[str, ...]] = {}
 
 
-@dataclass(frozen=True)
-class Verification:
-    """What `verify` found.
-
-    Attributes:
-        images: number of different images.
-        warnings: oddities that do not stop a run.
-        content: of all images' content; None when some cannot be read.
-    """
+class Verification(NamedTuple):
+    """What `verify` found."""
 
     name: str
-    images: int
+    images: int  # different ones
     problems: tuple[str, ...]
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...]  # oddities that do not stop a run
     fingerprint: str
-    content: str | None
+    content: str | None  # fingerprint of all images' content; None when some cannot be read
 
 
 def verify(dataset: Dataset, progress: Callable[[int, int], None] = lambda done, total: None) -> Verification:
@@ -41,7 +34,6 @@ def verify(dataset: Dataset, progress: Callable[[int, int], None] = lambda done,
     unique = list({item.path: item for item in dataset.items}.values())
     keys: dict[str, str] = {}
     problems: list[str] = []
-
     deep_ones: list[str] = []
 
     def look(item: Item) -> str:
@@ -93,10 +85,7 @@ def _warnings(dataset: Dataset, keys: dict[str, str]) -> list[str]:
 
 
 def repeated_pictures(dataset: Dataset) -> tuple[str, ...]:
-    """Say which pictures are repeated, by their files' content; one note for each kind, with the first three.
-
-    A file is asked for its size, and read only where another one is as large.
-    """
+    """Say which pictures are repeated, by their files' content; one note for each kind, with the first three."""
     key = (dataset.folder, dataset.fingerprint)
     if key not in _known:
         if len(_known) >= _KNOWN:
@@ -106,9 +95,7 @@ def repeated_pictures(dataset: Dataset) -> tuple[str, ...]:
 
 
 def _repeated(dataset: Dataset) -> tuple[str, ...]:
-    train = {item.path for item in dataset.train}
-    kinds: dict[str, list[tuple[Item, Item]]] = {"in train and again in val or test": [], "under two classes": []}
-    across, classes = kinds.values()
+    train, across, classes = {item.path for item in dataset.train}, [], []
     for group in _same_content({item.path: item for item in dataset.items}):
         trained = [item for item in group if item.path in train]
         held_out = [item for item in group if item.path not in train]
@@ -116,7 +103,7 @@ def _repeated(dataset: Dataset) -> tuple[str, ...]:
         across += [(trained[0], held_out[0])] if trained and held_out else []
         classes += [(group[0], others[0])] if others else []
     notes = []
-    for what, pairs in kinds.items():
+    for what, pairs in (("in train and again in val or test", across), ("under two classes", classes)):
         shown = [f"{show(dataset.relative(a))} = {show(dataset.relative(b))}" for a, b in pairs[:_NAMED]]
         more = f" and {len(pairs) - _NAMED} more" if len(pairs) > _NAMED else ""
         number = "1 picture is" if len(pairs) == 1 else f"{len(pairs)} pictures are"
@@ -126,17 +113,12 @@ def _repeated(dataset: Dataset) -> tuple[str, ...]:
 
 
 def _same_content(items: dict[str, Item]) -> Iterator[list[Item]]:
-    """Yield the items of each content that several files have, in their order."""
+    """Yield the items of each content that several files have, in their order; reads files only that share a size."""
     sizes = sizes_of(items)
-    by_size: dict[int, list[Item]] = {}
-    for path, item in items.items():
-        if sizes.get(path):
-            by_size.setdefault(sizes[path], []).append(item)
+    shared = Counter(sizes.values())
     found: dict[str, list[Item]] = {}
-    for same in by_size.values():
-        for item in same if len(same) > 1 else ():
+    for path, item in items.items():
+        if sizes.get(path) and shared[sizes[path]] > 1:
             with contextlib.suppress(UsageError):  # whoever opens it says what is wrong with it
-                found.setdefault(content_key(item.path), []).append(item)
-    order = {path: place for place, path in enumerate(items)}
-    groups = [group for group in found.values() if len(group) > 1]
-    yield from sorted(groups, key=lambda group: order[group[0].path])
+                found.setdefault(content_key(path), []).append(item)
+    yield from (group for group in found.values() if len(group) > 1)

@@ -1,7 +1,4 @@
-"""One file from the network to the disk: resumed, checked, and in place only when whole.
-
-`fetch` alone talks to the outside; tests and users may replace it.
-"""
+"""One file from the network to the disk: resumed, checked, and in place only when whole. `fetch` alone goes outside."""
 
 import errno
 import hashlib
@@ -9,9 +6,9 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from lamm_cl.locks import Lock
 
@@ -33,8 +30,7 @@ class DownloadError(RuntimeError):
         self.retry = retry
 
 
-@dataclass(frozen=True)
-class Response:
+class Response(NamedTuple):
     """Bytes from `start` on; `total` is the whole file's size where the server tells it."""
 
     start: int
@@ -46,14 +42,9 @@ Fetch = Callable[[str, int], Response]
 
 
 def fetch(url: str, offset: int) -> Response:
-    """Ask for the bytes of `url` from `offset` on. A server may ignore the offset and start at 0.
+    """Ask for the bytes of `url` from `offset` on, or raise a DownloadError. A server may ignore the offset.
 
-    Args:
-        url: an http(s) address, `drive:ID` for a public file on Google Drive, or the path of a file.
-        offset: bytes that are there already.
-
-    Raises:
-        DownloadError: no answer, or a refusal.
+    `url` is an http(s) address, `drive:ID` for a public file on Google Drive, or the path of a file.
     """
     if url.startswith(DRIVE):
         return _drive(url, offset)
@@ -68,11 +59,9 @@ def address(url: str) -> str:
 def _get(url: str, offset: int) -> Any:
     import requests
 
-    headers = {
-        "User-Agent": "lamm_cl",
-        "Accept-Encoding": "identity",
-        **({"Range": f"bytes={offset}-"} if offset else {}),
-    }
+    headers = {"User-Agent": "lamm_cl", "Accept-Encoding": "identity"}
+    if offset:
+        headers["Range"] = f"bytes={offset}-"
     try:
         return requests.get(url, headers=headers, stream=True, timeout=TIMEOUT)
     except requests.RequestException as error:
@@ -128,8 +117,7 @@ def _copy(path: Path, offset: int) -> Response:
     def chunks() -> Iterator[bytes]:
         with path.open("rb") as file:
             file.seek(offset)
-            while chunk := file.read(CHUNK):
-                yield chunk
+            yield from iter(partial(file.read, CHUNK), b"")
 
     if not path.is_file():
         raise DownloadError(f"{path} does not exist")
@@ -144,11 +132,7 @@ def download(
     report: Report = lambda name, done, total: None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Path:
-    """Fetch `url` to `target`; what an earlier try left in `target.part` is continued. `md5` is "" where none is known.
-
-    Raises:
-        DownloadError: the network, the checksum or the disk fails; the message says what is kept.
-    """
+    """Fetch `url` to `target`, or raise a DownloadError; what is left in `target.part` the next call continues."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     resumed = part.exists() and part.stat().st_size > 0
@@ -173,11 +157,10 @@ def download(
             )
         part.replace(target)
     except OSError as error:
-        if (reason := reason_of(error)) == FULL:
-            text = f"{part.parent}: {FULL}. Free some space and run the command again: it continues."
-        else:
-            text = f"{part}: cannot be written: {reason}"
-        raise DownloadError(text) from None
+        if (reason := reason_of(error)) != FULL:
+            raise DownloadError(f"{part}: cannot be written: {reason}") from None
+        cure = "Free some space and run the command again: it continues."
+        raise DownloadError(f"{part.parent}: {FULL}. {cure}") from None
     finally:
         lock.release()
     return target

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from lamm_cl.data.catalogue import Entry, find
 from lamm_cl.data.download.network import DownloadError, Fetch, Report, address, download, fetch, md5_of
 from lamm_cl.data.download.sources import SOURCES, Arrays, ByHand, Source
 from lamm_cl.data.download.unpack import Grab, middle_frames, unpack, write_pictures
 from lamm_cl.data.imagenet import flat_images, sort_images, what_to_do
-from lamm_cl.data.images import show
+from lamm_cl.data.images import show, some
 from lamm_cl.data.load import check_split
 from lamm_cl.data.misplaced import find_misplaced
 from lamm_cl.data.status import Status, state_of
@@ -41,47 +42,28 @@ class Outcome:
         return not (self.by_hand or self.failed or self.damaged)
 
 
-@dataclass(frozen=True)
-class Tools:
-    """What `prepare` works with; tests and users replace any of them.
-
-    Attributes:
-        fetch: the network.
-        report: called as bytes arrive.
-        grab: reads videos.
-        pause: waits between tries.
-        local: a folder with files that need not be fetched, directly in it or in CoOp's folders.
-        fix: link or move what lies elsewhere into place.
-    """
+class Tools(NamedTuple):
+    """What `prepare` works with; tests and users replace any of them."""
 
     fetch: Fetch = fetch
-    report: Report = lambda name, done, total: None
-    grab: Grab | None = None
+    report: Report = lambda name, done, total: None  # called as bytes arrive
+    grab: Grab | None = None  # reads videos
     pause: Callable[[float], None] = time.sleep
-    local: Path | None = None
-    fix: bool = False
+    local: Path | None = None  # a folder with files that need not be fetched, directly in it or in CoOp's folders
+    fix: bool = False  # link or move what lies elsewhere into place
 
 
 def prepare(name: str, root: Path, tools: Tools | None = None) -> Outcome:
-    """Fetch one data set into `root`, in CoOp's layout.
+    """Fetch one data set of the catalogue into `root`, in CoOp's layout.
 
     What is there already is left as it is. A failure of one file does not keep the others from being fetched. When
-    every file is there by name, the lists are read and the images asked for.
-
-    Args:
-        name: a name of the catalogue.
-        root: the folder of the data sets.
-        tools: network, progress, video reader.
-
-    Raises:
-        UsageError: the data set is not in the catalogue, or `root` cannot be written.
+    every file is there by name, the lists are read and the images asked for. A UsageError says that there is no such
+    data set, or that `root` cannot be written.
     """
     entry, tools = find(name), tools or Tools()
-    outcome = Outcome(entry.name)
     if entry.embedded:
-        outcome.present.append(f"{entry.title} needs no file")
-        return outcome
-    folder = root / entry.folder
+        return Outcome(entry.name, [f"{entry.title} needs no file"])
+    outcome, folder = Outcome(entry.name), root / entry.folder
     elsewhere = _put_in_place(entry, root, tools.fix, outcome)
     for source in SOURCES[entry.name]:
         makes = [folder / made for made in source.makes]
@@ -105,31 +87,32 @@ def prepare(name: str, root: Path, tools: Tools | None = None) -> Outcome:
             _bring(entry, source, folder, tools, outcome)
     if outcome.complete:
         state = state_of(entry.name, root, sizes=True)
-        outcome.damaged = list(_damage(entry, folder, state))
-        outcome.notes = list(state.dataset.notes) if state.dataset else []
+        outcome.damaged += _damage(entry, folder, state)
+        outcome.notes += state.dataset.notes if state.dataset else ()
     return outcome
 
 
 def _put_in_place(entry: Entry, root: Path, fix: bool, outcome: Outcome) -> list[Path]:
     """Put what lies elsewhere into place, or say how; returns the places where something is still wanted."""
     found = list(find_misplaced(entry, root))
+    outcome.by_hand += [f"{one}: run this command with --fix, which puts it there" for one in found if not fix]
     try:
         while fix and found:
             outcome.fixed.append(found[0].put())
             found = list(find_misplaced(entry, root))
-        if entry.name == "imagenet" and fix and flat_images(root / entry.folder / "images" / "val"):
+        flat = entry.name == "imagenet" and flat_images(root / entry.folder / "images" / "val")
+        if flat and fix:
             outcome.fixed.append(f"sorted {sort_images(root / entry.folder):,} validation images into class folders")
+        elif flat:
+            outcome.by_hand.append(what_to_do(root / entry.folder))
     except UsageError as error:
         outcome.failed.append(str(error))
-    outcome.by_hand += [f"{one}: run this command with --fix, which puts it there" for one in found if not fix]
-    if entry.name == "imagenet" and not fix and flat_images(root / entry.folder / "images" / "val"):
-        outcome.by_hand.append(what_to_do(root / entry.folder))
     return [one.wanted for one in found]
 
 
 def _by_hand(entry: Entry, source: ByHand, folder: Path, tools: Tools, outcome: Outcome) -> None:
     for archive in source.archives:
-        there = (folder / archive.file).is_file() or next(_copies(archive, entry, tools), None) is not None
+        there = (folder / archive.file).is_file() or any(_copies(archive, entry, tools))
         if there and not all((folder / made).exists() for made in archive.makes):
             _bring(entry, archive, folder, tools, outcome)
     if not all((folder / made).exists() for made in source.makes):
@@ -137,8 +120,8 @@ def _by_hand(entry: Entry, source: ByHand, folder: Path, tools: Tools, outcome: 
 
 
 def _bring(entry: Entry, source: Source | Arrays, folder: Path, tools: Tools, outcome: Outcome) -> None:
-    what = ", ".join(source.makes)
-    given = [file for file in source.files if (folder / file.file).exists()]  # what a user put there is the user's
+    what, files = ", ".join(source.makes), source.files if isinstance(source, Arrays) else (source,)
+    given = [file for file in files if (folder / file.file).exists()]  # what a user put there is the user's
     videos = folder / "UCF-101"
     try:
         if entry.name == "ucf101" and isinstance(source, Source) and source.moves and videos.is_dir():
@@ -146,17 +129,17 @@ def _bring(entry: Entry, source: Source | Arrays, folder: Path, tools: Tools, ou
             outcome.fetched.append(f"{what}: {count:,} middle frames taken from {videos}")
             return
         failed = len(outcome.failed)
-        for file in source.files:
+        for file in files:
             try:
                 _fetch(entry, file, folder, tools)
             except DownloadError as error:
-                name = what if len(source.files) == 1 else file.file
+                name = what if len(files) == 1 else file.file
                 outcome.failed.append(f"{name}: {error}. {_instead(file, folder)}")
         if len(outcome.failed) > failed:
             return
         if isinstance(source, Arrays):
-            files = [folder / file.file for file in source.files]
-            count = write_pictures(source.read, files, folder / "images", partial(tools.report, what))
+            arrays = [folder / file.file for file in files]
+            count = write_pictures(source.read, arrays, folder / "images", partial(tools.report, what))
             what = f"{what}: {count:,} pictures"
         elif source.moves:
             unpack(folder / source.file, folder, source.moves)
@@ -164,69 +147,59 @@ def _bring(entry: Entry, source: Source | Arrays, folder: Path, tools: Tools, ou
     except DownloadError as error:
         outcome.failed.append(f"{what}: {error}")
         return
-    for file in source.files if isinstance(source, Arrays) or source.moves else ():
+    for file in files if isinstance(source, Arrays) or source.moves else ():
         if file not in given:
             (folder / file.file).unlink()
 
 
 def _instead(source: Source, folder: Path) -> str:
-    whole = (
-        f"fetch {address(source.url)} as {folder / source.file}" if source.url else f"put {source.file} into {folder}"
-    )
+    put = f"fetch {address(source.url)} as {folder / source.file}" if source.url else f"put {source.file} into {folder}"
     md5, hint = f" (md5 {source.md5})" if source.md5 else "", source.by_hand.format(folder=folder)
-    return f"By hand: {whole}{md5}{'; ' + hint if hint else ''}, and run this command again."
+    return f"By hand: {put}{md5}{'; ' + hint if hint else ''}, and run this command again."
 
 
 def _copies(source: Source, entry: Entry, tools: Tools) -> Iterator[str]:
     """Yield where a file is said to be, besides its own address."""
-    for place in (tools.local / entry.folder, tools.local) if tools.local else ():
-        if (place / source.file).is_file():
-            yield str(place / source.file)
+    if tools.local:
+        places = (tools.local / entry.folder / source.file, tools.local / source.file)
+        yield from (str(place) for place in places if place.is_file())
     if source.url and (mirror := os.environ.get("LAMM_CL_MIRROR")):
         yield f"{mirror.rstrip('/')}/{entry.folder}/{source.file}"
 
 
-def _fetch(entry: Entry, source: Source, folder: Path, tools: Tools) -> Path:
-    """Return the file, whole and checked: the one that lies there, a copy, or what its address gives."""
+def _fetch(entry: Entry, source: Source, folder: Path, tools: Tools) -> None:
+    """Get a file, whole and checked: the one that lies there, a copy, or what its address gives."""
     target = folder / source.file
     if target.exists():  # put there by hand, or by an earlier try
         if source.md5 and (found := md5_of(target)) != source.md5:
             raise DownloadError(f"{target} is not the archive: expected md5 {source.md5}, got {found}. Remove it")
-        return target
-    problems = []
+        return
+    is_split, problems = source.file == entry.split_file, []
     for url in dict.fromkeys([*_copies(source, entry, tools), *filter(None, [source.url])]):
         try:
             download(url, target, tools.fetch, source.md5, tools.report, tools.pause)
-            kind, check = (
-                ("split", partial(check_split, entry)) if source.file == entry.split_file else ("list", source.check)
-            )
-            if not (problem := check(target)):
-                return target
+            if not (problem := check_split(entry, target) if is_split else source.check(target)):
+                return
             target.unlink()
+            kind = "split" if is_split else "list"
             problems.append(f"what came from {address(url)} is not the papers' {kind} ({problem}) and was removed")
         except DownloadError as error:
             problems.append(str(error))
     raise DownloadError("; ".join(problems))
 
 
-# -- what is there and not whole ---------------------------------------------------------------------------------------
-
-
 def _damage(entry: Entry, folder: Path, state: Status) -> Iterator[str]:
     """Say what is damaged, one sentence each with its cure."""
     split = folder / entry.split_file
     if state.dataset is None:
-        unreadable = (
-            str(split) if entry.split_file and str(split) in state.note else "the file or folder that this names"
-        )
-        yield f"{state.note} Remove {unreadable} {_AGAIN}."
+        named = entry.split_file and str(split) in state.note
+        yield f"{state.note} Remove {split if named else 'the file or folder that this names'} {_AGAIN}."
         return
     if state.split == "other":
         yield f"{state.note}. Remove {split} {_AGAIN}."
     if state.missing:
-        shown = ", ".join(map(show, state.missing[:3])) + (", ..." if len(state.missing) > 3 else "")
         count = f"{len(state.missing):,} of {state.expected:,} images are missing or empty"
-        yield f"{count}: {shown}. {_cure(entry, folder, state.missing)}"
+        yield f"{count}: {some(state.missing, 3, show)}. {_cure(entry, folder, state.missing)}"
 
 
 def _cure(entry: Entry, folder: Path, missing: tuple[str, ...]) -> str:

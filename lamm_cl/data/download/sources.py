@@ -1,13 +1,9 @@
-"""Where each data set's files come from, and where they go in CoOp's layout: what `catalogue.yaml` says of it.
-
-Lists without a checksum are checked by what they hold, an archive without one must unpack. Only what a reader reads is
-fetched.
-"""
+"""Where each data set's files come from, and where they go in CoOp's layout: what `catalogue.yaml` says of it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lamm_cl.data.catalogue import CATALOGUE, Entry
 from lamm_cl.data.download.unpack import Reader, read_cifar, read_mnist
@@ -17,27 +13,15 @@ from lamm_cl.data.splits import check_flower_names
 
 @dataclass(frozen=True)
 class Source:
-    """One file to fetch.
+    """One file to fetch."""
 
-    Attributes:
-        url: its address, or `drive:ID`; "" for an archive that must be fetched by hand and is unpacked where it lies.
-        name: what it is called in the data set's folder, where its address does not end so.
-        md5: its checksum, "" where none is published.
-        moves: for an archive, what goes where (see `unpack.unpack`).
-        by_hand: what a user can do when the address is dead.
-        check: says what is wrong with what the file holds, "" where nothing is.
-        beside: another place where the readers find it, from the data set's folder.
-        optional: what it is good for, where no reader of the papers' split needs it: it is not fetched.
-    """
-
-    url: str = ""
-    name: str = ""
-    md5: str = ""
-    moves: dict[str, str] = field(default_factory=dict)
-    by_hand: str = ""
-    check: Callable[[Path], str] = lambda path: ""
-    beside: str = ""
-    optional: str = ""
+    url: str = ""  # or `drive:ID`; "" for an archive that must be fetched by hand and is unpacked where it lies
+    name: str = ""  # what it is called in the data set's folder, where its address does not end so
+    md5: str = ""  # "" where none is published
+    moves: Mapping[str, str] = field(default_factory=dict)  # for an archive, what goes where (see `unpack.unpack`)
+    by_hand: str = ""  # what a user can do when the address is dead
+    beside: str = ""  # another place where the readers find it, from the data set's folder
+    optional: str = ""  # what it is good for, where no reader of the papers' split needs it: it is not fetched
 
     @property
     def file(self) -> str:
@@ -45,9 +29,9 @@ class Source:
         return self.name or self.url.rpartition("/")[2]
 
     @property
-    def files(self) -> tuple["Source", ...]:
-        """The files to fetch: this one."""
-        return (self,)
+    def check(self) -> Callable[[Path], str]:
+        """Says what is wrong with what the file holds, "" where nothing is."""
+        return CHECKS.get(self.name, lambda path: "")
 
     @property
     def makes(self) -> tuple[str, ...]:
@@ -55,23 +39,15 @@ class Source:
         return tuple(self.moves.values()) if self.moves else (self.file,)
 
 
-@dataclass(frozen=True)
-class ByHand:
-    """Something that may not or cannot be fetched by a program: what to get, and what must be there then.
-
-    Attributes:
-        text: what to do.
-        makes: as in `Source`.
-        archives: which of it is unpacked when it lies in the data set's folder.
-    """
+class ByHand(NamedTuple):
+    """What no program may or can fetch: what to do, and which of it is unpacked when it lies in the folder."""
 
     text: str
     makes: tuple[str, ...]
     archives: tuple[Source, ...] = ()
 
 
-@dataclass(frozen=True)
-class Arrays:
+class Arrays(NamedTuple):
     """Pictures that come as arrays of pixels, in one or more files; every picture becomes a file."""
 
     read: Reader
@@ -80,20 +56,14 @@ class Arrays:
 
 
 _READERS = {"cifar": read_cifar, "mnist": read_mnist}
-_CHECKS = {"classnames.txt": check_class_names, "cat_to_name.json": check_flower_names}
-
-
-def _source(said: Mapping[str, Any]) -> Source:
-    check = _CHECKS.get(said.get("name", ""))
-    return Source(**said) if check is None else Source(**said, check=check)
+CHECKS = {"classnames.txt": check_class_names, "cat_to_name.json": check_flower_names}
 
 
 def _what_to_fetch(said: Mapping[str, Any]) -> Source | ByHand | Arrays:
+    files = tuple(Source(**file) for file in said.get("archives", said.get("files", ())))
     if "text" in said:
-        return ByHand(said["text"], tuple(said["makes"]), tuple(map(_source, said.get("archives", ()))))
-    if "read" in said:
-        return Arrays(_READERS[said["read"]], tuple(map(_source, said["files"])))
-    return _source(said)
+        return ByHand(said["text"], said["makes"], files)
+    return Arrays(_READERS[said["read"]], files) if "read" in said else Source(**said)
 
 
 def _of(entry: Entry) -> tuple[Source | ByHand | Arrays, ...]:

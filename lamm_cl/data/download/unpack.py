@@ -1,8 +1,4 @@
-"""From what was fetched, an archive, arrays of pixels or videos, to image files.
-
-Nothing may land outside the target, nothing is left half-unpacked, and nothing is unpickled: of CIFAR-100 the binary
-version is taken, which torchvision does not read.
-"""
+"""From an archive, arrays or videos to image files, none outside the target, none left by half, nothing unpickled."""
 
 import gzip
 import posixpath
@@ -27,36 +23,23 @@ Reader = Callable[[Sequence[Path], str], Rows]  # files, part
 Grab = Callable[[Path, Path], None]
 
 
-def unpack(archive: Path, folder: Path, moves: Mapping[str, str]) -> list[Path]:
-    """Unpack parts of an archive into `folder`.
+def unpack(archive: Path, folder: Path, moves: Mapping[str, str]) -> None:
+    """Unpack parts of an archive, a tar (any compression) or zip file, into `folder`.
 
-    What is wanted goes to a hidden folder beside the target first and is renamed into place at the end, so a target
-    that is there is whole. The rest is not unpacked.
-
-    Args:
-        archive: a tar (any compression) or zip file.
-        folder: where things go.
-        moves: from a path in the archive to a path in `folder`. An archive inside the archive is named with a `!`:
-            `a/b.tar.gz!c` is `c` inside `a/b.tar.gz`.
-
-    Returns:
-        What is in place now. A target that existed stays as it is.
-
-    Raises:
-        DownloadError: the archive is damaged, has a member that points outside, or lacks what `moves` names.
+    `moves` is from a path in the archive to a path in `folder`; `a/b.tar.gz!c` is `c` inside the archive `a/b.tar.gz`
+    inside it. What is wanted goes to a hidden folder beside the target first and is renamed into place at the end, so a
+    target that is there is whole, and stays as it is. The rest is not unpacked. A DownloadError says that the archive
+    is damaged, has a member that points outside, or lacks what `moves` names.
     """
     folder.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".unpack-", dir=folder))
     try:
         _extract(archive, scratch, [source.partition("!")[0] for source in moves])
-        placed = []
         for source, target in moves.items():
             found, place = _found(archive, scratch, source), folder / target
             if not place.exists():
                 place.parent.mkdir(parents=True, exist_ok=True)
                 found.rename(place)
-            placed.append(place)
-        return placed
     except OSError as error:
         why = reason_of(error)
         raise DownloadError(f"{archive}: cannot be unpacked into {folder}: {why}. Nothing was left there.") from None
@@ -124,11 +107,7 @@ def _write(source: IO[bytes], place: Path) -> None:
 
 
 def write_pictures(read: Reader, files: Sequence[Path], target: Path, report: Count = lambda done, total: None) -> int:
-    """Write all pictures that `read` finds in `files`, numbered as in the arrays; returns how many (see `export`).
-
-    Raises:
-        DownloadError: a file is damaged or the disk is full; nothing is left then.
-    """
+    """Write all pictures that `read` finds, numbered as in the arrays, or none; returns how many (see `export`)."""
     try:
         return export({part: read(files, part) for part in ("train", "test")}, target, report)
     except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError, AssertionError, IndexError, KeyError) as error:
@@ -137,17 +116,12 @@ def write_pictures(read: Reader, files: Sequence[Path], target: Path, report: Co
     except UsageError as error:
         raise DownloadError(str(error)) from None
     except OSError as error:
-        raise DownloadError(
-            f"{target}: pictures cannot be written: {reason_of(error)}. Nothing was left there."
-        ) from None
+        why = reason_of(error)
+        raise DownloadError(f"{target}: pictures cannot be written: {why}. Nothing was left there.") from None
 
 
 def read_mnist(files: Sequence[Path], part: str) -> Rows:
-    """Give MNIST's pictures of a part, from four gzip files: train, then test, images, then labels; folders are digits.
-
-    Raises:
-        DownloadError: a file is none of MNIST's, or images and labels differ in number.
-    """
+    """Give MNIST's pictures of a part, from four gzip files: train, then test, images, then labels."""
     from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
 
     found = []
@@ -164,11 +138,7 @@ def read_mnist(files: Sequence[Path], part: str) -> Rows:
 
 
 def read_cifar(files: Sequence[Path], part: str) -> Rows:
-    """Give CIFAR-100's pictures of a part, from the archive of its binary version; folders are the fine classes.
-
-    Raises:
-        DownloadError: the archive lacks a file or holds another thing.
-    """
+    """Give CIFAR-100's pictures of a part, from its binary version, no pickle; folders are the fine classes."""
     import numpy as np
 
     (archive,) = files
@@ -201,14 +171,10 @@ def middle_frames(videos: Path, target: Path, grab: Grab | None = None) -> int:
     `ApplyEyeMakeup/v_x.avi` becomes `Apply_Eye_Makeup/v_x.jpg`. Frames are gathered in a hidden folder that a later
     call continues; the target appears when all are there. How CoOp's frames were compressed is not known, so
     pixels differ a little from those of its archive.
-
-    Raises:
-        DownloadError: there is no video, no ffmpeg, or a video that cannot be read.
     """
     found = sorted(videos.glob("*/*.avi"))
     if not found:
         raise DownloadError(f"{videos}: holds no video such as ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi")
-    write = grab or _ffmpeg
     gathered = target.with_name(f".{target.name}.part")
     for video in found:
         frame = gathered / action_folder(video.parent.name) / f"{video.stem}.jpg"
@@ -216,7 +182,7 @@ def middle_frames(videos: Path, target: Path, grab: Grab | None = None) -> int:
             continue
         frame.parent.mkdir(parents=True, exist_ok=True)
         half = frame.with_name(f".{frame.name}.part.jpg")
-        write(video, half)
+        (grab or _ffmpeg)(video, half)
         half.replace(frame)
     gathered.replace(target)
     return len(found)

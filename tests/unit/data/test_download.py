@@ -279,9 +279,8 @@ def test_archives_land_where_they_should(tmp_path: Path, make: Any) -> None:
 def test_an_archive_in_an_archive(tmp_path: Path) -> None:
     inner = make_tar(tmp_path / "inner.tar.gz", {"pics/a.jpg": b"a", "pics/b.jpg": b"b"})
     archive = make_zip(tmp_path / "a.zip", {"deep/inner.tar.gz": inner.read_bytes()})
-    placed = unpack(archive, tmp_path / "data", {"deep/inner.tar.gz!pics": "images"})
-    assert placed == [tmp_path / "data" / "images"]
-    assert listed(placed[0]) == ["a.jpg", "b.jpg"]
+    unpack(archive, tmp_path / "data", {"deep/inner.tar.gz!pics": "images"})
+    assert listed(tmp_path / "data" / "images") == ["a.jpg", "b.jpg"]
     assert (tmp_path / "data" / "images" / "b.jpg").read_bytes() == b"b"
 
 

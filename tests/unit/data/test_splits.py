@@ -29,12 +29,12 @@ def write(folder: Path, content: Any) -> Path:
 
 def test_items_keep_the_order_of_the_file(tmp_path: Path) -> None:
     parts = read_split(write(tmp_path, GOOD), "/images")
-    assert [(item.path, item.label) for item in parts["train"]] == [
+    assert [(item.path, item.label) for item in parts.train] == [
         ("/images/b/2.jpg", 1),
         ("/images/a/1.jpg", 0),
         ("/images/a/2.jpg", 0),  # labels given as text are read as the papers' code reads them
     ]
-    assert class_names("x", parts["train"]) == ("ant", "bee")
+    assert class_names("x", parts.train) == ("ant", "bee")
 
 
 @pytest.mark.parametrize(

@@ -229,3 +229,9 @@ def test_the_makers_folder_of_cub_is_divided_by_their_list(tmp_path: Path, small
     (folder / "images" / BIRDS[0] / "0.png").unlink()
     with pytest.raises(UsageError, match="list other images than images/ holds"):
         load_dataset({"name": "cub200", "folder": folder})
+
+
+def test_a_subset_of_no_telling_classes_refuses_those_of_another(tmp_path: Path) -> None:
+    fill(tmp_path, ("aquarium_fish", "sweet_pepper", "willow_tree"))
+    with pytest.raises(UsageError, match=r"holds the classes of CIFAR-?100: it is another data set"):
+        load_dataset({"name": "vtab50", "folder": tmp_path})
