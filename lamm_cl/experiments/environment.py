@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from lamm_cl.clip.cache_folder import default_folder, distrust
-from lamm_cl.errors import UsageError, unknown
+from lamm_cl.errors import UsageError, check_known
 from lamm_cl.experiments.spec import Environment
 from lamm_cl.files import check_writable
 from lamm_cl.strategies.settings import cores
@@ -84,9 +84,7 @@ def check_loggers(loggers: Mapping[Any, Mapping[str, Any]]) -> None:
 
     options = loggers["wandb"]
     choices = inspect.signature(wandb.init).parameters
-    for name in options:
-        if name not in choices:
-            raise unknown("option of logger wandb", name, choices)
+    check_known("option of logger wandb", options, choices)
     if not _may_log(options):
         raise UsageError(
             "logger 'wandb' has no API key: run `wandb login`, set WANDB_API_KEY, or let it write to the runs' "

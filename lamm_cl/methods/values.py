@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from lamm_cl.errors import UsageError, nearest, unknown, unknown_name
+from lamm_cl.errors import UsageError, check_known, nearest, unknown_name
 
 MOST = 1_000_000
 Key = tuple[str | int, ...]
@@ -63,9 +63,7 @@ class Values(BaseModel):
         Raises:
             UsageError: An unknown option, with the nearest one, or wrong values.
         """
-        for name in options:
-            if name not in cls.model_fields:
-                raise unknown(f"option of {owner}", name, cls.model_fields)
+        check_known(f"option of {owner}", options, cls.model_fields)
         try:
             return cls.model_validate(dict(options))
         except ValidationError as error:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from lamm_cl.data.items import Dataset
 from lamm_cl.data.load import load_dataset
-from lamm_cl.errors import UsageError, about, unknown
+from lamm_cl.errors import UsageError, about, check_known
 from lamm_cl.streams.layout import Drawing, Layout, check, require_pictures, restrict_evaluation
 from lamm_cl.streams.orders import DOMAIN_ORDERS
 from lamm_cl.streams.protocols import VARIANTS, Protocol, find_protocol
@@ -99,9 +99,7 @@ def build_layout(
     """Do what `build_stream` does, short of torch and Avalanche: for checks and listings."""
     chosen = find_protocol(protocol)
     known = options_of(chosen)
-    for name in options:
-        if name not in known:
-            raise unknown(f"option of protocol {protocol}", name, known)
+    check_known(f"option of protocol {protocol}", options, known)
     drawing = Drawing(_shots(shots), seed)
     layout = chosen.build(_load(chosen, datasets, root, options.get("order")), drawing, **options)
     if evaluate is not None:

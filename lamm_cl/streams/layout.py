@@ -9,7 +9,7 @@ from typing import NamedTuple
 from lamm_cl.data.few_shot import few_shot
 from lamm_cl.data.items import Dataset, Item
 from lamm_cl.data.load import require_images
-from lamm_cl.errors import UsageError, unknown
+from lamm_cl.errors import UsageError, check_known
 
 
 class EvalSet(NamedTuple):
@@ -100,9 +100,7 @@ def restrict_evaluation(layout: Layout, names: Sequence[str]) -> Layout:
         UsageError: for a test set that the benchmark does not have, or none at all.
     """
     known = [part.name for part in layout.test]
-    for name in names:
-        if name not in known:
-            raise unknown("evaluation set", name, known)
+    check_known("evaluation set", names, known)
     if not names:
         raise UsageError(f"evaluation sets: none given; choose among {', '.join(known)}.")
     return replace(layout, test=tuple(part for part in layout.test if part.name in names))
