@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -136,7 +137,7 @@ class ExperimentDirectory:
         """Refuse results that must not stand in one table with these: a setting may be new, but not other than it was.
 
         Writes nothing. The version is that of lamm_cl. Raises `UsageError` where the directory is another
-        experiment's, another version's, has other settings, or is no experiment's at all but has a `runs.csv`.
+        experiment's or among its runs, another version's, has other settings, or is nobody's and has a `runs.csv`.
         """
         settings = files.finite(settings)
         try:
@@ -152,6 +153,10 @@ class ExperimentDirectory:
         except OSError as error:
             raise self.unusable(error) from error
         if found is None:
+            place = Path(os.path.realpath(self.path))
+            for folder in (place, *place.parents):
+                if folder.name == "runs" and files.mode_of(folder.parent / "experiment.json"):
+                    raise UsageError(f"{self.path} lies among the runs of {folder.parent}. Choose another --out.")
             if (self.path / "runs.csv").exists():
                 raise UsageError(
                     f"{self.path} has a runs.csv but no experiment.json: it was not made by this command and would be "

@@ -212,6 +212,15 @@ def test_another_experiment_version_or_setting_is_refused(home: ExperimentDirect
     assert (home.path / "experiment.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("inside", ["", "below/it"])
+def test_no_experiment_lies_among_the_runs_of_another(home: ExperimentDirectory, inside: str) -> None:
+    home.open("try", "0.1.0", {})
+    with pytest.raises(UsageError, match=r"lies among the runs of .*Choose another --out"):
+        ExperimentDirectory(home.path / "runs" / inside).open("other", "0.1.0", {})
+    assert list((home.path / "runs").iterdir()) == []
+    ExperimentDirectory(home.path / "beside").open("other", "0.1.0", {})
+
+
 def test_a_foreign_table_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "runs.csv").write_text("mine")
     with pytest.raises(UsageError, match=r"has a runs\.csv but no experiment\.json"):
