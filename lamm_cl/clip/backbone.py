@@ -150,7 +150,7 @@ class ClipBackbone:
 
     def width(self, kind: FeatureKind) -> int:
         """Return the width of image features of a kind."""
-        return self.image.unprojected_width if kind == "unprojected" else self.embed_dim
+        return int(self.image.projection.shape[0]) if kind == "unprojected" else self.embed_dim
 
     @property
     def projection(self) -> Tensor:

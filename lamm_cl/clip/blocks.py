@@ -21,12 +21,9 @@ FEW_ROWS = 2048  # up to which a GPU spends less time on computing rows than on 
 
 
 class FrozenBlock:
-    """A residual attention layer of open_clip, read from the module that owns the weights.
+    """A residual attention layer of open_clip (self-attention, batch first), read from the module with the weights.
 
     Its matrices can have low-rank deltas, given with each call: gradients flow to them as well.
-
-    Args:
-        block: an `open_clip.transformer.ResidualAttentionBlock` (self-attention, batch first).
     """
 
     def __init__(self, block: nn.Module) -> None:
@@ -52,7 +49,7 @@ class FrozenBlock:
 
     def norm_1(self, x: Tensor) -> Tensor:
         """Apply the normalisation before attention."""
-        return _layer_norm(self.block.ln_1, x)
+        return layer_norm(self.block.ln_1, x)
 
     def query(self, y: Tensor, delta: Delta = NONE) -> Tensor:
         """Project normalised tokens (..., D) to queries (..., D)."""
@@ -78,17 +75,11 @@ class FrozenBlock:
         return x.reshape(*x.shape[:-1], self.heads, -1).transpose(-3, -2)
 
     def finish(self, x: Tensor, attended: Tensor, delta: Delta = NONE) -> Tensor:
-        """Add the attention's output and the feed-forward part to the residual stream.
-
-        Args:
-            x: residual stream (..., D).
-            attended: values gathered by attention, heads joined (..., D).
-            delta: of the layer's matrices.
-        """
+        """Add to the residual stream x (..., D) what attention gathered (..., D) and the feed-forward part."""
         block = self.block
         out = plus(self._out(attended), attended, [delta.get("o")])
         x = x + cast(Tensor, block.ls_1(out))
-        return x + cast(Tensor, block.ls_2(self._feed_forward(_layer_norm(block.ln_2, x), delta)))
+        return x + cast(Tensor, block.ls_2(self._feed_forward(layer_norm(block.ln_2, x), delta)))
 
     def full(self, x: Tensor, beside: Tensor | None = None, delta: Delta = NONE, mask: Tensor | None = None) -> Tensor:
         """Compute the layer at every position.
@@ -120,16 +111,7 @@ class FrozenBlock:
         return self.finish(x, attended.transpose(1, 2).flatten(2), delta)
 
     def rows(self, x: Tensor, rows: Tensor, delta: Delta = NONE) -> Tensor:
-        """Compute the layer at one position of each sequence, the only one that will be read.
-
-        Args:
-            x: (N, L, D).
-            rows: (N,) position to compute in each sequence.
-            delta: of the layer's matrices.
-
-        Returns:
-            (N, D).
-        """
+        """Compute the layer (N, D) at one position `rows` (N,) of each sequence of x (N, L, D), the only one read."""
         y = self.norm_1(x)
         every = torch.arange(len(x), device=x.device)
         return self.finish(x[every, rows], self.gather(y[every, rows], y, delta=delta), delta)
@@ -192,7 +174,7 @@ class FrozenBlock:
         """Return what `gather` does, with a key and a value of every token: more arithmetic in fewer operations."""
         key, value = self.key_value(tokens, delta)
         if shared is not None:
-            before = [_each(one, len(tokens)) for one in self.key_value(shared, delta)]
+            before = [each(one, len(tokens)) for one in self.key_value(shared, delta)]
             key, value = torch.cat([before[0], key], 1), torch.cat([before[1], value], 1)
         query, key, value = self.split(self.query(reader, delta)[:, None]), self.split(key), self.split(value)
         attended = F.scaled_dot_product_attention(query, key, value, None if mask is None else mask[:, None])
@@ -277,12 +259,16 @@ def behind(x: Tensor, prompts: Tensor) -> Tensor:
     return torch.cat([x, prompts.expand(len(x), -1, -1)], 1)
 
 
-def _each(shared: Tensor, total: int) -> Tensor:
-    """Give each of `total` sequences what its group shares (G, P, D)."""
-    return shared.expand(total, -1, -1) if len(shared) == 1 else shared.repeat_interleave(total // len(shared), 0)
+def each(shared: Tensor, total: int) -> Tensor:
+    """Give each of `total` sequences what its group shares (G, ...)."""
+    one = len(shared) == 1
+    return shared.expand(total, *shared.shape[1:]) if one else shared.repeat_interleave(total // len(shared), 0)
 
 
-def _layer_norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:
+def layer_norm(norm: nn.LayerNorm | nn.Identity, x: Tensor) -> Tensor:
+    """Apply a layer norm in the type of its weights (float32 beside half-precision matrices) or an identity."""
+    if isinstance(norm, nn.Identity):
+        return x
     wide = x.to(norm.weight.dtype)
     return F.layer_norm(wide, norm.normalized_shape, norm.weight, norm.bias, norm.eps).to(x.dtype)
 
