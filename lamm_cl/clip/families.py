@@ -22,20 +22,12 @@ TABLE = Path(__file__).with_name("families.json")
 
 @dataclass(frozen=True)
 class Family:
-    """What a family's text tower allows.
-
-    Attributes:
-        letter: `A` to `H`.
-        title: what the family is, in words.
-        text: whether prompts can be put into its text tower.
-        exact: whether cropping at the end of the text and sharing prefixes is exact: attention is causal
-            and the feature is read at the end of the text.
-    """
+    """What a family's text tower allows."""
 
     letter: str
     title: str
-    text: bool
-    exact: bool
+    text: bool  # whether prompts can be put into its text tower
+    exact: bool  # whether cropping at the text's end and sharing prefixes is: it is causal and read at the text's end
 
 
 FAMILIES: dict[str, Family] = {
@@ -147,11 +139,5 @@ def table() -> list[dict[str, Any]]:
     text, or the image tower, run on it), `exact_engine`, `vision` (kind of image tower), `quick_gelu`, and
     `pretrained` (the tags whose activation fits). Made by `python -m benchmarks.families`.
     """
-    entries: list[dict[str, Any]] = shipped()["architectures"]
+    entries: list[dict[str, Any]] = json.loads(TABLE.read_text(encoding="utf-8"))["architectures"]
     return entries
-
-
-def shipped() -> dict[str, Any]:
-    """Return the content of families.json: the version of open_clip it was made from, and its architectures."""
-    content: dict[str, Any] = json.loads(TABLE.read_text(encoding="utf-8"))
-    return content
