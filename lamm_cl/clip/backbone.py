@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lamm_cl.clip.families import Family, family_of, require_text, text_module
 from lamm_cl.clip.image_tower import ImageTower, evaluation_transform, image_settings
+from lamm_cl.clip.linear import writes
 from lamm_cl.clip.precision import at_least_float, cast
 from lamm_cl.clip.text_tower import TextTower
 from lamm_cl.errors import UsageError, unknown
@@ -49,8 +50,7 @@ class ClipBackbone:
         text: the text tower.
         image: the image tower.
         image_size: (height, width) in pixels.
-        image_mean: mean of each channel that the transform subtracts.
-        image_std: standard deviation of each channel that it divides by.
+        image_mean, image_std: what the transform subtracts from each channel, and divides it by.
         interpolation: `bicubic` or `bilinear`.
         source: a function that can be pickled, such as `load_clip`, and the arguments with which it gives this backbone
             again, or None.
@@ -107,7 +107,7 @@ class ClipBackbone:
         Computed on first use, and again when weights were changed in place (`load_state_dict`, an optimiser, `mul_`).
         Changes through `parameter.data` leave no trace that torch keeps: call `to()` after them.
         """
-        state = _versions(self.model)
+        state = [(x.data_ptr(), writes(x)) for x in (*self.model.parameters(), *self.model.buffers())]
         if self._fingerprint is None or state != self._fingerprinted:
             self._fingerprint, self._fingerprinted = fingerprint(self.model), state
         return self._fingerprint
@@ -226,16 +226,15 @@ class ClipBackbone:
 
 def _find(key: str, source: tuple[Callable[..., "ClipBackbone"], dict[str, Any]] | None, shown: str) -> "ClipBackbone":
     """Return the living backbone of this key, or load it again from its name."""
-    if key in _LIVE:
-        return _LIVE[key]
+    if (living := _LIVE.get(key)) is not None:
+        return living
     if source is None:
         raise UsageError(
             f"{shown} was pickled by name only, and this process has no such backbone: pickle files don't carry "
             "backbone weights. Build the backbone here first, or use lamm_cl.load_clip(...) with a name or a file."
         )
     load, arguments = source
-    backbone = load(**arguments)
-    _LIVE[key] = backbone
+    backbone = _LIVE[key] = load(**arguments)
     return backbone
 
 
@@ -254,12 +253,6 @@ def fingerprint(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _versions(model: nn.Module) -> list[tuple[int, int]]:
-    """Return where each weight and buffer lies and how often it was changed there, as torch counts it."""
-    tensors = (*model.parameters(), *model.buffers())
-    return [(tensor.data_ptr(), -1 if tensor.is_inference() else tensor._version) for tensor in tensors]
-
-
 def _first_matrix(visual: nn.Module) -> Tensor:
     """Return the first convolution or linear weight: its type is what the tower computes in."""
     for module in visual.modules():
@@ -273,9 +266,7 @@ def _embed_dim(model: nn.Module) -> int:
     projection = text.text_projection
     if isinstance(projection, nn.Linear):
         return int(projection.out_features)
-    if projection is not None:
-        return int(projection.shape[1])
-    return int(text.ln_final.weight.shape[0])
+    return int(text.ln_final.weight.shape[0] if projection is None else projection.shape[1])
 
 
 class ImageSide(nn.Module):

@@ -17,18 +17,14 @@ from lamm_cl.clip.precision import lasting, number_type
 SMALLEST = 1 << 17  # values of a weight below which a call costs more than it saves
 LARGEST = 1 << 22  # values above which a copy in another order would take too much memory (of a ViT-H: gigabytes)
 ROWS = 512  # rows for which a weight is laid out; other numbers of rows are as fast
-
-
 Read = Callable[[], tuple[Tensor, Tensor | None]]
 
 
 class Rounded:
     """A frozen weight and its bias in the type that autocast computes in, which would cast them anew in every call.
 
-    The copies belong to no module, so that nothing saves them. They stay while the weights are what they were.
-
-    Args:
-        read: gives the weight and the bias or None, as they are at the moment.
+    The copies belong to no module, so that nothing saves them. They stay while the weights are what they were, which
+    `read` gives: the weight and the bias or None, as they are at the moment.
     """
 
     def __init__(self, read: Read) -> None:

@@ -21,9 +21,8 @@ class Words:
 
     Attributes:
         window: number of positions.
-        head: ids before the text (the start token, where there is one).
+        head, pad: ids before the text (the start token, where there is one), and the one that fills the window.
         end: ids after the text, the last of which is read by towers that read the end token.
-        pad: id that fills the window.
         start: first position after the head.
     """
 
@@ -40,11 +39,11 @@ class Words:
             )
         self.head, rest = probe[:at], probe[at + len(body) :]
         self.pad = rest[-1]
-        stop = len(rest)
-        while stop and rest[stop - 1] == self.pad:
-            stop -= 1
+        end = rest.copy()
+        while end and end[-1] == self.pad:
+            end.pop()
         # Where the end token and the padding are the same id, one of them is the end token that is read.
-        self.end = rest[:stop] or ([self.pad] if pool in ("argmax", "eos") else [])
+        self.end = end or ([self.pad] if pool in ("argmax", "eos") else [])
         self.start = len(self.head)
 
     def ids(self, text: str) -> list[int]:
@@ -64,8 +63,7 @@ class Words:
         for name in names:
             if not isinstance(name, str) or not name.strip():
                 raise UsageError(f"class name {name!r} is empty: give every class a name")
-            marker = next((m for m in MARKERS if m in name), None)
-            if marker:
+            if marker := next((m for m in MARKERS if m in name), None):
                 raise UsageError(f"class name {name!r} holds the marker {marker!r}: rename the class")
             if not self.ids(spoken(name)):
                 raise UsageError(f"class name {name!r} has no token: give the class a readable name")
