@@ -11,9 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lamm_cl.clip.linear import FrozenLinear, state_of
+from lamm_cl.clip.linear import Derived, FrozenLinear
 from lamm_cl.clip.low_rank import MATRICES, NONE, Delta, Shapes, at, plus, raised, reduced
-from lamm_cl.clip.precision import lasting
 from lamm_cl.errors import UsageError, unknown
 
 QUICK_GELU = 1.702
@@ -31,8 +30,7 @@ class FrozenBlock:
         self.block = owner
         self.heads = int(owner.attn.num_heads)
         self.weights = list(owner.parameters())
-        self._folded: tuple[Tensor, Tensor, Tensor] | None = None
-        self._folded_for: tuple[object, ...] = ()
+        self._folded = Derived[tuple[Tensor, Tensor, Tensor]]()
         self._in = FrozenLinear(lambda: (owner.attn.in_proj_weight, owner.attn.in_proj_bias))
         self._out = FrozenLinear(lambda: (owner.attn.out_proj.weight, owner.attn.out_proj.bias))
         self._wide = FrozenLinear(lambda: self._fold()[:2])
@@ -208,24 +206,17 @@ class FrozenBlock:
         first, bias, second = mlp.c_fc.weight, mlp.c_fc.bias, mlp.c_proj.weight
         if not self._quick:
             return first, bias, second
-        state = state_of(first, bias, second)
-        if self._folded is None or self._folded_for != state:
-            with lasting(), torch.no_grad():
-                self._folded = (first * QUICK_GELU, bias * QUICK_GELU, second / QUICK_GELU)
-            self._folded_for = state
-        return self._folded
+        return self._folded.of(
+            first, bias, second, make=lambda: (first * QUICK_GELU, bias * QUICK_GELU, second / QUICK_GELU)
+        )
 
 
 def matrix_shapes(
     blocks: Sequence[object], matrices: Sequence[str], layers: Sequence[int] | None, tower: str
 ) -> Shapes:
-    """Return the shapes (out, in) of matrices that may have low-rank deltas, by layer and name.
+    """Return the shapes (out, in) of some of `MATRICES` that may have low-rank deltas, by layer and name.
 
-    Args:
-        blocks: the layers of a tower.
-        matrices: some of `MATRICES`.
-        layers: some of the layers, counted from 0; None: all.
-        tower: what it is, for messages.
+    The layers are some of a tower's blocks, counted from 0; None: all.
 
     Raises:
         UsageError: an unknown matrix or layer, or layers other than open_clip's plain ones.
