@@ -15,7 +15,7 @@ from lamm_cl.clip.families import FAMILIES, require_text
 from lamm_cl.clip.image_tower import RESIZE_MODES, evaluation_transform
 from lamm_cl.clip.precision import PRECISIONS, cast
 from lamm_cl.clip.tiny import load_tiny
-from lamm_cl.clip.weights import Weights, check_activation, check_file_activation, fit, listed_elsewhere, read_weights
+from lamm_cl.clip.weights import Weights, check_activation, check_file_activation, fit, other_name, read_weights
 from lamm_cl.errors import UsageError, nearest, unknown
 from lamm_cl.seeds import seed_for
 
@@ -175,7 +175,7 @@ def _weights(
         if not pretrained:
             LOG.warning("backbone %r has random weights: no pretrained=... was given.", name)
         return None, _shared_settings(name)
-    if _is_tag(name, pretrained) or listed_elsewhere(name, pretrained):
+    if _is_tag(name, pretrained) or _is_tag(other_name(name), pretrained):
         settings = get_pretrained_cfg(name, pretrained)
         needed = bool(settings.get("quick_gelu", False)) if settings else not wanted
         check_activation(name, pretrained, wanted, needed, "open_clip lists them so")
@@ -190,10 +190,10 @@ def _weights(
     return weights, _shared_settings(name) | weights.preprocess
 
 
-def _is_tag(name: str, pretrained: str | None) -> bool:
+def _is_tag(name: str | None, pretrained: str | None) -> bool:
     from open_clip.pretrained import is_pretrained_cfg
 
-    return bool(pretrained) and bool(is_pretrained_cfg(name, pretrained))
+    return bool(name and pretrained) and bool(is_pretrained_cfg(name, pretrained))
 
 
 def from_folder_or_hub(name: str, pretrained: str | None, network: hub.Network) -> tuple[nn.Module, Any]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,28 +28,19 @@ class Layout:
 
     A code is a vocabulary id, or `slot(k)` for row k of the learned vectors given at encoding time.
     A text tower with a causal mask needs nothing behind the token that is read, so a sequence ends there.
-
-    Attributes:
-        prefix, suffix: (P,) codes shared by all prompts; (T,) codes of all suffixes, one prompt after the other.
-        lengths: (n,) number of codes in each suffix, at least 1.
-        tail: codes that follow every sequence up to the text window (padding), for towers that read them.
-        window: number of positions of the text tower.
-        beginning: the prefix's codes once more, as plain numbers (on any device, without waiting for it).
-        first: number of the first prompt, where these are some of more.
-        ends: (n,) row of the code that is read in each suffix, where more codes stand behind it; None: it is the last.
     """
 
-    prefix: Tensor
-    suffix: Tensor
-    lengths: Tensor
-    tail: int
-    window: int
-    beginning: tuple[int, ...]
-    first: int = 0
-    ends: Tensor | None = None
+    prefix: Tensor  # (P,) codes shared by all prompts
+    suffix: Tensor  # (T,) codes of all suffixes, one prompt after the other
+    lengths: Tensor  # (n,) number of codes in each suffix, at least 1
+    tail: int  # code that follows every sequence up to the text window (padding), for towers that read it
+    window: int  # number of positions of the text tower
+    beginning: tuple[int, ...]  # the prefix's codes once more, as plain numbers (without waiting for any device)
+    first: int = 0  # number of the first prompt, where these are some of more
+    ends: Tensor | None = None  # (n,) row of the code that is read in each suffix; None: it is the last
 
     @classmethod
-    def of(cls, sequences: Sequence[Sequence[int]], window: int, tail: int = 0) -> "Layout":
+    def of(cls, sequences: Sequence[list[int]], window: int, tail: int = 0) -> "Layout":
         """Build the layout of `sequences`; the prefix is whatever all of them share.
 
         Raises:
@@ -62,10 +52,13 @@ class Layout:
                 f"a prompt of {longest} tokens is longer than the text window of {window}: "
                 "use a shorter class name, template or context"
             )
-        shared = _shared_length(sequences)
-        rest = [list(sequence[shared:]) for sequence in sequences]
+        # What the first and the last in order share, all share; the code that is read stays in the suffix.
+        pairs = zip(min(sequences), max(sequences), strict=False)
+        shared = next((i for i, (a, b) in enumerate(pairs) if a != b), longest)
+        shared = min(shared, min(len(sequence) for sequence in sequences) - 1)
+        rest = [sequence[shared:] for sequence in sequences]
         return cls(
-            prefix=torch.tensor(list(sequences[0][:shared]), dtype=torch.long),
+            prefix=torch.tensor(sequences[0][:shared], dtype=torch.long),
             suffix=torch.tensor([code for codes in rest for code in codes], dtype=torch.long),
             lengths=torch.tensor([len(codes) for codes in rest], dtype=torch.long),
             tail=tail,
@@ -91,22 +84,12 @@ class Layout:
         even = torch.full_like(self.lengths, self.widest)
         return replace(self, suffix=suffix.flatten(), lengths=even, ends=self.last - self.starts)
 
-    @cached_property
-    def even(self) -> bool:
-        """Whether all suffixes are of one length."""
-        return len(self.suffix) == self.n * self.widest
-
     def part(self, start: int, stop: int) -> "Layout":
         """Return the layout of prompts start..stop-1, with the same prefix."""
         first, last = int(self.starts[start]), int(self.starts[stop - 1] + self.lengths[stop - 1])
         suffix, lengths = self.suffix[first:last], self.lengths[start:stop]
         ends = None if self.ends is None else self.ends[start:stop]
         return replace(self, suffix=suffix, lengths=lengths, first=self.first + start, ends=ends)
-
-    @cached_property
-    def apart(self) -> "Layout":
-        """The same prompts, each with a beginning of its own: nothing is shared."""
-        return self.opened(0)[0]
 
     def opened(self, keep: int) -> tuple["Layout", Tensor]:
         """Return the same prompts sharing no more than their first `keep` positions (kept for the next call).
@@ -226,20 +209,14 @@ class Layout:
 
 @dataclass(frozen=True)
 class Bucket:
-    """Some prompts of a layout, `count` b of them, padded to the same length `widest` M.
-
-    Attributes:
-        padded: (b * M,) packed row for each place of the padded form (row 0 where there is none).
-        rows, places: packed rows of these prompts; for each of them, its place in the padded form.
-        causal_mask: (M, P + M) True where a place may look: the whole prefix, itself and what is before it.
-    """
+    """Some prompts of a layout, `count` b of them, padded to the same length `widest` M."""
 
     count: int
     widest: int
-    padded: Tensor
-    rows: Tensor
-    places: Tensor
-    causal_mask: Tensor
+    padded: Tensor  # (b * M,) packed row for each place of the padded form (row 0 where there is none)
+    rows: Tensor  # packed rows of these prompts
+    places: Tensor  # for each of them, its place in the padded form
+    causal_mask: Tensor  # (M, P + M) True where a place may look: the whole prefix, itself and what is before it
     _masks: dict[torch.dtype, Tensor] = field(default_factory=dict)
 
     def mask(self, dtype: torch.dtype) -> Tensor:
@@ -268,14 +245,6 @@ class Bucket:
             places=real.nonzero().squeeze(1),
             causal_mask=torch.cat([before, own], 1),
         )
-
-
-def _shared_length(sequences: Sequence[Sequence[int]]) -> int:
-    shortest = min(len(sequence) for sequence in sequences)
-    table = np.array([list(sequence[:shortest]) for sequence in sequences])
-    differs = (table != table[0]).any(0).nonzero()[0]
-    same = int(differs[0]) if len(differs) else shortest
-    return min(same, shortest - 1)  # the code that is read stays in the suffix
 
 
 def buckets(lengths: Sequence[int]) -> list[list[int]]:

@@ -6,7 +6,7 @@ rest attends to them. And the last layer is only read at one position of each pr
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,15 +25,10 @@ KeyValue = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Injection:
-    """Vectors that replace the same positions of every prompt before one layer, each prompt's its own.
+    """Vectors that replace the same positions of every prompt before one layer, each prompt's its own."""
 
-    Attributes:
-        layer: counted from 0; a tower with fewer layers never meets them.
-        tokens: (n, m, D); they replace positions start..start+m-1.
-    """
-
-    layer: int
-    tokens: Tensor
+    layer: int  # counted from 0; a tower with fewer layers never meets them
+    tokens: Tensor  # (n, m, D); they replace positions start..start+m-1
 
     def of(self, layout: Layout) -> "Injection":
         """Return those of the prompts of a layout, which may be some of more."""
@@ -56,26 +51,19 @@ class Injection:
 class PackedText:
     """A batch of prompts as the engine takes it, without positional embeddings.
 
-    Attributes:
-        prefix: (G, P, D) the shared beginning, one for each group of prompts (an image-conditioned context has one
-            group an image, everything else has G = 1).
-        suffix: (T, D) the packed rest, the same in every group.
-        deep: vectors (m, D) that replace positions start..start+m-1 before layer 1, 2, ...
-        start: first position that `deep` and `injection` replace.
-        injection: vectors of each prompt for a layer in between; then G = 1 and there is no `deep`. Before that layer
-            the beginning is shared as ever. From it on, what stands behind the start token depends on the class: each
-            prompt has keys and values of its own there, and only the start token's are shared.
-        constant: names the beginning when nothing learned is in it, so that it is computed once and for all.
-        deltas: of the layers; what they drop is dropped anew in every row, so that then nothing may be shared (P = 0).
+    An image-conditioned context has one group of prompts an image, everything else G = 1. What deltas drop is dropped
+    anew in every row, so that then nothing may be shared (P = 0). With an `injection`, G = 1 and there is no `deep`:
+    before its layer the beginning is shared as ever; from it on, what stands behind the start token depends on the
+    class, so that each prompt has keys and values of its own there, and only the start token's are shared.
     """
 
-    prefix: Tensor
-    suffix: Tensor
-    deep: Sequence[Tensor] = ()
-    start: int = 1
-    constant: tuple[int, ...] | None = None
-    deltas: Deltas = field(default_factory=dict)
-    injection: Injection | None = None
+    prefix: Tensor  # (G, P, D) the shared beginning, one for each group of prompts
+    suffix: Tensor  # (T, D) the packed rest, the same in every group
+    deep: Sequence[Tensor]  # vectors (m, D) that replace positions start..start+m-1 before layer 1, 2, ...
+    start: int  # first position that `deep` and `injection` replace
+    constant: tuple[int, ...] | None  # names the beginning when nothing learned is in it, so that it is computed once
+    deltas: Deltas
+    injection: Injection | None
 
     def delta(self, layer: int, layout: Layout) -> Delta:
         """Return the deltas of a layer for the prompts of a layout."""
@@ -84,15 +72,10 @@ class PackedText:
 
 @dataclass(frozen=True)
 class Beginning:
-    """What each prompt's rest attends to of the shared beginning.
+    """What each prompt's rest attends to of the shared beginning."""
 
-    Attributes:
-        seen: keys and values (G, h, P, d) of each layer but the last.
-        last: (G, P, D) normalised tokens before the last layer, which is read at one position only.
-    """
-
-    seen: list[KeyValue]
-    last: Tensor
+    seen: list[KeyValue]  # keys and values (G, h, P, d) of each layer but the last
+    last: Tensor  # (G, P, D) normalised tokens before the last layer, which is read at one position only
 
 
 class TextEngine:
@@ -245,34 +228,27 @@ def _pieces(text: PackedText, layout: Layout, chunk: int) -> Iterator[tuple[Pack
 class _Places:
     """The layout's index maps, repeated for every group of prompts.
 
-    Attributes:
-        groups, lead, widest: G, rows G * P of the shared beginning, and M.
-        rows: for each bucket the packed row for each place of its padded forms (G * b * M,).
-        packed: (G * T,) place of each packed row in the padded forms of all buckets, one after the other.
-        padded: (G * n * M,) packed row for each place of the padded form of all prompts. None, as `packed`, where
-            packed and padded form are the same.
-        last: (G * n,) packed row that is read.
-        last_of_all: (G * n,) the same row where the shared beginning stands before the packed rows.
-        first: (G * P + G * n * M,) row of the beginning, in the first prompt of its group, and of each prompt's rest,
-            where each prompt has a beginning of its own.
-        last_mask: (G * n, 1, P + M) where it may look.
+    `lead` is the number G * P of rows of the shared beginning. `packed` and `padded` are None where packed and padded
+    form are the same: where all suffixes are of one length.
     """
+
+    padded: Tensor | None = None  # (G * n * M,) packed row for each place of the padded form of all prompts
+    packed: Tensor | None = None  # (G * T,) place of each packed row in the padded forms of all buckets, in their order
+    rows: Sequence[Tensor] = ()  # for each bucket the packed row for each place of its padded forms (G * b * M,)
 
     def __init__(self, layout: Layout, groups: int) -> None:
         total = len(layout.suffix)
         self.groups, self.lead, self.widest = groups, groups * layout.shared, layout.widest
-        self.padded: Tensor | None = None
-        self.packed: Tensor | None = None
         self.buckets = layout.buckets
-        self.rows: list[Tensor] = []
-        self.last = _repeat(layout.last, groups, total)
-        self.last_of_all = self.last + self.lead
+        self.last = _repeat(layout.last, groups, total)  # (G * n,) packed row that is read, and
+        self.last_of_all = self.last + self.lead  # where the shared beginning stands before the packed rows, and
+        self.last_mask = layout.last_mask.repeat(groups, 1, 1) if groups > 1 else layout.last_mask  # where it may look
         rows = torch.arange(groups * layout.n * (layout.shared + layout.widest), device=self.last.device)
         prompts = rows.view(groups, layout.n, -1)
         first, rest = prompts[:, 0, : layout.shared], prompts[:, :, layout.shared :]
+        # Where each prompt has a beginning of its own: rows of the first one of each group, and of each prompt's rest.
         self.first = torch.cat([first.flatten(), rest.flatten()])
-        self.last_mask = layout.last_mask.repeat(groups, 1, 1) if groups > 1 else layout.last_mask
-        if layout.even:
+        if total == layout.n * layout.widest:
             return
         self.padded = _repeat(layout.whole.padded, groups, total)
         self.rows = [_repeat(bucket.padded, groups, total) for bucket in layout.buckets]

@@ -157,7 +157,7 @@ class TextTower:
             with torch.no_grad():
                 tokens = self._read(torch.cat([rows.detach() for _, rows in parts]))[:, :longest]
             return torch.cat([part for part, _ in parts], 1)[0], tokens
-        text = PackedText(*self._vectors(layout, given), deep, self.words.start, None, deltas)
+        text = PackedText(*self._vectors(layout, given), deep, self.words.start, None, deltas, None)
         read, every = self._engine.all_tokens(text, layout, self._chunk(layout, layout.widest))
         with torch.no_grad():
             tokens = self._read(every[0])
@@ -189,7 +189,7 @@ class TextTower:
         # it is not remembered; and few rows take no longer than fewer.
         learned = any(code < 0 for code in layout.beginning) and layout.prefix.is_cuda and injection is None
         few = layout.n * (layout.shared + layout.widest) <= FEW_ROWS
-        return (layout.apart if drops(deltas) or (learned and few) else layout), False
+        return (layout.opened(0)[0] if drops(deltas) or (learned and few) else layout), False
 
     def _vectors(self, layout: Layout, given: _Given) -> tuple[Tensor, Tensor]:
         """Return the prefix (G, P, D) and the packed suffix (T, D) in the layers' data type."""

@@ -228,14 +228,6 @@ def other_name(name: str) -> str | None:
     return other if other in list_models() else None
 
 
-def listed_elsewhere(name: str, tag: str) -> bool:
-    """Whether the tag is listed only for the same architecture with the other activation."""
-    from open_clip.pretrained import is_pretrained_cfg
-
-    other = other_name(name)
-    return other is not None and bool(is_pretrained_cfg(other, tag))
-
-
 def check_activation(name: str, pretrained: str, wanted: bool, needed: bool, why: str) -> None:
     """Refuse weights that were trained with the other activation.
 

@@ -31,7 +31,7 @@ class Words:
         declared = getattr(tokenizer, "context_length", None)
         positions = int(module.positional_embedding.shape[0])
         self.window = min(positions, int(declared)) if declared else positions
-        probe, body = self._row("a"), self.ids("a")
+        probe, body = [int(i) for i in tokenizer(["a"], self.window)[0]], self.ids("a")
         at = next((i for i in range(len(probe)) if probe[i : i + len(body)] == body), None)
         if at is None:
             raise UsageError(
@@ -92,9 +92,6 @@ class Words:
                     "the classes apart: rename one of them"
                 )
         return found
-
-    def _row(self, text: str) -> list[int]:
-        return [int(i) for i in self.tokenizer([text], self.window)[0]]
 
 
 def _ids(tokenizer: Any, text: str) -> Ids:
