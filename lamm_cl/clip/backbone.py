@@ -28,7 +28,17 @@ FORMATS = ("torch", "onnx")  # of an exported image side
 _LIVE: "weakref.WeakValueDictionary[str, ClipBackbone]" = weakref.WeakValueDictionary()
 
 
-class ClipBackbone:
+class Uncopied:
+    """Is never copied: a copy is the same object."""
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+class ClipBackbone(Uncopied):
     """A frozen CLIP: two towers, a tokenizer and the evaluation transform.
 
     It is no `nn.Module`, so no model that holds it trains, copies or saves its weights: `deepcopy` returns the same
@@ -87,7 +97,8 @@ class ClipBackbone:
         self.image = ImageTower(model)
         self.image_size = self.image.image_size
         self.embed_dim = _embed_dim(model)
-        matrix = _first_matrix(model.visual)
+        matrices = (m.weight for m in model.visual.modules() if isinstance(m, nn.Conv2d | nn.Linear))
+        matrix = next(matrices, next(model.visual.parameters()))  # its type is what the tower computes in
         self.device, self.dtype = matrix.device, matrix.dtype
         self.exp_logit_scale = at_least_float(model.logit_scale.detach()).exp().reshape(())
         bias = getattr(model, "logit_bias", None)
@@ -180,11 +191,9 @@ class ClipBackbone:
         return F.normalize(at_least_float(torch.cat(parts)), dim=-1)
 
     def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Move the weights, in place as `nn.Module.to` does, and return this same backbone.
+        """Move the weights, in place as `nn.Module.to` does, and return this same backbone; None = stay.
 
-        Args:
-            device: where to; None = stay.
-            dtype: float32, float64, float16 or bfloat16, as `lamm_cl.clip.precision.cast` does it; None = stay.
+        The types are float32, float64, float16 and bfloat16, as `lamm_cl.clip.precision.cast` takes them.
         """
         if dtype is not None:
             cast(self.model, dtype)
@@ -211,12 +220,6 @@ class ClipBackbone:
             f"ClipBackbone({self.name!r}{weights}, family {self.family.letter}, d={self.embed_dim}, "
             f"{self.image_size[0]}x{self.image_size[1]} px, {str(self.dtype).removeprefix('torch.')}, {self.device})"
         )
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         key = self.fingerprint if self.source is None else json.dumps(self.source[1], sort_keys=True)
@@ -251,14 +254,6 @@ def fingerprint(model: nn.Module) -> str:
         if values.numel():
             digest.update(values.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _first_matrix(visual: nn.Module) -> Tensor:
-    """Return the first convolution or linear weight: its type is what the tower computes in."""
-    for module in visual.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            return module.weight
-    return next(visual.parameters())
 
 
 def _embed_dim(model: nn.Module) -> int:

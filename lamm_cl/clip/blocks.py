@@ -80,17 +80,14 @@ class FrozenBlock:
         return x + cast(Tensor, block.ls_2(self._feed_forward(layer_norm(block.ln_2, x), delta)))
 
     def full(self, x: Tensor, beside: Tensor | None = None, delta: Delta = NONE, mask: Tensor | None = None) -> Tensor:
-        """Compute the layer at every position.
+        """Compute the layer at every position of x (N, L, D): (N, L, D), or (N * v, L, D).
 
         Args:
-            x: (N, L, D).
+            x: the residual stream.
             beside: (1 or N * v, n, D) tokens that every position sees and whose own output nobody reads; with N * v,
                 each sequence of `x` is computed v times.
             delta: of the layer's matrices.
             mask: what is added to the scores, as open_clip's layers take it: (L, L) or (N * h, L, L).
-
-        Returns:
-            (N, L, D), or (N * v, L, D).
         """
         if beside is not None and x.is_cuda and not delta and len(beside) <= len(x):
             # A GPU computes these few outputs sooner than it starts the operations that would leave them out.

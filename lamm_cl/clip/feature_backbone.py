@@ -7,11 +7,11 @@ from typing import NoReturn, Self
 import torch
 from torch import Tensor
 
-from lamm_cl.clip.backbone import ClipBackbone, FeatureKind
+from lamm_cl.clip.backbone import ClipBackbone, FeatureKind, Uncopied
 from lamm_cl.errors import UsageError, unknown
 
 
-class FeatureBackbone:
+class FeatureBackbone(Uncopied):
     """The features of classes, and no towers: for learners that take image features and learn no prompts.
 
     Args:
@@ -117,22 +117,12 @@ class FeatureBackbone:
     def __repr__(self) -> str:
         return f"FeatureBackbone({len(self._text)} classes, d={self.embed_dim})"
 
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        return self
-
 
 Backbone = ClipBackbone | FeatureBackbone
 
 
 def projected(features: Tensor, backbone: Backbone) -> Tensor:
-    """Return features (n, d) behind CLIP's projection of features (n, w) in front of it, neither normalised.
-
-    Raises:
-        UsageError: the backbone has no projection that is known.
-    """
+    """Return features (n, d) behind CLIP's projection of features (n, w) in front of it, neither normalised."""
     return features @ projection_of(backbone).to(features)
 
 

@@ -1,9 +1,7 @@
 """Features of frozen image towers, computed once and kept on disk for every method, run and process.
 
-Each image's feature is the same bits, whatever is encoded beside it. Measured on CPU: with one thread and batches of
-one size, a row depends neither on its place in the batch nor on the other rows; with several threads, or with batches
-of other sizes, it does, in the last bits. So batches are padded to one size and each is encoded by one thread; several
-batches run side by side to use all cores.
+Each image's feature is the same bits, whatever is encoded beside it: with one thread and batches of one size, a row
+depends neither on its place nor on the others (measured: README.md). Several batches run side by side to use all cores.
 """
 
 import contextlib
@@ -75,11 +73,8 @@ class FeatureStore:
             raise UsageError(
                 f"a feature store needs batch_size >= 1 and max_bytes >= 0, got {batch_size} and {max_bytes}."
             )
-        self.backbone = backbone
+        self.backbone, self.max_bytes, self.batch_size, self.kinds = backbone, max_bytes, batch_size, tuple(kinds)
         self.directory = None if directory is None else Path(directory).expanduser()
-        self.max_bytes = max_bytes
-        self.batch_size = batch_size
-        self.kinds = tuple(kinds)
         self.encoded = 0
         self.writable = self.directory is not None
         self._about: dict[str, Any] | None = None
@@ -134,7 +129,13 @@ class FeatureStore:
                 try:
                     grown = self._complete({kind: found, **views}, position, load)
                 except _UnusableError as error:
-                    self._give_up(error)
+                    self.writable = False
+                    LOG.warning(
+                        "the feature cache %s can't be written (%s): features are computed again in every run. "
+                        "Free some space, or set LAMM_CL_CACHE to a folder that can be written.",
+                        self.directory,
+                        error,
+                    )
             if missing := found.missing(position):
                 for one, rows in self._encode(missing, position, load, views).items():
                     views[one].keep(missing, rows)
@@ -267,15 +268,6 @@ class FeatureStore:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return FeatureStore, (self.backbone, self.directory, self.max_bytes, self.batch_size, self.kinds)
-
-    def _give_up(self, error: Exception) -> None:
-        self.writable = False
-        LOG.warning(
-            "the feature cache %s can't be written (%s): features are computed again in every run. "
-            "Free some space, or set LAMM_CL_CACHE to a folder that can be written.",
-            self.directory,
-            error,
-        )
 
 
 class _UnusableError(Exception):

@@ -35,18 +35,10 @@ class Segment:
 
 
 class View:
-    """The features of one view.
+    """The features of one view; `scope` is a digest of what they depend on besides image and view.
 
-    Args:
-        folder: of its files, which need not exist yet; None for memory only.
-        scope: digest of what the features depend on besides image and view.
-        name: of the view.
-        width: of features.
-        dtype: their type.
-
-    Attributes:
-        files: what is open; taken out, a file is opened again when it is wanted.
-        kept: what memory alone has.
+    Those in `files` of the folder, which need not exist yet, are open: a file that is taken out is opened again when it
+    is wanted. Those in `kept` memory alone has; without a folder, these are all.
     """
 
     def __init__(self, folder: Path | None, scope: str, name: str, width: int, dtype: torch.dtype) -> None:

@@ -61,12 +61,8 @@ class Rounded:
 class FrozenLinear:
     """The map x -> x W^T + b of a weight that does not train; gradients flow to x only.
 
-    Args:
-        read: gives W (out, in) and b (out,) or None, as they are at the moment. They are laid out anew whenever they
-            are not the ones that were laid out before.
-
-    Attributes:
-        read: the same, rounded where autocast is on.
+    `read` gives W (out, in) and b (out,) or None, as they are at the moment; the attribute gives them rounded where
+    autocast is on. They are laid out anew whenever they are not the ones that were laid out before.
     """
 
     def __init__(self, read: Read) -> None:
@@ -171,9 +167,5 @@ def _pays(x: Tensor, weight: Tensor) -> bool:
 
 def _suits(x: Tensor, weight: Tensor) -> bool:
     """Tell whether oneDNN's product takes them."""
-    return (
-        AVAILABLE
-        and x.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-    )
+    floats = x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return AVAILABLE and x.device.type == "cpu" and floats

@@ -123,11 +123,7 @@ def check_device(device: str | torch.device, kinds: Collection[str] = DEVICES) -
 
 
 def split_name(name: str, pretrained: str | None) -> tuple[str, str | None]:
-    """Return open_clip's name and the weights from what a user may write: `ViT-B/16`, `ViT-B-16/openai`.
-
-    Raises:
-        UsageError: no such architecture; names the nearest.
-    """
+    """Return open_clip's name and the weights from what a user may write: `ViT-B/16`, `ViT-B-16/openai`."""
     if name == EMBEDDED or name.startswith(FOREIGN):
         return name, pretrained
     from open_clip import list_models
@@ -197,11 +193,7 @@ def _is_tag(name: str | None, pretrained: str | None) -> bool:
 
 
 def from_folder_or_hub(name: str, pretrained: str | None, network: hub.Network) -> tuple[nn.Module, Any]:
-    """Return model and tokenizer of what brings its own configuration, as open_clip reads it: of `FOREIGN`.
-
-    Raises:
-        UsageError: no such folder or repository, nothing usable in it, or the hub can't be reached.
-    """
+    """Return model and tokenizer of what brings its own configuration, as open_clip reads it: of `FOREIGN`."""
     import open_clip
 
     kind, _, where = name.partition(":")
@@ -224,11 +216,7 @@ def from_folder_or_hub(name: str, pretrained: str | None, network: hub.Network) 
 
 
 def tokenizer_of(name: str, network: hub.Network) -> Any:
-    """Return the tokenizer of an architecture; some need files from the hub and the package transformers.
-
-    Raises:
-        UsageError: the files or the package are missing.
-    """
+    """Return the tokenizer of an architecture; UsageError where files or the package are missing that some need."""
     import open_clip
 
     if repository := open_clip.get_model_config(name)["text_cfg"].get("hf_tokenizer_name"):

@@ -143,11 +143,10 @@ class TextTower:
         plain: bool = False,
         deltas: Deltas = NOWHERE,
     ) -> tuple[Tensor, Tensor]:
-        """Encode prompts to text features and, without gradient, to features of every token.
+        """Encode prompts to text features (n, E) and, without gradient, to features of every token (n, L, E).
 
-        Returns:
-            (n, E) and (n, L, E), L = length of the longest prompt, both not normalised. What stands behind a
-            prompt's end is undefined: the caller masks it.
+        L is the length of the longest prompt, and neither is normalised. What stands behind a prompt's end is
+        undefined: the caller masks it.
         """
         longest = layout.shared + layout.widest
         given = _Given(learned, deep, deltas=deltas)
@@ -179,9 +178,7 @@ class TextTower:
         if injection is not None:
             stop = self.words.start + injection.tokens.shape[1]
             fits = not deep and groups is None and layout.shared + layout.shortest > stop
-        if plain or self._engine is None or not fits:
-            return layout, True
-        if drops(deltas) and (deep or groups is not None):
+        if plain or self._engine is None or not fits or (drops(deltas) and (deep or groups is not None)):
             return layout, True
         if groups is not None:
             return layout, False

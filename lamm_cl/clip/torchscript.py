@@ -103,13 +103,7 @@ class _Reader(pickle.Unpickler):
         self._storages: dict[str, Tensor] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return the stand-in for a name of the pickle.
-
-        The stand-ins are made anew each time: a pickle may write on what it is given.
-
-        Raises:
-            UsageError: There is none.
-        """
+        """Return the stand-in for a name of the pickle, made anew each time: a pickle may write on what it is given."""
         if module == "__torch__" or module.startswith("__torch__."):
             return type("Module", (_Module,), {})
         if module == "torch" and name in _TYPES:

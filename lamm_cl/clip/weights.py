@@ -60,8 +60,10 @@ def read_weights(path: str | Path) -> Weights:
                 f"weights file {file} can't be read: it holds {foreign[1]} beside tensors, and unpickling "
                 f"that could run any code. {convert(file, 'torch.load', ', weights_only=False')}"
             ) from error
+        text = _ESCAPES.sub("", str(error)).strip()
+        said = f"{type(error).__name__}: {text.splitlines()[0] if text else ''}"[:200]
         raise UsageError(
-            f"weights file {file} can't be read ({_first_line(error)}): it must be a safetensors file, a PyTorch "
+            f"weights file {file} can't be read ({said}): it must be a safetensors file, a PyTorch "
             "state dict that holds tensors only, or OpenAI's TorchScript archive. Is the download complete?"
         ) from error
     state = _unwrapped(state, file)
@@ -207,17 +209,11 @@ def _known_name(file: Path) -> tuple[bool | None, str]:
 
 def _config_beside(file: Path) -> dict[str, Any]:
     """Return the open_clip_config.json in the same folder, as the hub's repositories have one."""
-    config = file.with_name("open_clip_config.json")
     try:
-        found = json.loads(config.read_text(encoding="utf-8"))
+        found = json.loads(file.with_name("open_clip_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _first_line(error: Exception) -> str:
-    text = _ESCAPES.sub("", str(error)).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0] if text else ''}"[:200]
 
 
 def other_name(name: str) -> str | None:

@@ -72,13 +72,8 @@ class Words:
         """Check that no two names give the same prompt: tokenizers tell less apart than people do.
 
         They mend encodings, resolve HTML's entities, and ignore case, kinds of white space and Unicode's spellings.
-
-        Args:
-            prompts: class names, each with the text of its prompt; one name may stand for several classes.
-            known: prompts that were checked before.
-
-        Returns:
-            All prompts.
+        Takes class names, each with the text of its prompt (one name may stand for several classes), and the prompts
+        that were checked before; returns all prompts.
 
         Raises:
             UsageError: Names both class names.

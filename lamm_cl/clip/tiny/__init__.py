@@ -53,8 +53,9 @@ def build_model() -> Any:
     return model
 
 
+@lru_cache
 def build_tokenizer() -> Any:
-    """Build CLIP's own byte-pair tokenizer with tiny's window."""
+    """Build CLIP's own byte-pair tokenizer with tiny's window, once."""
     import open_clip
 
     return open_clip.SimpleTokenizer(context_length=config()["text_cfg"]["context_length"])
@@ -73,17 +74,12 @@ def _trained_ids() -> frozenset[int]:
         return frozenset(file.get_tensor("token_embedding.ids").tolist())
 
 
-@lru_cache
-def _tokenizer() -> Any:
-    return build_tokenizer()
-
-
 def unknown_words(texts: Iterable[str]) -> list[str]:
     """Return the words of `texts` that tiny's pre-training never showed, in order, each once.
 
     Such words work (their token embeddings are fixed pseudo-random vectors), but mean nothing to tiny before training.
     """
-    known, encode = _trained_ids(), _tokenizer().encode
+    known, encode = _trained_ids(), build_tokenizer().encode
     words = dict.fromkeys(word for text in texts for word in text.replace("_", " ").split())
     # A word is judged without the punctuation around it, which is trained or harmless.
     bare = dict.fromkeys(word.strip(".,;:!?\"'()[]{}") for word in words)
@@ -111,6 +107,6 @@ def load_tiny() -> tuple[Any, Any, Any]:
     model = build_model()
     model.load_state_dict(_weights())
     model.eval().requires_grad_(False)
-    tokenizer = copy.copy(_tokenizer())
+    tokenizer = copy.copy(build_tokenizer())
     tokenizer.unknown_words = unknown_words
     return model, tokenizer, evaluation_transform(model)
