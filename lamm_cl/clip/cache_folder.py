@@ -137,19 +137,17 @@ def though_cleared(work: Callable[[], T]) -> T:
     return work()
 
 
-def evict(folder: Path, max_bytes: int) -> int:
-    """Delete the features that were used longest ago until a cache folder holds at most `max_bytes`; bytes freed."""
+def evict(folder: Path, max_bytes: int) -> None:
+    """Delete the features that were used longest ago until a cache folder holds at most `max_bytes`."""
     every = [found for scope in scope_folders(folder) for found in _segments(scope)]
     stats = [(stat.st_mtime, stat.st_size, file) for stat, file in every]
     over = sum(size for _, size, _ in stats) - max_bytes
-    freed = 0
     for _, size, file in sorted(stats):
-        if freed >= over:
-            break
+        if over <= 0:
+            return
         with contextlib.suppress(OSError):
             file.unlink()
-            freed += size
-    return freed
+            over -= size
 
 
 def clear(folder: Path, older_than_days: float = 0.0) -> tuple[int, int]:
