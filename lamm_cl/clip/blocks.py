@@ -249,8 +249,9 @@ def behind(x: Tensor, prompts: Tensor) -> Tensor:
 
 def each(shared: Tensor, total: int) -> Tensor:
     """Give each of `total` sequences what its group shares (G, ...)."""
-    one = len(shared) == 1
-    return shared.expand(total, *shared.shape[1:]) if one else shared.repeat_interleave(total // len(shared), 0)
+    if len(shared) == 1:
+        return shared.expand(total, *(-1,) * (shared.dim() - 1))
+    return shared.repeat_interleave(total // len(shared), 0)
 
 
 def layer_norm(norm: nn.LayerNorm | nn.Identity, x: Tensor) -> Tensor:

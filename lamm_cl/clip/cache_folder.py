@@ -64,11 +64,7 @@ def default_folder() -> Path:
 
 
 def limit() -> int:
-    """Return how many bytes a cache folder may hold: $LAMM_CL_CACHE_GIB, or 10 GiB.
-
-    Raises:
-        UsageError: the variable is no number, or negative.
-    """
+    """Return how many bytes a cache folder may hold: $LAMM_CL_CACHE_GIB, which is checked, or 10 GiB."""
     said = os.environ.get("LAMM_CL_CACHE_GIB", "").strip()
     try:
         gib = float(said) if said else DEFAULT_GIB

@@ -241,7 +241,7 @@ class _Places:
         self.groups, self.lead, self.widest = groups, groups * layout.shared, layout.widest
         self.buckets = layout.buckets
         self.last = _repeat(layout.last, groups, total)  # (G * n,) packed row that is read, and
-        self.last_of_all = self.last + self.lead  # where the shared beginning stands before the packed rows, and
+        self.last_of_all = self.last + self.lead  # the same where the shared beginning stands before all rows, and
         self.last_mask = layout.last_mask.repeat(groups, 1, 1) if groups > 1 else layout.last_mask  # where it may look
         rows = torch.arange(groups * layout.n * (layout.shared + layout.widest), device=self.last.device)
         prompts = rows.view(groups, layout.n, -1)
