@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from lamm_cl.clip.tiny import build_preprocess
+from lamm_cl.clip.image_tower import evaluation_transform
 from lamm_cl.data import glyphs
 
 from .captions import DIGITS
@@ -41,7 +41,7 @@ def digits(model: Any, part: str) -> Pictures:
     data = load_digits()
     order = np.random.default_rng(0).permutation(len(data.target))
     rows = order[:HALF] if part == "choice" else order[HALF:]
-    transform = build_preprocess(model)
+    transform = evaluation_transform(model)
     pixels = (data.images[rows] * 255 / 16).round().astype(np.uint8)
     images = torch.stack([transform(Image.fromarray(p).convert("RGB")) for p in pixels])
     return Pictures(images, torch.from_numpy(data.target[rows]), DIGITS)
@@ -49,7 +49,7 @@ def digits(model: Any, part: str) -> Pictures:
 
 def drawn(model: Any, split: glyphs.Split) -> Pictures:
     """Draw one split of the synthetic `glyphs`."""
-    transform, size = build_preprocess(model), glyphs.SIZES[split]
+    transform, size = evaluation_transform(model), glyphs.SIZES[split]
     labels = torch.arange(len(glyphs.CLASS_NAMES)).repeat_interleave(size)
     images = torch.stack([transform(glyphs.draw(split, int(k), i % size)) for i, k in enumerate(labels)])
     return Pictures(images, labels, glyphs.CLASS_NAMES)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lamm_cl.clip.families import Family, family_of, require_text, text_module
 from lamm_cl.clip.image_tower import ImageTower, evaluation_transform, image_settings
+from lamm_cl.clip.linear import writes
 from lamm_cl.clip.precision import at_least_float, cast
 from lamm_cl.clip.text_tower import TextTower
 from lamm_cl.errors import UsageError, unknown
@@ -27,7 +28,17 @@ FORMATS = ("torch", "onnx")  # of an exported image side
 _LIVE: "weakref.WeakValueDictionary[str, ClipBackbone]" = weakref.WeakValueDictionary()
 
 
-class ClipBackbone:
+class Uncopied:
+    """Is never copied: a copy is the same object."""
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+class ClipBackbone(Uncopied):
     """A frozen CLIP: two towers, a tokenizer and the evaluation transform.
 
     It is no `nn.Module`, so no model that holds it trains, copies or saves its weights: `deepcopy` returns the same
@@ -49,8 +60,7 @@ class ClipBackbone:
         text: the text tower.
         image: the image tower.
         image_size: (height, width) in pixels.
-        image_mean: mean of each channel that the transform subtracts.
-        image_std: standard deviation of each channel that it divides by.
+        image_mean, image_std: what the transform subtracts from each channel, and divides it by.
         interpolation: `bicubic` or `bilinear`.
         source: a function that can be pickled, such as `load_clip`, and the arguments with which it gives this backbone
             again, or None.
@@ -87,7 +97,8 @@ class ClipBackbone:
         self.image = ImageTower(model)
         self.image_size = self.image.image_size
         self.embed_dim = _embed_dim(model)
-        matrix = _first_matrix(model.visual)
+        matrices = (m.weight for m in model.visual.modules() if isinstance(m, nn.Conv2d | nn.Linear))
+        matrix = next(matrices, next(model.visual.parameters()))  # its type is what the tower computes in
         self.device, self.dtype = matrix.device, matrix.dtype
         self.exp_logit_scale = at_least_float(model.logit_scale.detach()).exp().reshape(())
         bias = getattr(model, "logit_bias", None)
@@ -107,7 +118,7 @@ class ClipBackbone:
         Computed on first use, and again when weights were changed in place (`load_state_dict`, an optimiser, `mul_`).
         Changes through `parameter.data` leave no trace that torch keeps: call `to()` after them.
         """
-        state = _versions(self.model)
+        state = [(x.data_ptr(), writes(x)) for x in (*self.model.parameters(), *self.model.buffers())]
         if self._fingerprint is None or state != self._fingerprinted:
             self._fingerprint, self._fingerprinted = fingerprint(self.model), state
         return self._fingerprint
@@ -150,7 +161,7 @@ class ClipBackbone:
 
     def width(self, kind: FeatureKind) -> int:
         """Return the width of image features of a kind."""
-        return self.image.unprojected_width if kind == "unprojected" else self.embed_dim
+        return int(self.image.projection.shape[0]) if kind == "unprojected" else self.embed_dim
 
     @property
     def projection(self) -> Tensor:
@@ -180,11 +191,9 @@ class ClipBackbone:
         return F.normalize(at_least_float(torch.cat(parts)), dim=-1)
 
     def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Move the weights, in place as `nn.Module.to` does, and return this same backbone.
+        """Move the weights, in place as `nn.Module.to` does, and return this same backbone; None = stay.
 
-        Args:
-            device: where to; None = stay.
-            dtype: float32, float64, float16 or bfloat16, as `lamm_cl.clip.precision.cast` does it; None = stay.
+        The types are float32, float64, float16 and bfloat16, as `lamm_cl.clip.precision.cast` takes them.
         """
         if dtype is not None:
             cast(self.model, dtype)
@@ -212,12 +221,6 @@ class ClipBackbone:
             f"{self.image_size[0]}x{self.image_size[1]} px, {str(self.dtype).removeprefix('torch.')}, {self.device})"
         )
 
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
     def __reduce__(self) -> tuple[Any, ...]:
         key = self.fingerprint if self.source is None else json.dumps(self.source[1], sort_keys=True)
         _LIVE[key] = self
@@ -226,16 +229,15 @@ class ClipBackbone:
 
 def _find(key: str, source: tuple[Callable[..., "ClipBackbone"], dict[str, Any]] | None, shown: str) -> "ClipBackbone":
     """Return the living backbone of this key, or load it again from its name."""
-    if key in _LIVE:
-        return _LIVE[key]
+    if (living := _LIVE.get(key)) is not None:
+        return living
     if source is None:
         raise UsageError(
             f"{shown} was pickled by name only, and this process has no such backbone: pickle files don't carry "
             "backbone weights. Build the backbone here first, or use lamm_cl.load_clip(...) with a name or a file."
         )
     load, arguments = source
-    backbone = load(**arguments)
-    _LIVE[key] = backbone
+    backbone = _LIVE[key] = load(**arguments)
     return backbone
 
 
@@ -254,28 +256,12 @@ def fingerprint(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _versions(model: nn.Module) -> list[tuple[int, int]]:
-    """Return where each weight and buffer lies and how often it was changed there, as torch counts it."""
-    tensors = (*model.parameters(), *model.buffers())
-    return [(tensor.data_ptr(), -1 if tensor.is_inference() else tensor._version) for tensor in tensors]
-
-
-def _first_matrix(visual: nn.Module) -> Tensor:
-    """Return the first convolution or linear weight: its type is what the tower computes in."""
-    for module in visual.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            return module.weight
-    return next(visual.parameters())
-
-
 def _embed_dim(model: nn.Module) -> int:
     text = text_module(model)
     projection = text.text_projection
     if isinstance(projection, nn.Linear):
         return int(projection.out_features)
-    if projection is not None:
-        return int(projection.shape[1])
-    return int(text.ln_final.weight.shape[0])
+    return int(text.ln_final.weight.shape[0] if projection is None else projection.shape[1])
 
 
 class ImageSide(nn.Module):

@@ -11,9 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lamm_cl.clip.linear import FrozenLinear, state_of
+from lamm_cl.clip.linear import Derived, FrozenLinear
 from lamm_cl.clip.low_rank import MATRICES, NONE, Delta, Shapes, at, plus, raised, reduced
-from lamm_cl.clip.precision import lasting
 from lamm_cl.errors import UsageError, unknown
 
 QUICK_GELU = 1.702
@@ -21,12 +20,9 @@ FEW_ROWS = 2048  # up to which a GPU spends less time on computing rows than on 
 
 
 class FrozenBlock:
-    """A residual attention layer of open_clip, read from the module that owns the weights.
+    """A residual attention layer of open_clip (self-attention, batch first), read from the module with the weights.
 
     Its matrices can have low-rank deltas, given with each call: gradients flow to them as well.
-
-    Args:
-        block: an `open_clip.transformer.ResidualAttentionBlock` (self-attention, batch first).
     """
 
     def __init__(self, block: nn.Module) -> None:
@@ -34,8 +30,7 @@ class FrozenBlock:
         self.block = owner
         self.heads = int(owner.attn.num_heads)
         self.weights = list(owner.parameters())
-        self._folded: tuple[Tensor, Tensor, Tensor] | None = None
-        self._folded_for: tuple[object, ...] = ()
+        self._folded = Derived[tuple[Tensor, Tensor, Tensor]]()
         self._in = FrozenLinear(lambda: (owner.attn.in_proj_weight, owner.attn.in_proj_bias))
         self._out = FrozenLinear(lambda: (owner.attn.out_proj.weight, owner.attn.out_proj.bias))
         self._wide = FrozenLinear(lambda: self._fold()[:2])
@@ -52,7 +47,7 @@ class FrozenBlock:
 
     def norm_1(self, x: Tensor) -> Tensor:
         """Apply the normalisation before attention."""
-        return _layer_norm(self.block.ln_1, x)
+        return layer_norm(self.block.ln_1, x)
 
     def query(self, y: Tensor, delta: Delta = NONE) -> Tensor:
         """Project normalised tokens (..., D) to queries (..., D)."""
@@ -78,30 +73,21 @@ class FrozenBlock:
         return x.reshape(*x.shape[:-1], self.heads, -1).transpose(-3, -2)
 
     def finish(self, x: Tensor, attended: Tensor, delta: Delta = NONE) -> Tensor:
-        """Add the attention's output and the feed-forward part to the residual stream.
-
-        Args:
-            x: residual stream (..., D).
-            attended: values gathered by attention, heads joined (..., D).
-            delta: of the layer's matrices.
-        """
+        """Add to the residual stream x (..., D) what attention gathered (..., D) and the feed-forward part."""
         block = self.block
         out = plus(self._out(attended), attended, [delta.get("o")])
         x = x + cast(Tensor, block.ls_1(out))
-        return x + cast(Tensor, block.ls_2(self._feed_forward(_layer_norm(block.ln_2, x), delta)))
+        return x + cast(Tensor, block.ls_2(self._feed_forward(layer_norm(block.ln_2, x), delta)))
 
     def full(self, x: Tensor, beside: Tensor | None = None, delta: Delta = NONE, mask: Tensor | None = None) -> Tensor:
-        """Compute the layer at every position.
+        """Compute the layer at every position of x (N, L, D): (N, L, D), or (N * v, L, D).
 
         Args:
-            x: (N, L, D).
+            x: the residual stream.
             beside: (1 or N * v, n, D) tokens that every position sees and whose own output nobody reads; with N * v,
                 each sequence of `x` is computed v times.
             delta: of the layer's matrices.
             mask: what is added to the scores, as open_clip's layers take it: (L, L) or (N * h, L, L).
-
-        Returns:
-            (N, L, D), or (N * v, L, D).
         """
         if beside is not None and x.is_cuda and not delta and len(beside) <= len(x):
             # A GPU computes these few outputs sooner than it starts the operations that would leave them out.
@@ -120,16 +106,7 @@ class FrozenBlock:
         return self.finish(x, attended.transpose(1, 2).flatten(2), delta)
 
     def rows(self, x: Tensor, rows: Tensor, delta: Delta = NONE) -> Tensor:
-        """Compute the layer at one position of each sequence, the only one that will be read.
-
-        Args:
-            x: (N, L, D).
-            rows: (N,) position to compute in each sequence.
-            delta: of the layer's matrices.
-
-        Returns:
-            (N, D).
-        """
+        """Compute the layer (N, D) at one position `rows` (N,) of each sequence of x (N, L, D), the only one read."""
         y = self.norm_1(x)
         every = torch.arange(len(x), device=x.device)
         return self.finish(x[every, rows], self.gather(y[every, rows], y, delta=delta), delta)
@@ -192,7 +169,7 @@ class FrozenBlock:
         """Return what `gather` does, with a key and a value of every token: more arithmetic in fewer operations."""
         key, value = self.key_value(tokens, delta)
         if shared is not None:
-            before = [_each(one, len(tokens)) for one in self.key_value(shared, delta)]
+            before = [each(one, len(tokens)) for one in self.key_value(shared, delta)]
             key, value = torch.cat([before[0], key], 1), torch.cat([before[1], value], 1)
         query, key, value = self.split(self.query(reader, delta)[:, None]), self.split(key), self.split(value)
         attended = F.scaled_dot_product_attention(query, key, value, None if mask is None else mask[:, None])
@@ -226,24 +203,17 @@ class FrozenBlock:
         first, bias, second = mlp.c_fc.weight, mlp.c_fc.bias, mlp.c_proj.weight
         if not self._quick:
             return first, bias, second
-        state = state_of(first, bias, second)
-        if self._folded is None or self._folded_for != state:
-            with lasting(), torch.no_grad():
-                self._folded = (first * QUICK_GELU, bias * QUICK_GELU, second / QUICK_GELU)
-            self._folded_for = state
-        return self._folded
+        return self._folded.of(
+            first, bias, second, make=lambda: (first * QUICK_GELU, bias * QUICK_GELU, second / QUICK_GELU)
+        )
 
 
 def matrix_shapes(
     blocks: Sequence[object], matrices: Sequence[str], layers: Sequence[int] | None, tower: str
 ) -> Shapes:
-    """Return the shapes (out, in) of matrices that may have low-rank deltas, by layer and name.
+    """Return the shapes (out, in) of some of `MATRICES` that may have low-rank deltas, by layer and name.
 
-    Args:
-        blocks: the layers of a tower.
-        matrices: some of `MATRICES`.
-        layers: some of the layers, counted from 0; None: all.
-        tower: what it is, for messages.
+    The layers are some of a tower's blocks, counted from 0; None: all.
 
     Raises:
         UsageError: an unknown matrix or layer, or layers other than open_clip's plain ones.
@@ -277,12 +247,17 @@ def behind(x: Tensor, prompts: Tensor) -> Tensor:
     return torch.cat([x, prompts.expand(len(x), -1, -1)], 1)
 
 
-def _each(shared: Tensor, total: int) -> Tensor:
-    """Give each of `total` sequences what its group shares (G, P, D)."""
-    return shared.expand(total, -1, -1) if len(shared) == 1 else shared.repeat_interleave(total // len(shared), 0)
+def each(shared: Tensor, total: int) -> Tensor:
+    """Give each of `total` sequences what its group shares (G, ...)."""
+    if len(shared) == 1:
+        return shared.expand(total, *(-1,) * (shared.dim() - 1))
+    return shared.repeat_interleave(total // len(shared), 0)
 
 
-def _layer_norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:
+def layer_norm(norm: nn.LayerNorm | nn.Identity, x: Tensor) -> Tensor:
+    """Apply a layer norm in the type of its weights (float32 beside half-precision matrices) or an identity."""
+    if isinstance(norm, nn.Identity):
+        return x
     wide = x.to(norm.weight.dtype)
     return F.layer_norm(wide, norm.normalized_shape, norm.weight, norm.bias, norm.eps).to(x.dtype)
 

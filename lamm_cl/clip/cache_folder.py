@@ -14,16 +14,16 @@ import json
 import math
 import os
 import re
-import secrets
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lamm_cl.errors import UsageError
+from lamm_cl.files import write_atomic
 from lamm_cl.locks import Lock
 
 if sys.platform != "win32":
@@ -37,46 +37,34 @@ DEFAULT_GIB = 10.0
 SEGMENT = ".safetensors"
 _NAME = re.compile(r"[0-9a-f]{16}")
 _SEGMENT_NAME = re.compile(r"(\d+)-[0-9a-f]{16}\.safetensors")
-_NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
-_OTHER_NAME = re.compile(r"[0-9a-f]{16}\.(claim|tmp)")  # claims are of earlier versions
+# What a killed process left half written, of this version and, with claims, of earlier ones.
+_OTHER_NAME = re.compile(
+    r"\.(scope\.json|\d+-[0-9a-f]{16}\.safetensors)\.\d+-[0-9a-f]{8}\.tmp|[0-9a-f]{16}\.(claim|tmp)"
+)
 
 
 @dataclass(frozen=True)
 class Scope:
-    """All features of one backbone with one image transform.
-
-    Attributes:
-        folder: where they are.
-        about: content of `scope.json`: backbone, weights, transform, engine.
-        images: number of features.
-        views: number of views of images (evaluation is one, every epoch of training another).
-        bytes: size on disk.
-        used: when any of them was last used, in seconds since 1970.
-    """
+    """All features of one backbone with one image transform."""
 
     folder: Path
-    about: dict[str, Any] = field(default_factory=dict)
-    images: int = 0
-    views: int = 0
-    bytes: int = 0
-    used: float = 0.0
+    about: dict[str, Any]  # content of `scope.json`: backbone, weights, transform, engine
+    images: int  # number of features
+    views: int  # of images: evaluation is one, every epoch of training another
+    bytes: int
+    used: float  # when any of them was last used, in seconds since 1970
 
 
 def default_folder() -> Path:
     """Return the folder of cached features: $LAMM_CL_CACHE, or `lamm_cl/features` in the user's cache folder."""
-    chosen = os.environ.get("LAMM_CL_CACHE")
-    if chosen:
+    if chosen := os.environ.get("LAMM_CL_CACHE"):
         return Path(chosen).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "lamm_cl" / "features"
 
 
 def limit() -> int:
-    """Return how many bytes a cache folder may hold: $LAMM_CL_CACHE_GIB, or 10 GiB.
-
-    Raises:
-        UsageError: the variable is no number, or negative.
-    """
+    """Return how many bytes a cache folder may hold: $LAMM_CL_CACHE_GIB, which is checked, or 10 GiB."""
     said = os.environ.get("LAMM_CL_CACHE_GIB", "").strip()
     try:
         gib = float(said) if said else DEFAULT_GIB
@@ -87,15 +75,10 @@ def limit() -> int:
     return int(gib * GIB)
 
 
-def segments(folder: Path) -> Iterator[Path]:
-    """Yield every file of features under a cache folder."""
-    for scope in scope_folders(folder):
-        yield from _segments(scope)
-
-
-def _segments(scope: Path) -> Iterator[Path]:
-    files = (file for view in _folders(scope) for file in list_files(view))
-    return (file for file in files if _SEGMENT_NAME.fullmatch(file.name))
+def _segments(scope: Path) -> list[tuple[os.stat_result, Path]]:
+    """List a scope's files of features, each with what the system says of it."""
+    files = [file for view in _folders(scope) for file in list_files(view) if _SEGMENT_NAME.fullmatch(file.name)]
+    return [(found, file) for file in files if (found := stat_of(file)) is not None]
 
 
 def scope_folders(folder: Path) -> list[Path]:
@@ -107,27 +90,16 @@ def status(folder: Path) -> list[Scope]:
     """Return what is in a cache folder, the last used scope first."""
     found = []
     for scope in scope_folders(folder):
-        stats = [(file, stat) for file in _segments(scope) if (stat := _stat(file)) is not None]
-        found.append(
-            Scope(
-                scope,
-                about=read_about(scope),
-                images=sum(int(file.name.partition("-")[0]) for file, _ in stats),
-                views=len({file.parent for file, _ in stats}),
-                bytes=sum(stat.st_size for _, stat in stats),
-                used=max((stat.st_mtime for _, stat in stats), default=0.0),
-            )
-        )
+        try:
+            about = json.loads((scope / "scope.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            about = {}
+        files = _segments(scope)
+        images = sum(int(file.name.partition("-")[0]) for _, file in files)
+        size, used = sum(stat.st_size for stat, _ in files), max((stat.st_mtime for stat, _ in files), default=0.0)
+        views = len({file.parent for _, file in files})
+        found.append(Scope(scope, about if isinstance(about, dict) else {}, images, views, size, used))
     return sorted(found, key=lambda scope: -scope.used)
-
-
-def read_about(scope: Path) -> dict[str, Any]:
-    """Return the content of a scope's `scope.json`; empty where it can't be read."""
-    try:
-        about = json.loads((scope / "scope.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return about if isinstance(about, dict) else {}
 
 
 def list_files(folder: Path) -> list[Path]:
@@ -139,20 +111,14 @@ def list_files(folder: Path) -> list[Path]:
 
 def write_about(scope: Path, about: dict[str, Any]) -> None:
     """Write a scope's `scope.json` unless it is there; OSError where that is impossible, or the folder not trusted."""
-    refuse_link(scope)
+    refuse_links(scope)
     if reason := distrust(scope.parent):
         raise PermissionError(errno.EPERM, reason, str(scope.parent))
     file = scope / "scope.json"
 
     def write() -> None:
         make_folder(scope)
-        temporary = scope / f"{secrets.token_hex(8)}.tmp"
-        try:
-            temporary.write_text(json.dumps(about, indent=1), encoding="utf-8")
-            temporary.replace(file)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        write_atomic(file, json.dumps(about, indent=1).encode())
 
     if not file.is_file():
         though_cleared(write)
@@ -167,34 +133,23 @@ def though_cleared(work: Callable[[], T]) -> T:
     return work()
 
 
-def evict(folder: Path, max_bytes: int) -> int:
-    """Delete the features that were used longest ago until the folder holds at most `max_bytes`.
-
-    Args:
-        folder: a cache folder.
-        max_bytes: what may stay.
-
-    Returns:
-        Bytes freed.
-    """
-    stats = [(stat.st_mtime, stat.st_size, file) for file in segments(folder) if (stat := _stat(file)) is not None]
+def evict(folder: Path, max_bytes: int) -> None:
+    """Delete the features that were used longest ago until a cache folder holds at most `max_bytes`."""
+    every = [found for scope in scope_folders(folder) for found in _segments(scope)]
+    stats = [(stat.st_mtime, stat.st_size, file) for stat, file in every]
     over = sum(size for _, size, _ in stats) - max_bytes
-    freed = 0
     for _, size, file in sorted(stats):
-        if freed >= over:
-            break
+        if over <= 0:
+            return
         with contextlib.suppress(OSError):
             file.unlink()
-            freed += size
-    return freed
+            over -= size
 
 
 def clear(folder: Path, older_than_days: float = 0.0) -> tuple[int, int]:
     """Delete cached features, and what dead processes left. What living ones are writing stays.
 
-    Args:
-        folder: a cache folder; nothing but files of the cache's own form is touched.
-        older_than_days: keep what was used more recently.
+    Nothing but files of the cache's own form is touched.
 
     Returns:
         Number of features and bytes freed.
@@ -203,10 +158,11 @@ def clear(folder: Path, older_than_days: float = 0.0) -> tuple[int, int]:
     images = size = 0
     for scope in scope_folders(folder):
         for view in (*_folders(scope), scope):
-            lock = Lock(view / "lock")
-            alone = _acquired(lock)
+            lock, alone = Lock(view / "lock"), False
+            with contextlib.suppress(OSError):
+                alone = lock.acquire()
             for file in list_files(view):
-                match, stat = _SEGMENT_NAME.fullmatch(file.name), _stat(file)
+                match, stat = _SEGMENT_NAME.fullmatch(file.name), stat_of(file)
                 if stat is None or (older_than_days and not stat.st_mtime <= limit):
                     continue
                 if match or (alone and _OTHER_NAME.fullmatch(file.name)):
@@ -215,12 +171,10 @@ def clear(folder: Path, older_than_days: float = 0.0) -> tuple[int, int]:
                         images += int(match[1]) if match else 0
                         size += stat.st_size if match else 0
             lock.release()
-            if view != scope:
-                _drop(view)
-        if not _folders(scope):
-            with contextlib.suppress(OSError):
-                (scope / "scope.json").unlink()
-            _drop(scope)
+            with contextlib.suppress(OSError):  # something is left in it
+                if view == scope and not _folders(scope):
+                    (scope / "scope.json").unlink(missing_ok=True)
+                view.rmdir()
     return images, size
 
 
@@ -230,34 +184,25 @@ def _folders(folder: Path) -> list[Path]:
     return []
 
 
-def _acquired(lock: Lock) -> bool:
-    with contextlib.suppress(OSError):
-        return lock.acquire()
-    return False
-
-
-def _stat(file: Path) -> os.stat_result | None:
+def stat_of(file: Path) -> os.stat_result | None:
+    """Return what the system says of a file; None where there is none."""
     with contextlib.suppress(OSError):
         return file.stat()
     return None
-
-
-def _drop(folder: Path) -> None:
-    """Remove a folder if nothing is left in it."""
-    with contextlib.suppress(OSError):
-        folder.rmdir()
 
 
 def distrust(folder: Path) -> str | None:
     """Say why a folder of cached features is not used; None where it may be, or is not there yet."""
     if sys.platform == "win32" or os.environ.get(SHARED) == "1":
         return None
-    try:
-        found = folder.stat()
-    except OSError:  # whoever reads or writes it will say what is wrong
+    found = stat_of(folder)
+    if found is None:  # whoever reads or writes it will say what is wrong
         return None
     if found.st_uid not in (os.getuid(), 0):
-        return f"it belongs to another user ({_user(found.st_uid)}). Choose a folder of your own, or set {SHARED}=1"
+        owner = str(found.st_uid)
+        with contextlib.suppress(KeyError):
+            owner = pwd.getpwuid(found.st_uid).pw_name
+        return f"it belongs to another user ({owner}). Choose a folder of your own, or set {SHARED}=1"
     writers = stat.S_IWOTH if _is_private(found.st_gid) else stat.S_IWOTH | stat.S_IWGRP
     if found.st_mode & writers:
         return f"other users can write it. Forbid that (chmod go-w {folder}), or set {SHARED}=1 where you trust them"
@@ -272,12 +217,6 @@ def _is_private(group: int) -> bool:
     return False
 
 
-def _user(number: int) -> str:
-    with contextlib.suppress(KeyError):
-        return pwd.getpwuid(number).pw_name
-    return str(number)
-
-
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it; what is new can be written by its user alone, unless caches are shared."""
     mode = 0o777 if os.environ.get(SHARED) == "1" else 0o755
@@ -290,18 +229,8 @@ def make_folder(folder: Path) -> None:
             new.mkdir(mode)
 
 
-def open_unlinked(file: Path, flags: int) -> int:
-    """Open a file of a cache: neither itself nor the two folders above it may be links.
-
-    Raises:
-        OSError: One is, or it cannot be opened.
-    """
-    for folder in (file.parent, file.parent.parent):
-        refuse_link(folder)
-    return os.open(file, flags | _NO_LINKS | getattr(os, "O_BINARY", 0), 0o666)
-
-
-def refuse_link(folder: Path) -> None:
+def refuse_links(*folders: Path) -> None:
     """Raise OSError where a folder of a cache is a link to somewhere else."""
-    if folder.is_symlink():
-        raise OSError(errno.ELOOP, "is a link, which a cache has none of", str(folder))
+    for folder in folders:
+        if folder.is_symlink():
+            raise OSError(errno.ELOOP, "is a link, which a cache has none of", str(folder))

@@ -1,4 +1,4 @@
-"""Which kind of text tower and image tower a CLIP has, and what each kind allows.
+"""What a backbone may be called, which kind of text and image tower it has, and what each kind allows.
 
 The family is read from the model that is there, never from a table of names. All configurations of
 open_clip 3.3 fall into the eight families below.
@@ -8,34 +8,29 @@ from open_clip's own configurations (`python -m benchmarks.families`).
 """
 
 import json
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lamm_cl.errors import UsageError
+from lamm_cl.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from torch import nn
 
+EMBEDDED = "tiny"
+FOREIGN = ("local-dir:", "hf-hub:")
 TABLE = Path(__file__).with_name("families.json")
 
 
 @dataclass(frozen=True)
 class Family:
-    """What a family's text tower allows.
-
-    Attributes:
-        letter: `A` to `H`.
-        title: what the family is, in words.
-        text: whether prompts can be put into its text tower.
-        exact: whether cropping at the end of the text and sharing prefixes is exact: attention is causal
-            and the feature is read at the end of the text.
-    """
+    """What a family's text tower allows."""
 
     letter: str
     title: str
-    text: bool
-    exact: bool
+    text: bool  # whether prompts can be put into its text tower
+    exact: bool  # whether cropping at the text's end and sharing prefixes is: it is causal and read at the text's end
 
 
 FAMILIES: dict[str, Family] = {
@@ -147,11 +142,34 @@ def table() -> list[dict[str, Any]]:
     text, or the image tower, run on it), `exact_engine`, `vision` (kind of image tower), `quick_gelu`, and
     `pretrained` (the tags whose activation fits). Made by `python -m benchmarks.families`.
     """
-    entries: list[dict[str, Any]] = shipped()["architectures"]
+    entries: list[dict[str, Any]] = json.loads(TABLE.read_text(encoding="utf-8"))["architectures"]
     return entries
 
 
-def shipped() -> dict[str, Any]:
-    """Return the content of families.json: the version of open_clip it was made from, and its architectures."""
-    content: dict[str, Any] = json.loads(TABLE.read_text(encoding="utf-8"))
-    return content
+def split_name(
+    name: str, pretrained: str | None, known: Callable[[], Collection[str]], example: str = "pretrained='openai'"
+) -> tuple[str, str | None]:
+    """Return open_clip's name and the weights from what a user may write: `ViT-B/16`, `ViT-B-16/openai`.
+
+    `known` returns the names of open_clip's architectures; `example` is how the user writes weights.
+
+    Raises:
+        UsageError: no such architecture; names the nearest.
+    """
+    if name == EMBEDDED or name.startswith(FOREIGN):
+        return name, pretrained
+    choices = known()
+    head, _, tag = name.rpartition("/")
+    if name.replace("/", "-") in choices:
+        return name.replace("/", "-"), pretrained
+    if head.replace("/", "-") in choices:
+        if pretrained not in (None, tag):
+            raise UsageError(f"backbone {name!r} names the weights {tag!r}, and pretrained={pretrained!r} others.")
+        return head.replace("/", "-"), tag
+    by_lower = {choice.lower(): choice for choice in (*choices, EMBEDDED)}
+    guess = by_lower.get(nearest(name, sorted(by_lower)) or "")
+    hint = f" Did you mean {guess!r}?" if guess else ""
+    raise UsageError(
+        f"unknown backbone {name!r}.{hint} It must be 'tiny' or one of the {len(choices)} architectures that "
+        f"`lamm-cl list backbones` shows, e.g. 'ViT-B-16-quickgelu' with {example}."
+    )

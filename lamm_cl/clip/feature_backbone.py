@@ -7,11 +7,11 @@ from typing import NoReturn, Self
 import torch
 from torch import Tensor
 
-from lamm_cl.clip.backbone import ClipBackbone, FeatureKind
+from lamm_cl.clip.backbone import ClipBackbone, FeatureKind, Uncopied
 from lamm_cl.errors import UsageError, unknown
 
 
-class FeatureBackbone:
+class FeatureBackbone(Uncopied):
     """The features of classes, and no towers: for learners that take image features and learn no prompts.
 
     Args:
@@ -22,10 +22,8 @@ class FeatureBackbone:
         name: name for messages and records.
 
     Attributes:
-        embed_dim: width d of the features.
+        embed_dim, dtype, device: width d of the features, their data type, and where they lie.
         exp_logit_scale: scalar tensor.
-        dtype: data type of the features.
-        device: where they lie.
 
     Raises:
         UsageError: features of other shapes, or with NaN in them.
@@ -45,8 +43,6 @@ class FeatureBackbone:
         self.name = name
         self._names = None if isinstance(text, Tensor) else tuple(text)
         self._text = _stacked(text)
-        if self._text.dtype != torch.float64:
-            self._text = self._text.float()
         self.projection = None if projection is None else projection.detach().to(self._text)
         self.embed_dim = int(self._text.shape[-1])
         if self.projection is not None and self.projection.shape[1:] != (self.embed_dim,):
@@ -54,10 +50,8 @@ class FeatureBackbone:
                 f"projection must be (width, {self.embed_dim}), as wide as the text features; "
                 f"got {tuple(self.projection.shape)}"
             )
-        scale = (
-            logit_scale.detach() if isinstance(logit_scale, Tensor) else torch.tensor(logit_scale, dtype=torch.float64)
-        )
-        self.exp_logit_scale = scale.to(self._text).reshape(())
+        scale = torch.as_tensor(logit_scale, dtype=None if isinstance(logit_scale, Tensor) else torch.float64)
+        self.exp_logit_scale = scale.detach().to(self._text).reshape(())
         self.dtype, self.device = self._text.dtype, self._text.device
 
     @property
@@ -123,22 +117,12 @@ class FeatureBackbone:
     def __repr__(self) -> str:
         return f"FeatureBackbone({len(self._text)} classes, d={self.embed_dim})"
 
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        return self
-
 
 Backbone = ClipBackbone | FeatureBackbone
 
 
 def projected(features: Tensor, backbone: Backbone) -> Tensor:
-    """Return features (n, d) behind CLIP's projection of features (n, w) in front of it, neither normalised.
-
-    Raises:
-        UsageError: the backbone has no projection that is known.
-    """
+    """Return features (n, d) behind CLIP's projection of features (n, w) in front of it, neither normalised."""
     return features @ projection_of(backbone).to(features)
 
 
@@ -168,4 +152,4 @@ def _stacked(text: Tensor | Mapping[str, Tensor]) -> Tensor:
         raise UsageError(f"text features must be (n, d) or (n, v, d) floating-point numbers; got {tuple(text.shape)}")
     if not torch.isfinite(found).all():
         raise UsageError("text features hold NaN or infinity")
-    return found
+    return found if found.dtype == torch.float64 else found.float()

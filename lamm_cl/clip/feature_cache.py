@@ -1,9 +1,7 @@
 """Features of frozen image towers, computed once and kept on disk for every method, run and process.
 
-Each image's feature is the same bits, whatever is encoded beside it. Measured on CPU: with one thread and batches of
-one size, a row depends neither on its place in the batch nor on the other rows; with several threads, or with batches
-of other sizes, it does, in the last bits. So batches are padded to one size and each is encoded by one thread; several
-batches run side by side to use all cores.
+Each image's feature is the same bits, whatever is encoded beside it: with one thread and batches of one size, a row
+depends neither on its place nor on the others (measured: README.md). Several batches run side by side to use all cores.
 """
 
 import contextlib
@@ -75,11 +73,8 @@ class FeatureStore:
             raise UsageError(
                 f"a feature store needs batch_size >= 1 and max_bytes >= 0, got {batch_size} and {max_bytes}."
             )
-        self.backbone = backbone
+        self.backbone, self.max_bytes, self.batch_size, self.kinds = backbone, max_bytes, batch_size, tuple(kinds)
         self.directory = None if directory is None else Path(directory).expanduser()
-        self.max_bytes = max_bytes
-        self.batch_size = batch_size
-        self.kinds = tuple(kinds)
         self.encoded = 0
         self.writable = self.directory is not None
         self._about: dict[str, Any] | None = None
@@ -134,7 +129,13 @@ class FeatureStore:
                 try:
                     grown = self._complete({kind: found, **views}, position, load)
                 except _UnusableError as error:
-                    self._give_up(error)
+                    self.writable = False
+                    LOG.warning(
+                        "the feature cache %s can't be written (%s): features are computed again in every run. "
+                        "Free some space, or set LAMM_CL_CACHE to a folder that can be written.",
+                        self.directory,
+                        error,
+                    )
             if missing := found.missing(position):
                 for one, rows in self._encode(missing, position, load, views).items():
                     views[one].keep(missing, rows)
@@ -160,12 +161,9 @@ class FeatureStore:
         return self._views[name]
 
     def _complete(self, views: dict["FeatureKind", View], position: dict[str, int], load: Load) -> bool:
-        """Bring what is missing into the files of the first view, unless another process does.
+        """Bring what is missing into the files of the first view, unless another process does; tell whether it was.
 
         The other views take what a pass gives of their kinds, unless another process writes there.
-
-        Returns:
-            Whether anything was written.
         """
         view, *others = views.values()
         assert view.folder is not None
@@ -215,24 +213,34 @@ class FeatureStore:
     @staticmethod
     def _take(view: View, position: dict[str, int]) -> bool:
         """Take a view's lock, waiting as long as its holder brings anything; False when nothing is missing any more."""
-        patience, files = time.monotonic() + PATIENCE_SECONDS, view.files
+        patience, files = time.monotonic() + PATIENCE_SECONDS, len(view.files)
         while True:
             with _disk():
                 taken = view.acquire(0.2)
             view.refresh(keep_deleted=True)
             if taken or not view.missing(position):
                 return bool(view.missing(position))
-            if view.files != files:
-                patience, files = time.monotonic() + PATIENCE_SECONDS, view.files
+            if len(view.files) != files:
+                patience, files = time.monotonic() + PATIENCE_SECONDS, len(view.files)
             elif time.monotonic() > patience:
                 raise _UnusableError(f"another process keeps {view.folder}/lock locked")
 
     def _encode(
         self, keys: Sequence[str], position: dict[str, int], load: Load, kinds: Iterable["FeatureKind"]
     ) -> dict["FeatureKind", Tensor]:
-        found = encode_rows(self.backbone, load, [position[key] for key in keys], self.batch_size, tuple(kinds))
+        """Encode images, each once: (len(keys), width) of each kind, on the CPU.
+
+        In the backbone's own number type, whatever autocast region this is called in.
+        """
+        backbone, size, wanted = self.backbone, self.batch_size, list(kinds)
+        indices = [position[key] for key in keys]
+        groups: list[Sequence[int]] = [indices[start : start + size] for start in range(0, len(indices), size)]
+        with torch.autocast(backbone.device.type, enabled=False):
+            run = _on_cpu if backbone.device.type == "cpu" else _on_device
+            parts = run(partial(_joined, backbone, wanted), backbone.device, load, groups, size)
+            rows = torch.split(torch.cat(parts), [backbone.width(kind) for kind in wanted], dim=1)
         self.encoded += len(keys)
-        return found
+        return {kind: part.contiguous() for kind, part in zip(wanted, rows, strict=True)}
 
     def _keep_house(self, view: View, grown: bool) -> None:
         """Note what was used, and hold the bounds: on disk after each growth, and once for what earlier runs left."""
@@ -249,9 +257,9 @@ class FeatureStore:
         for number, (name, one) in enumerate(older):
             if kept > self.max_bytes:
                 kept -= one.kept_bytes
-                one.forget()
+                one.kept.clear()
             if number <= len(older) - OPEN_VIEWS:
-                one.close()
+                one.files.clear()
             if not one.files and not one.kept_bytes:
                 del self._views[name]
 
@@ -260,15 +268,6 @@ class FeatureStore:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return FeatureStore, (self.backbone, self.directory, self.max_bytes, self.batch_size, self.kinds)
-
-    def _give_up(self, error: Exception) -> None:
-        self.writable = False
-        LOG.warning(
-            "the feature cache %s can't be written (%s): features are computed again in every run. "
-            "Free some space, or set LAMM_CL_CACHE to a folder that can be written.",
-            self.directory,
-            error,
-        )
 
 
 class _UnusableError(Exception):
@@ -282,31 +281,6 @@ def _disk() -> Iterator[None]:
         yield
     except OSError as error:
         raise _UnusableError(str(error)) from error
-
-
-def encode_rows(
-    backbone: "ClipBackbone", load: Load, indices: Sequence[int], batch_size: int, kinds: Sequence["FeatureKind"]
-) -> dict["FeatureKind", Tensor]:
-    """Encode the images `load(i)` for i in `indices`, each once.
-
-    Args:
-        backbone: encodes, in its own number type whatever autocast region this is called in.
-        load: gives image i, preprocessed: (3, H, W).
-        indices: which images.
-        batch_size: images encoded at once; results for one size are comparable bit by bit.
-        kinds: what is wanted of each image; see `ClipBackbone.encode_images`.
-
-    Returns:
-        For each kind (len(indices), width) on the CPU.
-    """
-    groups = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
-    if not groups:
-        return {kind: torch.zeros(0, backbone.width(kind), dtype=backbone.exp_logit_scale.dtype) for kind in kinds}
-    with torch.autocast(backbone.device.type, enabled=False):
-        run = _on_cpu if backbone.device.type == "cpu" else _on_device
-        parts = run(partial(_joined, backbone, kinds), backbone.device, load, groups, batch_size)
-        rows = torch.split(torch.cat(parts), [backbone.width(kind) for kind in kinds], dim=1)
-        return {kind: part.contiguous() for kind, part in zip(kinds, rows, strict=True)}
 
 
 def _joined(backbone: "ClipBackbone", kinds: Sequence["FeatureKind"], images: Tensor) -> Tensor:

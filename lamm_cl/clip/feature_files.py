@@ -18,47 +18,36 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lamm_cl.clip.cache_folder import SEGMENT, list_files, make_folder, open_unlinked, refuse_link, though_cleared
+from lamm_cl.clip.cache_folder import SEGMENT, list_files, make_folder, refuse_links, stat_of, though_cleared
+from lamm_cl.files import write_atomic
 from lamm_cl.locks import Lock
 
+MANY = 5  # files of a view that are merged
 State = tuple[int, int, int] | None  # number, size and time of change of a file
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Features of some images in one view.
-
-    Attributes:
-        rows: (n, width).
-        index: row of each image, by its content key.
-        file: where they are kept, or None for memory.
-    """
+    """Features (n, width) of some images in one view, and the row of each image by its content key."""
 
     rows: Tensor
     index: dict[str, int]
-    file: Path | None = None
 
 
 class View:
-    """The features of one view.
+    """The features of one view; `scope` is a digest of what they depend on besides image and view.
 
-    Args:
-        folder: of its files, which need not exist yet; None for memory only.
-        scope: digest of what the features depend on besides image and view.
-        name: of the view.
-        width: of features.
-        dtype: their type.
+    Those in `files` of the folder, which need not exist yet, are open: a file that is taken out is opened again when it
+    is wanted. Those in `kept` memory alone has; without a folder, these are all.
     """
 
     def __init__(self, folder: Path | None, scope: str, name: str, width: int, dtype: torch.dtype) -> None:
         self.folder, self.scope, self.name = folder, scope, name
         self.width, self.dtype = width, dtype
-        self._kept: list[Segment] = []
-        self._open: dict[Path, Segment] = {}
+        self.kept: list[Segment] = []
+        self.files: dict[Path, Segment] = {}
         self._states: dict[Path, State] = {}
         self._lock: Lock | None = None
-
-    # -- what is known ---------------------------------------------------------------------------------------------
 
     def missing(self, keys: Iterable[str]) -> list[str]:
         """List the keys that have no features, in their order."""
@@ -76,46 +65,29 @@ class View:
         return out
 
     def _segments(self) -> list[Segment]:
-        return [*self._open.values(), *self._kept]
-
-    @property
-    def files(self) -> int:
-        """Number of files that are open."""
-        return len(self._open)
+        return [*self.files.values(), *self.kept]
 
     @property
     def kept_bytes(self) -> int:
         """Size of what memory alone has."""
-        return sum(segment.rows.nbytes for segment in self._kept)
-
-    def close(self) -> None:
-        """Let the files go; they are opened again when they are wanted."""
-        self._open.clear()
-
-    def forget(self) -> None:
-        """Drop what memory alone has."""
-        self._kept.clear()
-
-    # -- files -----------------------------------------------------------------------------------------------------
+        return sum(segment.rows.nbytes for segment in self.kept)
 
     def refresh(self, keep_deleted: bool = False) -> None:
         """Open what is there and sound; delete what is not.
 
         A file that has changed since it was checked is mapped anew and checked again: the pages of what was mapped
-        before hold other numbers, or none, which would kill the process.
-
-        Args:
-            keep_deleted: what is open stays good though another process clear the cache meanwhile.
+        before hold other numbers, or none, which would kill the process. With `keep_deleted`, what is open stays good
+        though another process clear the cache meanwhile.
         """
         if self.folder is None or self.folder.is_symlink() or self.folder.parent.is_symlink():
             return  # behind a link lies none of ours, to read or to delete
         files = [file for file in list_files(self.folder) if file.suffix == SEGMENT and not file.is_symlink()]
-        for file in list(self._open):
+        for file in list(self.files):
             state = _state(file)
             if state != self._states[file] and not (state is None and keep_deleted):
-                del self._open[file]
+                del self.files[file]
         for file in files:
-            if file not in self._open:
+            if file not in self.files:
                 self._map(file)
 
     def _map(self, file: Path) -> bool:
@@ -124,12 +96,12 @@ class View:
         segment = self._read(file)
         if segment is None or state is None:
             return False
-        self._open[file], self._states[file] = segment, state
+        self.files[file], self._states[file] = segment, state
         return True
 
     def touch(self) -> None:
         """Note that the view is used now, so that it is deleted late."""
-        for file in self._open:
+        for file in self.files:
             with contextlib.suppress(OSError):
                 if _state(file) == self._states[file]:  # else somebody changed it, which must be seen
                     now = time.time_ns()  # finer than the system's own clock of files: no other change looks the same
@@ -143,12 +115,12 @@ class View:
             OSError: There is no place for it.
         """
         assert self.folder is not None
-        folder, self._lock = self.folder, Lock(self.folder / "lock")
+        folder, lock = self.folder, Lock(self.folder / "lock")
+        self._lock = lock
 
-        def acquire(lock: Lock = self._lock) -> bool:
+        def acquire() -> bool:
             make_folder(folder)
-            for one in (folder, folder.parent):
-                refuse_link(one)
+            refuse_links(folder, folder.parent)
             return lock.acquire(seconds)
 
         if not though_cleared(acquire):
@@ -166,7 +138,7 @@ class View:
 
     def keep(self, keys: Sequence[str], rows: Tensor) -> None:
         """Keep the features `rows` (n, width) of the images `keys` in memory."""
-        self._kept.append(Segment(rows, {key: row for row, key in enumerate(keys)}))
+        self.kept.append(Segment(rows, {key: row for row, key in enumerate(keys)}))
 
     def write(self, keys: Sequence[str], rows: Tensor) -> None:
         """Write features to a file, whole or not at all, and read them from there; under the lock.
@@ -179,35 +151,24 @@ class View:
         rows = rows.contiguous()
         metadata = {"keys": json.dumps(list(keys)), "scope": self.scope, "view": self.name}
         content = save({"features": rows}, metadata | {"sum": _sum(metadata, rows)})
-        name = secrets.token_hex(8)
-        temporary = self.folder / f"{name}.tmp"
-        try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            with os.fdopen(open_unlinked(temporary, flags), "wb") as opened:
-                opened.write(content)
-                opened.flush()
-                os.fsync(opened.fileno())
-            file = self.folder / f"{len(keys)}-{name}{SEGMENT}"
-            temporary.replace(file)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        file = self.folder / f"{len(keys)}-{secrets.token_hex(8)}{SEGMENT}"
+        refuse_links(self.folder, self.folder.parent)
+        write_atomic(file, content)
         # What was written is read back: mapped from the file instead of held in memory, and checked once.
         if not self._map(file):
             self.keep(keys, rows)
 
-    def merge(self, at_least: int = 5) -> None:
+    def merge(self) -> None:
         """Put many small files into one; under the lock."""
         self.refresh()
-        many = list(self._open.values())
-        if len(many) < at_least:
+        many = dict(self.files)
+        if len(many) < MANY:
             return
-        whole = {key: segment.rows[row] for segment in many for key, row in segment.index.items()}
+        whole = {key: segment.rows[row] for segment in many.values() for key, row in segment.index.items()}
         self.write(list(whole), torch.stack(list(whole.values())))
-        for segment in many:
-            assert segment.file is not None
-            segment.file.unlink(missing_ok=True)
-            self._open.pop(segment.file, None)
+        for file in many:
+            file.unlink(missing_ok=True)
+            self.files.pop(file, None)
 
     def _read(self, file: Path) -> Segment | None:
         """Map a file; None, and the file deleted, when it is damaged or was made for something else.
@@ -215,9 +176,9 @@ class View:
         Where it can't be mapped though it is sound (too many open files), it is read into memory.
         """
         with contextlib.suppress(Exception):  # whose fault it was is found out below
-            return self._checked(file, *_mapped(file))
+            return self._checked(*_mapped(file))
         try:
-            return self._checked(file, *_parsed(file.read_bytes()))
+            return self._checked(*_parsed(file.read_bytes()))
         except (OSError, MemoryError):  # says nothing about the file
             return None
         except Exception:  # whatever is wrong with it, it can be computed again
@@ -225,7 +186,7 @@ class View:
                 file.unlink(missing_ok=True)
             return None
 
-    def _checked(self, file: Path, metadata: dict[str, str], rows: Tensor) -> Segment:
+    def _checked(self, metadata: dict[str, str], rows: Tensor) -> Segment:
         """Return a file's content if it is what was written for this view; else raise."""
         keys = json.loads(metadata["keys"])
         if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
@@ -236,7 +197,7 @@ class View:
             raise ValueError("made for something else")
         if metadata["sum"] != _sum(metadata, rows):
             raise ValueError("damaged")
-        return Segment(rows, index, file)
+        return Segment(rows, index)
 
 
 def _mapped(file: Path) -> tuple[dict[str, str], Tensor]:
@@ -257,10 +218,8 @@ def _parsed(content: bytes) -> tuple[dict[str, str], Tensor]:
 
 def _state(file: Path) -> State:
     """Return what changes whenever a file's content does; None where there is none."""
-    with contextlib.suppress(OSError):
-        found = file.stat()
-        return found.st_ino, found.st_size, found.st_mtime_ns
-    return None
+    found = stat_of(file)
+    return None if found is None else (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def _sum(metadata: dict[str, str], rows: Tensor) -> str:

@@ -1,12 +1,11 @@
 """What cached features depend on, as text: weights, transform, and what computed them."""
 
-import contextlib
 import hashlib
 import json
 import platform
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,13 +26,9 @@ _TIMES = 8  # a transform with a generator of its own is known by its results al
 
 
 def describe(backbone: "ClipBackbone", batch_size: int) -> dict[str, Any]:
-    """Return what a backbone's features depend on besides image and view.
+    """Return what a backbone's features depend on besides image and view, when `batch_size` are encoded at once.
 
     `transform` is None where the backbone's transform does not do the same each time.
-
-    Args:
-        backbone: a frozen CLIP.
-        batch_size: images encoded at once.
     """
     return {
         "backbone": backbone.name,
@@ -86,9 +81,8 @@ def digest(text: str) -> str:
 
 def same_features(one: "ClipBackbone", other: "ClipBackbone") -> bool:
     """Whether two backbones give the same features of the same picture."""
-    if one is other:
-        return True
-    return one.fingerprint == other.fingerprint and same_transform(one.preprocess, other.preprocess)
+    same = one is other
+    return same or (one.fingerprint == other.fingerprint and same_transform(one.preprocess, other.preprocess))
 
 
 def same_transform(one: Callable[[Any], Tensor], other: Callable[[Any], Tensor]) -> bool:
@@ -108,18 +102,21 @@ def transform_key(preprocess: Callable[[Any], Tensor]) -> str | None:
     """
     shown = re.sub(r" at 0x[0-9a-f]+", "", repr(preprocess))
     first = hashlib.sha256()
-    with torch.random.fork_rng(devices=[]), _preserved():
-        drawn = _generators()
+    python, numbers, drawn = random.getstate(), np.random.get_state(), _generators()
+    with torch.random.fork_rng(devices=[]):
         try:
             for size in _PROBES:
                 once, *again = {_apply(preprocess, *size) for _ in range(_TIMES if max(size) < 100 else 2)}
                 if again:
                     return None
                 first.update(once)
+            if drawn != _generators():
+                return None  # it draws numbers: it does the same for most of them, but not for all
         except Exception:  # a transform may fail in any way; then nothing can be said of it
             return None
-        if drawn != _generators():
-            return None  # it draws numbers: it does the same for most of them, but not for all
+        finally:
+            random.setstate(python)
+            np.random.set_state(numbers)
     return digest(shown + first.hexdigest())
 
 
@@ -127,17 +124,6 @@ def _generators() -> tuple[Any, ...]:
     """Return the states of the global generators, which most random transforms draw from."""
     kind, words, *place = np.random.get_state()
     return torch.get_rng_state().numpy().tobytes(), random.getstate(), kind, np.asarray(words).tobytes(), *place
-
-
-@contextlib.contextmanager
-def _preserved() -> Iterator[None]:
-    """Put Python's and numpy's global generators back as they were."""
-    python, numbers = random.getstate(), np.random.get_state()
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numbers)
 
 
 def _apply(preprocess: Callable[[Any], Tensor], width: int, height: int) -> bytes:

@@ -22,12 +22,7 @@ SECONDS = 5.0
 
 
 def reachable(url: str, seconds: float = SECONDS) -> bool:
-    """Whether the host of `url` answers anything within `seconds` (proxy settings are respected).
-
-    Args:
-        url: http(s) address.
-        seconds: patience; a name server that is silent counts as well.
-    """
+    """Whether the host of an http(s) address answers anything within `seconds` (proxy settings are respected)."""
     answers: list[bool] = []
 
     def ask() -> None:
@@ -48,17 +43,11 @@ def reachable(url: str, seconds: float = SECONDS) -> bool:
 
 @dataclass(frozen=True)
 class Network:
-    """How files may be fetched; both functions are replaced in tests.
+    """How files may be fetched; both functions are replaced in tests."""
 
-    Attributes:
-        cache: where fetched files are kept; None = the clients' own defaults.
-        reach: says whether an address answers.
-        download: fetches the file that an entry of open_clip describes; None = open_clip's own.
-    """
-
-    cache: str | None = None
+    cache: str | None = None  # where fetched files are kept; None = the clients' own defaults
     reach: Reach = reachable
-    download: Download | None = None
+    download: Download | None = None  # fetches the file that an entry of open_clip describes; None = open_clip's own
 
 
 def offline() -> bool:
@@ -75,12 +64,7 @@ def endpoint() -> str:
 
 
 def pretrained_file(name: str, tag: str, network: Network) -> Path:
-    """Return the file with the weights that open_clip lists as `tag` of `name`.
-
-    Args:
-        name: open_clip's name of the architecture.
-        tag: one of its tags.
-        network: how to fetch what isn't here.
+    """Return the file with the weights that open_clip lists as `tag` of the architecture `name`.
 
     Raises:
         UsageError: the file is in no cache and the hub can't be reached, with what to do.
@@ -96,10 +80,14 @@ def pretrained_file(name: str, tag: str, network: Network) -> Path:
     try:
         return Path((network.download or download_pretrained)(settings, cache_dir=network.cache))
     except Exception as error:  # whatever the client raises, the user needs the same advice
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
         raise UsageError(
-            f"the weights {tag!r} of {name!r} could not be fetched ({reason}). {_by_hand(name, settings)}"
+            f"the weights {tag!r} of {name!r} could not be fetched ({reason(error)}). {_by_hand(name, settings)}"
         ) from error
+
+
+def reason(error: Exception) -> str:
+    """Return what another library says went wrong, on one line."""
+    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
 
 
 def ask_first(where: str, what: str, advice: str, network: Network) -> None:
@@ -111,12 +99,7 @@ def ask_first(where: str, what: str, advice: str, network: Network) -> None:
 
 
 def cached(settings: dict[str, Any], cache_dir: str | None = None) -> Path | None:
-    """Return the file of these weights if one of the clients has kept it, else None.
-
-    Args:
-        settings: open_clip's entry of the weights, with `hf_hub` or `url`.
-        cache_dir: where to look; None = the clients' own defaults.
-    """
+    """Return the file that open_clip's entry of weights describes if one of the clients has kept it, else None."""
     if settings.get("file"):
         return Path(settings["file"])
     if settings.get("hf_hub"):

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lamm_cl.clip.blocks import FrozenBlock, behind, matrix_shapes
+from lamm_cl.clip.blocks import FrozenBlock, behind, layer_norm, matrix_shapes
 from lamm_cl.clip.families import native_vision
 from lamm_cl.clip.linear import FrozenLinear, Rounded
 from lamm_cl.clip.low_rank import NONE, NOWHERE, Delta, Deltas, Shapes
@@ -37,19 +37,10 @@ class ModuleBlock:
         return self.full(x, delta=delta)[torch.arange(len(x), device=x.device), rows]
 
 
-def _norm(norm: nn.Module, x: Tensor) -> Tensor:
-    """Apply a layer norm in the type of its weights (float32 beside half-precision matrices) or an identity."""
-    weight = getattr(norm, "weight", None)
-    out: Tensor = norm(x if weight is None else x.to(weight.dtype)).to(x.dtype)
-    return out
-
-
 def patches(images: Tensor, size: Sequence[int]) -> Tensor:
     """Cut `images` (batch, 3, H, W) into patches, so that a convolution with stride = kernel becomes one product.
 
-    Args:
-        images: (batch, 3, H, W); rows and columns beyond the last whole patch are ignored, as by the convolution.
-        size: (patch_h, patch_w).
+    Rows and columns beyond the last whole patch of `size` (patch_h, patch_w) are ignored, as by the convolution.
 
     Returns:
         (batch, patches, 3 * patch_h * patch_w), row by row.
@@ -63,9 +54,6 @@ def patches(images: Tensor, size: Sequence[int]) -> Tensor:
 
 class ImageTower:
     """The image tower of an open_clip model, frozen; gradients flow to prompts and low-rank deltas only.
-
-    Args:
-        model: an open_clip CLIP whose parameters don't require gradients.
 
     Attributes:
         supports_prompts: whether prompts can be appended (open_clip's own VisionTransformer).
@@ -167,17 +155,8 @@ class ImageTower:
         found: Tensor = projection.detach()
         return found
 
-    @property
-    def unprojected_width(self) -> int:
-        """Width w of features before the projection."""
-        return int(self.projection.shape[0])
-
     def unprojected(self, images: Tensor) -> Tensor:
-        """Return the features (batch, w) before the projection, without gradient.
-
-        Args:
-            images: (batch, 3, H, W), preprocessed.
-        """
+        """Return the features (batch, w) before the projection of images (batch, 3, H, W), without gradient."""
         _ = self.projection
         self._check(images, None, (), tokens=False)
         with torch.no_grad():
@@ -209,23 +188,17 @@ class ImageTower:
                 "choose a smaller depth."
             )
 
-    def _embed(self, images: Tensor) -> Tensor:
-        """Return patch tokens behind the class token, with positions, before the first layer norm."""
-        visual = self.visual
-        with torch.no_grad():
-            x = self._patch(patches(images, visual.conv1.weight.shape[-2:]))
-            first = visual.class_embedding.to(x.dtype).expand(len(x), 1, -1)
-            out: Tensor = torch.cat([first, x], 1) + visual.positional_embedding.to(x.dtype)
-            return out
-
     def _run(
         self, images: Tensor, prompts: Tensor | None, deep: Sequence[Tensor], tokens: bool, deltas: Deltas
     ) -> tuple[Tensor, Tensor | None]:
         """Return features before the projection, and of all tokens behind it where wanted."""
+        visual = self.visual
         with torch.no_grad():
-            x = _norm(self.visual.ln_pre, self._embed(images))
+            x = self._patch(patches(images, visual.conv1.weight.shape[-2:]))
+            first = visual.class_embedding.to(x.dtype).expand(len(x), 1, -1)
+            x = layer_norm(visual.ln_pre, torch.cat([first, x], 1) + visual.positional_embedding.to(x.dtype))
         own = x.shape[1]
-        given = [] if prompts is None else [_norm(self.visual.ln_pre, prompts.to(x)), *(layer.to(x) for layer in deep)]
+        given = [] if prompts is None else [layer_norm(visual.ln_pre, prompts.to(x)), *(layer.to(x) for layer in deep)]
         fresh = [layer.view(-1, *layer.shape[-2:]) for layer in given]
         for layer, block in enumerate(self._blocks[:-1]):
             delta = deltas.get(layer, NONE)
@@ -240,29 +213,25 @@ class ImageTower:
     def _last(self, x: Tensor, own: int, tokens: bool, delta: Delta) -> tuple[Tensor, Tensor | None]:
         """Run the last layer where it is read, and pool."""
         visual, block = self.visual, self._blocks[-1]
-        if visual.attn_pool is None and visual.pool_type == "tok":
-            cls = block.rows(x, x.new_zeros(len(x), dtype=torch.long), delta)
-            feature = _norm(visual.ln_post, cls)
-            if not tokens:
-                return feature, None
-            with torch.no_grad():
-                return feature, self.project(_norm(visual.ln_post, block.full(x.detach(), delta=delta)))
-        whole = block.full(x, delta=delta)
-        feature = visual._pool(whole[:, :own])[0]
+        if tokens and visual.attn_pool is not None:
+            raise UsageError("this image tower pools by attention and has no features of single tokens.")
+        first = visual.attn_pool is None and visual.pool_type == "tok"
+        if first:
+            whole, feature = x, layer_norm(visual.ln_post, block.rows(x, x.new_zeros(len(x), dtype=torch.long), delta))
+        else:
+            whole = block.full(x, delta=delta)
+            feature = visual._pool(whole[:, :own])[0]
         if not tokens:
             return feature, None
-        if visual.attn_pool is not None:
-            raise UsageError("this image tower pools by attention and has no features of single tokens.")
         with torch.no_grad():
-            return feature, self.project(_norm(visual.ln_post, whole.detach()))
+            every = block.full(x.detach(), delta=delta) if first else whole.detach()
+            return feature, self.project(layer_norm(visual.ln_post, every))
 
 
 def evaluation_transform(model: nn.Module, resize_mode: str | None = None) -> Callable[[Any], Tensor]:
     """Return open_clip's evaluation transform for `model`: PIL image -> (3, H, W).
 
-    Args:
-        model: whose size, mean, standard deviation and interpolation it has.
-        resize_mode: of `RESIZE_MODES`; None = the one that the weights were trained for.
+    Without one of `RESIZE_MODES` it resizes as the weights were trained for.
     """
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
@@ -286,16 +255,11 @@ def image_settings(model: nn.Module, preprocess: Callable[[Any], Tensor]) -> tup
 
 def _model_settings(model: Any) -> dict[str, Any]:
     from open_clip import get_model_preprocess_cfg
+    from open_clip.transform import PreprocessCfg
 
     known = {key: value for key, value in (get_model_preprocess_cfg(model) or {}).items() if value is not None}
-    size = getattr(model.visual, "image_size", None) or 224
-    default: dict[str, Any] = {
-        "size": size,
-        "mean": (0.48145466, 0.4578275, 0.40821073),  # OpenAI's, as in open_clip.constants
-        "std": (0.26862954, 0.26130258, 0.27577711),
-        "interpolation": "bicubic",
-    }
-    return default | known
+    settings: dict[str, Any] = vars(PreprocessCfg(getattr(model.visual, "image_size", None) or 224)) | known
+    return settings
 
 
 def _three(values: Any) -> Three:

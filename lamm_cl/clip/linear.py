@@ -7,6 +7,7 @@ than the general one, which lays the weight out again in every call.
 
 import platform
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -17,53 +18,56 @@ from lamm_cl.clip.precision import lasting, number_type
 SMALLEST = 1 << 17  # values of a weight below which a call costs more than it saves
 LARGEST = 1 << 22  # values above which a copy in another order would take too much memory (of a ViT-H: gigabytes)
 ROWS = 512  # rows for which a weight is laid out; other numbers of rows are as fast
-
-
 Read = Callable[[], tuple[Tensor, Tensor | None]]
+T = TypeVar("T")
+
+
+class Derived(Generic[T]):
+    """What is made of frozen weights, anew when they are not what they were. No module has it, so nothing saves it."""
+
+    def __init__(self) -> None:
+        # With the tensors themselves: while they are held, no other ones can take their addresses.
+        self._known: tuple[tuple[object, ...], object, T] | None = None
+
+    def of(self, *weights: Tensor | None, make: Callable[[], T], kind: object = None) -> T:
+        """Return what `make` makes of these weights, from memory where they, and its kind, are still the same."""
+        state = (kind, *state_of(*weights))
+        if self._known is None or self._known[0] != state:
+            with lasting(), torch.no_grad():
+                self._known = (state, weights, make())
+        return self._known[2]
 
 
 class Rounded:
     """A frozen weight and its bias in the type that autocast computes in, which would cast them anew in every call.
 
-    The copies belong to no module, so that nothing saves them. They stay while the weights are what they were.
-
-    Args:
-        read: gives the weight and the bias or None, as they are at the moment.
+    `read` gives them, the bias or None, as they are at the moment.
     """
 
     def __init__(self, read: Read) -> None:
-        self._read = read
-        # With the tensors themselves: while they are held, no other ones can take their addresses.
-        self._known: tuple[tuple[object, ...], object, tuple[Tensor, Tensor | None]] | None = None
+        self._read, self._rounded = read, Derived[tuple[Tensor, Tensor | None]]()
 
     def __call__(self) -> tuple[Tensor, Tensor | None]:
         """Return both, rounded where autocast is on."""
-        given = self._read()
-        kind = number_type(given[0].device)
-        if kind is None or given[0].dtype != torch.float32 or any(x is not None and x.requires_grad for x in given):
+        weight, bias = given = self._read()
+        kind = number_type(weight.device)
+        if kind is None or weight.dtype != torch.float32 or any(x is not None and x.requires_grad for x in given):
             return given
-        state = (kind, *state_of(*given))
-        if self._known is None or self._known[0] != state:
-            with lasting(), torch.no_grad():
-                self._known = (state, given, (given[0].to(kind), None if given[1] is None else given[1].to(kind)))
-        return self._known[2]
+        return self._rounded.of(
+            weight, bias, make=lambda: (weight.to(kind), None if bias is None else bias.to(kind)), kind=kind
+        )
 
 
 class FrozenLinear:
     """The map x -> x W^T + b of a weight that does not train; gradients flow to x only.
 
-    Args:
-        read: gives W (out, in) and b (out,) or None, as they are at the moment. They are laid out anew whenever they
-            are not the ones that were laid out before.
-
-    Attributes:
-        read: the same, rounded where autocast is on.
+    `read` gives W (out, in) and b (out,) or None, as they are at the moment; the attribute gives them rounded where
+    autocast is on. They are laid out anew whenever they are not the ones that were laid out before.
     """
 
     def __init__(self, read: Read) -> None:
         self.read = Rounded(read)
-        # With the matrix that was laid out: while it is held, no other one can take its address.
-        self._laid_out: dict[str, tuple[tuple[object, ...], Tensor, Tensor]] = {}
+        self._laid_out = {"forward": Derived[Tensor](), "backward": Derived[Tensor]()}
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map x (..., in) to (..., out)."""
@@ -77,20 +81,13 @@ class FrozenLinear:
 
     def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None, way: str) -> Tensor:
         """Multiply in one direction: "forward", or "backward" by the transpose."""
-        matrix = self._matrix(weight.detach() if way == "forward" else weight.detach().t(), way)
-        return _multiply(x, matrix, bias)
-
-    def _matrix(self, matrix: Tensor, way: str) -> Tensor:
-        """Return the matrix laid out, from memory where it is still the same one."""
-        if matrix.numel() > LARGEST:
-            return matrix  # the same kernel reads it as it lies, a little slower
-        state = state_of(matrix)
-        known = self._laid_out.get(way)
-        if known is None or known[0] != state:
-            with lasting():
-                known = (state, torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous(), ROWS), matrix)
-            self._laid_out[way] = known
-        return known[1]
+        matrix = weight.detach() if way == "forward" else weight.detach().t()
+        if matrix.numel() > LARGEST:  # the same kernel reads it as it lies, a little slower
+            return _multiply(x, matrix, bias)
+        laid_out = self._laid_out[way].of(
+            matrix, make=lambda: torch.ops.mkldnn._reorder_linear_weight(matrix.contiguous(), ROWS)
+        )
+        return _multiply(x, laid_out, bias)
 
 
 class _Product(torch.autograd.Function):
@@ -170,9 +167,5 @@ def _pays(x: Tensor, weight: Tensor) -> bool:
 
 def _suits(x: Tensor, weight: Tensor) -> bool:
     """Tell whether oneDNN's product takes them."""
-    return (
-        AVAILABLE
-        and x.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
-    )
+    floats = x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return AVAILABLE and x.device.type == "cpu" and floats

@@ -11,11 +11,11 @@ from torch import nn
 
 from lamm_cl.clip import hub
 from lamm_cl.clip.backbone import ClipBackbone
-from lamm_cl.clip.families import FAMILIES, require_text
+from lamm_cl.clip.families import EMBEDDED, FAMILIES, FOREIGN, require_text, split_name
 from lamm_cl.clip.image_tower import RESIZE_MODES, evaluation_transform
-from lamm_cl.clip.names import EMBEDDED, FOREIGN, split_name
 from lamm_cl.clip.precision import PRECISIONS, cast
-from lamm_cl.clip.weights import Weights, check_activation, check_file_activation, fit, listed_elsewhere, read_weights
+from lamm_cl.clip.tiny import load_tiny
+from lamm_cl.clip.weights import Weights, check_activation, check_file_activation, fit, other_name, read_weights
 from lamm_cl.errors import UsageError, unknown
 from lamm_cl.seeds import seed_for
 
@@ -69,7 +69,9 @@ def load_clip(
     name, pretrained = split_name(str(name), None if pretrained is None else str(pretrained), _architectures)
     preprocess: Any = None
     if name == EMBEDDED:
-        model, tokenizer, preprocess = _embedded(pretrained)
+        if pretrained:
+            raise UsageError(f"backbone 'tiny' has its weights embedded: leave out pretrained={pretrained!r}.")
+        model, tokenizer, preprocess = load_tiny()
     elif name.startswith(FOREIGN):
         model, tokenizer = from_folder_or_hub(name, pretrained, network)
     else:
@@ -77,9 +79,8 @@ def load_clip(
     if resize_mode:
         preprocess = evaluation_transform(model, resize_mode)
     cast(model.to(device=place), PRECISIONS[precision])
-    listed = name != EMBEDDED and not name.startswith(FOREIGN)
-    shown = pretrained or (RANDOM if listed else "")
-    backbone = ClipBackbone(model, tokenizer, preprocess, name=name, pretrained=shown)
+    drawn = not pretrained and name != EMBEDDED and not name.startswith(FOREIGN)
+    backbone = ClipBackbone(model, tokenizer, preprocess, name=name, pretrained=RANDOM if drawn else pretrained)
     arguments = {
         "name": name,
         "pretrained": pretrained,
@@ -100,11 +101,7 @@ def load_clip(
 
 
 def check_device(device: str | torch.device, kinds: Collection[str] = DEVICES) -> torch.device:
-    """Return the device if this machine has it.
-
-    Args:
-        device: such as "cpu" or "cuda:1".
-        kinds: those that the caller can use.
+    """Return the device, such as "cpu" or "cuda:1", if this machine has it and the caller can use its kind.
 
     Raises:
         UsageError: an unknown kind of device, or one that isn't there.
@@ -129,28 +126,10 @@ def _architectures() -> list[str]:
     return list(list_models())
 
 
-def _embedded(pretrained: str | None) -> tuple[Any, ...]:
-    if pretrained:
-        raise UsageError(f"backbone 'tiny' has its weights embedded: leave out pretrained={pretrained!r}.")
-    from lamm_cl.clip.tiny import load_tiny
-
-    return tuple(load_tiny())
-
-
 def from_library(
     name: str, pretrained: str | None, quick_gelu: bool | None, network: hub.Network
 ) -> tuple[nn.Module, Any]:
-    """Return model and tokenizer of an architecture that open_clip lists, on the CPU in float32.
-
-    Args:
-        name: open_clip's name.
-        pretrained: tag, file, `random` or None.
-        quick_gelu: activation that a local file was trained with, where the file doesn't tell.
-        network: how to fetch what isn't here.
-
-    Raises:
-        UsageError: as `lamm_cl.load_clip`.
-    """
+    """Return model and tokenizer of an architecture that open_clip lists, on the CPU in float32; see `load_clip`."""
     from open_clip import get_model_config
 
     config = get_model_config(name)
@@ -167,41 +146,35 @@ def _weights(
     name: str, pretrained: str | None, wanted: bool, said: bool | None, network: hub.Network
 ) -> tuple[Weights | None, dict[str, Any]]:
     """Return the weights to use (None: random ones) and the image settings that go with them."""
-    from open_clip.pretrained import get_pretrained_cfg
+    from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
 
     if not pretrained or pretrained == RANDOM:
         if not pretrained:
             LOG.warning("backbone %r has random weights: no pretrained=... was given.", name)
         return None, _shared_settings(name)
-    if _is_tag(name, pretrained) or listed_elsewhere(name, pretrained):
+    if _is_tag(name, pretrained) or _is_tag(other_name(name), pretrained):
         settings = get_pretrained_cfg(name, pretrained)
         needed = bool(settings.get("quick_gelu", False)) if settings else not wanted
         check_activation(name, pretrained, wanted, needed, "open_clip lists them so")
         file = hub.pretrained_file(name, pretrained, network)
         return read_weights(file), settings
-    _require_file_or_tag(name, pretrained)
+    looks_like_file = pretrained.endswith(SUFFIXES) or "/" in pretrained or "\\" in pretrained
+    if not looks_like_file and not Path(pretrained).exists():
+        tags = [*list_pretrained_tags_by_model(name), RANDOM]
+        raise unknown(f"pretrained weights of {name!r} (nor is there a file)", pretrained, tags)
     weights = read_weights(pretrained)
     check_file_activation(name, wanted, weights, said)
     return weights, _shared_settings(name) | weights.preprocess
 
 
-def _is_tag(name: str, pretrained: str | None) -> bool:
+def _is_tag(name: str | None, pretrained: str | None) -> bool:
     from open_clip.pretrained import is_pretrained_cfg
 
-    return bool(pretrained) and bool(is_pretrained_cfg(name, pretrained))
+    return bool(name and pretrained) and bool(is_pretrained_cfg(name, pretrained))
 
 
 def from_folder_or_hub(name: str, pretrained: str | None, network: hub.Network) -> tuple[nn.Module, Any]:
-    """Return model and tokenizer of what brings its own configuration, as open_clip reads it.
-
-    Args:
-        name: `local-dir:PATH` or `hf-hub:ORG/NAME`.
-        pretrained: must be empty: the weights come along.
-        network: how to fetch what isn't here.
-
-    Raises:
-        UsageError: no such folder or repository, nothing usable in it, or the hub can't be reached.
-    """
+    """Return model and tokenizer of what brings its own configuration, as open_clip reads it: of `FOREIGN`."""
     import open_clip
 
     kind, _, where = name.partition(":")
@@ -220,21 +193,14 @@ def from_folder_or_hub(name: str, pretrained: str | None, network: hub.Network) 
     except UsageError:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-        raise UsageError(f"backbone {name!r} could not be loaded ({reason}).") from error
+        raise UsageError(f"backbone {name!r} could not be loaded ({hub.reason(error)}).") from error
 
 
 def tokenizer_of(name: str, network: hub.Network) -> Any:
-    """Return the tokenizer of an architecture; some need files from the hub and the package transformers.
-
-    Raises:
-        UsageError: the files or the package are missing.
-    """
+    """Return the tokenizer of an architecture; UsageError where files or the package are missing that some need."""
     import open_clip
 
-    text = open_clip.get_model_config(name)["text_cfg"]
-    repository = text.get("hf_tokenizer_name")
-    if repository:
+    if repository := open_clip.get_model_config(name)["text_cfg"].get("hf_tokenizer_name"):
         advice = f"Copy the cache of a machine that has used {repository!r} and set HF_HOME."
         what = f"the tokenizer's files of {name!r}"
         _ask_unless_here(repository, "tokenizer_config.json", what, advice, network)
@@ -242,9 +208,8 @@ def tokenizer_of(name: str, network: hub.Network) -> Any:
         with quiet():
             return open_clip.get_tokenizer(name, cache_dir=network.cache)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
         raise UsageError(
-            f"the tokenizer of {name!r} could not be made ({reason}). It is one of Hugging Face: "
+            f"the tokenizer of {name!r} could not be made ({hub.reason(error)}). It is one of Hugging Face: "
             "`pip install transformers sentencepiece` and its files are needed."
         ) from error
 
@@ -284,16 +249,6 @@ def _refuse_early(name: str, config: dict[str, Any]) -> None:
         require_text(FAMILIES["G"], name)
     if config["text_cfg"].get("hf_model_name"):
         require_text(FAMILIES["H"], name)
-
-
-def _require_file_or_tag(name: str, pretrained: str) -> None:
-    """Raise when `pretrained` is neither a file nor looks like one."""
-    from open_clip.pretrained import list_pretrained_tags_by_model
-
-    looks_like_file = pretrained.endswith(SUFFIXES) or "/" in pretrained or "\\" in pretrained
-    if not looks_like_file and not Path(pretrained).exists():
-        tags = [*list_pretrained_tags_by_model(name), RANDOM]
-        raise unknown(f"pretrained weights of {name!r} (nor is there a file)", pretrained, tags)
 
 
 @contextlib.contextmanager

@@ -15,14 +15,9 @@ MATRICES = ("q", "k", "v", "o", "c_fc", "c_proj")
 
 @dataclass(frozen=True)
 class Dropout:
-    """Dropout whose draws depend on their names and on the shape of what is dropped.
+    """Dropout whose draws depend on their names and on the shape of what is dropped."""
 
-    Attributes:
-        rate: share of the values that become zero.
-        names: of the draws.
-    """
-
-    rate: float
+    rate: float  # share of the values that become zero
     names: tuple[str | int, ...]
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -33,19 +28,12 @@ class Dropout:
 
 @dataclass(frozen=True)
 class LowRank:
-    """The delta s B A of one matrix (out, in).
+    """The delta s B A of one matrix (out, in)."""
 
-    Attributes:
-        a: A (r, in).
-        b: B (out, r).
-        scale: s.
-        dropout: what A does not see of its input in a training step.
-    """
-
-    a: Tensor
-    b: Tensor
+    a: Tensor  # (r, in)
+    b: Tensor  # (out, r)
     scale: float
-    dropout: Dropout | None = None
+    dropout: Dropout | None = None  # what A does not see of its input in a training step
 
     @property
     def factor(self) -> float:
@@ -90,15 +78,9 @@ def reduced(x: Tensor, deltas: Collection[LowRank | None]) -> Tensor:
 
 
 def raised(deltas: Sequence[LowRank | None], width: int, like: Tensor) -> Tensor:
-    """Return the matrix that takes what `reduced` gives to the deltas' outputs, one below the other.
+    """Return the matrix that takes what `reduced` gives to the outputs of matrices (width, in), one below the other.
 
-    Args:
-        deltas: of matrices (width, in); None: there is none.
-        width: of each output.
-        like: gives data type and device.
-
-    Returns:
-        (len(deltas) * width, sum of ranks): the s B of each delta, zero elsewhere.
+    That is the s B of each delta, zero elsewhere: (len(deltas) * width, sum of ranks).
     """
     blocks = [like.new_zeros(width, 0) if low is None else low.b * low.factor for low in deltas]
     found: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -106,13 +88,7 @@ def raised(deltas: Sequence[LowRank | None], width: int, like: Tensor) -> Tensor
 
 
 def plus(out: Tensor, x: Tensor, deltas: Sequence[LowRank | None]) -> Tensor:
-    """Add deltas to a product.
-
-    Args:
-        out: (..., n * width) the products of n matrices (width, in) with `x`, side by side.
-        x: (..., in).
-        deltas: of the n matrices; None: there is none.
-    """
+    """Add deltas to `out` (..., n * width), the products of n matrices (width, in) with `x` (..., in), side by side."""
     if not any(deltas):
         return out
     up = raised(deltas, out.shape[-1] // len(deltas), out)

@@ -15,14 +15,10 @@ PRECISIONS = {"fp32": torch.float32, "fp64": torch.float64, "fp16": torch.float1
 
 
 def cast(model: nn.Module, dtype: torch.dtype) -> None:
-    """Put an open_clip model's weights into `dtype`, in place.
+    """Put an open_clip model's weights into float32, float64, float16 or bfloat16, in place.
 
     In half precision only what multiplies (convolutions, linear layers, attention, projections) is rounded, as in
     OpenAI's and open_clip's own half-precision models; image towers of timm are rounded whole, as open_clip does.
-
-    Args:
-        model: an open_clip CLIP, in any type.
-        dtype: float32, float64, float16 or bfloat16.
     """
     from open_clip.timm_model import TimmModel
     from open_clip.transformer import LayerNorm, LayerNormFp32
@@ -47,8 +43,7 @@ def _round(module: Any, dtype: torch.dtype) -> None:
         module.to(dtype)
     names = ["text_projection", "proj"]
     if isinstance(module, nn.MultiheadAttention | Attention):
-        names += ["in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight", "in_proj_bias"]
-        names += ["bias_k", "bias_v"]
+        names += [f"{matrix}_proj_weight" for matrix in ("in", "q", "k", "v")] + ["in_proj_bias", "bias_k", "bias_v"]
     for name in names:
         tensor = getattr(module, name, None)
         if isinstance(tensor, nn.Parameter):

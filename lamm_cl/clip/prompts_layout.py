@@ -1,12 +1,12 @@
 """Where each token of many prompts sits once what they share is stored once and the rest is packed without padding."""
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,29 +28,19 @@ class Layout:
 
     A code is a vocabulary id, or `slot(k)` for row k of the learned vectors given at encoding time.
     A text tower with a causal mask needs nothing behind the token that is read, so a sequence ends there.
-
-    Attributes:
-        prefix: (P,) codes shared by all prompts.
-        suffix: (T,) codes of all suffixes, one prompt after the other.
-        lengths: (n,) number of codes in each suffix, at least 1.
-        tail: codes that follow every sequence up to the text window (padding), for towers that read them.
-        window: number of positions of the text tower.
-        beginning: the prefix's codes once more, as plain numbers (on any device, without waiting for it).
-        first: number of the first prompt, where these are some of more.
-        ends: (n,) row of the code that is read in each suffix, where more codes stand behind it; None: it is the last.
     """
 
-    prefix: Tensor
-    suffix: Tensor
-    lengths: Tensor
-    tail: int
-    window: int
-    beginning: tuple[int, ...]
-    first: int = 0
-    ends: Tensor | None = None
+    prefix: Tensor  # (P,) codes shared by all prompts
+    suffix: Tensor  # (T,) codes of all suffixes, one prompt after the other
+    lengths: Tensor  # (n,) number of codes in each suffix, at least 1
+    tail: int  # code that follows every sequence up to the text window (padding), for towers that read it
+    window: int  # number of positions of the text tower
+    beginning: tuple[int, ...]  # the prefix's codes once more, as plain numbers (without waiting for any device)
+    first: int = 0  # number of the first prompt, where these are some of more
+    ends: Tensor | None = None  # (n,) row of the code that is read in each suffix; None: it is the last
 
     @classmethod
-    def of(cls, sequences: Sequence[Sequence[int]], window: int, tail: int = 0) -> "Layout":
+    def of(cls, sequences: Sequence[list[int]], window: int, tail: int = 0) -> "Layout":
         """Build the layout of `sequences`; the prefix is whatever all of them share.
 
         Raises:
@@ -62,10 +52,13 @@ class Layout:
                 f"a prompt of {longest} tokens is longer than the text window of {window}: "
                 "use a shorter class name, template or context"
             )
-        shared = _shared_length(sequences)
-        rest = [list(sequence[shared:]) for sequence in sequences]
+        # What the first and the last in order share, all share; the code that is read stays in the suffix.
+        pairs = zip(min(sequences), max(sequences), strict=False)
+        shared = next((i for i, (a, b) in enumerate(pairs) if a != b), longest)
+        shared = min(shared, min(len(sequence) for sequence in sequences) - 1)
+        rest = [sequence[shared:] for sequence in sequences]
         return cls(
-            prefix=torch.tensor(list(sequences[0][:shared]), dtype=torch.long),
+            prefix=torch.tensor(sequences[0][:shared], dtype=torch.long),
             suffix=torch.tensor([code for codes in rest for code in codes], dtype=torch.long),
             lengths=torch.tensor([len(codes) for codes in rest], dtype=torch.long),
             tail=tail,
@@ -87,14 +80,9 @@ class Layout:
         some more rows sooner than it starts two more operations.
         """
         suffix = torch.full((self.n, self.widest), self.tail)
-        suffix.view(-1)[self.packed] = self.suffix
+        suffix.view(-1)[self.whole.places] = self.suffix
         even = torch.full_like(self.lengths, self.widest)
         return replace(self, suffix=suffix.flatten(), lengths=even, ends=self.last - self.starts)
-
-    @cached_property
-    def even(self) -> bool:
-        """Whether all suffixes are of one length."""
-        return len(self.suffix) == self.n * self.widest
 
     def part(self, start: int, stop: int) -> "Layout":
         """Return the layout of prompts start..stop-1, with the same prefix."""
@@ -103,11 +91,6 @@ class Layout:
         ends = None if self.ends is None else self.ends[start:stop]
         return replace(self, suffix=suffix, lengths=lengths, first=self.first + start, ends=ends)
 
-    @cached_property
-    def apart(self) -> "Layout":
-        """The same prompts, each with a beginning of its own: nothing is shared."""
-        return self.opened(0)[0]
-
     def opened(self, keep: int) -> tuple["Layout", Tensor]:
         """Return the same prompts sharing no more than their first `keep` positions (kept for the next call).
 
@@ -115,7 +98,8 @@ class Layout:
             The layout, and for each of its packed rows the row (T',) of this layout's prefix and suffix, one after the
             other.
         """
-        if keep not in self._opened:
+        key = "opened", keep
+        if key not in self.known:
             every = torch.cat([self.prefix, self.suffix])
             own = torch.arange(keep, self.shared, device=every.device)
             rests = torch.split(torch.arange(self.shared, len(every), device=every.device), self.lengths.tolist())
@@ -128,23 +112,17 @@ class Layout:
                 beginning=self.beginning[:keep],
                 ends=None if self.ends is None else self.ends + len(own),
             )
-            self._opened[keep] = layout, rows
-        return self._opened[keep]
-
-    @cached_property
-    def _opened(self) -> dict[int, tuple["Layout", Tensor]]:
-        return {}
+            self.known[key] = layout, rows
+        found: tuple[Layout, Tensor] = self.known[key]
+        return found
 
     def parts(self, size: int) -> list["Layout"]:
         """Return the layouts of consecutive groups of at most `size` prompts (kept for the next call)."""
-        known = self._parts
-        if size not in known:
-            known[size] = [self.part(i, min(i + size, self.n)) for i in range(0, self.n, size)]
-        return known[size]
-
-    @cached_property
-    def _parts(self) -> dict[int, list["Layout"]]:
-        return {}
+        key = "parts", size
+        if key not in self.known:
+            self.known[key] = [self.part(i, min(i + size, self.n)) for i in range(0, self.n, size)]
+        found: list[Layout] = self.known[key]
+        return found
 
     @property
     def n(self) -> int:
@@ -177,33 +155,22 @@ class Layout:
         return self.starts + (self.lengths - 1 if self.ends is None else self.ends)
 
     @cached_property
-    def real(self) -> Tensor:
-        """(n, M) which places of the padded form hold a code."""
-        return torch.arange(self.widest, device=self.lengths.device)[None] < self.lengths[:, None]
-
-    @cached_property
-    def padded(self) -> Tensor:
-        """(n * M,) packed row for each place of the padded form (row 0 where there is none)."""
-        rows = self.starts[:, None] + torch.arange(self.widest, device=self.lengths.device)[None]
-        return torch.where(self.real, rows, torch.zeros_like(rows)).flatten()
-
-    @cached_property
-    def packed(self) -> Tensor:
-        """(T,) place in the padded form for each packed row."""
-        return self.real.flatten().nonzero().squeeze(1)
-
-    @cached_property
     def position(self) -> Tensor:
         """(T,) position in the text window for each packed row."""
         place = torch.arange(self.widest, device=self.lengths.device).repeat(self.n)
-        return self.shared + place[self.packed]
+        return self.shared + place[self.whole.places]
+
+    @cached_property
+    def whole(self) -> "Bucket":
+        """All prompts, padded to the longest."""
+        return Bucket.of(self, range(self.n), self.widest)
 
     @cached_property
     def buckets(self) -> list["Bucket"]:
         """Groups of prompts of like lengths, each padded to its own longest."""
-        lengths = self.lengths.tolist()
         if self.lengths.is_cuda:  # there padding costs less than further calls
-            return [Bucket.of(self, range(self.n), self.widest)]
+            return [self.whole]
+        lengths = self.lengths.tolist()
         return [Bucket.of(self, members, max(lengths[i] for i in members)) for members in buckets(lengths)]
 
     @cached_property
@@ -219,19 +186,11 @@ class Layout:
         return {}
 
     @cached_property
-    def words(self) -> tuple[Tensor, Tensor]:
-        """Vocabulary ids of the prefix and of all suffixes; 0 where a learned vector stands."""
-        return self.prefix.clamp(min=0), self.suffix.clamp(min=0)
-
-    @cached_property
-    def suffix_slots(self) -> tuple[Tensor, Tensor]:
-        """Packed rows that hold a learned vector, and which vector each holds."""
-        return _slots(self.suffix)
-
-    @cached_property
-    def prefix_slots(self) -> tuple[Tensor, Tensor]:
-        """Prefix positions that hold a learned vector, and which vector each holds."""
-        return _slots(self.prefix)
+    def parsed(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Of prefix and suffix: vocabulary ids, 0 where a learned vector stands; where one does; which one it is."""
+        slots = [(codes < 0).nonzero().squeeze(1) for codes in (self.prefix, self.suffix)]
+        both = zip((self.prefix, self.suffix), slots, strict=True)
+        return [(codes.clamp(min=0), rows, -1 - codes[rows]) for codes, rows in both]
 
     @cached_property
     def codes(self) -> Tensor:
@@ -250,23 +209,14 @@ class Layout:
 
 @dataclass(frozen=True)
 class Bucket:
-    """Some prompts of a layout, b of them, padded to the same length M.
-
-    Attributes:
-        count: b.
-        widest: M.
-        padded: (b * M,) packed row for each place of the padded form (row 0 where there is none).
-        rows: packed rows of these prompts.
-        places: for each of `rows`, its place in the padded form.
-        causal_mask: (M, P + M) True where a place may look: the whole prefix, itself and what is before it.
-    """
+    """Some prompts of a layout, `count` b of them, padded to the same length `widest` M."""
 
     count: int
     widest: int
-    padded: Tensor
-    rows: Tensor
-    places: Tensor
-    causal_mask: Tensor
+    padded: Tensor  # (b * M,) packed row for each place of the padded form (row 0 where there is none)
+    rows: Tensor  # packed rows of these prompts
+    places: Tensor  # for each of them, its place in the padded form
+    causal_mask: Tensor  # (M, P + M) True where a place may look: the whole prefix, itself and what is before it
     _masks: dict[torch.dtype, Tensor] = field(default_factory=dict)
 
     def mask(self, dtype: torch.dtype) -> Tensor:
@@ -297,24 +247,8 @@ class Bucket:
         )
 
 
-def _slots(codes: Tensor) -> tuple[Tensor, Tensor]:
-    rows = (codes < 0).nonzero().squeeze(1)
-    return rows, -1 - codes[rows]
-
-
-def _shared_length(sequences: Sequence[Sequence[int]]) -> int:
-    shortest = min(len(sequence) for sequence in sequences)
-    table = np.array([list(sequence[:shortest]) for sequence in sequences])
-    differs = (table != table[0]).any(0).nonzero()[0]
-    same = int(differs[0]) if len(differs) else shortest
-    return min(same, shortest - 1)  # the code that is read stays in the suffix
-
-
 def buckets(lengths: Sequence[int]) -> list[list[int]]:
-    """Group sequences so that padding each group to its longest costs least.
-
-    Args:
-        lengths: of every sequence, at least one.
+    """Group sequences of these lengths so that padding each group to its longest costs least.
 
     Returns:
         Indices of the sequences of each group, in order; groups of shorter sequences first.
@@ -328,14 +262,14 @@ def buckets(lengths: Sequence[int]) -> list[list[int]]:
             now.append(min((before[i][0] + _cost(counts[i:stop]), i) for i in range(stop)))
         best.append(now)
     count = min(range(1, len(best)), key=lambda k: best[k][-1][0])
-    bounds, stop = [], len(counts)
+    bounds: list[int] = []
+    stop = len(counts)
     for k in range(count, 0, -1):
-        bounds.append(counts[stop - 1][0])
+        bounds.insert(0, counts[stop - 1][0])
         stop = best[k][stop][1]
     groups: list[list[int]] = [[] for _ in bounds]
-    ascending = bounds[::-1]
     for index, length in enumerate(lengths):
-        groups[next(k for k, bound in enumerate(ascending) if length <= bound)].append(index)
+        groups[bisect_left(bounds, length)].append(index)
     return groups
 
 

@@ -21,11 +21,9 @@ _STATE = _State()
 
 @contextmanager
 def shared(runs: int = 1, halved: bool = False) -> Iterator[None]:
-    """Say, within the block, how a run shares its GPU. What is free is asked anew.
+    """Say, within the block, how many runs use a run's GPU, this one included. What is free is asked anew.
 
-    Args:
-        runs: runs that use the GPU, this one included.
-        halved: take half as much at once, after a try that ran out of memory.
+    After a try that ran out of memory, sizes are `halved`.
     """
     global _STATE  # of the process, as are torch's switches
     before, _STATE = _STATE, _State(runs, halved)

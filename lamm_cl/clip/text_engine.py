@@ -6,7 +6,7 @@ rest attends to them. And the last layer is only read at one position of each pr
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from lamm_cl.clip.blocks import FrozenBlock
+from lamm_cl.clip.blocks import FrozenBlock, each
 from lamm_cl.clip.linear import writes
 from lamm_cl.clip.low_rank import NONE, Delta, Deltas, at
 from lamm_cl.clip.precision import lasting, number_type
@@ -25,15 +25,10 @@ KeyValue = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Injection:
-    """Vectors that replace the same positions of every prompt before one layer, each prompt's its own.
+    """Vectors that replace the same positions of every prompt before one layer, each prompt's its own."""
 
-    Attributes:
-        layer: counted from 0; a tower with fewer layers never meets them.
-        tokens: (n, m, D); they replace positions start..start+m-1.
-    """
-
-    layer: int
-    tokens: Tensor
+    layer: int  # counted from 0; a tower with fewer layers never meets them
+    tokens: Tensor  # (n, m, D); they replace positions start..start+m-1
 
     def of(self, layout: Layout) -> "Injection":
         """Return those of the prompts of a layout, which may be some of more."""
@@ -42,8 +37,7 @@ class Injection:
     def into(self, x: Tensor, layout: Layout, start: int) -> tuple[Tensor, Layout]:
         """Put the vectors into rows (P + T, D); from here on prompts share no more than what stands before them.
 
-        Returns:
-            Rows of the layout that the following layers have, and that layout.
+        Returns the rows as the following layers have them, and their layout.
         """
         keep = min(start, layout.shared)
         opened, rows = layout.opened(keep)
@@ -57,27 +51,19 @@ class Injection:
 class PackedText:
     """A batch of prompts as the engine takes it, without positional embeddings.
 
-    Attributes:
-        prefix: (G, P, D) the shared beginning, one for each group of prompts (an image-conditioned context has one
-            group an image, everything else has G = 1).
-        suffix: (T, D) the packed rest, the same in every group.
-        deep: vectors (m, D) that replace positions start..start+m-1 before layer 1, 2, ...
-        start: first position that `deep` and `injection` replace.
-        injection: vectors of each prompt for a layer in between; then G = 1 and there is no `deep`. Before that layer
-            the beginning is shared as ever. From it on, what stands behind the start token depends on the class: each
-            prompt has keys and values of its own there, and only the start token's are shared.
-        constant: names the beginning when nothing learned is in it, so that it is computed once and for all.
-        deltas: low-rank deltas of the layers; what they drop is dropped anew in every row, so that then nothing may be
-            shared (P = 0).
+    An image-conditioned context has one group of prompts an image, everything else G = 1. What deltas drop is dropped
+    anew in every row, so that then nothing may be shared (P = 0). With an `injection`, G = 1 and there is no `deep`:
+    before its layer the beginning is shared as ever; from it on, what stands behind the start token depends on the
+    class, so that each prompt has keys and values of its own there, and only the start token's are shared.
     """
 
-    prefix: Tensor
-    suffix: Tensor
-    deep: Sequence[Tensor] = ()
-    start: int = 1
-    constant: tuple[int, ...] | None = None
-    deltas: Deltas = field(default_factory=dict)
-    injection: Injection | None = None
+    prefix: Tensor  # (G, P, D) the shared beginning, one for each group of prompts
+    suffix: Tensor  # (T, D) the packed rest, the same in every group
+    deep: Sequence[Tensor]  # vectors (m, D) that replace positions start..start+m-1 before layer 1, 2, ...
+    start: int  # first position that `deep` and `injection` replace
+    constant: tuple[int, ...] | None  # names the beginning when nothing learned is in it, so that it is computed once
+    deltas: Deltas
+    injection: Injection | None
 
     def delta(self, layer: int, layout: Layout) -> Delta:
         """Return the deltas of a layer for the prompts of a layout."""
@@ -86,24 +72,14 @@ class PackedText:
 
 @dataclass(frozen=True)
 class Beginning:
-    """What each prompt's rest attends to of the shared beginning.
+    """What each prompt's rest attends to of the shared beginning."""
 
-    Attributes:
-        seen: keys and values (G, h, P, d) of each layer but the last.
-        last: (G, P, D) normalised tokens before the last layer, which is read at one position only.
-    """
-
-    seen: list[KeyValue]
-    last: Tensor
+    seen: list[KeyValue]  # keys and values (G, h, P, d) of each layer but the last
+    last: Tensor  # (G, P, D) normalised tokens before the last layer, which is read at one position only
 
 
 class TextEngine:
-    """Runs packed prompts through the layers of a causal text tower.
-
-    Args:
-        blocks: the tower's layers.
-        positional: (window, D) positional embeddings.
-    """
+    """Runs packed prompts through the layers of a causal text tower with positional embeddings (window, D)."""
 
     def __init__(self, blocks: Sequence[FrozenBlock], positional: Tensor) -> None:
         self.blocks = blocks
@@ -112,16 +88,10 @@ class TextEngine:
         self._changes = 0  # how often the weights had been written to when these were run
 
     def last_tokens(self, text: PackedText, layout: Layout, chunk: int | None = None) -> Tensor:
-        """Compute the residual stream at the token that is read.
+        """Compute the residual stream (G, n, D) at the token that is read, before the final normalisation.
 
-        Args:
-            text: the prompts.
-            layout: where their tokens are.
-            chunk: number of prompts to keep in memory at once; with gradients, a chunk is computed again in the
-                backward pass. None: all.
-
-        Returns:
-            (G, n, D), before the final normalisation.
+        With a `chunk`, so many prompts are in memory at once; with gradients, a chunk is computed again in the backward
+        pass.
         """
         if chunk is None or chunk >= layout.n:
             return self._run(text, layout, None if text.constant is None else self._remembered(text))[0]
@@ -133,11 +103,9 @@ class TextEngine:
         return torch.cat(pieces, 1)
 
     def all_tokens(self, text: PackedText, layout: Layout, chunk: int | None = None) -> tuple[Tensor, Tensor]:
-        """Compute the token that is read with gradient, and every token of every prompt without.
+        """Compute the token that is read (G, n, D) with gradient, and every token (G, n, P + M, D) without.
 
-        Returns:
-            (G, n, D) tokens that are read and (G, n, P + M, D) all tokens (zero behind a prompt's end), both before the
-            final normalisation.
+        Both are before the final normalisation; behind a prompt's end tokens are zero. `chunk` as for `last_tokens`.
         """
         if chunk is None or chunk >= layout.n:
             return self._every(text, layout, layout.widest)
@@ -152,7 +120,7 @@ class TextEngine:
         groups, length, width = text.prefix.shape
         prefix, suffix = rows[: groups * length], rows[groups * length :]
         padded = rows.new_zeros(groups, layout.n * layout.widest, width)
-        padded[:, layout.packed] = suffix.reshape(groups, -1, width)
+        padded[:, layout.whole.places] = suffix.reshape(groups, -1, width)
         shared = prefix.view(groups, 1, length, width).expand(-1, layout.n, -1, -1)
         every = torch.cat([shared, padded.view(groups, layout.n, layout.widest, width)], 2)
         return read, F.pad(every, (0, 0, 0, widest - layout.widest))
@@ -189,15 +157,9 @@ class TextEngine:
     def _run(
         self, text: PackedText, layout: Layout, beginning: Beginning | None = None, every: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Run the packed rest, and with it the shared beginning where that was not run before.
+        """Run the packed rest, and with it the shared beginning where nothing is known of that.
 
         All rows go through the weights together: with few classes, reading the weights is what takes the time.
-
-        Args:
-            text: the prompts.
-            layout: where their tokens are.
-            beginning: what is already known of the shared beginning.
-            every: compute the last layer at every row as well.
 
         Returns:
             (G, n, D) residual stream at the tokens that are read; with `every`, (G * P + G * T, D) at every row,
@@ -208,18 +170,18 @@ class TextEngine:
         x = x.repeat(groups, 1) if groups > 1 else x
         x = torch.cat([self._lead(text), x]) if beginning is None and layout.shared else x
         places = _Places.of(layout, groups)
-        for index, block in enumerate(self.blocks[:-1]):
-            x, layout, places = self._injected(x, text, layout, places, index)
-            x, seen = _replaced(x, text, index, layout), None if beginning is None else beginning.seen[index]
-            x = self._layer(block, x, places, seen, text.delta(index, layout))
-        x, layout, places = self._injected(x, text, layout, places, len(self.blocks) - 1)
-        x = _replaced(x, text, len(self.blocks) - 1, layout)
-        delta = text.delta(len(self.blocks) - 1, layout)
+        for index, block in enumerate(self.blocks):
+            if text.injection is not None and text.injection.layer == index:
+                x, layout = text.injection.into(x, layout, text.start)
+                places = _Places.of(layout, groups)
+            x, delta = _replaced(x, text, index, layout), text.delta(index, layout)
+            if index < len(self.blocks) - 1:
+                x = self._layer(block, x, places, None if beginning is None else beginning.seen[index], delta)
         rows: Tensor | None = None
         if every:
             with torch.no_grad():
-                rows = self._layer(self.blocks[-1], x.detach(), places, None, delta)
-        block, lead = self.blocks[-1], places.lead if beginning is None else 0
+                rows = self._layer(block, x.detach(), places, None, delta)
+        lead = places.lead if beginning is None else 0
         y = block.norm_1(x)
         shared = None if beginning is None else beginning.last
         if lead:
@@ -228,16 +190,6 @@ class TextEngine:
         attended = block.gather(y[places.last], places.padded_form(y), shared, places.last_mask, delta)
         x = x[places.last_of_all if lead else places.last]
         return block.finish(x, attended, delta).view(groups, layout.n, -1), rows
-
-    @staticmethod
-    def _injected(
-        x: Tensor, text: PackedText, layout: Layout, places: "_Places", layer: int
-    ) -> tuple[Tensor, Layout, "_Places"]:
-        """Put in what is injected before a layer, where it is that layer."""
-        if text.injection is None or text.injection.layer != layer:
-            return x, layout, places
-        x, layout = text.injection.into(x, layout, text.start)
-        return x, layout, _Places.of(layout, places.groups)
 
     def _layer(self, block: FrozenBlock, x: Tensor, places: "_Places", seen: KeyValue | None, delta: Delta) -> Tensor:
         """Compute a layer at every row; the first rows are the shared beginning where nothing is `seen` of it."""
@@ -276,39 +228,29 @@ def _pieces(text: PackedText, layout: Layout, chunk: int) -> Iterator[tuple[Pack
 class _Places:
     """The layout's index maps, repeated for every group of prompts.
 
-    Attributes:
-        groups: G.
-        lead: rows G * P of the shared beginning.
-        widest: M.
-        buckets: of the layout.
-        rows: for each bucket the packed row for each place of its padded forms (G * b * M,).
-        packed: (G * T,) place of each packed row in the padded forms of all buckets, one after the other.
-        padded: (G * n * M,) packed row for each place of the padded form of all prompts. None, as `packed`, where
-            packed and padded form are the same.
-        last: (G * n,) packed row that is read.
-        last_of_all: (G * n,) the same row where the shared beginning stands before the packed rows.
-        first: (G * P + G * n * M,) row of the beginning, in the first prompt of its group, and of each prompt's rest,
-            where each prompt has a beginning of its own.
-        last_mask: (G * n, 1, P + M) where it may look.
+    `lead` is the number G * P of rows of the shared beginning. `packed` and `padded` are None where packed and padded
+    form are the same: where all suffixes are of one length.
     """
+
+    padded: Tensor | None = None  # (G * n * M,) packed row for each place of the padded form of all prompts
+    packed: Tensor | None = None  # (G * T,) place of each packed row in the padded forms of all buckets, in their order
+    rows: Sequence[Tensor] = ()  # for each bucket the packed row for each place of its padded forms (G * b * M,)
 
     def __init__(self, layout: Layout, groups: int) -> None:
         total = len(layout.suffix)
         self.groups, self.lead, self.widest = groups, groups * layout.shared, layout.widest
-        self.padded: Tensor | None = None
-        self.packed: Tensor | None = None
         self.buckets = layout.buckets
-        self.rows: list[Tensor] = []
-        self.last = _repeat(layout.last, groups, total)
-        self.last_of_all = self.last + self.lead
+        self.last = _repeat(layout.last, groups, total)  # (G * n,) packed row that is read, and
+        self.last_of_all = self.last + self.lead  # the same where the shared beginning stands before all rows, and
+        self.last_mask = layout.last_mask.repeat(groups, 1, 1) if groups > 1 else layout.last_mask  # where it may look
         rows = torch.arange(groups * layout.n * (layout.shared + layout.widest), device=self.last.device)
         prompts = rows.view(groups, layout.n, -1)
         first, rest = prompts[:, 0, : layout.shared], prompts[:, :, layout.shared :]
+        # Where each prompt has a beginning of its own: rows of the first one of each group, and of each prompt's rest.
         self.first = torch.cat([first.flatten(), rest.flatten()])
-        self.last_mask = layout.last_mask.repeat(groups, 1, 1) if groups > 1 else layout.last_mask
-        if layout.even:
+        if total == layout.n * layout.widest:
             return
-        self.padded = _repeat(layout.padded, groups, total)
+        self.padded = _repeat(layout.whole.padded, groups, total)
         self.rows = [_repeat(bucket.padded, groups, total) for bucket in layout.buckets]
         self.packed = torch.empty(groups * total, dtype=torch.long, device=self.last.device)
         start = 0
@@ -352,24 +294,14 @@ class _Padded(torch.autograd.Function):
 
 
 def _attend(block: FrozenBlock, padded: Tensor, seen: KeyValue | None, bucket: Bucket) -> Tensor:
-    """Let the prompts of a bucket attend to the beginning and to themselves.
+    """Let the prompts of a bucket attend to what is `seen` of the beginning and to themselves.
 
-    Args:
-        block: the layer.
-        padded: (G * b * M, 3 D) queries, keys and values of their rows, padded.
-        seen: keys and values (G, h, P, d) of the beginning; None where nothing is shared.
-        bucket: which prompts.
-
-    Returns:
-        (G * b * M, D) gathered values, heads joined.
+    Takes queries, keys and values side by side (G * b * M, 3 D), padded; gives gathered values (G * b * M, D).
     """
     padded = padded.view(-1, bucket.widest, padded.shape[-1])
     query, key, value = (block.split(part) for part in padded.chunk(3, -1))
     if seen is not None:
-        key, value = (
-            torch.cat([_for_each(shared, bucket.count, len(own)), own], 2)
-            for shared, own in zip(seen, (key, value), strict=True)
-        )
+        key, value = (torch.cat([each(one, len(key)), own], 2) for one, own in zip(seen, (key, value), strict=True))
     attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bucket.mask(query.dtype))
     return attended.transpose(1, 2).flatten(2).flatten(0, 1)
 
@@ -377,14 +309,8 @@ def _attend(block: FrozenBlock, padded: Tensor, seen: KeyValue | None, bucket: B
 def _attend_together(block: FrozenBlock, lead: Tensor, rest: Tensor, places: _Places) -> Tensor:
     """Let each prompt attend to itself with a beginning of its own: more arithmetic in fewer operations.
 
-    Args:
-        block: the layer.
-        lead: (G * P, 3 D) queries, keys and values of the shared beginning.
-        rest: (G * n * M, 3 D) those of all prompts, of one length.
-        places: where they are.
-
-    Returns:
-        (G * P + G * n * M, D) gathered values, heads joined.
+    Takes queries, keys and values of the shared beginning (G * P, 3 D) and of all prompts (G * n * M, 3 D), of one
+    length; gives gathered values (G * P + G * n * M, D).
     """
     groups, width = places.groups, rest.shape[-1]
     own = rest.view(groups, -1, places.widest, width)
@@ -399,11 +325,6 @@ def _causal(block: FrozenBlock, projected: Tensor, groups: int) -> tuple[Tensor,
     query, key, value = (block.split(part) for part in projected.view(groups, -1, projected.shape[-1]).chunk(3, -1))
     attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
     return attended.transpose(1, 2).flatten(2).flatten(0, 1), (key, value)
-
-
-def _for_each(shared: Tensor, count: int, total: int) -> Tensor:
-    """Give each of a group's `count` prompts the beginning's keys or values (G, h, P, d)."""
-    return shared.expand(total, -1, -1, -1) if len(shared) == 1 else shared.repeat_interleave(count, 0)
 
 
 def _repeat(index: Tensor, groups: int, step: int) -> Tensor:
@@ -421,16 +342,17 @@ def _replaced(x: Tensor, text: PackedText, layer: int, layout: Layout | None = N
     if not 0 < layer <= len(text.deep):
         return x
     groups, length, width = text.prefix.shape
-    deep, start = text.deep[layer - 1].to(x.dtype), text.start
+    deep, start = text.deep[layer - 1], text.start
     if layout is not None and not layout.shared:
-        return _exchanged(x.view(layout.n, layout.widest, width), deep, start).flatten(0, 1)
+        return exchanged(x.view(layout.n, layout.widest, width), deep, start).flatten(0, 1)
     if groups == 1:
-        return _exchanged(x[None], deep, start)[0]
+        return exchanged(x[None], deep, start)[0]
     lead, rest = torch.split(x, [groups * length, len(x) - groups * length])
-    return torch.cat([_exchanged(lead.view(groups, length, width), deep, start).flatten(0, 1), rest])
+    return torch.cat([exchanged(lead.view(groups, length, width), deep, start).flatten(0, 1), rest])
 
 
-def _exchanged(x: Tensor, tokens: Tensor, start: int) -> Tensor:
-    """Return sequences (N, L, D) with the same tokens (m, D) at positions start..start+m-1."""
-    before, _, behind = torch.split(x, [start, len(tokens), x.shape[1] - start - len(tokens)], 1)
-    return torch.cat([before, tokens.expand(len(x), -1, -1), behind], 1)
+def exchanged(x: Tensor, tokens: Tensor, start: int) -> Tensor:
+    """Return sequences (N, L, D) with tokens (m, D) or (N, m, D) at positions start..start+m-1."""
+    count = tokens.shape[-2]
+    before, _, behind = torch.split(x, [start, count, x.shape[1] - start - count], 1)
+    return torch.cat([before, tokens.to(x.dtype).expand(len(x), -1, -1), behind], 1)

@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lamm_cl.clip.blocks import FEW_ROWS, FrozenBlock, matrix_shapes
+from lamm_cl.clip.families import text_module, text_pool
 from lamm_cl.clip.linear import Rounded
 from lamm_cl.clip.low_rank import NOWHERE, Deltas, Shapes, at, drops
 from lamm_cl.clip.prompts_layout import Layout
 from lamm_cl.clip.room import room
-from lamm_cl.clip.text_engine import Injection, PackedText, TextEngine, recomputed
+from lamm_cl.clip.text_engine import Injection, PackedText, TextEngine, exchanged, recomputed
 from lamm_cl.clip.words import Words
 
 ACTIVATIONS_PER_TOKEN = 17  # values that one layer keeps for the backward pass, in units of the tower's width
@@ -35,11 +36,7 @@ class _Given(NamedTuple):
 
 
 class TextTower:
-    """The text side of an open_clip model, frozen.
-
-    Args:
-        model: an open_clip `CLIP` or `CustomTextCLIP`.
-        tokenizer: its tokenizer.
+    """The text side of an open_clip `CLIP` or `CustomTextCLIP`, frozen.
 
     Attributes:
         words: turns names and templates into token ids.
@@ -50,8 +47,8 @@ class TextTower:
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any) -> None:
-        self.module: Any = getattr(model, "text", model)
-        self.pool: str = getattr(self.module, "pool_type", None) or self.module.text_pool_type
+        self.module: Any = text_module(model)
+        self.pool = text_pool(model)
         self.words = Words(tokenizer, self.module, self.pool)
         self.width = int(self.module.token_embedding.weight.shape[1])
         blocks = list(self.module.transformer.resblocks)
@@ -71,14 +68,12 @@ class TextTower:
     @property
     def dtype(self) -> torch.dtype:
         """Data type in which the layers compute."""
-        dtype: torch.dtype = self.module.transformer.get_cast_dtype()
-        return dtype
+        return cast(torch.dtype, self.module.transformer.get_cast_dtype())
 
     @property
     def device(self) -> torch.device:
         """Device of the weights."""
-        device: torch.device = self.module.token_embedding.weight.device
-        return device
+        return cast(torch.device, self.module.token_embedding.weight.device)
 
     def matrices(self, names: Sequence[str], layers: Sequence[int] | None = None) -> Shapes:
         """Return the shapes of matrices that may have low-rank deltas; see `blocks.matrix_shapes`."""
@@ -87,14 +82,10 @@ class TextTower:
     def embed(self, ids: Sequence[int] | Tensor) -> Tensor:
         """Return the embeddings (n, D) of vocabulary ids, without gradient."""
         index = torch.as_tensor(ids, dtype=torch.long, device=self.device)
-        weight: Tensor = self.module.token_embedding.weight
-        return weight.detach()[index]
+        return cast(Tensor, self.module.token_embedding.weight.detach()[index])
 
     def layout(self, bodies: Sequence[Sequence[int]]) -> Layout:
-        """Lay out token sequences given without their start and end tokens.
-
-        Args:
-            bodies: vocabulary ids and `slot(k)` codes.
+        """Lay out sequences of vocabulary ids and `slot(k)` codes, given without their start and end tokens.
 
         Raises:
             UsageError: a sequence does not fit the text window.
@@ -152,11 +143,10 @@ class TextTower:
         plain: bool = False,
         deltas: Deltas = NOWHERE,
     ) -> tuple[Tensor, Tensor]:
-        """Encode prompts to text features and, without gradient, to features of every token.
+        """Encode prompts to text features (n, E) and, without gradient, to features of every token (n, L, E).
 
-        Returns:
-            (n, E) and (n, L, E), L = length of the longest prompt, both not normalised. What stands behind a
-            prompt's end is undefined: the caller masks it.
+        L is the length of the longest prompt, and neither is normalised. What stands behind a prompt's end is
+        undefined: the caller masks it.
         """
         longest = layout.shared + layout.widest
         given = _Given(learned, deep, deltas=deltas)
@@ -166,7 +156,7 @@ class TextTower:
             with torch.no_grad():
                 tokens = self._read(torch.cat([rows.detach() for _, rows in parts]))[:, :longest]
             return torch.cat([part for part, _ in parts], 1)[0], tokens
-        text = PackedText(*self._vectors(layout, given), deep, self.words.start, None, deltas)
+        text = PackedText(*self._vectors(layout, given), deep, self.words.start, None, deltas, None)
         read, every = self._engine.all_tokens(text, layout, self._chunk(layout, layout.widest))
         with torch.no_grad():
             tokens = self._read(every[0])
@@ -188,9 +178,7 @@ class TextTower:
         if injection is not None:
             stop = self.words.start + injection.tokens.shape[1]
             fits = not deep and groups is None and layout.shared + layout.shortest > stop
-        if plain or self._engine is None or not fits:
-            return layout, True
-        if drops(deltas) and (deep or groups is not None):
+        if plain or self._engine is None or not fits or (drops(deltas) and (deep or groups is not None)):
             return layout, True
         if groups is not None:
             return layout, False
@@ -198,23 +186,19 @@ class TextTower:
         # it is not remembered; and few rows take no longer than fewer.
         learned = any(code < 0 for code in layout.beginning) and layout.prefix.is_cuda and injection is None
         few = layout.n * (layout.shared + layout.widest) <= FEW_ROWS
-        return (layout.apart if drops(deltas) or (learned and few) else layout), False
+        return (layout.opened(0)[0] if drops(deltas) or (learned and few) else layout), False
 
     def _vectors(self, layout: Layout, given: _Given) -> tuple[Tensor, Tensor]:
         """Return the prefix (G, P, D) and the packed suffix (T, D) in the layers' data type."""
-        first, rest = layout.words
-        prefix = self._fill(self.embed(first), layout.prefix_slots, given.learned, given.groups)
-        suffix = self._fill(self.embed(rest), layout.suffix_slots, given.learned, None)[0]
-        return prefix.to(self.dtype), suffix.to(self.dtype)
+        first, rest = layout.parsed
+        prefix = self._fill(*first, given.learned, given.groups)
+        return prefix.to(self.dtype), self._fill(*rest, given.learned, None)[0].to(self.dtype)
 
-    def _fill(
-        self, base: Tensor, slots: tuple[Tensor, Tensor], learned: Tensor | None, groups: Tensor | None
-    ) -> Tensor:
-        """Write learned vectors over the slots of `base` (L, D); returns (G, L, D)."""
-        rows, index = slots
+    def _fill(self, ids: Tensor, rows: Tensor, index: Tensor, learned: Tensor | None, groups: Tensor | None) -> Tensor:
+        """Return embeddings (G, L, D) with the learned vectors of an index in some rows."""
+        base = self.embed(ids)
         if len(rows) == 0:
-            count = 1 if groups is None else len(groups)
-            return base.expand(count, -1, -1)
+            return base.expand(1 if groups is None else len(groups), -1, -1)
         if groups is not None:
             if learned is not None:  # a prompt that stands alone has its label in what "all" share
                 own = learned[groups.shape[1] :].expand(len(groups), -1, -1)
@@ -226,9 +210,9 @@ class TextTower:
     def _plain(self, layout: Layout, given: _Given) -> tuple[Tensor, Tensor]:
         """Run the whole window: features (G, n, E), and tokens (G * n, window, D) before normalisation."""
         prefix, suffix = self._vectors(layout, given)
-        count, width = len(prefix), prefix.shape[-1]
+        count = len(prefix)
         tail = self.embed([layout.tail])[0].to(self.dtype)
-        embedded = tail.expand(layout.n, layout.window, width)
+        embedded = tail.expand(layout.n, layout.window, -1)
         row = torch.arange(layout.n, device=self.device).repeat_interleave(layout.lengths)
         embedded = embedded.index_put((row, layout.position), suffix)
         embedded = embedded.expand(count, -1, -1, -1)[:, :, layout.shared :]
@@ -246,12 +230,9 @@ class TextTower:
         mask, start, injection = self._mask(embedded, layout), self.words.start, given.injection
         for index, block in enumerate(self.module.transformer.resblocks):
             if 0 < index <= len(given.deep):
-                prompt = given.deep[index - 1].to(x.dtype)
-                stop = start + prompt.shape[-2]
-                x = torch.cat([x[:, :start], prompt.expand(len(x), -1, -1), x[:, stop:]], 1)
+                x = exchanged(x, given.deep[index - 1], start)
             if injection is not None and index == injection.layer:
-                tokens = injection.of(layout).tokens.repeat(len(x) // layout.n, 1, 1).to(x.dtype)
-                x = torch.cat([x[:, :start], tokens, x[:, start + tokens.shape[1] :]], 1)
+                x = exchanged(x, injection.of(layout).tokens.repeat(len(x) // layout.n, 1, 1), start)
             if index in given.deltas:
                 x = self._blocks[index].full(x, delta=at(given.deltas[index], layout.first), mask=mask)
             else:
@@ -262,8 +243,7 @@ class TextTower:
         """Return the tower's own mask: causal, padding, both or none."""
         window = embedded.shape[1]
         causal: Tensor | None = self.module.attn_mask
-        if causal is not None:
-            causal = causal[:window, :window]
+        causal = None if causal is None else causal[:window, :window]
         if not getattr(self.module, "use_pad_mask", False):
             return causal
         codes = layout.codes.repeat(len(embedded) // layout.n, 1)

@@ -7,6 +7,7 @@ read with nothing but stand-ins. OpenAI published its weights in this form.
 
 import math
 import pickle
+import re
 import shlex
 import zipfile
 from collections import OrderedDict
@@ -32,6 +33,7 @@ _TYPES = {
     "BoolStorage": torch.bool,
 }
 _MOST_CODE = 64 * 2**20
+_CONTENT = re.compile(r"[^/]*/data\.pkl")
 
 
 def is_torchscript(names: list[str]) -> bool:
@@ -46,13 +48,16 @@ def read_torchscript(file: Path) -> tuple[dict[str, Tensor], bytes]:
         UsageError: Loading the archive would run code of its own, or it holds what no weights need.
     """
     with zipfile.ZipFile(file) as archive:
-        code = _code(archive, file)
+        sources = [info for info in archive.infolist() if "/code/" in info.filename and info.filename.endswith(".py")]
+        if sum(info.file_size for info in sources) > _MOST_CODE:
+            raise UsageError(f"weights file {file} holds more code than any model has: it is not loaded.")
+        code = b"\n".join(archive.read(info) for info in sources)
         if b"def __setstate__" in code:
             raise UsageError(
                 f"weights file {file} is a TorchScript archive whose own code would run when it is loaded "
                 f"(__setstate__): it is not loaded. {convert(file, 'torch.jit.load')}"
             )
-        (root,) = [name.removesuffix("data.pkl") for name in archive.namelist() if _is_content(name)]
+        (root,) = [name.removesuffix("data.pkl") for name in archive.namelist() if _CONTENT.fullmatch(name)]
         with archive.open(f"{root}data.pkl") as content:
             module = _Reader(content, archive, root, file).load()
     if not isinstance(module, _Module):
@@ -65,13 +70,7 @@ WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
 def convert(file: Path, load: str, more: str = "") -> str:
-    """Return the advice to convert a file that is trusted, with the line to run.
-
-    Args:
-        file: The weights.
-        load: What reads them.
-        more: Further arguments of it.
-    """
+    """Return the advice to convert a file that is trusted: a line to run, in which `load(file, ..., more)` reads it."""
     code = (
         f"import sys, torch, safetensors.torch as s; c = {load}(sys.argv[1], map_location='cpu'{more}); "
         f"c = c if hasattr(c, 'state_dict') else next((c[k] for k in {WRAPPERS} if k in c), c); "
@@ -81,17 +80,6 @@ def convert(file: Path, load: str, more: str = "") -> str:
     target = file.with_suffix(".safetensors")
     line = f'python -c "{code}" {shlex.quote(str(file))} {shlex.quote(str(target))}'
     return f"Where you trust the file, convert it to safetensors, which holds tensors only, and use that: {line}"
-
-
-def _is_content(name: str) -> bool:
-    return name.count("/") == 1 and name.endswith("/data.pkl")
-
-
-def _code(archive: zipfile.ZipFile, file: Path) -> bytes:
-    sources = [info for info in archive.infolist() if "/code/" in info.filename and info.filename.endswith(".py")]
-    if sum(info.file_size for info in sources) > _MOST_CODE:
-        raise UsageError(f"weights file {file} holds more code than any model has: it is not loaded.")
-    return b"\n".join(archive.read(info) for info in sources)
 
 
 class _Module:
@@ -115,13 +103,7 @@ class _Reader(pickle.Unpickler):
         self._storages: dict[str, Tensor] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return the stand-in for a name of the pickle.
-
-        The stand-ins are made anew each time: a pickle may write on what it is given.
-
-        Raises:
-            UsageError: There is none.
-        """
+        """Return the stand-in for a name of the pickle, made anew each time: a pickle may write on what it is given."""
         if module == "__torch__" or module.startswith("__torch__."):
             return type("Module", (_Module,), {})
         if module == "torch" and name in _TYPES:

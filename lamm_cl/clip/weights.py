@@ -22,34 +22,25 @@ OPENAI_SCALARS = ("input_resolution", "context_length", "vocab_size")
 SHOWN = 3
 # How torch names what it does not unpickle.
 _FOREIGN = re.compile(r"Unsupported (?:global: GLOBAL|class) ([\w.]+)")
-_PLAIN = re.compile(r"[\w.]*")
+_PLAIN = re.compile(r"[\w.]+")
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What a weights file holds.
-
-    Attributes:
-        file: where it is.
-        state: tensors by name, on the CPU.
-        quick_gelu: whether they were trained with QuickGELU; None where the file doesn't tell.
-        told_by: how one knows, for messages.
-        preprocess: settings of the image transform, where something beside the file gives them.
-    """
+    """What a weights file holds: tensors by name, on the CPU."""
 
     file: Path
     state: dict[str, Tensor]
-    quick_gelu: bool | None
-    told_by: str
-    preprocess: dict[str, Any]
+    quick_gelu: bool | None  # whether they were trained with QuickGELU; None where the file doesn't tell
+    told_by: str  # how one knows, for messages
+    preprocess: dict[str, Any]  # settings of the image transform, where something beside the file gives them
 
 
 def read_weights(path: str | Path) -> Weights:
     """Read a weights file: safetensors, a PyTorch state dict, or a TorchScript archive as OpenAI's.
 
-    Args:
-        path: the file. State dicts may lie under a key of `WRAPPERS`, with names that start with `module.`.
+    State dicts may lie under a key of `WRAPPERS`, with names that start with `module.`.
 
     Raises:
         UsageError: no such file, not a weights file, damaged, or one whose loading would run code.
@@ -69,8 +60,10 @@ def read_weights(path: str | Path) -> Weights:
                 f"weights file {file} can't be read: it holds {foreign[1]} beside tensors, and unpickling "
                 f"that could run any code. {convert(file, 'torch.load', ', weights_only=False')}"
             ) from error
+        text = _ESCAPES.sub("", str(error)).strip()
+        said = f"{type(error).__name__}: {text.splitlines()[0] if text else ''}"[:200]
         raise UsageError(
-            f"weights file {file} can't be read ({_first_line(error)}): it must be a safetensors file, a PyTorch "
+            f"weights file {file} can't be read ({said}): it must be a safetensors file, a PyTorch "
             "state dict that holds tensors only, or OpenAI's TorchScript archive. Is the download complete?"
         ) from error
     state = _unwrapped(state, file)
@@ -88,13 +81,9 @@ def read_weights(path: str | Path) -> Weights:
 
 
 def fit(model: nn.Module, weights: Weights, architecture: str, resize: bool = False) -> None:
-    """Put `weights` into `model`, all of them.
+    """Put `weights` into a `model` of this architecture, all of them.
 
-    Args:
-        model: the architecture, any weights.
-        weights: what `read_weights` gave.
-        architecture: its name, for messages.
-        resize: let open_clip resize positional embeddings (only weights that open_clip lists need that).
+    With `resize`, open_clip may resize positional embeddings (only weights that open_clip lists need that).
 
     Raises:
         UsageError: tensors are missing, left over, of other shapes or not finite; the first are named.
@@ -114,22 +103,17 @@ def fit(model: nn.Module, weights: Weights, architecture: str, resize: bool = Fa
     if resize:
         resize_pos_embed(state, model)
         resize_text_pos_embed(state, model)
-    problems = misfits(model, state)
-    if problems:
+    if problems := misfits(model, state):
         raise UsageError(
             f"weights file {weights.file} does not fit {architecture}: {_some(problems)}. {_advice(weights)}"
         )
-    broken = [f"{key} has values that are not finite" for key, tensor in state.items() if not _is_finite(tensor)]
-    if broken:
+    infinite = [key for key, x in state.items() if x.is_floating_point() and not torch.isfinite(x).all()]
+    if broken := [f"{key} has values that are not finite" for key in infinite]:
         raise UsageError(
             f"weights file {weights.file} fits {architecture}, but holds NaN or infinite numbers: {_some(broken)}. The "
             "file is damaged, or its training diverged: take another one."
         )
     model.load_state_dict(state)
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
 
 
 def _some(problems: list[str]) -> str:
@@ -140,8 +124,7 @@ def _some(problems: list[str]) -> str:
 def _advice(weights: Weights) -> str:
     """Say what to do about weights that do not fit: their names may only stand under another one."""
     prefix = next((key.partition("visual.")[0] for key in weights.state if "visual." in key), "")
-    prefix = prefix if _PLAIN.fullmatch(prefix) else ""
-    if not prefix:
+    if not _PLAIN.fullmatch(prefix):
         return "Name the architecture that the weights were trained as."
     code = (
         "import sys, safetensors.torch as s; from lamm_cl.clip.weights import read_weights; "
@@ -226,17 +209,11 @@ def _known_name(file: Path) -> tuple[bool | None, str]:
 
 def _config_beside(file: Path) -> dict[str, Any]:
     """Return the open_clip_config.json in the same folder, as the hub's repositories have one."""
-    config = file.with_name("open_clip_config.json")
     try:
-        found = json.loads(config.read_text(encoding="utf-8"))
+        found = json.loads(file.with_name("open_clip_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _first_line(error: Exception) -> str:
-    text = _ESCAPES.sub("", str(error)).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0] if text else ''}"[:200]
 
 
 def other_name(name: str) -> str | None:
@@ -247,23 +224,10 @@ def other_name(name: str) -> str | None:
     return other if other in list_models() else None
 
 
-def listed_elsewhere(name: str, tag: str) -> bool:
-    """Whether the tag is listed only for the same architecture with the other activation."""
-    from open_clip.pretrained import is_pretrained_cfg
-
-    other = other_name(name)
-    return other is not None and bool(is_pretrained_cfg(other, tag))
-
-
 def check_activation(name: str, pretrained: str, wanted: bool, needed: bool, why: str) -> None:
     """Refuse weights that were trained with the other activation.
 
-    Args:
-        name: the architecture.
-        pretrained: the tag or file, for the message.
-        wanted: whether the architecture computes QuickGELU.
-        needed: whether the weights were trained with it.
-        why: how one knows, for the message.
+    The architecture computes QuickGELU if `wanted`, the weights were trained with it if `needed`, as `why` says.
 
     Raises:
         UsageError: the two differ; names the architecture to use instead.
@@ -280,13 +244,9 @@ def check_activation(name: str, pretrained: str, wanted: bool, needed: bool, why
 
 
 def check_file_activation(name: str, wanted: bool, weights: Weights, said: bool | None) -> None:
-    """Check a file's activation; where nothing tells and both kinds exist, log what was assumed.
+    """Check a file's activation against the architecture's and what the user `said` of the file, if anything.
 
-    Args:
-        name: the architecture.
-        wanted: whether the architecture computes QuickGELU.
-        weights: the file's content.
-        said: what the user says of it, if anything.
+    Where nothing tells and both kinds exist, log what was assumed.
 
     Raises:
         UsageError: architecture, file and user don't agree.

@@ -21,9 +21,8 @@ class Words:
 
     Attributes:
         window: number of positions.
-        head: ids before the text (the start token, where there is one).
+        head, pad: ids before the text (the start token, where there is one), and the one that fills the window.
         end: ids after the text, the last of which is read by towers that read the end token.
-        pad: id that fills the window.
         start: first position after the head.
     """
 
@@ -32,7 +31,7 @@ class Words:
         declared = getattr(tokenizer, "context_length", None)
         positions = int(module.positional_embedding.shape[0])
         self.window = min(positions, int(declared)) if declared else positions
-        probe, body = self._row("a"), self.ids("a")
+        probe, body = [int(i) for i in tokenizer(["a"], self.window)[0]], self.ids("a")
         at = next((i for i in range(len(probe)) if probe[i : i + len(body)] == body), None)
         if at is None:
             raise UsageError(
@@ -40,11 +39,11 @@ class Words:
             )
         self.head, rest = probe[:at], probe[at + len(body) :]
         self.pad = rest[-1]
-        stop = len(rest)
-        while stop and rest[stop - 1] == self.pad:
-            stop -= 1
+        end = rest.copy()
+        while end and end[-1] == self.pad:
+            end.pop()
         # Where the end token and the padding are the same id, one of them is the end token that is read.
-        self.end = rest[:stop] or ([self.pad] if pool in ("argmax", "eos") else [])
+        self.end = end or ([self.pad] if pool in ("argmax", "eos") else [])
         self.start = len(self.head)
 
     def ids(self, text: str) -> list[int]:
@@ -64,8 +63,7 @@ class Words:
         for name in names:
             if not isinstance(name, str) or not name.strip():
                 raise UsageError(f"class name {name!r} is empty: give every class a name")
-            marker = next((m for m in MARKERS if m in name), None)
-            if marker:
+            if marker := next((m for m in MARKERS if m in name), None):
                 raise UsageError(f"class name {name!r} holds the marker {marker!r}: rename the class")
             if not self.ids(spoken(name)):
                 raise UsageError(f"class name {name!r} has no token: give the class a readable name")
@@ -74,13 +72,8 @@ class Words:
         """Check that no two names give the same prompt: tokenizers tell less apart than people do.
 
         They mend encodings, resolve HTML's entities, and ignore case, kinds of white space and Unicode's spellings.
-
-        Args:
-            prompts: class names, each with the text of its prompt; one name may stand for several classes.
-            known: prompts that were checked before.
-
-        Returns:
-            All prompts.
+        Takes class names, each with the text of its prompt (one name may stand for several classes), and the prompts
+        that were checked before; returns all prompts.
 
         Raises:
             UsageError: Names both class names.
@@ -94,9 +87,6 @@ class Words:
                     "the classes apart: rename one of them"
                 )
         return found
-
-    def _row(self, text: str) -> list[int]:
-        return [int(i) for i in self.tokenizer([text], self.window)[0]]
 
 
 def _ids(tokenizer: Any, text: str) -> Ids:

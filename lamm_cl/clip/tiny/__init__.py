@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
+
+from lamm_cl.clip.image_tower import evaluation_transform
 
 WEIGHTS_FILE = Path(__file__).with_name("tiny.safetensors")
 CONFIG_FILE = Path(__file__).with_name("tiny.json")
@@ -26,18 +29,10 @@ def config() -> dict[str, Any]:
 
 
 def token_table(rows: int, width: int, std: float = INITIAL_STD) -> torch.Tensor:
-    """Return a fixed pseudo-random token embedding, the same on every machine.
+    """Return a fixed pseudo-random token embedding (rows, width) in float32, the same on every machine.
 
     NumPy promises that a bit generator's raw stream never changes, but not what its distributions make of it.
     So each entry is the centred sum of four raw 16-bit numbers (close to normal), which is integer arithmetic.
-
-    Args:
-        rows: Number of tokens.
-        width: Width of an embedding.
-        std: Standard deviation of the entries.
-
-    Returns:
-        Tensor (rows, width), float32.
     """
     raw = np.random.Philox(key=TABLE_SEED).random_raw(rows * width)
     parts = raw.astype("<u8").view("<u2").reshape(rows, width, 4)
@@ -58,16 +53,9 @@ def build_model() -> Any:
     return model
 
 
-def build_preprocess(model: Any) -> Any:
-    """Build the evaluation transform (PIL image to (3, 32, 32) tensor) that belongs to `model`."""
-    import open_clip
-
-    settings = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
-    return open_clip.transform.image_transform_v2(settings, is_train=False)
-
-
+@lru_cache
 def build_tokenizer() -> Any:
-    """Build CLIP's own byte-pair tokenizer with tiny's window."""
+    """Build CLIP's own byte-pair tokenizer with tiny's window, once."""
     import open_clip
 
     return open_clip.SimpleTokenizer(context_length=config()["text_cfg"]["context_length"])
@@ -75,8 +63,6 @@ def build_tokenizer() -> Any:
 
 def provenance() -> dict[str, int | float]:
     """Return how the shipped weights were made: recipe version, seed, steps and the other settings."""
-    from safetensors import safe_open
-
     with safe_open(WEIGHTS_FILE, framework="pt") as file:
         made: dict[str, int | float] = json.loads(file.metadata()["made"])
     return made
@@ -84,26 +70,16 @@ def provenance() -> dict[str, int | float]:
 
 @lru_cache
 def _trained_ids() -> frozenset[int]:
-    from safetensors import safe_open
-
     with safe_open(WEIGHTS_FILE, framework="pt") as file:
         return frozenset(file.get_tensor("token_embedding.ids").tolist())
-
-
-@lru_cache
-def _tokenizer() -> Any:
-    return build_tokenizer()
 
 
 def unknown_words(texts: Iterable[str]) -> list[str]:
     """Return the words of `texts` that tiny's pre-training never showed, in order, each once.
 
     Such words work (their token embeddings are fixed pseudo-random vectors), but mean nothing to tiny before training.
-
-    Args:
-        texts: Class names, prompts, or any other text.
     """
-    known, encode = _trained_ids(), _tokenizer().encode
+    known, encode = _trained_ids(), build_tokenizer().encode
     words = dict.fromkeys(word for text in texts for word in text.replace("_", " ").split())
     # A word is judged without the punctuation around it, which is trained or harmless.
     bare = dict.fromkeys(word.strip(".,;:!?\"'()[]{}") for word in words)
@@ -113,8 +89,6 @@ def unknown_words(texts: Iterable[str]) -> list[str]:
 @lru_cache
 def _weights() -> dict[str, Any]:
     """Return the whole state of the model: the rows of trained words among those of the others."""
-    from safetensors import safe_open
-
     with safe_open(WEIGHTS_FILE, framework="pt") as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     text = config()["text_cfg"]
@@ -133,6 +107,6 @@ def load_tiny() -> tuple[Any, Any, Any]:
     model = build_model()
     model.load_state_dict(_weights())
     model.eval().requires_grad_(False)
-    tokenizer = copy.copy(_tokenizer())
+    tokenizer = copy.copy(build_tokenizer())
     tokenizer.unknown_words = unknown_words
-    return model, tokenizer, build_preprocess(model)
+    return model, tokenizer, evaluation_transform(model)

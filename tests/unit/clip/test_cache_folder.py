@@ -222,10 +222,15 @@ def test_clearing_while_another_process_works_does_no_harm(tiny, tmp_path):
     assert store.writable
 
 
-def test_nothing_is_left_of_a_cleared_cache(store):
+def test_nothing_is_left_of_a_cleared_cache(store, monkeypatch):
+    half = []
+    monkeypatch.setattr(os, "fsync", lambda _: half.extend(store.directory.rglob("*.tmp")))
     get(store, range(5))
+    assert {len(file.relative_to(store.directory).parts) for file in half} == {2, 3}, "scope.json, and features"
+    for file in half:
+        file.write_text("half, as a killed process leaves it")
     scope = files(store)[0].parent.parent
-    (scope / "0123456789abcdef.tmp").write_text("half")
+    (scope / "0123456789abcdef.tmp").write_text("half, of an earlier version")
     (files(store)[0].parent / "0123456789abcdef.claim").write_text("of an earlier version")
     cache_folder.clear(store.directory)
     assert list(store.directory.iterdir()) == []

@@ -63,9 +63,10 @@ def maker():
 
 
 def test_the_table_is_up_to_date(maker):
-    if families.shipped()["open_clip"] != open_clip.__version__:
+    shipped = json.loads(families.TABLE.read_text(encoding="utf-8"))
+    if shipped["open_clip"] != open_clip.__version__:
         pytest.skip("the table was made from another version of open_clip")
-    assert maker.build() == families.shipped()
+    assert maker.build() == shipped
     assert maker.main(["--check"]) == 0
 
 

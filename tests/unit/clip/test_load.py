@@ -13,9 +13,9 @@ from torchvision import transforms
 
 import lamm_cl
 from lamm_cl.clip import hub
+from lamm_cl.clip.families import split_name
 from lamm_cl.clip.feature_key import same_features
 from lamm_cl.clip.load import check_device, load_clip
-from lamm_cl.clip.names import split_name
 from lamm_cl.errors import UsageError
 from tests.unit.clip.weight_files import never, saved
 
