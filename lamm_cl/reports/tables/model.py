@@ -12,14 +12,10 @@ MISSING = "-"
 
 @dataclass(frozen=True)
 class Cell:
-    """One place of a table: words, or a mean over seeds.
+    """One place of a table: words (`text`), or a mean over seeds in the column's unit, None where nothing was measured.
 
-    Attributes:
-        value, std, seeds: Mean in the column's unit (None where nothing was measured), sample standard deviation
-            (None with fewer than two) and number of seeds.
-        text: Words instead of a number.
-        best: Whether it is the best of its column within its section.
-        mark: A sign printed behind the number, explained in the table's notes.
+    `std` is the sample standard deviation, None with fewer than two seeds; `best` says that it is the best of its
+    column within its section; `mark` is printed behind the number and explained in the table's notes.
     """
 
     value: float | None = None
@@ -33,10 +29,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column: a key that is unique in the table, a heading, and how its numbers read.
+    """A column: a heading, and how its numbers read.
 
     Attributes:
-        key: Name in CSV files and HTML.
+        key: Name in CSV files, unique in the table.
         group: Heading above neighbouring columns that share it.
         unit: "%" (numbers already times 100), another unit, or "" for a column of words.
         best: Which end is good, or None where neither is.
@@ -72,7 +68,6 @@ class Table:
     Attributes:
         name: Short name without spaces, for anchors and file names.
         title: What the table shows and under which settings.
-        rows: In reading order; each has one cell a column.
         notes, data_notes: Sentences printed below; and what the runs say of their data.
     """
 
@@ -88,16 +83,14 @@ class Table:
         for _, rows in groupby(self.rows, key=lambda row: row.section):
             yield tuple(rows)
 
-    def column(self, key: str) -> list[Cell]:
-        """Return the cells of the column `key`, top to bottom.
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Which column has which key."""
+        return {column.key: index for index, column in enumerate(self.columns)}
 
-        Raises:
-            KeyError: No such column.
-        """
-        for index, column in enumerate(self.columns):
-            if column.key == key:
-                return [row.cells[index] for row in self.rows]
-        raise KeyError(key)
+    def column(self, key: str) -> list[Cell]:
+        """Return the cells of the column `key`, top to bottom."""
+        return [row.cells[self.places[key]] for row in self.rows]
 
     @cached_property
     def seeds(self) -> int:
@@ -125,7 +118,7 @@ def mark_best(table: Table) -> Table:
     What learned nothing is the best alone or not at all: that zero-shot CLIP forgets as little as the best is no merit.
     """
     rows: list[Row] = []
-    method = next((index for index, column in enumerate(table.columns) if column.key == "method"), None)
+    method = table.places.get("method")
     for section in table.sections():
         free = [method is not None and row.cells[method].text == "zero_shot" for row in section]
         best = [_best(section, free, index, column) for index, column in enumerate(table.columns)]
