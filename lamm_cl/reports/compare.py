@@ -65,11 +65,10 @@ def unique(values: Iterable[T]) -> list[T]:
 
 @dataclass(frozen=True)
 class Measured:
-    """One measured number with what its runs' records say.
+    """One measured number with what its runs' records say; the fields that are not named here are as in tables.
 
     Attributes:
         label, method: What tables call the method, and the registered method behind it.
-        dialect, dataset, quantity, shots, label_space, setting, backbone, pretrained: As in `tables.collect`.
         mean: What tables print, in percent: the mean over seeds, of H the harmonic mean of two such means.
         values, seeds: One per seed, in percent, and those seeds.
         datasets: The data sets that an average is over; else one.
@@ -77,7 +76,6 @@ class Measured:
         configs: The distinct (method, data set, options) of its runs; empty where no record tells them.
         streams: The distinct protocols of its runs, with their options, number of classes and seed; likewise.
         resize_modes: How images came to the tower's size; empty text where a run took what its weights have.
-        precisions, splits, synthetic: What the records say of these.
     """
 
     label: str
@@ -106,13 +104,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One measured number beside its published one.
+    """One measured number beside its published one, None where there is none; `why_not` they must not be compared.
 
-    Attributes:
-        printed: The published number of the same method, data set and metric; None where there is none.
-        why_not: Why they must not be compared; empty where they may.
-        low, high: The ends of the 95% interval over seeds, percent; None with one seed.
-        std: Sample standard deviation over seeds (n - 1 in the denominator), percent; None with one seed.
+    `low` and `high` are the ends of the 95% interval over seeds, `std` their sample standard deviation (n - 1 in the
+    denominator), all in percent; None with one seed.
     """
 
     measured: Measured
@@ -123,11 +118,6 @@ class Comparison:
     std: float | None = None
 
     @property
-    def mean(self) -> float:
-        """What tables print of the measured numbers, percent."""
-        return self.measured.mean
-
-    @property
     def population_std(self) -> float | None:
         """Population standard deviation over seeds (n in the denominator), percent; None with one seed."""
         n = len(self.measured.values)
@@ -136,7 +126,7 @@ class Comparison:
     @property
     def difference(self) -> float | None:
         """Measured minus published, in points; None where they must not be compared."""
-        return None if self.printed is None or self.why_not else self.mean - self.printed.value
+        return None if self.printed is None or self.why_not else self.measured.mean - self.printed.value
 
     @property
     def outside(self) -> bool | None:
@@ -208,9 +198,7 @@ def compare_table(results: Results, name: str) -> Table:
     title = f"Measured beside {name}: {published.title(name)}"
     made = [_row(one) for one in comparisons]
     # A column of settings only where there are any.
-    places = [
-        k for k, column in enumerate(_COLUMNS) if column.key != "setting" or any(row.cells[k].text for row in made)
-    ]
+    places = [k for k, one in enumerate(_COLUMNS) if one.key != "setting" or any(row.cells[k].text for row in made)]
     lines = tuple(Row(tuple(row.cells[k] for k in places), row.section) for row in made)
     return Table(f"compare-{name}", title, tuple(_COLUMNS[k] for k in places), lines, tuple(notes))
 
@@ -246,7 +234,7 @@ def _row(one: Comparison) -> Row:
     words = (measured.dataset, setting, measured.label, measured.dialect, measured.shots, quantity)
     cells = (
         *(Cell(text=word) for word in words),
-        Cell(one.mean, one.std, len(measured.values), run_ids=measured.run_ids),
+        Cell(measured.mean, one.std, len(measured.values), run_ids=measured.run_ids),
         *map(Cell, (one.population_std, one.low, one.high, printed.value if printed else None)),
         Cell(text=f"{printed.source} ({printed.standing})" if printed else ""),
         Cell(one.difference, mark="*" * bool(one.outside) + "?" * unknown_split),
@@ -275,8 +263,7 @@ def _beside(measured: Measured, rows: tuple[PublishedNumber, ...]) -> Iterator[C
     firsts: dict[str, tuple[PublishedNumber, tuple[str, ...]]] = {}
     for row, why_not in nearest[:1] if nearest[0][1] else nearest:
         firsts.setdefault(row.printed, (row, why_not))
-    for row, why_not in firsts.values():
-        yield Comparison(measured, row, why_not, *spread)
+    yield from (Comparison(measured, row, why_not, *spread) for row, why_not in firsts.values())
 
 
 def _number(row: PublishedNumber) -> tuple[object, ...]:
@@ -293,9 +280,8 @@ def _place(row: PublishedNumber) -> tuple[str, str, str]:
 def _parts(rows: tuple[PublishedNumber, ...], printed: PublishedNumber) -> frozenset[str]:
     """Return what the paper's averages are over."""
     ours = [row for row in rows if row.method == printed.method and not row.dataset.startswith(AVERAGE)]
-    if PROTOCOLS[printed.protocol].over_sets:
-        return frozenset(row.dataset for row in ours)
-    return frozenset(row.dataset for row in ours) or ELEVEN
+    usual = frozenset() if PROTOCOLS[printed.protocol].over_sets else ELEVEN
+    return frozenset(row.dataset for row in ours) or usual
 
 
 def _absent(measured: Measured, rows: tuple[PublishedNumber, ...]) -> list[str]:
@@ -329,24 +315,16 @@ def measure(results: Results, protocol: str) -> Iterator[Measured]:
         ids = tuple(unique(one for part in group["run_id"] for one in part))
         records = [results.records[one] for one in ids if one in results.records]
         over = found.sets or frozenset(datasets[one] for one in ids)
-        told = _told(words, records)
-        seeds = group["seed"].to_numpy(float)
-        values = {quantity: 100 * group[quantity].to_numpy(float) for quantity in quantities}
-        for quantity, found_there in values.items():
-            known = ~np.isnan(found_there)
+        told = {**_told(words, records), "run_ids": ids, "datasets": over}
+        every = {quantity: 100 * group[quantity].to_numpy(float) for quantity in quantities}
+        for quantity, there in every.items():
+            known = ~np.isnan(there)
             if known.any():
-                mean = found_there[known].mean()
+                mean = there[known].mean()
                 if quantity == "harmonic_mean":
-                    mean = metrics.harmonic_mean(values["base"][known].mean(), values["new"][known].mean())
-                yield Measured(
-                    quantity=quantity,
-                    mean=float(mean),
-                    values=tuple(found_there[known].tolist()),
-                    seeds=tuple(seeds[known].tolist()),
-                    run_ids=ids,
-                    datasets=over,
-                    **told,
-                )
+                    mean = metrics.harmonic_mean(every["base"][known].mean(), every["new"][known].mean())
+                values, seeds = tuple(there[known].tolist()), tuple(group.loc[known, "seed"].tolist())
+                yield Measured(quantity=quantity, mean=float(mean), values=values, seeds=seeds, **told)
 
 
 def differences(numbers: list[Measured], pairs: list[tuple[str, str]]) -> Iterator[Measured]:
@@ -413,7 +391,7 @@ def found_in(record: Any, name: str) -> Iterator[Any]:
                 yield value
             elif key not in ("config", "rows"):
                 yield from found_in(value, name)
-    elif isinstance(record, list | tuple):
+    elif isinstance(record, list):
         for value in record:
             yield from found_in(value, name)
 
