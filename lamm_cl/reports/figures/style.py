@@ -123,11 +123,9 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> tuple[Path, ...]:
 
     Each file appears whole or not at all. Returns the paths written.
     """
-    target = Path(path)
-    if target.suffix.lower() in (".svg", ".png", ".pdf"):
-        targets: tuple[Path, ...] = (target,)
-    else:
-        targets = tuple(target.with_name(target.name + ending) for ending in (".svg", ".png", ".pdf"))
+    target, endings = Path(path), (".svg", ".png", ".pdf")
+    alone = target.suffix.lower() in endings
+    targets = (target,) if alone else tuple(target.with_name(target.name + ending) for ending in endings)
     for one in targets:
         write_out(one, render(figure, one.suffix[1:].lower()))
     return targets
@@ -142,14 +140,14 @@ def render(figure: Figure, kind: str) -> bytes:
     return stream.getvalue()
 
 
-def legend_below(figure: Figure, axis: Any) -> None:
-    """Put one legend for all panels below them, as wide as the figure allows."""
-    handles, names = axis.get_legend_handles_labels()
-    if not names:
-        return
-    longest = max(map(len, names))
-    across = max(1, int(figure.get_figwidth() / (0.0083 * _size.get()[1] * longest + 0.65)))
-    figure.legend(handles, names, loc="outside lower center", ncols=min(across, len(names)), handlelength=3.2)
+def finished(figure: Figure, title: str, axis: Axes | None = None) -> Figure:
+    """Put the title above all panels, and below them one legend for all, that of `axis`, as wide as they are."""
+    handles, names = axis.get_legend_handles_labels() if axis else ((), ())
+    if names:
+        across = max(1, int(figure.get_figwidth() / (0.0083 * _size.get()[1] * max(map(len, names)) + 0.65)))
+        figure.legend(handles, names, loc="outside lower center", ncols=min(across, len(names)), handlelength=3.2)
+    figure.suptitle(title, fontsize="small", wrap=True)
+    return figure
 
 
 def keep_in_percent(axis: Any) -> None:
