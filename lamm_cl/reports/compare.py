@@ -44,6 +44,7 @@ _QUANTITIES = {one.key: f"{one.group} {one.title}".strip() for one in (*ClassInc
 _QUANTITIES |= {"harmonic_mean": "H", "accuracy": "Accuracy", "average_with_source": "average with source"}
 _QUANTITIES |= {"transfer": "Transfer", "average": "Avg", "last": "Last"}
 _PLACE = ("shots", "label_space", "setting", "backbone", "pretrained")
+_OF_RECORDS = ("precisions", "resize_modes", "splits", "synthetic")
 _COLUMNS = (
     *(Column(key, TITLES[key]) for key in ("dataset", "setting", "method", "dialect", "shots")),
     Column("quantity", "Number"),
@@ -332,7 +333,8 @@ def differences(numbers: list[Measured], pairs: list[tuple[str, str]]) -> Iterat
     for one, other in product(numbers, numbers):
         there = dict(zip(other.seeds, other.values, strict=True))
         both = {seed: value - there[seed] for seed, value in zip(one.seeds, one.values, strict=True) if seed in there}
-        if both and (one.method, other.method) in pairs and _settings(one) == _settings(other):
+        alike = all(getattr(one, key) == getattr(other, key) for key in ("dataset", "datasets", *_PLACE))
+        if both and alike and (one.method, other.method) in pairs:
             yield replace(
                 one,
                 label=f"{one.label} - {other.label}",
@@ -341,14 +343,9 @@ def differences(numbers: list[Measured], pairs: list[tuple[str, str]]) -> Iterat
                 mean=fmean(both.values()),
                 seeds=tuple(both),
                 values=tuple(both.values()),
-                synthetic=one.synthetic or other.synthetic,
                 **{key: getattr(one, key) + getattr(other, key) for key in ("run_ids", "configs", "streams")},
-                **{key: getattr(one, key) | getattr(other, key) for key in ("precisions", "resize_modes", "splits")},
+                **{key: getattr(one, key) | getattr(other, key) for key in _OF_RECORDS},
             )
-
-
-def _settings(one: Measured) -> tuple[object, ...]:
-    return one.dataset, one.datasets, *(getattr(one, key) for key in _PLACE)
 
 
 def _told(words: Mapping[str, str], records: list[Record]) -> dict[str, Any]:
@@ -402,14 +399,14 @@ def reasons(measured: Measured, printed: PublishedNumber, datasets: frozenset[st
     # Another backbone has a recipe of its own: its options need not be named as well.
     configs = () if backbone else measured.configs
     options = [text for one in configs for text in _options(*one, measured.shots, printed)]
-    streams = [text for one in measured.streams for text in _stream(*one, printed)]
+    streams = [text for one in measured.streams if printed.protocol_options for text in _stream(*one, printed)]
     if printed.protocol_options and not measured.streams:
         streams = ["steps and class order not known: its runs left no record of them"]
     return [*backbone, *_dialect(measured.dialect, printed), *_data(measured, printed, datasets), *streams, *options]
 
 
 def _backbone(measured: Measured, printed: PublishedNumber) -> Iterator[str]:
-    if _architecture(measured.backbone, measured.pretrained) != _architecture(printed.backbone, printed.pretrained):
+    if _architecture(measured) != _architecture(printed):
         yield f"other backbone: {measured.backbone}, published with {printed.backbone}"
     elif measured.pretrained != printed.pretrained:
         yield f"other weights: {measured.pretrained or 'not named'}, published with {printed.pretrained}"
@@ -422,10 +419,10 @@ def _dialect(dialect: str, printed: PublishedNumber) -> Iterator[str]:
         yield f"other dialect: {dialect or 'not named'}, published with {printed.dialect}"
 
 
-def _architecture(backbone: str, pretrained: str) -> str:
+def _architecture(one: Measured | PublishedNumber) -> str:
     # OpenAI's weights are QuickGELU models under either of open_clip's names; other weights are not.
-    name = backbone.lower().replace("/", "-")
-    return name.removesuffix("-quickgelu") if pretrained == "openai" else name
+    name = one.backbone.lower().replace("/", "-")
+    return name.removesuffix("-quickgelu") if one.pretrained == "openai" else name
 
 
 def _data(measured: Measured, printed: PublishedNumber, datasets: frozenset[str]) -> Iterator[str]:
@@ -447,12 +444,10 @@ def _data(measured: Measured, printed: PublishedNumber, datasets: frozenset[str]
 
 def _stream(options: Mapping[str, Any], classes: int, seed: int, printed: PublishedNumber) -> Iterator[str]:
     """Yield what a class-incremental stream has other than the published one: sizes of its steps, order of classes."""
-    if not printed.protocol_options:
-        return
     wanted = parse_options(printed.protocol_options)
-    sizes = (_sizes(classes, options), _sizes(classes, wanted))
-    if sizes[0] != sizes[1]:
-        yield f"other steps: {listed(map(str, sizes[0]), most=3)} classes, published with {printed.setting}"
+    sizes = _sizes(classes, options)
+    if sizes != _sizes(classes, wanted):
+        yield f"other steps: {listed(map(str, sizes), most=3)} classes, published with {printed.setting}"
     order, published_order = options.get("order", "dataset"), wanted["order"]
     if _order(classes, order, options.get("order_seed"), seed) != _order(classes, published_order, None, seed):
         words = "that of RAPF's code" if "digest" in published_order else _word(published_order)
@@ -473,9 +468,8 @@ def _order(classes: int, order: Any, order_seed: int | None, seed: int) -> str:
     """Return the digest of a class order; of names, which labels cannot be told from, or of no order, some other."""
     if isinstance(order, Mapping) and "digest" in order:
         return str(order["digest"])
-    if order == "alphabetical":
-        return "alphabetical"
-    return _order_of_labels(classes, json.dumps(order), order_seed, seed)
+    # Labels alone say what the order is, but for `alphabetical`.
+    return order if order == "alphabetical" else _order_of_labels(classes, json.dumps(order), order_seed, seed)
 
 
 @cache  # every number of a run asks for it, once for each published row of its place
@@ -483,7 +477,6 @@ def _order_of_labels(classes: int, order: str, order_seed: int | None, seed: int
     from lamm_cl.streams.orders import ORDER_SEED, class_order
 
     try:
-        # Labels alone say what the order is, but for `alphabetical`.
         names = [f"class {label}" for label in range(classes)]
         return order_digest(class_order(names, json.loads(order), order_seed or ORDER_SEED, seed))
     except UsageError:

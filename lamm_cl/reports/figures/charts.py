@@ -137,7 +137,7 @@ def few_shot_curves(frame: pd.DataFrame, dataset: str | None = None) -> Figure:
     chosen = [dataset] if dataset is not None else names[:1] if many else names
     drawn = rows[rows["dataset"].isin(chosen)]
     title = described(rows if AVERAGE in chosen else drawn, ["shots", *["dataset"] * (not many)])
-    return _lines(drawn, "dataset", chosen, title, "images a class", log=True)
+    return _lines(drawn, "dataset", chosen, title, "images a class", {})
 
 
 def accuracy_over_steps(frame: pd.DataFrame) -> Figure:
@@ -153,28 +153,20 @@ def accuracy_over_steps(frame: pd.DataFrame) -> Figure:
     # Over several data sets: the mean of each seed first, so that the interval is one over seeds.
     means = rows.groupby(["label", "method", "panel", "x", "seed"], sort=False)["value"].mean().reset_index()
     names = stage_names(frame)
-    return _lines(means, "panel", spaces, described(rows), "" if names else "experiences trained", names=names)
+    return _lines(means, "panel", spaces, described(rows), "" if names else "experiences trained", names)
 
 
 def _lines(
-    rows: pd.DataFrame,
-    by: str,
-    groups: Sequence[str],
-    title: str,
-    x_title: str,
-    log: bool = False,
-    names: Mapping[float, str] | None = None,
+    rows: pd.DataFrame, by: str, groups: Sequence[str], title: str, x_title: str, names: Mapping[float, str]
 ) -> Figure:
     """Draw a panel per group with a line per method; with many methods a panel per method, a line per group."""
     methods = methods_of(rows)
-    many = len(methods) > TOGETHER
+    many, shots = len(methods) > TOGETHER, by == "dataset"
     split, lines, heads, keys = (by, "label", groups, methods) if not many else ("label", by, methods, groups)
     with styled():
-        figure, axes, across = panels(
-            len(heads), 2.1 if many else 2.6, 1.7 if many else 2.3, sharey=many or by == "panel"
-        )
+        figure, axes, across = panels(len(heads), *((2.1, 1.7) if many else (2.6, 2.3)), sharey=many or not shots)
         for place, (axis, name) in enumerate(zip(axes, heads, strict=True)):
-            _panel(axis, rows[rows[split] == name], lines, keys, log, names or {})
+            _panel(axis, rows[rows[split] == name], lines, keys, shots, names)
             axis.set_title(broken(name), fontweight="bold" if name == AVERAGE else "normal")
             axis.set_xlabel(x_title if place >= len(heads) - across else "")
             axis.set_ylabel("accuracy [%]" if place % across == 0 else "")
@@ -311,15 +303,14 @@ def accuracy_against_cost(frame: pd.DataFrame, protocol: str = "class_incrementa
     scored, spent = scored.assign(label=labels(scored)), spent.assign(label=labels(spent))
     base = spent["peak_memory_mb"].min()
     spent["peak_memory_mb"] -= base
-    free = scored.loc[scored["method"] == "zero_shot", "accuracy"]
     learned = scored[scored["method"] != "zero_shot"]
     methods = methods_of(learned if len(learned) else scored)
-    scores = [point(scored.loc[scored["label"] == name, "accuracy"]) for name in methods]
+    scores = [_height(scored, label=name) for name in methods]
     means = spent.groupby("label")[[column.key for column in shown]].mean().reindex(methods)
     heads = [heading(one).replace(" ", "\n", 1) for one in shown]
     heads = [head.replace("[", f"above {base:,.0f} [") if "memory" in head else head for head in heads]
     what = PROTOCOLS[protocol].headline.replace(", ", ",\n") + f"\n{space} label space"
-    reference = point(free) if len(learned) else None
+    reference = _height(scored, method="zero_shot") if len(learned) else None
     many = len(methods) > TOGETHER
     with styled():
         size = (2.3, 0.24 * len(methods) + 0.3) if many else (2.9, 2.6)

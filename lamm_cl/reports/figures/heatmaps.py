@@ -41,26 +41,7 @@ def accuracy_matrix(frame: pd.DataFrame, dataset: str | None = None) -> Figure:
         rows = rows[rows["dataset"] == dataset]
     if rows.empty:
         return message_figure("No accuracy has been measured yet.")
-    return _draw(rows, stage_names(rows), described(rows))
-
-
-def matrices(
-    rows: pd.DataFrame, spaces: Sequence[str], methods: Sequence[str], stages: Sequence[float], sets: Sequence[str]
-) -> np.ndarray:
-    """Return the mean accuracies in percent, (spaces, methods, stages, sets), NaN where nothing was measured."""
-    means = rows.groupby(["label_space", "label", "stage", "eval_set"])["value"].mean().unstack()
-    wanted = pd.MultiIndex.from_product([spaces, methods, stages])
-    found = means.reindex(index=wanted, columns=list(sets)).to_numpy(dtype=float)
-    return 100 * found.reshape(len(spaces), len(methods), len(stages), len(sets))
-
-
-def eval_sets(rows: pd.DataFrame) -> list[str]:
-    """Return the evaluation sets: `set1`, `set2`, ... by number, others as they come."""
-    there = dict.fromkeys(rows["eval_set"])
-    return list(dict.fromkeys(name for name in (*numbered_sets(there), *there) if name in there))
-
-
-def _draw(rows: pd.DataFrame, names: Mapping[float, str], title: str) -> Figure:
+    names, title = stage_names(rows), described(rows)
     keys = ["experiment", "method", "variant", "dialect", "label_space", "stage", "eval_set"]
     rows = rows.groupby(keys, sort=False, dropna=False)["value"].mean().reset_index()
     rows = rows.assign(label=labels(rows))
@@ -103,6 +84,22 @@ def _draw(rows: pd.DataFrame, names: Mapping[float, str], title: str) -> Figure:
         if bar.solids is not None:
             bar.solids.set(rasterized=False, edgecolor="face")
         return finished(figure, title)
+
+
+def matrices(
+    rows: pd.DataFrame, spaces: Sequence[str], methods: Sequence[str], stages: Sequence[float], sets: Sequence[str]
+) -> np.ndarray:
+    """Return the mean accuracies in percent, (spaces, methods, stages, sets), NaN where nothing was measured."""
+    means = rows.groupby(["label_space", "label", "stage", "eval_set"])["value"].mean().unstack()
+    wanted = pd.MultiIndex.from_product([spaces, methods, stages])
+    found = means.reindex(index=wanted, columns=list(sets)).to_numpy(dtype=float)
+    return 100 * found.reshape(len(spaces), len(methods), len(stages), len(sets))
+
+
+def eval_sets(rows: pd.DataFrame) -> list[str]:
+    """Return the evaluation sets: `set1`, `set2`, ... by number, others as they come."""
+    there = dict.fromkeys(rows["eval_set"])
+    return list(dict.fromkeys(name for name in (*numbered_sets(there), *there) if name in there))
 
 
 def _look(sets: int, methods: int) -> _Look:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -69,14 +69,6 @@ def series(index: int) -> dict[str, Any]:
     return dict(zip(("color", "marker", "linestyle"), _LOOKS[index], strict=True))
 
 
-class Panels(NamedTuple):
-    """A figure, its panels in reading order, and how many of them stand side by side."""
-
-    figure: Figure
-    axes: list[Axes]
-    across: int
-
-
 @contextmanager
 def fitted(width: str | None) -> Iterator[None]:
     """Draw figures as wide as a paper's "column" or "page", with its font size; None: as wide as they need to be."""
@@ -107,15 +99,15 @@ def fit(width: float, spare: float = 0.0) -> int:
     return 99 if limit is None else max(1, int((limit - spare) / width))
 
 
-def panels(count: int, width: float, height: float, most: int = 4, spare: float = 1.0, **shared: Any) -> Panels:
-    """Return a figure with `count` panels of about this size, and `spare` for title and legend, all in inches."""
-    across = min(count, most, fit(0.65 * width))
+def panels(count: int, width: float, height: float, sharey: bool = False) -> tuple[Figure, list[Axes], int]:
+    """Return a figure with `count` panels of about this size in inches, these in reading order, how many in a line."""
+    across = min(count, 4, fit(0.65 * width))
     down = math.ceil(count / across)
-    figure = new_figure(max(width * across + 0.4, 4.2), height * down + spare)
-    axes = list(figure.subplots(down, across, squeeze=False, **shared).flat)
+    figure = new_figure(max(width * across + 0.4, 4.2), height * down + 1)  # title and legend take an inch
+    axes = list(figure.subplots(down, across, squeeze=False, sharey=sharey).flat)
     for axis in axes[count:]:
         axis.set_visible(False)
-    return Panels(figure, axes[:count], across)
+    return figure, axes[:count], across
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> tuple[Path, ...]:
