@@ -112,18 +112,14 @@ def _summary(results: Results) -> Iterator[str]:
 def _gaps(results: Results) -> Iterator[str]:
     """Say which runs of a grid are not there: its methods on all its data sets with all its shots and seeds."""
     runs = results.runs if results.apart else results.runs.assign(experiment="")
-    done = runs[runs["status"] != "failed"]
     for (experiment, _), grid in runs.groupby(["experiment", "protocol"], sort=False):
-        mine = done[done["run_id"].isin(grid["run_id"])]
-        there = {(*place, label): set(group["seed"]) for (*place, label), group in mine.groupby([*_PLACE, "method"])}
+        there = {(*place, label): set(group["seed"]) for (*place, label), group in grid.groupby([*_PLACE, "method"])}
         labels = [*dict.fromkeys([*grid["method"], *results.planned(str(experiment))])]
         wanted = set(grid["seed"].dropna())
-        failed = set(zip(*(grid[grid["status"] == "failed"][key] for key in (*_PLACE, "method", "seed")), strict=True))
         texts = []
         for place in dict.fromkeys(zip(*(grid[key] for key in _PLACE), strict=True)):
             for label in labels:
                 missing = wanted - there.get((*place, label), set())
-                missing -= {seed for *where, seed in failed if (*where,) == (*place, label)}
                 # One seed is enough for what does not depend on it.
                 if missing and not (label == "zero_shot" and len(missing) < len(wanted)):
                     texts.append(_gap(place, label, missing, wanted))

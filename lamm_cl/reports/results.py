@@ -1,5 +1,6 @@
 """Reading experiments' directories, unfinished or damaged ones too: everything usable, and a list of what is not."""
 
+import contextlib
 import io
 import json
 import re
@@ -119,15 +120,11 @@ def _read(path: Path) -> Results:
     if frame.empty and not records:
         problems.insert(0, f"There are no results in {path} yet.")
     problems += _failures(frame, records)
+    settings = {}
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+        settings = dict(json.loads((path / "experiment.json").read_bytes())["settings"])
     names = [name for name in frame["experiment"].unique() if name]
-    return Results(path, frame, records, tuple(problems), dict.fromkeys(names, _settings(path / "experiment.json")))
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_bytes())["settings"])
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return {}
+    return Results(path, frame, records, tuple(problems), dict.fromkeys(names, settings))
 
 
 def _together(found: list[Results]) -> Results:
@@ -264,8 +261,7 @@ def listed(names: Iterable[str], between: str = ", ", most: int = 5) -> str:
 
 def _complete(rows: pd.DataFrame, records: Mapping[str, Record], problems: list[str]) -> pd.DataFrame:
     known = set(rows["run_id"].dropna())
-    lacking = [run_id for run_id in records if run_id not in known]
-    found = [line for run_id in lacking for line in _lines(run_id, records[run_id])]
+    found = [line for run_id in records if run_id not in known for line in _lines(run_id, records[run_id])]
     if found:
         taken = {line["run_id"] for line in found}
         if known:

@@ -31,7 +31,7 @@ from lamm_cl.reports.results import Results, error_of
 from lamm_cl.reports.tables.collect import TITLES
 from lamm_cl.reports.tables.extra import pivot_tables
 from lamm_cl.reports.tables.model import Cell, Column, Row, Table
-from lamm_cl.reports.tables.render import heading, notes, plain, render_csv, render_latex
+from lamm_cl.reports.tables.render import full_heading, notes, plain, render_csv, render_latex
 
 _OPEN_FIGURES = 12  # of more, the first four: the page must load and print in seconds
 _MOST_POINTS = 400  # more than that nobody listens to
@@ -174,7 +174,7 @@ def _choices(columns: Iterable[tuple[int, str, list[str]]]) -> list[dict[str, An
 
 
 def _heading(column: Column) -> str:
-    return f"{column.group} {heading(column)}".strip() + " [%]" * (column.unit == "%")
+    return full_heading(column, " ") + (" [%]" if column.unit == "%" else "")
 
 
 def _row(table: Table, row: Row, header: int, same: Sequence[int]) -> dict[str, Any]:

@@ -43,12 +43,18 @@ def notes(table: Table) -> list[str]:
     counts = {cell.seeds for row in table.rows for cell in row.cells if cell.seeds}
     seeds = f"Mean ± sample standard deviation over {table.seeds} seeds" if table.seeds > 1 else "One seed"
     fewer = "; fewer where a number in parentheses says so" if len(counts) > 1 else ""
-    return [*[f"{seeds}{fewer}."] * bool(counts), *table.notes, *(f"Data: {note}." for note in table.data_notes)]
+    over = [f"{seeds}{fewer}."] if counts else []
+    return [*over, *table.notes, *(f"Data: {note}." for note in table.data_notes)]
 
 
 def heading(column: Column) -> str:
     """Return a column's heading with its unit, where the unit is not percent."""
     return f"{column.title} [{column.unit}]" if column.numeric and column.unit not in ("%", "1") else column.title
+
+
+def full_heading(column: Column, between: str) -> str:
+    """Return a column's heading after that of its group, where it is in one."""
+    return f"{column.group}{between}{heading(column)}" if column.group else heading(column)
 
 
 def render_rich(table: Table) -> "rich.table.Table":
@@ -57,20 +63,11 @@ def render_rich(table: Table) -> "rich.table.Table":
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    caption = "\n".join(notes(table))
-    out = RichTable(
-        title=Text(table.title),
-        caption=Text(caption) if caption else None,
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        caption_justify="left",
-        padding=(0, 1),
-    )
+    out = RichTable(title=Text(table.title), caption=Text("\n".join(notes(table))), box=box.SIMPLE_HEAD)
+    out.title_justify = out.caption_justify = "left"
     for column in table.columns:
-        name = f"{column.group}\n{heading(column)}" if column.group else heading(column)
-        out.add_column(
-            Text(name), justify="right" if column.numeric else "left", overflow="fold", no_wrap=column.numeric
-        )
+        name = Text(full_heading(column, "\n"))
+        out.add_column(name, justify="right" if column.numeric else "left", overflow="fold", no_wrap=column.numeric)
     for section in table.sections():
         for row in section:
             texts = zip(texts_of(table, row), row.cells, strict=True)
@@ -95,15 +92,15 @@ def render_text(table: Table) -> str:
     Made by hand: a console takes minutes to lay out the tables of ten thousand runs.
     """
     body = [[texts_of(table, row) for row in section] for section in table.sections()]
-    groups = [column.group for column in table.columns]
-    heads = [*[groups] * any(groups), [heading(column) for column in table.columns]]
+    heads = [[column.group for column in table.columns], [heading(column) for column in table.columns]]
+    heads = heads if any(heads[0]) else heads[1:]
     widths = [max(map(len, texts)) for texts in zip(*heads, *chain(*body), strict=True)]
     rule = "\u2500" * (sum(widths) + 2 * len(widths) + 2)
     lines = [table.title, "", *(_aligned(table, widths, texts) for texts in heads), rule]
     for position, section in enumerate(body):
-        lines += [""] * bool(position) + [_aligned(table, widths, texts) for texts in section]
+        lines += [*([""] if position else []), *(_aligned(table, widths, texts) for texts in section)]
     below = notes(table)
-    return "\n".join([*lines, *[""] * bool(below), *below]) + "\n"
+    return "\n".join([*lines, *(["", *below] if below else [])]) + "\n"
 
 
 def _aligned(table: Table, widths: list[int], texts: list[str]) -> str:
@@ -116,8 +113,8 @@ def _aligned(table: Table, widths: list[int], texts: list[str]) -> str:
 
 def render_markdown(table: Table) -> str:
     """Return the table in GitHub's Markdown."""
-    titles = [f"{c.group}: {heading(c)}" if c.group else heading(c) for c in table.columns]
-    lines = [f"**{markdown_escape(table.title)}**", "", _pipe([markdown_escape(title) for title in titles])]
+    titles = [markdown_escape(full_heading(column, ": ")) for column in table.columns]
+    lines = [f"**{markdown_escape(table.title)}**", "", _pipe(titles)]
     lines.append(_pipe(["---:" if column.numeric else ":---" for column in table.columns]))
     for row in table.rows:
         texts = zip(map(markdown_escape, texts_of(table, row)), row.cells, strict=True)
@@ -139,17 +136,13 @@ def render_csv(table: Table) -> str:
     """Return the table as CSV: for each number its mean, `_std` and `_seeds`, unrounded; missing is empty."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    header: list[str] = []
-    for column in table.columns:
-        header += [column.key, f"{column.key}_std", f"{column.key}_seeds"] if column.numeric else [column.key]
-    writer.writerow(header)
+    endings = {True: ("", "_std", "_seeds"), False: ("",)}
+    writer.writerow([f"{column.key}{ending}" for column in table.columns for ending in endings[column.numeric]])
     for row in table.rows:
         out: list[str] = []
         for cell, column in zip(row.cells, table.columns, strict=True):
-            if column.numeric:
-                out += [_exact(cell.value), _exact(cell.std), str(cell.seeds) if cell.seeds else ""]
-            else:
-                out.append(cell.text or "")
+            numbers = [_exact(cell.value), _exact(cell.std), str(cell.seeds or "")]
+            out += numbers if column.numeric else [cell.text or ""]
         writer.writerow(out)
     return stream.getvalue()
 
@@ -220,7 +213,7 @@ def render_latex(table: Table, experiment: str = "") -> str:
         r"\midrule",
     ]
     for position, section in enumerate(table.sections()):
-        lines += [r"\midrule"] * bool(position) + [_latex_row(table, row) for row in section]
+        lines += [*([r"\midrule"] if position else []), *(_latex_row(table, row) for row in section)]
     lines += [r"\bottomrule", r"\end{tabular}" + "}" * wide]
     lines += [r"\par\smallskip\footnotesize " + latex_escape(note) for note in notes(table)]
     return "\n".join([*lines, r"\end{table}"]) + "\n"
