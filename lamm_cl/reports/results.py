@@ -119,7 +119,9 @@ def _read(path: Path) -> Results:
     frame = _joint_at_the_end(_checked(frame, problems), records)
     if frame.empty and not records:
         problems.insert(0, f"There are no results in {path} yet.")
-    problems += _failures(frame, records)
+    failed = dict.fromkeys(frame.loc[frame["status"] == "failed", "run_id"])
+    texts = [f"{run_id} ({error_of(records[run_id])})" if run_id in records else run_id for run_id in failed]
+    problems += [f"{len(texts)} run(s) failed: {listed(texts)}."] if texts else []
     settings = {}
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
         settings = dict(json.loads((path / "experiment.json").read_bytes())["settings"])
@@ -321,12 +323,6 @@ def part(record: Record, *keys: str) -> Mapping[str, Any]:
     for key in keys:
         found = found.get(key) if isinstance(found, Mapping) else None
     return found if isinstance(found, Mapping) else {}
-
-
-def _failures(frame: pd.DataFrame, records: Mapping[str, Record]) -> list[str]:
-    failed = dict.fromkeys(frame.loc[frame["status"] == "failed", "run_id"])
-    texts = [f"{run_id} ({error_of(records[run_id])})" if run_id in records else run_id for run_id in failed]
-    return [f"{len(texts)} run(s) failed: {listed(texts)}."] if texts else []
 
 
 def _versions(records: Mapping[str, Record]) -> list[str]:

@@ -47,7 +47,9 @@ def accuracy_matrix(frame: pd.DataFrame, dataset: str | None = None) -> Figure:
     rows = rows.assign(label=labels(rows))
     methods = methods_of(rows)
     spaces = values_of(rows, "label_space")
-    stages, sets = sorted(set(rows["stage"])), eval_sets(rows)
+    stages, there = sorted(set(rows["stage"])), rows["eval_set"].unique()
+    # `set1`, `set2`, ... by number, others as they come.
+    sets = list(dict.fromkeys(name for name in (*numbered_sets(there), *there) if name in there))
     look = _look(len(sets), len(methods))
     wide, tall = max(1.7, look.width * len(sets) + 0.6), max(1.3, look.height * len(stages) + 0.6)
     across = min(len(methods), look.across, fit(0.62 * wide, 1.1))
@@ -94,12 +96,6 @@ def matrices(
     wanted = pd.MultiIndex.from_product([spaces, methods, stages])
     found = means.reindex(index=wanted, columns=list(sets)).to_numpy(dtype=float)
     return 100 * found.reshape(len(spaces), len(methods), len(stages), len(sets))
-
-
-def eval_sets(rows: pd.DataFrame) -> list[str]:
-    """Return the evaluation sets: `set1`, `set2`, ... by number, others as they come."""
-    there = dict.fromkeys(rows["eval_set"])
-    return list(dict.fromkeys(name for name in (*numbered_sets(there), *there) if name in there))
 
 
 def _look(sets: int, methods: int) -> _Look:

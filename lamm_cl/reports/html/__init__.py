@@ -30,8 +30,8 @@ from lamm_cl.reports.report import Report
 from lamm_cl.reports.results import Results, error_of
 from lamm_cl.reports.tables.collect import TITLES
 from lamm_cl.reports.tables.extra import pivot_tables
-from lamm_cl.reports.tables.model import Cell, Column, Row, Table
-from lamm_cl.reports.tables.render import full_heading, notes, plain, render_csv, render_latex
+from lamm_cl.reports.tables.model import Column, Row, Table
+from lamm_cl.reports.tables.render import full_heading, notes, render_csv, render_latex, texts_of
 
 _OPEN_FIGURES = 12  # of more, the first four: the page must load and print in seconds
 _MOST_POINTS = 400  # more than that nobody listens to
@@ -178,23 +178,15 @@ def _heading(column: Column) -> str:
 
 
 def _row(table: Table, row: Row, header: int, same: Sequence[int]) -> dict[str, Any]:
-    cells = zip(row.cells, table.columns, strict=True)
-    shown = [_cell(cell, column, table.seeds, k == header, k in same) for k, (cell, column) in enumerate(cells)]
+    shown = []
+    for k, (cell, column, text) in enumerate(zip(row.cells, table.columns, texts_of(table, row), strict=True)):
+        number = column.numeric and cell.value is not None
+        kinds = {"number": column.numeric, "words": len(text) > _LONG, "sec": k in same, "first": k == header}
+        one = {"kind": " ".join(kind for kind, there in kinds.items() if there), "text": text, "best": cell.best}
+        tag, value = "th" if k == header and not column.numeric else "td", repr(cell.value) if number else None
+        href = runs_link(*cell.run_ids) if number and cell.run_ids else ""
+        shown.append({**one, "tag": tag, "value": value, "href": href})
     return {"kind": "free" if row.cells[header].text == "zero_shot" else "", "cells": shown}
-
-
-def _cell(cell: Cell, column: Column, usual_seeds: int, header: bool, same: bool) -> dict[str, Any]:
-    text = plain(cell, column, usual_seeds)
-    number = column.numeric and cell.value is not None
-    kinds = ["number"] * column.numeric + ["words"] * (len(text) > _LONG) + ["sec"] * same + ["first"] * header
-    return {
-        "tag": "th" if header and not column.numeric else "td",
-        "text": text,
-        "kind": " ".join(kinds),
-        "value": repr(cell.value) if number else None,
-        "best": cell.best,
-        "href": runs_link(*cell.run_ids) if number and cell.run_ids else "",
-    }
 
 
 # -- runs --------------------------------------------------------------------------------------------------------

@@ -112,7 +112,7 @@ class ClassIncremental(ProtocolReport):
         )
         # Streams of different lengths are different experiments: they must not be averaged.
         rows = collect.with_steps(rows, lengths)
-        images = collect.wide(rows.assign(value=rows["n"])) if len(rows) else rows
+        images = collect.wide(rows.assign(value=rows["n"]))
         found = collect.with_averages(collect.per_seed(rows, partial(self._many_sets, images)), self.MANY)
         return Numbers(found, self.MANY, "Class-incremental", (note,))
 
@@ -136,13 +136,9 @@ class ClassIncremental(ProtocolReport):
         last = np.where(~np.isnan(a).all(axis=1), np.arange(len(names)), 0).max(axis=1)
         run = np.arange(len(table))
         streams = [(a[k, : n + 1, : n + 1], counts[k, n, : n + 1]) for k, n in enumerate(last)]
-        out = {
-            "set1_before": a[:, 0, 0],
-            "set1_after": a[run, last, 0],
-            "last_set": a[run, last, last],
-            "degradation": [metrics.backward_transfer(one) for one, _ in streams],
-            **{one.key: [getattr(metrics, one.key)(*stream) for stream in streams] for one in cls._INCREMENTAL},
-        }
+        out = {"set1_before": a[:, 0, 0], "set1_after": a[run, last, 0], "last_set": a[run, last, last]}
+        out["degradation"] = [metrics.backward_transfer(one) for one, _ in streams]
+        out |= {one.key: [getattr(metrics, one.key)(*stream) for stream in streams] for one in cls._INCREMENTAL}
         return {key: pd.Series(values, index=table.index) for key, values in out.items()}
 
     @staticmethod
@@ -286,17 +282,14 @@ class Transfer(ProtocolReport):
         ]
         note = "Averages are over the data sets not trained on"
         note += "; the last column counts the source as well." if self._with_source else "."
-        found = collect.per_seed(rows, partial(self._quantities, sources, targets))
-        return Numbers(found, tuple(columns), self._title, (note,), frozenset([*sources, *targets]))
 
-    @staticmethod
-    def _quantities(sources: list[str], targets: list[str], table: pd.DataFrame) -> Quantities:
-        values = pd.DataFrame({name: trained(table, name) for name in (*sources, *targets)})
-        return {
-            **{name: values[name] for name in (*sources, *targets)},
-            "average": values[targets].mean(axis=1, skipna=False) if targets else values.mean(axis=1) * np.nan,
-            "average_with_source": values.mean(axis=1, skipna=False),
-        }
+        def quantities(table: pd.DataFrame) -> Quantities:
+            values = {name: trained(table, name) for name in (*sources, *targets)}
+            parts = {"average": targets, "average_with_source": list(values)}
+            return values | {key: pd.DataFrame(values)[part].mean(axis=1, skipna=False) for key, part in parts.items()}
+
+        found = collect.per_seed(rows, quantities)
+        return Numbers(found, tuple(columns), self._title, (note,), frozenset([*sources, *targets]))
 
 
 # Streams that papers have, by the order of their data sets.
