@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import product
+from itertools import chain, product
 from statistics import fmean
 from typing import Any, TypeVar, cast
 
@@ -18,11 +18,10 @@ from lamm_cl.evaluation.statistics import summarise
 from lamm_cl.reports import published
 from lamm_cl.reports.names import AVERAGE, ELEVEN, dataset_rank, method_rank, shots_rank
 from lamm_cl.reports.published import PublishedNumber
-from lamm_cl.reports.results import Record, Results, listed
-from lamm_cl.reports.tables import PROTOCOLS
+from lamm_cl.reports.results import Record, Results, listed, part
 from lamm_cl.reports.tables.collect import SETTINGS, TITLES
 from lamm_cl.reports.tables.model import Cell, Column, Row, Table
-from lamm_cl.reports.tables.protocols import ClassIncremental
+from lamm_cl.reports.tables.protocols import PROTOCOLS, ClassIncremental
 
 T = TypeVar("T")
 
@@ -158,7 +157,7 @@ def compare(results: Results, name: str) -> list[Comparison]:
 def _compare(results: Results, rows: tuple[PublishedNumber, ...]) -> tuple[list[Comparison], list[Comparison]]:
     """Return the comparisons that the published table has a place for, unless nothing else was measured; and all."""
     found = [beside for one in _measured(results, rows) for beside in _beside(one, rows)]
-    datasets, quantities = ({_place(row)[part] for row in rows} for part in (1, 2))
+    datasets, quantities = ({_place(row)[k] for row in rows} for k in (1, 2))
     known = [one for one in found if one.measured.dataset in datasets]
     places = {_place(row)[1:] for row in rows}
     inside = [one for one in known if (one.measured.dataset, one.measured.quantity) in places]
@@ -196,7 +195,7 @@ def compare_table(results: Results, name: str) -> Table:
         notes.append(f"{len(lacking)} of the {len(rows)} published numbers have no comparable measured one.")
     if any(one.printed and not one.why_not and not one.measured.splits for one in comparisons):
         notes.append("? marks numbers whose runs left no record of their split: it is taken to be the official one.")
-    title = f"Measured beside {name}: {published.title(name)}"
+    title = f"Measured beside {name}: {published.about(name)['title']}"
     made = [_row(one) for one in comparisons]
     # A column of settings only where there are any.
     places = [k for k, one in enumerate(_COLUMNS) if one.key != "setting" or any(row.cells[k].text for row in made)]
@@ -313,7 +312,7 @@ def measure(results: Results, protocol: str) -> Iterator[Measured]:
     datasets = dict(zip(results.runs["run_id"], results.runs["dataset"], strict=True))
     for settings, group in found.observations.groupby(list(SETTINGS), sort=False, dropna=False):
         words = dict(zip(SETTINGS, map(str, cast("tuple[str, ...]", settings)), strict=True))
-        ids = tuple(unique(one for part in group["run_id"] for one in part))
+        ids = tuple(unique(chain.from_iterable(group["run_id"])))
         records = [results.records[one] for one in ids if one in results.records]
         over = found.sets or frozenset(datasets[one] for one in ids)
         told = {**_told(words, records), "run_ids": ids, "datasets": over}
@@ -335,22 +334,16 @@ def differences(numbers: list[Measured], pairs: list[tuple[str, str]]) -> Iterat
         both = {seed: value - there[seed] for seed, value in zip(one.seeds, one.values, strict=True) if seed in there}
         alike = all(getattr(one, key) == getattr(other, key) for key in ("dataset", "datasets", *_PLACE))
         if both and alike and (one.method, other.method) in pairs:
-            yield replace(
-                one,
-                label=f"{one.label} - {other.label}",
-                minus=other.method,
-                quantity="difference",
-                mean=fmean(both.values()),
-                seeds=tuple(both),
-                values=tuple(both.values()),
-                **{key: getattr(one, key) + getattr(other, key) for key in ("run_ids", "configs", "streams")},
-                **{key: getattr(one, key) | getattr(other, key) for key in _OF_RECORDS},
-            )
+            told = {key: getattr(one, key) + getattr(other, key) for key in ("run_ids", "configs", "streams")}
+            told |= {key: getattr(one, key) | getattr(other, key) for key in _OF_RECORDS}
+            told |= {"label": f"{one.label} - {other.label}", "minus": other.method, "quantity": "difference"}
+            values = tuple(both.values())
+            yield replace(one, mean=fmean(values), values=values, seeds=tuple(both), **told)
 
 
 def _told(words: Mapping[str, str], records: list[Record]) -> dict[str, Any]:
     """Return what all numbers of the same settings share: their words, and what the records of their runs say."""
-    told = [(record, config) for record in records if isinstance(config := record.get("config"), Mapping)]
+    told = [(record, part(record, "config")) for record in records]
     methods = unique(str(config["method"]) for _, config in told if isinstance(config.get("method"), str))
     options = [
         (str(config.get("method", words["method"])), str(record["run"]["dataset"]), dict(config["options"]))
@@ -360,8 +353,7 @@ def _told(words: Mapping[str, str], records: list[Record]) -> dict[str, Any]:
     streams = [
         (dict(protocol), classes, int(record["run"]["seed"]))
         for record, config in told
-        if isinstance(protocol := config.get("protocol"), Mapping)
-        and isinstance(classes := dict(record.get("stream") or {}).get("classes"), int)
+        if (protocol := part(config, "protocol")) and isinstance(classes := part(record, "stream").get("classes"), int)
     ]
     backbones = [one for _, config in told if isinstance(one := config.get("backbone"), Mapping)]
     return dict(

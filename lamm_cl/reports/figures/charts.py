@@ -18,11 +18,10 @@ from lamm_cl.evaluation.statistics import Summary, summarise
 from lamm_cl.reports.figures.style import finished, keep_in_percent, message_figure, new_figure, panels, series, styled
 from lamm_cl.reports.names import AVERAGE, method_rank, method_title, number_word, shots_in_words
 from lamm_cl.reports.results import listed
-from lamm_cl.reports.tables import PROTOCOLS
 from lamm_cl.reports.tables.collect import at_the_end, numbered_sets, tidy, values_of
 from lamm_cl.reports.tables.extra import COSTS, costs
 from lamm_cl.reports.tables.model import Column
-from lamm_cl.reports.tables.protocols import STREAMS
+from lamm_cl.reports.tables.protocols import PROTOCOLS, STREAMS
 from lamm_cl.reports.tables.render import heading
 
 TOGETHER = 8  # methods in one panel: more lines than that nobody tells apart

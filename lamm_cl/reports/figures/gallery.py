@@ -35,18 +35,16 @@ def pictures(results: Results) -> Iterator[Picture]:
     """Yield the figures that the results have numbers for: each of one setting, over data sets and seeds."""
     frame = results.rows
     for protocol in PROTOCOLS:
-        rows = frame[(frame["protocol"] == protocol)]
-        scored = rows[(rows["metric"] == "accuracy") & rows["value"].notna()]
-        groups = list(_settings(rows, scored, protocol))
-        panels = _MOST_PANELS / max(len(groups), 1)
+        groups = list(_settings(frame[frame["protocol"] == protocol], protocol))
         for name, title, part in groups:
-            for picture in _of_setting(results, protocol, part, panels):
+            for picture in _of_setting(results, protocol, part, _MOST_PANELS / len(groups)):
                 more = f", {title}" if title else ""
                 yield replace(picture, name=picture.name + name, title=picture.title + more)
 
 
-def _settings(rows: pd.DataFrame, scored: pd.DataFrame, protocol: str) -> Iterator[tuple[str, str, pd.DataFrame]]:
+def _settings(rows: pd.DataFrame, protocol: str) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Yield the rows of each setting with what names it: figures never average over anything but data and seeds."""
+    scored = rows[(rows["metric"] == "accuracy") & rows["value"].notna()]
     if scored.empty:
         return
     keys = ["backbone", "pretrained", "setting", *(["shots"] if PROTOCOLS[protocol].figures != "shots" else [])]

@@ -99,13 +99,10 @@ def matrices(
 
 
 def _look(sets: int, methods: int) -> _Look:
-    if sets > 6 and fit(0.2 * sets, 1.1) == 1:  # a column of a paper has no room for numbers
-        return _Look(0.1, 0.1, 4, 0, 0)
-    if sets <= 3:
-        return _Look(0.5, 0.34, 6, 8, 1)
     if sets <= 6:
-        return _Look(0.42, 0.34, 5, 8, 1)
-    return _Look(0.25, 0.22, 4, 5.5, 0) if methods <= 4 else _Look(0.1, 0.1, 4, 0, 0)
+        return _Look(0.5, 0.34, 6, 8, 1) if sets <= 3 else _Look(0.42, 0.34, 5, 8, 1)
+    roomy = methods <= 4 and fit(0.2 * sets, 1.1) > 1  # a column of a paper has no room for numbers
+    return _Look(0.25, 0.22, 4, 5.5, 0) if roomy else _Look(0.1, 0.1, 4, 0, 0)
 
 
 def _colours(values: np.ndarray) -> matplotlib.cm.ScalarMappable:

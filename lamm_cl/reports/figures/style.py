@@ -48,7 +48,6 @@ _RC = {
     "pdf.fonttype": 42,
 }
 
-
 _LOOKS: tuple[tuple[str, str, Any], ...] = (  # colour, marker, line
     ("#0072B2", "o", "-"),
     ("#D55E00", "s", "--"),

@@ -58,11 +58,6 @@ def names() -> list[tuple[str, str, str]]:
     return [(name, row["title"], row["citation"]) for name, row in _tables().items()]
 
 
-def title(name: str) -> str:
-    """Return what the published table `name` holds, in words."""
-    return _entry(name)["title"]
-
-
 def standings(name: str) -> str:
     """Return how many of the numbers of the table `name` have which standing, in words.
 
@@ -81,7 +76,7 @@ def numbers(name: str) -> tuple[PublishedNumber, ...]:
         UsageError: No such table.
     """
     found = []
-    for row in (row for file in _entry(name)["files"].split() for row in _rows(file)):
+    for row in (row for file in about(name)["files"].split() for row in _rows(file)):
         printed = row.pop("value")
         half = 0.5 * 10.0 ** -len(printed.partition(".")[2])
         rounding = float(row.pop("rounding") or half)
@@ -100,7 +95,8 @@ def published(name: str) -> "pd.DataFrame":
     return pd.DataFrame(numbers(name))
 
 
-def _entry(name: str) -> dict[str, str]:
+def about(name: str) -> dict[str, str]:
+    """Return what `tables.csv` says of the published table `name`: its title, its citation, ..."""
     if name not in _tables():
         raise unknown("published table", name, _tables())
     return _tables()[name]

@@ -118,23 +118,20 @@ def mark_best(table: Table) -> Table:
     What learned nothing is the best alone or not at all: that zero-shot CLIP forgets as little as the best is no merit.
     """
     rows: list[Row] = []
-    method = table.places.get("method")
     for section in table.sections():
-        free = [method is not None and row.cells[method].text == "zero_shot" for row in section]
-        best = [_best(section, free, index, column) for index, column in enumerate(table.columns)]
-        for row, marks in zip(section, zip(*best, strict=True), strict=True):
-            cells = tuple(replace(cell, best=mark) for cell, mark in zip(row.cells, marks, strict=True))
+        cells_of = dict(zip(table.places, zip(*(row.cells for row in section), strict=True), strict=True))
+        free = {k for k, cell in enumerate(cells_of.get("method", ())) if cell.text == "zero_shot"}
+        best = [found - free or found for found in map(_best, cells_of.values(), table.columns)]
+        for k, row in enumerate(section):
+            cells = tuple(replace(cell, best=k in found) for cell, found in zip(row.cells, best, strict=True))
             rows.append(Row(cells, row.section))
     return replace(table, rows=tuple(rows))
 
 
-def _best(rows: tuple[Row, ...], free: list[bool], index: int, column: Column) -> list[bool]:
-    """Return of each row of a section whether its cell prints as the best; `free`: which rows learned nothing."""
-    values = [row.cells[index].value for row in rows]
-    finite = [value for value in values if value is not None and math.isfinite(value)]
+def _best(cells: tuple[Cell, ...], column: Column) -> set[int]:
+    """Return the places of the cells that print as the best of a column, nothing where fewer than two have a number."""
+    finite = {k: cell.value for k, cell in enumerate(cells) if cell.value is not None and math.isfinite(cell.value)}
     if column.best is None or len(finite) < 2:
-        return [False] * len(rows)
-    text = number(max(finite) if column.best == "max" else min(finite), column)
-    same = [value is not None and number(value, column) == text for value in values]
-    tied = any(one and not alone for one, alone in zip(same, free, strict=True))
-    return [one and not (alone and tied) for one, alone in zip(same, free, strict=True)]
+        return set()
+    text = number((max if column.best == "max" else min)(finite.values()), column)
+    return {k for k, value in finite.items() if number(value, column) == text}
