@@ -286,18 +286,14 @@ def _parts(rows: tuple[PublishedNumber, ...], printed: PublishedNumber) -> froze
 
 def _absent(measured: Measured, rows: tuple[PublishedNumber, ...]) -> list[str]:
     """Return what of the number the table lacks, and what else would keep it from being compared."""
-    places = [_place(row) for row in rows]
     of_method = [row for row in rows if row.method == measured.method]
-    if measured.dataset not in {place[1] for place in places}:
-        lacks = f"data set {measured.dataset} is not in the published table"
-    elif not of_method:
-        lacks = f"method {measured.method} is not in the published table"
-    else:
-        lacks = "this number is not in the published table"
+    what = "this number" if of_method else f"method {measured.method}"
+    if measured.dataset not in {_place(row)[1] for row in rows}:
+        what = f"data set {measured.dataset}"
     near = of_method or [replace(rows[0], dialect="", shots=measured.shots)]
     told = measured if of_method else replace(measured, configs=())  # nobody published options of another method
     others = [reasons(told, replace(row, dataset=measured.dataset), measured.datasets) for row in near]
-    return unique([lacks, *min(others, key=len)])
+    return unique([f"{what} is not in the published table", *min(others, key=len)])
 
 
 # -- the measured side -------------------------------------------------------------------------------------------------
@@ -374,15 +370,12 @@ def _told(words: Mapping[str, str], records: list[Record]) -> dict[str, Any]:
 
 def found_in(record: Any, name: str) -> Iterator[Any]:
     """Yield every value under the key `name` in a record, at any depth, apart from its config and its rows."""
-    if isinstance(record, Mapping):
-        for key, value in record.items():
-            if key == name:
-                yield value
-            elif key not in ("config", "rows"):
-                yield from found_in(value, name)
-    elif isinstance(record, list):
-        for value in record:
-            yield from found_in(value, name)
+    places = record if isinstance(record, Mapping) else range(len(record)) if isinstance(record, list) else ()
+    for key in places:
+        if key == name:
+            yield record[key]
+        elif key not in ("config", "rows"):
+            yield from found_in(record[key], name)
 
 
 def reasons(measured: Measured, printed: PublishedNumber, datasets: frozenset[str]) -> list[str]:

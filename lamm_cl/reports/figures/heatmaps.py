@@ -1,6 +1,6 @@
 """Heat maps: what is known of each set after each experience, and which class is taken for which."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -143,21 +143,20 @@ def _ticks(axes: Axes, lefts: Sequence[float], stages: Sequence[str], sets: Sequ
     axes.spines[:].set_visible(False)
 
 
-def confusion_figure(found: Mapping[str, Iterable[Mapping[str, Any]]], title: str) -> Figure:
+def confusion_figure(found: Mapping[str, Sequence[Mapping[str, Any]]], title: str) -> Figure:
     """Draw a panel per method: of the images of each class (row), how many percent were taken for which (column).
 
     All sets after the last stage, among all classes, summed over the runs of a method.
     """
-    parts = {name: list(ones) for name, ones in found.items()}
-    classes = next(list(ones[0]["classes"]) for ones in parts.values())
+    classes = next(list(ones[0]["classes"]) for ones in found.values())
     every = 1 if len(classes) <= _MOST_NAMES else 10
     names = classes if every == 1 else [str(label) for label in range(len(classes))]
     side = max(2.2, 0.14 * len(classes) + 1) if every == 1 else 3.0
     # What is mistaken for another class is a few percent each: the root makes them visible beside the diagonal.
     norm = matplotlib.colors.PowerNorm(0.5, 0, 100)
     with styled():
-        figure, axes, across = panels(len(parts), side, side)
-        for place, (axis, (name, ones)) in enumerate(zip(axes, parts.items(), strict=True)):
+        figure, axes, across = panels(len(found), side, side)
+        for place, (axis, (name, ones)) in enumerate(zip(axes, found.items(), strict=True)):
             shares = confusion_shares(ones, len(classes))
             edges = np.arange(len(classes) + 1) - 0.5
             image = axis.pcolormesh(edges, edges, np.ma.masked_invalid(shares), cmap=HEAT, norm=norm)
@@ -170,8 +169,8 @@ def confusion_figure(found: Mapping[str, Iterable[Mapping[str, Any]]], title: st
             axis.set_yticks(at, named, fontsize="x-small")
             axis.tick_params(labelleft=place % across == 0)
             axis.set_ylabel(("class" if every == 1 else "number of the class") if place % across == 0 else "")
-            axis.set_xlabel("taken for" if place >= len(parts) - across else "")
-        shrink = 0.8 / -(-len(parts) // across)
+            axis.set_xlabel("taken for" if place >= len(found) - across else "")
+        shrink = 0.8 / -(-len(found) // across)
         bar = figure.colorbar(image, ax=axes, shrink=shrink, pad=0.02, anchor=(0.0, 1.0), ticks=[0, 1, 5, 20, 50, 100])
         bar.set_label("images of the class [%]")
         return finished(figure, title)

@@ -139,7 +139,7 @@ def runs_link(*run_ids: str) -> str:
 
 def table_view(table: Table) -> dict[str, Any]:
     """Return one table with its columns, sections, filters and notes."""
-    sections = list(table.sections())
+    sections = table.sections()
     words = [place for place, column in enumerate(table.columns) if not column.numeric]
     header = table.places.get("method", 0)
     others = [place for place in words if place != header]

@@ -169,15 +169,14 @@ def _with_options(table: Table, method: str, options: Mapping[str, Mapping[str, 
     yield Table(name, title, (*table.columns[:place], *columns, *table.columns[place:]), tuple(rows), table.notes)
 
 
-def class_tables(frame: pd.DataFrame, names: Mapping[str, Sequence[str]]) -> list[Table]:
-    """Return a table for each protocol: a line per class after the last stage, a column per method.
+def class_tables(frame: pd.DataFrame, names: Mapping[str, Sequence[str]]) -> Iterator[Table]:
+    """Yield a table for each protocol: a line per class after the last stage, a column per method.
 
     `names` gives, by run id, the names of the classes in the order of their columns, where the record holds them.
     """
     rows = collect.tidy(frame)
     rows = rows[rows["metric"].str.startswith(_METRIC) & rows["value"].notna()]
     rows = rows[rows["stage"] == rows["run_id"].map(rows.groupby("run_id")["stage"].max())]
-    tables = []
     for protocol, part in rows.groupby("protocol", sort=False):
         part = collect.at_the_end(part)
         places = part["metric"].str.removeprefix(_METRIC).astype(int)
@@ -187,8 +186,7 @@ def class_tables(frame: pd.DataFrame, names: Mapping[str, Sequence[str]]) -> lis
         ]
         home = part["experiment"] if part["experiment"].nunique() > 1 else ""
         label = (part["method"] + " " + part["variant"] + " " + home).str.strip()
-        tables.append(_table(str(protocol), part.assign(label=label, place=places, **{"class": known})))
-    return tables
+        yield _table(str(protocol), part.assign(label=label, place=places, **{"class": known}))
 
 
 def _table(protocol: str, rows: pd.DataFrame) -> Table:

@@ -1,7 +1,6 @@
 """What a table is before anybody decides how to print it."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
@@ -78,10 +77,9 @@ class Table:
     notes: tuple[str, ...] = ()
     data_notes: tuple[str, ...] = ()
 
-    def sections(self) -> Iterator[tuple[Row, ...]]:
-        """Yield the rows of one section after the other."""
-        for _, rows in groupby(self.rows, key=lambda row: row.section):
-            yield tuple(rows)
+    def sections(self) -> list[tuple[Row, ...]]:
+        """Return the rows of one section after the other."""
+        return [tuple(rows) for _, rows in groupby(self.rows, key=lambda row: row.section)]
 
     @cached_property
     def places(self) -> dict[str, int]:
