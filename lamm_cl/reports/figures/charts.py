@@ -259,15 +259,15 @@ def _dots(found: Mapping[str, Sequence[Summary | None]], lines: Sequence[str], x
             if means:
                 axis.plot([min(means), max(means)], [line, line], color="#bbbbbb", linewidth=1.2, zorder=1)
         for index, (name, points) in enumerate(found.items()):
-            there = [(place, one) for place, one in enumerate(points) if one is not None]
-            ys = [place + (index - (len(found) - 1) / 2) * 0.12 for place, _ in there]
-            _whiskers(axis, [one for _, one in there], ys, series(index), name)
+            _whiskers(axis, points, (index - (len(found) - 1) / 2) * 0.12, series(index), name)
         _names_down(axis, lines)
         axis.set_xlabel(x_title.replace(", ", ",\n"))
         return finished(figure, title, axis)
 
 
-def _whiskers(axis: Axes, points: Sequence[Summary], ys: Sequence[float], look: Mapping[str, Any], name: str) -> None:
+def _whiskers(axis: Axes, lines: Sequence[Summary | None], aside: float, look: Mapping[str, Any], name: str) -> None:
+    """Draw a point on each line that has one, `aside` of it, so that no point hides another."""
+    points, ys = [one for one in lines if one], [line + aside for line, one in enumerate(lines) if one]
     style: dict[str, Any] = {**look, "linestyle": "none", "capsize": 2}
     axis.errorbar([one.mean for one in points], ys, xerr=error_bars(points), label=name, elinewidth=0.8, **style)
 
@@ -315,8 +315,7 @@ def accuracy_against_cost(frame: pd.DataFrame, protocol: str = "class_incrementa
         size = (2.3, 0.24 * len(methods) + 0.3) if many else (2.9, 2.6)
         figure, axes, _ = panels(len(shown) + many, *size, sharey=True)
         if many:
-            there = [(place, one) for place, one in enumerate(scores) if one is not None]
-            _whiskers(axes[0], [one for _, one in there], [place for place, _ in there], series(0), "")
+            _whiskers(axes[0], scores, 0, series(0), "")
             _names_down(axes[0], methods)
             axes[0].set_xlabel(what)
             _reference(axes[0].axvline, reference)
