@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import product
+from itertools import chain, product
 from statistics import fmean
 from typing import Any, TypeVar, cast
 
@@ -18,11 +18,10 @@ from lamm_cl.evaluation.statistics import summarise
 from lamm_cl.reports import published
 from lamm_cl.reports.names import AVERAGE, ELEVEN, dataset_rank, method_rank, shots_rank
 from lamm_cl.reports.published import PublishedNumber
-from lamm_cl.reports.results import Record, Results, listed
-from lamm_cl.reports.tables import PROTOCOLS
+from lamm_cl.reports.results import Record, Results, listed, part
 from lamm_cl.reports.tables.collect import SETTINGS, TITLES
 from lamm_cl.reports.tables.model import Cell, Column, Row, Table
-from lamm_cl.reports.tables.protocols import ClassIncremental
+from lamm_cl.reports.tables.protocols import PROTOCOLS, ClassIncremental
 
 T = TypeVar("T")
 
@@ -44,6 +43,7 @@ _QUANTITIES = {one.key: f"{one.group} {one.title}".strip() for one in (*ClassInc
 _QUANTITIES |= {"harmonic_mean": "H", "accuracy": "Accuracy", "average_with_source": "average with source"}
 _QUANTITIES |= {"transfer": "Transfer", "average": "Avg", "last": "Last"}
 _PLACE = ("shots", "label_space", "setting", "backbone", "pretrained")
+_OF_RECORDS = ("precisions", "resize_modes", "splits", "synthetic")
 _COLUMNS = (
     *(Column(key, TITLES[key]) for key in ("dataset", "setting", "method", "dialect", "shots")),
     Column("quantity", "Number"),
@@ -65,11 +65,10 @@ def unique(values: Iterable[T]) -> list[T]:
 
 @dataclass(frozen=True)
 class Measured:
-    """One measured number with what its runs' records say.
+    """One measured number with what its runs' records say; the fields that are not named here are as in tables.
 
     Attributes:
         label, method: What tables call the method, and the registered method behind it.
-        dialect, dataset, quantity, shots, label_space, setting, backbone, pretrained: As in `tables.collect`.
         mean: What tables print, in percent: the mean over seeds, of H the harmonic mean of two such means.
         values, seeds: One per seed, in percent, and those seeds.
         datasets: The data sets that an average is over; else one.
@@ -77,7 +76,6 @@ class Measured:
         configs: The distinct (method, data set, options) of its runs; empty where no record tells them.
         streams: The distinct protocols of its runs, with their options, number of classes and seed; likewise.
         resize_modes: How images came to the tower's size; empty text where a run took what its weights have.
-        precisions, splits, synthetic: What the records say of these.
     """
 
     label: str
@@ -106,13 +104,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One measured number beside its published one.
+    """One measured number beside its published one, None where there is none; `why_not` they must not be compared.
 
-    Attributes:
-        printed: The published number of the same method, data set and metric; None where there is none.
-        why_not: Why they must not be compared; empty where they may.
-        low, high: The ends of the 95% interval over seeds, percent; None with one seed.
-        std: Sample standard deviation over seeds (n - 1 in the denominator), percent; None with one seed.
+    `low` and `high` are the ends of the 95% interval over seeds, `std` their sample standard deviation (n - 1 in the
+    denominator), all in percent; None with one seed.
     """
 
     measured: Measured
@@ -123,11 +118,6 @@ class Comparison:
     std: float | None = None
 
     @property
-    def mean(self) -> float:
-        """What tables print of the measured numbers, percent."""
-        return self.measured.mean
-
-    @property
     def population_std(self) -> float | None:
         """Population standard deviation over seeds (n in the denominator), percent; None with one seed."""
         n = len(self.measured.values)
@@ -136,7 +126,7 @@ class Comparison:
     @property
     def difference(self) -> float | None:
         """Measured minus published, in points; None where they must not be compared."""
-        return None if self.printed is None or self.why_not else self.mean - self.printed.value
+        return None if self.printed is None or self.why_not else self.measured.mean - self.printed.value
 
     @property
     def outside(self) -> bool | None:
@@ -167,7 +157,7 @@ def compare(results: Results, name: str) -> list[Comparison]:
 def _compare(results: Results, rows: tuple[PublishedNumber, ...]) -> tuple[list[Comparison], list[Comparison]]:
     """Return the comparisons that the published table has a place for, unless nothing else was measured; and all."""
     found = [beside for one in _measured(results, rows) for beside in _beside(one, rows)]
-    datasets, quantities = ({_place(row)[part] for row in rows} for part in (1, 2))
+    datasets, quantities = ({_place(row)[k] for row in rows} for k in (1, 2))
     known = [one for one in found if one.measured.dataset in datasets]
     places = {_place(row)[1:] for row in rows}
     inside = [one for one in known if (one.measured.dataset, one.measured.quantity) in places]
@@ -205,12 +195,10 @@ def compare_table(results: Results, name: str) -> Table:
         notes.append(f"{len(lacking)} of the {len(rows)} published numbers have no comparable measured one.")
     if any(one.printed and not one.why_not and not one.measured.splits for one in comparisons):
         notes.append("? marks numbers whose runs left no record of their split: it is taken to be the official one.")
-    title = f"Measured beside {name}: {published.title(name)}"
+    title = f"Measured beside {name}: {published.about(name)['title']}"
     made = [_row(one) for one in comparisons]
     # A column of settings only where there are any.
-    places = [
-        k for k, column in enumerate(_COLUMNS) if column.key != "setting" or any(row.cells[k].text for row in made)
-    ]
+    places = [k for k, one in enumerate(_COLUMNS) if one.key != "setting" or any(row.cells[k].text for row in made)]
     lines = tuple(Row(tuple(row.cells[k] for k in places), row.section) for row in made)
     return Table(f"compare-{name}", title, tuple(_COLUMNS[k] for k in places), lines, tuple(notes))
 
@@ -246,7 +234,7 @@ def _row(one: Comparison) -> Row:
     words = (measured.dataset, setting, measured.label, measured.dialect, measured.shots, quantity)
     cells = (
         *(Cell(text=word) for word in words),
-        Cell(one.mean, one.std, len(measured.values), run_ids=measured.run_ids),
+        Cell(measured.mean, one.std, len(measured.values), run_ids=measured.run_ids),
         *map(Cell, (one.population_std, one.low, one.high, printed.value if printed else None)),
         Cell(text=f"{printed.source} ({printed.standing})" if printed else ""),
         Cell(one.difference, mark="*" * bool(one.outside) + "?" * unknown_split),
@@ -275,8 +263,7 @@ def _beside(measured: Measured, rows: tuple[PublishedNumber, ...]) -> Iterator[C
     firsts: dict[str, tuple[PublishedNumber, tuple[str, ...]]] = {}
     for row, why_not in nearest[:1] if nearest[0][1] else nearest:
         firsts.setdefault(row.printed, (row, why_not))
-    for row, why_not in firsts.values():
-        yield Comparison(measured, row, why_not, *spread)
+    yield from (Comparison(measured, row, why_not, *spread) for row, why_not in firsts.values())
 
 
 def _number(row: PublishedNumber) -> tuple[object, ...]:
@@ -293,25 +280,20 @@ def _place(row: PublishedNumber) -> tuple[str, str, str]:
 def _parts(rows: tuple[PublishedNumber, ...], printed: PublishedNumber) -> frozenset[str]:
     """Return what the paper's averages are over."""
     ours = [row for row in rows if row.method == printed.method and not row.dataset.startswith(AVERAGE)]
-    if PROTOCOLS[printed.protocol].over_sets:
-        return frozenset(row.dataset for row in ours)
-    return frozenset(row.dataset for row in ours) or ELEVEN
+    usual = frozenset() if PROTOCOLS[printed.protocol].over_sets else ELEVEN
+    return frozenset(row.dataset for row in ours) or usual
 
 
 def _absent(measured: Measured, rows: tuple[PublishedNumber, ...]) -> list[str]:
     """Return what of the number the table lacks, and what else would keep it from being compared."""
-    places = [_place(row) for row in rows]
     of_method = [row for row in rows if row.method == measured.method]
-    if measured.dataset not in {place[1] for place in places}:
-        lacks = f"data set {measured.dataset} is not in the published table"
-    elif not of_method:
-        lacks = f"method {measured.method} is not in the published table"
-    else:
-        lacks = "this number is not in the published table"
+    what = "this number" if of_method else f"method {measured.method}"
+    if measured.dataset not in {_place(row)[1] for row in rows}:
+        what = f"data set {measured.dataset}"
     near = of_method or [replace(rows[0], dialect="", shots=measured.shots)]
     told = measured if of_method else replace(measured, configs=())  # nobody published options of another method
     others = [reasons(told, replace(row, dataset=measured.dataset), measured.datasets) for row in near]
-    return unique([lacks, *min(others, key=len)])
+    return unique([f"{what} is not in the published table", *min(others, key=len)])
 
 
 # -- the measured side -------------------------------------------------------------------------------------------------
@@ -326,27 +308,19 @@ def measure(results: Results, protocol: str) -> Iterator[Measured]:
     datasets = dict(zip(results.runs["run_id"], results.runs["dataset"], strict=True))
     for settings, group in found.observations.groupby(list(SETTINGS), sort=False, dropna=False):
         words = dict(zip(SETTINGS, map(str, cast("tuple[str, ...]", settings)), strict=True))
-        ids = tuple(unique(one for part in group["run_id"] for one in part))
+        ids = tuple(unique(chain.from_iterable(group["run_id"])))
         records = [results.records[one] for one in ids if one in results.records]
         over = found.sets or frozenset(datasets[one] for one in ids)
-        told = _told(words, records)
-        seeds = group["seed"].to_numpy(float)
-        values = {quantity: 100 * group[quantity].to_numpy(float) for quantity in quantities}
-        for quantity, found_there in values.items():
-            known = ~np.isnan(found_there)
+        told = {**_told(words, records), "run_ids": ids, "datasets": over}
+        every = {quantity: 100 * group[quantity].to_numpy(float) for quantity in quantities}
+        for quantity, there in every.items():
+            known = ~np.isnan(there)
             if known.any():
-                mean = found_there[known].mean()
+                mean = there[known].mean()
                 if quantity == "harmonic_mean":
-                    mean = metrics.harmonic_mean(values["base"][known].mean(), values["new"][known].mean())
-                yield Measured(
-                    quantity=quantity,
-                    mean=float(mean),
-                    values=tuple(found_there[known].tolist()),
-                    seeds=tuple(seeds[known].tolist()),
-                    run_ids=ids,
-                    datasets=over,
-                    **told,
-                )
+                    mean = metrics.harmonic_mean(every["base"][known].mean(), every["new"][known].mean())
+                values, seeds = tuple(there[known].tolist()), tuple(group.loc[known, "seed"].tolist())
+                yield Measured(quantity=quantity, mean=float(mean), values=values, seeds=seeds, **told)
 
 
 def differences(numbers: list[Measured], pairs: list[tuple[str, str]]) -> Iterator[Measured]:
@@ -354,28 +328,18 @@ def differences(numbers: list[Measured], pairs: list[tuple[str, str]]) -> Iterat
     for one, other in product(numbers, numbers):
         there = dict(zip(other.seeds, other.values, strict=True))
         both = {seed: value - there[seed] for seed, value in zip(one.seeds, one.values, strict=True) if seed in there}
-        if both and (one.method, other.method) in pairs and _settings(one) == _settings(other):
-            yield replace(
-                one,
-                label=f"{one.label} - {other.label}",
-                minus=other.method,
-                quantity="difference",
-                mean=fmean(both.values()),
-                seeds=tuple(both),
-                values=tuple(both.values()),
-                synthetic=one.synthetic or other.synthetic,
-                **{key: getattr(one, key) + getattr(other, key) for key in ("run_ids", "configs", "streams")},
-                **{key: getattr(one, key) | getattr(other, key) for key in ("precisions", "resize_modes", "splits")},
-            )
-
-
-def _settings(one: Measured) -> tuple[object, ...]:
-    return one.dataset, one.datasets, *(getattr(one, key) for key in _PLACE)
+        alike = all(getattr(one, key) == getattr(other, key) for key in ("dataset", "datasets", *_PLACE))
+        if both and alike and (one.method, other.method) in pairs:
+            told = {key: getattr(one, key) + getattr(other, key) for key in ("run_ids", "configs", "streams")}
+            told |= {key: getattr(one, key) | getattr(other, key) for key in _OF_RECORDS}
+            told |= {"label": f"{one.label} - {other.label}", "minus": other.method, "quantity": "difference"}
+            values = tuple(both.values())
+            yield replace(one, mean=fmean(values), values=values, seeds=tuple(both), **told)
 
 
 def _told(words: Mapping[str, str], records: list[Record]) -> dict[str, Any]:
     """Return what all numbers of the same settings share: their words, and what the records of their runs say."""
-    told = [(record, config) for record in records if isinstance(config := record.get("config"), Mapping)]
+    told = [(record, part(record, "config")) for record in records]
     methods = unique(str(config["method"]) for _, config in told if isinstance(config.get("method"), str))
     options = [
         (str(config.get("method", words["method"])), str(record["run"]["dataset"]), dict(config["options"]))
@@ -385,8 +349,7 @@ def _told(words: Mapping[str, str], records: list[Record]) -> dict[str, Any]:
     streams = [
         (dict(protocol), classes, int(record["run"]["seed"]))
         for record, config in told
-        if isinstance(protocol := config.get("protocol"), Mapping)
-        and isinstance(classes := dict(record.get("stream") or {}).get("classes"), int)
+        if (protocol := part(config, "protocol")) and isinstance(classes := part(record, "stream").get("classes"), int)
     ]
     backbones = [one for _, config in told if isinstance(one := config.get("backbone"), Mapping)]
     return dict(
@@ -407,15 +370,12 @@ def _told(words: Mapping[str, str], records: list[Record]) -> dict[str, Any]:
 
 def found_in(record: Any, name: str) -> Iterator[Any]:
     """Yield every value under the key `name` in a record, at any depth, apart from its config and its rows."""
-    if isinstance(record, Mapping):
-        for key, value in record.items():
-            if key == name:
-                yield value
-            elif key not in ("config", "rows"):
-                yield from found_in(value, name)
-    elif isinstance(record, list | tuple):
-        for value in record:
-            yield from found_in(value, name)
+    places = record if isinstance(record, Mapping) else range(len(record)) if isinstance(record, list) else ()
+    for key in places:
+        if key == name:
+            yield record[key]
+        elif key not in ("config", "rows"):
+            yield from found_in(record[key], name)
 
 
 def reasons(measured: Measured, printed: PublishedNumber, datasets: frozenset[str]) -> list[str]:
@@ -424,14 +384,14 @@ def reasons(measured: Measured, printed: PublishedNumber, datasets: frozenset[st
     # Another backbone has a recipe of its own: its options need not be named as well.
     configs = () if backbone else measured.configs
     options = [text for one in configs for text in _options(*one, measured.shots, printed)]
-    streams = [text for one in measured.streams for text in _stream(*one, printed)]
+    streams = [text for one in measured.streams if printed.protocol_options for text in _stream(*one, printed)]
     if printed.protocol_options and not measured.streams:
         streams = ["steps and class order not known: its runs left no record of them"]
     return [*backbone, *_dialect(measured.dialect, printed), *_data(measured, printed, datasets), *streams, *options]
 
 
 def _backbone(measured: Measured, printed: PublishedNumber) -> Iterator[str]:
-    if _architecture(measured.backbone, measured.pretrained) != _architecture(printed.backbone, printed.pretrained):
+    if _architecture(measured) != _architecture(printed):
         yield f"other backbone: {measured.backbone}, published with {printed.backbone}"
     elif measured.pretrained != printed.pretrained:
         yield f"other weights: {measured.pretrained or 'not named'}, published with {printed.pretrained}"
@@ -444,10 +404,10 @@ def _dialect(dialect: str, printed: PublishedNumber) -> Iterator[str]:
         yield f"other dialect: {dialect or 'not named'}, published with {printed.dialect}"
 
 
-def _architecture(backbone: str, pretrained: str) -> str:
+def _architecture(one: Measured | PublishedNumber) -> str:
     # OpenAI's weights are QuickGELU models under either of open_clip's names; other weights are not.
-    name = backbone.lower().replace("/", "-")
-    return name.removesuffix("-quickgelu") if pretrained == "openai" else name
+    name = one.backbone.lower().replace("/", "-")
+    return name.removesuffix("-quickgelu") if one.pretrained == "openai" else name
 
 
 def _data(measured: Measured, printed: PublishedNumber, datasets: frozenset[str]) -> Iterator[str]:
@@ -469,12 +429,10 @@ def _data(measured: Measured, printed: PublishedNumber, datasets: frozenset[str]
 
 def _stream(options: Mapping[str, Any], classes: int, seed: int, printed: PublishedNumber) -> Iterator[str]:
     """Yield what a class-incremental stream has other than the published one: sizes of its steps, order of classes."""
-    if not printed.protocol_options:
-        return
     wanted = parse_options(printed.protocol_options)
-    sizes = (_sizes(classes, options), _sizes(classes, wanted))
-    if sizes[0] != sizes[1]:
-        yield f"other steps: {listed(map(str, sizes[0]), most=3)} classes, published with {printed.setting}"
+    sizes = _sizes(classes, options)
+    if sizes != _sizes(classes, wanted):
+        yield f"other steps: {listed(map(str, sizes), most=3)} classes, published with {printed.setting}"
     order, published_order = options.get("order", "dataset"), wanted["order"]
     if _order(classes, order, options.get("order_seed"), seed) != _order(classes, published_order, None, seed):
         words = "that of RAPF's code" if "digest" in published_order else _word(published_order)
@@ -495,9 +453,8 @@ def _order(classes: int, order: Any, order_seed: int | None, seed: int) -> str:
     """Return the digest of a class order; of names, which labels cannot be told from, or of no order, some other."""
     if isinstance(order, Mapping) and "digest" in order:
         return str(order["digest"])
-    if order == "alphabetical":
-        return "alphabetical"
-    return _order_of_labels(classes, json.dumps(order), order_seed, seed)
+    # Labels alone say what the order is, but for `alphabetical`.
+    return order if order == "alphabetical" else _order_of_labels(classes, json.dumps(order), order_seed, seed)
 
 
 @cache  # every number of a run asks for it, once for each published row of its place
@@ -505,7 +462,6 @@ def _order_of_labels(classes: int, order: str, order_seed: int | None, seed: int
     from lamm_cl.streams.orders import ORDER_SEED, class_order
 
     try:
-        # Labels alone say what the order is, but for `alphabetical`.
         names = [f"class {label}" for label in range(classes)]
         return order_digest(class_order(names, json.loads(order), order_seed or ORDER_SEED, seed))
     except UsageError:

@@ -32,10 +32,8 @@ def render(report: Report, form: str) -> str:
 
 def show(report: Report, form: str) -> None:
     """Print the report: with colours and bold in a terminal, as it would be written to a file elsewhere."""
-    if form == "csv":
-        # The problems must not stand between the rows, nor be lost.
-        for problem in report.problems:
-            print(problem, file=sys.stderr)
+    for problem in report.problems if form == "csv" else ():  # they must not stand between the rows, nor be lost
+        print(problem, file=sys.stderr)
     if form != "text" or not sys.stdout.isatty():
         sys.stdout.write(render(report, form))
         return
@@ -43,8 +41,7 @@ def show(report: Report, form: str) -> None:
     from rich.text import Text
 
     console = Console(highlight=False)
-    for line in _head(report):
-        console.print(Text(line))
+    console.print(Text(_head(report)))
     for table in report.tables:
         console.print()
         if len(table.rows) > _MOST_RICH_ROWS or least_width(table) > console.width:
@@ -53,15 +50,13 @@ def show(report: Report, form: str) -> None:
             console.print(render_rich(table))
 
 
-def _head(report: Report) -> list[str]:
-    lines = [report.title, *report.summary]
-    if report.problems:
-        lines += ["", "What is missing:", *(f"  - {problem}" for problem in report.problems)]
-    return lines
+def _head(report: Report) -> str:
+    missing = ["", "What is missing:", *(f"  - {problem}" for problem in report.problems)] if report.problems else []
+    return "\n".join([report.title, *report.summary, *missing])
 
 
 def _text(report: Report) -> str:
-    return "\n".join(["\n".join(_head(report)) + "\n", *map(render_text, report.tables)])
+    return "\n".join([_head(report) + "\n", *map(render_text, report.tables)])
 
 
 def _markdown(report: Report) -> str:
@@ -82,15 +77,17 @@ def _csv(report: Report) -> str:
 
     What is to be known of the data stands in the last column.
     """
-    parts = [(table, list(csv.DictReader(io.StringIO(render_csv(table))))) for table in report.tables]
-    columns = dict.fromkeys(key for _, rows in parts for row in rows for key in row)
-    said = ["data_notes"] if any(table.data_notes for table in report.tables) else []
+    rows = [
+        {"table": table.name, **row, "data_notes": "; ".join(table.data_notes)}
+        for table in report.tables
+        for row in csv.DictReader(io.StringIO(render_csv(table)))
+    ]
+    columns = dict.fromkeys(["table", *(key for row in rows for key in row if key != "data_notes")])
+    columns |= {"data_notes": None} if any(table.data_notes for table in report.tables) else {}
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, ["table", *columns, *said], restval="", lineterminator="\n", extrasaction="ignore")
+    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    for table, rows in parts:
-        notes = "; ".join(table.data_notes)
-        writer.writerows({"table": table.name, **row, "data_notes": notes} for row in rows)
+    writer.writerows(rows)
     return stream.getvalue()
 
 
@@ -110,10 +107,7 @@ def _json(report: Report) -> str:
             "name": table.name,
             "title": table.title,
             "columns": [{key: getattr(one, key) for key in ("key", "title", "group", "unit")} for one in table.columns],
-            "rows": [
-                {column.key: _json_cell(cell) for column, cell in zip(table.columns, row.cells, strict=True)}
-                for row in table.rows
-            ],
+            "rows": [dict(zip(table.places, map(_json_cell, row.cells), strict=True)) for row in table.rows],
             "notes": notes(table),
         }
         for table in report.tables
@@ -125,8 +119,8 @@ def _json(report: Report) -> str:
 def _json_cell(cell: Cell) -> Any:
     if cell.text is not None or cell.value is None:
         return cell.text
-    found = {"mean": cell.value, "std": cell.std, "seeds": cell.seeds or None, "mark": cell.mark}
-    return {**{key: value for key, value in found.items() if value not in (None, "")}, "runs": cell.run_ids}
+    found = {"mean": cell.value, "std": cell.std, "seeds": cell.seeds or None, "mark": cell.mark or None}
+    return {**{key: value for key, value in found.items() if value is not None}, "runs": cell.run_ids}
 
 
 def check_place(path: Path, experiment: Path, wants_directory: bool = False) -> None:

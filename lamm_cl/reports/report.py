@@ -26,13 +26,10 @@ class Report:
 
 
 def make_report(results: Results, compare: str | None = None, against: str | None = None) -> Report:
-    """Put together the tables of every protocol that was measured, and the comparisons that are asked for.
+    """Put together the tables of every protocol that was measured, and those beside the published table `compare`.
 
-    Args:
-        results: What was measured.
-        compare: A published table.
-        against: The method or experiment that the others are compared with on the same seeds; of several experiments
-            the first one, or its first method where they stand in the same tables as one.
+    `against` is the method or experiment that the others are compared with on the same seeds; of several experiments
+    the first one, or its first method where they stand in the same tables as one.
 
     Raises:
         UsageError: There is no published table, method or experiment of that name.
@@ -69,10 +66,8 @@ def _first(results: Results) -> str | None:
         return None
     if results.apart:
         return str(experiments[0])
-    methods = results.frame.loc[results.frame["experiment"] == experiments[0], "method"].unique()
-    return min(
-        (name for name in methods if name), key=lambda name: (name == "zero_shot", method_rank(name)), default=None
-    )
+    methods = set(results.frame.loc[results.frame["experiment"] == experiments[0], "method"]) - {""}
+    return min(methods, key=lambda name: (name == "zero_shot", method_rank(name)), default=None)
 
 
 def _tables(results: Results, against: str | None) -> Iterator[tuple[str, Table]]:
@@ -81,11 +76,7 @@ def _tables(results: Results, against: str | None) -> Iterator[tuple[str, Table]
     configs = {run_id: part(record, "config") for run_id, record in results.records.items()}
     for protocol, one in PROTOCOLS.items():
         rows = frame[(frame["protocol"] == protocol) & frame["value"].notna()]
-        if rows.empty:
-            continue
-        rows.attrs["tidy"] = True
-        table = one.table(rows)
-        if table.rows:
+        if not rows.empty and (table := one.table(rows)).rows:
             yield protocol, table
             yield from ((protocol, more) for more in ablation_tables(rows, configs, one.table))
             if against is not None and (differences := paired_table(rows, protocol, against)).rows:
@@ -107,10 +98,8 @@ def _summary(results: Results) -> Iterator[str]:
     runs = results.runs
     if runs.empty:
         return
-    statuses = ", ".join(
-        f"{count} {status or 'without status'}" for status, count in runs["status"].value_counts().items()
-    )
-    yield f"{len(runs)} run{'s' * (len(runs) != 1)}: {statuses}."
+    statuses = [f"{count} {status or 'without status'}" for status, count in runs["status"].value_counts().items()]
+    yield f"{len(runs)} run{'s' * (len(runs) != 1)}: {', '.join(statuses)}."
     for column in ("protocol", "dataset", "method", "backbone"):
         names = [name for name in runs[column].unique() if name]
         if names:
@@ -123,18 +112,14 @@ def _summary(results: Results) -> Iterator[str]:
 def _gaps(results: Results) -> Iterator[str]:
     """Say which runs of a grid are not there: its methods on all its data sets with all its shots and seeds."""
     runs = results.runs if results.apart else results.runs.assign(experiment="")
-    done = runs[runs["status"] != "failed"]
     for (experiment, _), grid in runs.groupby(["experiment", "protocol"], sort=False):
-        mine = done[done["run_id"].isin(grid["run_id"])]
-        there = {(*place, label): set(group["seed"]) for (*place, label), group in mine.groupby([*_PLACE, "method"])}
+        there = {(*place, label): set(group["seed"]) for (*place, label), group in grid.groupby([*_PLACE, "method"])}
         labels = [*dict.fromkeys([*grid["method"], *results.planned(str(experiment))])]
         wanted = set(grid["seed"].dropna())
-        failed = set(zip(*(grid[grid["status"] == "failed"][key] for key in (*_PLACE, "method", "seed")), strict=True))
         texts = []
         for place in dict.fromkeys(zip(*(grid[key] for key in _PLACE), strict=True)):
             for label in labels:
                 missing = wanted - there.get((*place, label), set())
-                missing -= {seed for *where, seed in failed if (*where,) == (*place, label)}
                 # One seed is enough for what does not depend on it.
                 if missing and not (label == "zero_shot" and len(missing) < len(wanted)):
                     texts.append(_gap(place, label, missing, wanted))

@@ -1,5 +1,6 @@
 """Reading experiments' directories, unfinished or damaged ones too: everything usable, and a list of what is not."""
 
+import contextlib
 import io
 import json
 import re
@@ -7,12 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from lamm_cl.errors import UsageError, unknown
+from lamm_cl.files import parse_json
 from lamm_cl.records.directory import changes
 from lamm_cl.records.record import COLUMNS, FAILED, ROW_COLUMNS, RUN_COLUMNS
 from lamm_cl.records.record import Record as StoredRecord
@@ -65,14 +67,12 @@ class Results:
         for column, names in (("method", methods), ("seed", seeds), ("dataset", datasets)):
             if names:
                 words = frame[column].map(number_word)
-                for name in names:
-                    if name not in set(words):
-                        raise unknown(TITLES[column].lower(), name, set(self.frame[column].map(number_word)) - {""})
+                if absent := [name for name in names if name not in set(words)]:
+                    raise unknown(TITLES[column].lower(), absent[0], set(self.frame[column].map(number_word)) - {""})
                 frame = frame[words.isin(names)]
         if frame is self.frame:
             return self
         frame = frame.reset_index(drop=True)
-        frame.attrs["tidy"] = True
         kept = set(frame["run_id"])
         settings = {
             name: {key: value for key, value in one.items() if not methods or _method_of(key) in ("", *methods)}
@@ -119,16 +119,14 @@ def _read(path: Path) -> Results:
     frame = _joint_at_the_end(_checked(frame, problems), records)
     if frame.empty and not records:
         problems.insert(0, f"There are no results in {path} yet.")
-    problems += _failures(frame, records)
+    failed = dict.fromkeys(frame.loc[frame["status"] == "failed", "run_id"])
+    texts = [f"{run_id} ({error_of(records[run_id])})" if run_id in records else run_id for run_id in failed]
+    problems += [f"{len(texts)} run(s) failed: {listed(texts)}."] if texts else []
+    settings = {}
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+        settings = dict(json.loads((path / "experiment.json").read_bytes())["settings"])
     names = [name for name in frame["experiment"].unique() if name]
-    return Results(path, frame, records, tuple(problems), dict.fromkeys(names, _settings(path / "experiment.json")))
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_bytes())["settings"])
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return {}
+    return Results(path, frame, records, tuple(problems), dict.fromkeys(names, settings))
 
 
 def _together(found: list[Results]) -> Results:
@@ -145,12 +143,10 @@ def _together(found: list[Results]) -> Results:
     problems = [f"{each.directory}: {problem}" for each in parts for problem in each.problems]
     differing = dict(_differences(settings))
     frame = pd.concat([each.frame for each in parts], ignore_index=True)
-    frame.attrs["tidy"] = True
     records = {run_id: record for each in reversed(parts) for run_id, record in each.records.items()}
     # Those of several protocols meet in no table but that of the costs.
-    said = [
-        text for names, text in differing.items() if frame[frame["experiment"].isin(names)]["protocol"].nunique() == 1
-    ]
+    protocols = {names: frame.loc[frame["experiment"].isin(names), "protocol"].nunique() for names in differing}
+    said = [text for names, text in differing.items() if protocols[names] == 1]
     apart = bool(differing) or not all(settings.values())
     return Results(found[0].directory, frame, records, (*problems, *said), settings, apart)
 
@@ -167,39 +163,29 @@ def _differences(settings: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[tu
 
 
 def _read_table(path: Path, problems: list[str]) -> pd.DataFrame:
-    empty = pd.DataFrame({name: pd.Series(dtype=object) for name in COLUMNS})
+    empty = pd.DataFrame(columns=list(COLUMNS), dtype=object)
     try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        problems.append("runs.csv is missing.")
-        return empty
+        text = path.read_bytes().decode("utf-8", errors="replace").replace("\0", "").lstrip("\ufeff")
     except OSError as error:
-        problems.append(f"runs.csv cannot be read: {error.strerror}.")
+        what = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+        problems.append(f"runs.csv {what}.")
         return empty
-    text = data.decode("utf-8", errors="replace").replace("\0", "").lstrip("\ufeff")
     header, _, body = text.partition("\n")
     names = [name.strip().strip('"') for name in header.split(",")]
-    absent = [name for name in COLUMNS if name not in names]
-    if absent:
+    if absent := [name for name in COLUMNS if name not in names]:
         what = "is empty" if not text.strip() else f"lacks the column(s) {', '.join(absent)}"
         problems.append(f"runs.csv {what}; its rows are not used.")
         return empty
-    return _parse(body, names, problems)
-
-
-def _parse(body: str, names: list[str], problems: list[str]) -> pd.DataFrame:
     if body and not body.endswith("\n"):
         body, _, cut = body.rpartition("\n")
         problems.append(f"The last line of runs.csv is cut off and not used: {_short(cut)!r}.")
     lines = [line for line in body.split("\n") if line.strip()]
     # A stray quote would swallow the lines after it: names with commas are the only reason for quotes here.
     good = [line for line in lines if line.count('"') % 2 == 0 and _fields(line) == len(names)]
-    if len(good) < len(lines):
-        problems.append(
-            f"{len(lines) - len(good)} line(s) of runs.csv do not have {len(names)} fields and are not used."
-        )
+    if bad := len(lines) - len(good):
+        problems.append(f"{bad} line(s) of runs.csv do not have {len(names)} fields and are not used.")
     if not good:
-        return pd.DataFrame({name: pd.Series(dtype=object) for name in COLUMNS})
+        return empty
     frame = pd.read_csv(
         io.StringIO("\n".join(good)), names=names, dtype=str, keep_default_na=False, na_values=[""], index_col=False
     )
@@ -230,16 +216,17 @@ def _read_records(folder: Path, problems: list[str]) -> dict[str, Record]:
         return records
     for place in places:
         try:
-            content = _read_record(place)
+            content = _read_record(place / "record.json")
         except FileNotFoundError:
             unfinished.append(place.name)
             continue
-        if content is None:
+        except (OSError, ValueError, RecursionError):
             broken.append(place.name)
-        elif content["run_id"] != place.name:
-            foreign.append(place.name)
-        else:
+            continue
+        if content["run_id"] == place.name:
             records[place.name] = content
+        else:
+            foreign.append(place.name)
     if broken:
         problems.append(f"{len(broken)} record(s) cannot be read: {listed(broken)}.")
     if foreign:
@@ -249,23 +236,19 @@ def _read_records(folder: Path, problems: list[str]) -> dict[str, Record]:
     return records
 
 
-def _read_record(place: Path) -> dict[str, Any] | None:
-    """Return what a run's record holds, None where `lamm-cl run` would not count it either.
+def _read_record(path: Path) -> Record:
+    """Return what a run's record holds.
 
     Raises:
-        FileNotFoundError: There is no record yet.
+        OSError, ValueError, RecursionError: There is none that `lamm-cl run` would count.
     """
-    try:
-        data = (place / "record.json").read_bytes()
-        content = json.loads(data)
-        if not isinstance(content, dict) or StoredRecord.from_json(content) is None:
-            return None
-        # To look at every word of ten thousand records takes seconds; without these bytes there is nothing to find.
-        return spelled_out(content) if any(mark in data for mark in (b"\\ud", b"\\uD", b"\xed")) else content
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, RecursionError):
-        return None
+    data = path.read_bytes()
+    content = parse_json(data) or {}
+    if StoredRecord.from_json(content) is None:
+        raise ValueError(path)
+    # To look at every word of ten thousand records takes seconds; without these bytes there is nothing to find.
+    marked = any(mark in data for mark in (b"\\ud", b"\\uD", b"\xed"))
+    return cast("Record", spelled_out(content)) if marked else content
 
 
 def listed(names: Iterable[str], between: str = ", ", most: int = 5) -> str:
@@ -280,8 +263,7 @@ def listed(names: Iterable[str], between: str = ", ", most: int = 5) -> str:
 
 def _complete(rows: pd.DataFrame, records: Mapping[str, Record], problems: list[str]) -> pd.DataFrame:
     known = set(rows["run_id"].dropna())
-    lacking = [run_id for run_id in records if run_id not in known]
-    found = [line for run_id in lacking for line in _lines(run_id, records[run_id])]
+    found = [line for run_id in records if run_id not in known for line in _lines(run_id, records[run_id])]
     if found:
         taken = {line["run_id"] for line in found}
         if known:
@@ -321,8 +303,7 @@ def _checked(rows: pd.DataFrame, problems: list[str]) -> pd.DataFrame:
     twice = frame.duplicated(keys) & frame["metric"].ne("")
     if twice.any():
         problems.append(f"{int(twice.sum())} row(s) are given twice; the first counts.")
-        attrs, frame = frame.attrs, frame[~twice].reset_index(drop=True)
-        frame.attrs.update(attrs)
+        frame = frame[~twice].reset_index(drop=True)
     return frame
 
 
@@ -342,12 +323,6 @@ def part(record: Record, *keys: str) -> Mapping[str, Any]:
     for key in keys:
         found = found.get(key) if isinstance(found, Mapping) else None
     return found if isinstance(found, Mapping) else {}
-
-
-def _failures(frame: pd.DataFrame, records: Mapping[str, Record]) -> list[str]:
-    failed = dict.fromkeys(frame.loc[frame["status"] == "failed", "run_id"])
-    texts = [f"{run_id} ({error_of(records[run_id])})" if run_id in records else run_id for run_id in failed]
-    return [f"{len(texts)} run(s) failed: {listed(texts)}."] if texts else []
 
 
 def _versions(records: Mapping[str, Record]) -> list[str]:

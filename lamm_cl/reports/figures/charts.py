@@ -4,7 +4,7 @@ A chart is of one setting: whatever its rows differ in and no axis, panel or lab
 names it. Up to eight methods share a panel; more get a panel or a line each.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,44 +15,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from lamm_cl.evaluation.statistics import Summary, summarise
-from lamm_cl.reports.figures.style import (
-    COLOURS,
-    keep_in_percent,
-    legend_below,
-    message_figure,
-    new_figure,
-    panels,
-    series,
-    styled,
-)
-from lamm_cl.reports.names import (
-    AVERAGE,
-    dataset_rank,
-    method_rank,
-    method_title,
-    number_word,
-    shots_in_words,
-    shots_rank,
-    space_rank,
-)
+from lamm_cl.reports.figures.style import finished, keep_in_percent, message_figure, new_figure, panels, series, styled
+from lamm_cl.reports.names import AVERAGE, method_rank, method_title, number_word, shots_in_words
 from lamm_cl.reports.results import listed
-from lamm_cl.reports.tables import PROTOCOLS
-from lamm_cl.reports.tables.collect import numbered_sets, tidy
+from lamm_cl.reports.tables.collect import at_the_end, numbered_sets, tidy, values_of
 from lamm_cl.reports.tables.extra import COSTS, costs
 from lamm_cl.reports.tables.model import Column
-from lamm_cl.reports.tables.protocols import STREAMS
+from lamm_cl.reports.tables.protocols import PROTOCOLS, STREAMS
 from lamm_cl.reports.tables.render import heading
 
 TOGETHER = 8  # methods in one panel: more lines than that nobody tells apart
-_RANKS: Mapping[str, Callable[[str], Any]] = {"dataset": dataset_rank, "shots": shots_rank}
 _SETTINGS = {
-    "dataset": "data sets",
-    "backbone": "backbones",
-    "pretrained": "weights",
-    "shots": "numbers of shots",
-    "setting": "settings",
-    "seed": "seeds",
-}
+    "dataset": "data sets", "backbone": "backbones", "pretrained": "weights", "shots": "numbers of shots",
+    "setting": "settings", "seed": "seeds",
+}  # fmt: skip
 
 
 def point(values: Iterable[float]) -> Summary | None:
@@ -95,8 +71,7 @@ def described(rows: pd.DataFrame, shown: Sequence[str] = ()) -> str:
     for key, noun in _SETTINGS.items():
         if key in shown or key not in rows:
             continue
-        values = sorted(set(rows[key]) - {""} - ({AVERAGE} if key == "dataset" else set()), key=_RANKS.get(key))
-        words = [word for word in map(number_word, values) if word]
+        words = [word for word in map(number_word, values_of(rows, key)) if word not in ("", AVERAGE)]
         if len(words) == 1:
             constant.append({"shots": shots_in_words(words[0]), "seed": f"seed {words[0]}"}.get(key, words[0]))
         elif words:
@@ -156,13 +131,12 @@ def few_shot_curves(frame: pd.DataFrame, dataset: str | None = None) -> Figure:
         return message_figure("No few-shot accuracy has been measured yet.")
     rows = rows.assign(x=pd.to_numeric(rows["shots"], errors="coerce"), value=rows["accuracy"], label=labels(rows))
     rows = rows[rows["x"] > 0]  # "full" has no place on an axis of shots
-    names = sorted(set(rows["dataset"]), key=lambda name: (name != AVERAGE, dataset_rank(name)))
+    names = sorted(values_of(rows, "dataset"), key=lambda name: bool(name != AVERAGE))
     many = rows["label"].nunique() > TOGETHER
     chosen = [dataset] if dataset is not None else names[:1] if many else names
-    title = described(
-        rows if AVERAGE in chosen else rows[rows["dataset"].isin(chosen)], ["shots", *["dataset"] * (not many)]
-    )
-    return _lines(rows[rows["dataset"].isin(chosen)], "dataset", chosen, title, "images a class", log=True)
+    drawn = rows[rows["dataset"].isin(chosen)]
+    title = described(rows if AVERAGE in chosen else drawn, ["shots", *["dataset"] * (not many)])
+    return _lines(drawn, "dataset", chosen, title, "images a class", {})
 
 
 def accuracy_over_steps(frame: pd.DataFrame) -> Figure:
@@ -174,41 +148,30 @@ def accuracy_over_steps(frame: pd.DataFrame) -> Figure:
     if rows.empty:
         return message_figure("No stream has been measured yet.")
     rows = rows.assign(x=rows["stage"], label=labels(rows), panel=rows["label_space"] + " label space")
-    spaces = [f"{name} label space" for name in sorted(set(rows["label_space"]), key=space_rank)]
+    spaces = [f"{name} label space" for name in values_of(rows, "label_space")]
     # Over several data sets: the mean of each seed first, so that the interval is one over seeds.
     means = rows.groupby(["label", "method", "panel", "x", "seed"], sort=False)["value"].mean().reset_index()
     names = stage_names(frame)
-    return _lines(means, "panel", spaces, described(rows), "" if names else "experiences trained", names=names)
+    return _lines(means, "panel", spaces, described(rows), "" if names else "experiences trained", names)
 
 
 def _lines(
-    rows: pd.DataFrame,
-    by: str,
-    groups: Sequence[str],
-    title: str,
-    x_title: str,
-    log: bool = False,
-    names: Mapping[float, str] | None = None,
+    rows: pd.DataFrame, by: str, groups: Sequence[str], title: str, x_title: str, names: Mapping[float, str]
 ) -> Figure:
     """Draw a panel per group with a line per method; with many methods a panel per method, a line per group."""
     methods = methods_of(rows)
-    many = len(methods) > TOGETHER
+    many, shots = len(methods) > TOGETHER, by == "dataset"
     split, lines, heads, keys = (by, "label", groups, methods) if not many else ("label", by, methods, groups)
     with styled():
-        figure, axes, across = panels(
-            len(heads), 2.1 if many else 2.6, 1.7 if many else 2.3, sharey=many or by == "panel"
-        )
+        figure, axes, across = panels(len(heads), *((2.1, 1.7) if many else (2.6, 2.3)), sharey=many or not shots)
         for place, (axis, name) in enumerate(zip(axes, heads, strict=True)):
-            _panel(axis, rows[rows[split] == name], lines, keys, log, names or {})
+            _panel(axis, rows[rows[split] == name], lines, keys, shots, names)
             axis.set_title(broken(name), fontweight="bold" if name == AVERAGE else "normal")
             axis.set_xlabel(x_title if place >= len(heads) - across else "")
             axis.set_ylabel("accuracy [%]" if place % across == 0 else "")
         for axis in axes:  # once all are drawn: they may share the axis
             keep_in_percent(axis)
-        if len(keys) > 1:
-            legend_below(figure, axes[0])
-        figure.suptitle(title, fontsize="small", wrap=True)
-    return figure
+        return finished(figure, title, axes[0] if len(keys) > 1 else None)
 
 
 def _panel(axis: Axes, rows: pd.DataFrame, by: str, keys: Sequence[str], log: bool, names: Mapping[float, str]) -> None:
@@ -216,14 +179,12 @@ def _panel(axis: Axes, rows: pd.DataFrame, by: str, keys: Sequence[str], log: bo
     for index, name in enumerate(keys):
         own = rows[rows[by] == name]
         found = [(x, one) for x in sorted(set(own["x"])) if (one := point(own.loc[own["x"] == x, "value"])) is not None]
-        look = series(index)
         # Side by side, so that no whisker hides another.
         aside = (index - (len(keys) - 1) / 2) * 0.05
-        xs = [x * 2**aside if log else x + aside * _step(ticks) for x, _ in found]
-        points = [one for _, one in found]
-        bars, size = error_bars(points) if points else None, 5.5 if len(ticks) <= 10 else 3.5
-        style = {**look, "capsize": 2.5, "markersize": size}
-        axis.errorbar(xs, [one.mean for one in points], yerr=bars, label=name, elinewidth=0.8, **style)
+        step = min((after - before for before, after in pairwise(ticks)), default=1.0)
+        xs = [x * 2**aside if log else x + aside * step for x, _ in found]
+        look = {**series(index), "capsize": 2.5, "markersize": 5.5 if len(ticks) <= 10 else 3.5}
+        _upright(axis, xs, [one for _, one in found], name, look)
     if log and ticks:
         axis.set_xscale("log", base=2)
     if log or len(ticks) <= 6:
@@ -236,8 +197,9 @@ def _panel(axis: Axes, rows: pd.DataFrame, by: str, keys: Sequence[str], log: bo
     axis.minorticks_off()
 
 
-def _step(ticks: Sequence[float]) -> float:
-    return min((after - before for before, after in pairwise(ticks)), default=1.0)
+def _upright(axis: Axes, xs: Sequence[float], points: Sequence[Summary], name: str, look: Mapping[str, Any]) -> None:
+    bars = error_bars(points) if points else None
+    axis.errorbar(xs, [one.mean for one in points], yerr=bars, label=name, elinewidth=0.8, **look)
 
 
 # -- dots --------------------------------------------------------------------------------------------------------------
@@ -254,11 +216,9 @@ def own_against_joint(frame: pd.DataFrame, protocol: str = "class_incremental") 
         return message_figure("No accuracy has been measured yet.")
     rows = rows.assign(label=labels(rows))
     methods = methods_of(rows)
-    spaces = sorted(set(rows["label_space"]), key=space_rank)
-    if "all" in spaces:
-        spaces = [name for name in spaces if name != "seen"]
     found = {
-        f"{space} label space": [_height(rows, label=name, label_space=space) for name in methods] for space in spaces
+        f"{space} label space": [_height(rows, label=name, label_space=space) for name in methods]
+        for space in values_of(at_the_end(rows), "label_space")
     }
     return _dots(found, methods, PROTOCOLS[protocol].headline, described(scored))
 
@@ -273,17 +233,14 @@ def ablation_dots(frame: pd.DataFrame, names: Mapping[str, str], protocol: str =
     rows = rows[rows["method"].isin(names)]
     if rows.empty:
         return message_figure("None of these variants has been measured yet.")
-    space = sorted(set(rows["label_space"]), key=space_rank)[0]
-    rows = rows[rows["label_space"] == space]
-    shots = sorted(set(rows["shots"]), key=shots_rank)
+    rows = rows[rows["label_space"] == values_of(rows, "label_space")[0]]
+    shots = values_of(rows, "shots")
     found = {shots_in_words(count): [_height(rows, method=label, shots=count) for label in names] for count in shots}
     return _dots(found, list(names.values()), PROTOCOLS[protocol].headline, described(scored, ["shots"]))
 
 
 def one_place(rows: pd.DataFrame) -> pd.DataFrame:
     """Keep the average over data sets where there is one, else the only data set."""
-    if rows.empty:
-        return rows
     return rows[rows["dataset"] == AVERAGE] if AVERAGE in set(rows["dataset"]) else rows
 
 
@@ -302,17 +259,15 @@ def _dots(found: Mapping[str, Sequence[Summary | None]], lines: Sequence[str], x
             if means:
                 axis.plot([min(means), max(means)], [line, line], color="#bbbbbb", linewidth=1.2, zorder=1)
         for index, (name, points) in enumerate(found.items()):
-            there = [(place, one) for place, one in enumerate(points) if one is not None]
-            ys = [place + (index - (len(found) - 1) / 2) * 0.12 for place, _ in there]
-            _whiskers(axis, [one for _, one in there], ys, series(index), name)
+            _whiskers(axis, points, (index - (len(found) - 1) / 2) * 0.12, series(index), name)
         _names_down(axis, lines)
         axis.set_xlabel(x_title.replace(", ", ",\n"))
-        legend_below(figure, axis)
-        figure.suptitle(title, fontsize="small", wrap=True)
-    return figure
+        return finished(figure, title, axis)
 
 
-def _whiskers(axis: Axes, points: Sequence[Summary], ys: Sequence[float], look: Mapping[str, Any], name: str) -> None:
+def _whiskers(axis: Axes, lines: Sequence[Summary | None], aside: float, look: Mapping[str, Any], name: str) -> None:
+    """Draw a point on each line that has one, `aside` of it, so that no point hides another."""
+    points, ys = [one for one in lines if one], [line + aside for line, one in enumerate(lines) if one]
     style: dict[str, Any] = {**look, "linestyle": "none", "capsize": 2}
     axis.errorbar([one.mean for one in points], ys, xerr=error_bars(points), label=name, elinewidth=0.8, **style)
 
@@ -337,33 +292,30 @@ def accuracy_against_cost(frame: pd.DataFrame, protocol: str = "class_incrementa
     """
     rows = tidy(frame)
     rows = rows[rows["protocol"] == protocol]
-    rows.attrs["tidy"] = True
     spent, scored = costs(rows), PROTOCOLS[protocol].accuracy(rows)
     shown = [column for column in COSTS if spent[column.key].notna().any()]
     if scored.empty or not shown:
         return message_figure("No cost has been measured yet.")
-    space = sorted(set(scored["label_space"]), key=space_rank)[-1]
+    space = values_of(scored, "label_space")[-1]
     title = described(scored)
     scored = one_place(scored[scored["label_space"] == space])
     scored, spent = scored.assign(label=labels(scored)), spent.assign(label=labels(spent))
     base = spent["peak_memory_mb"].min()
-    spent = spent.assign(peak_memory_mb=spent["peak_memory_mb"] - base)
-    free = scored.loc[scored["method"] == "zero_shot", "accuracy"]
+    spent["peak_memory_mb"] -= base
     learned = scored[scored["method"] != "zero_shot"]
     methods = methods_of(learned if len(learned) else scored)
-    scores = [point(scored.loc[scored["label"] == name, "accuracy"]) for name in methods]
+    scores = [_height(scored, label=name) for name in methods]
     means = spent.groupby("label")[[column.key for column in shown]].mean().reindex(methods)
     heads = [heading(one).replace(" ", "\n", 1) for one in shown]
     heads = [head.replace("[", f"above {base:,.0f} [") if "memory" in head else head for head in heads]
     what = PROTOCOLS[protocol].headline.replace(", ", ",\n") + f"\n{space} label space"
-    reference = point(free) if len(learned) else None
+    reference = _height(scored, method="zero_shot") if len(learned) else None
     many = len(methods) > TOGETHER
     with styled():
         size = (2.3, 0.24 * len(methods) + 0.3) if many else (2.9, 2.6)
         figure, axes, _ = panels(len(shown) + many, *size, sharey=True)
         if many:
-            there = [(place, one) for place, one in enumerate(scores) if one is not None]
-            _whiskers(axes[0], [one for _, one in there], [place for place, _ in there], series(0), "")
+            _whiskers(axes[0], scores, 0, series(0), "")
             _names_down(axes[0], methods)
             axes[0].set_xlabel(what)
             _reference(axes[0].axvline, reference)
@@ -372,20 +324,17 @@ def accuracy_against_cost(frame: pd.DataFrame, protocol: str = "class_incrementa
         for axis, column, head in zip(axes[many:], shown, heads, strict=True):
             for place, (one, x) in enumerate(zip(scores, means[column.key], strict=True)):
                 if many:
-                    axis.plot([x], [place], "o", color=COLOURS[0])
+                    axis.plot([x], [place], "o", color=series(0)["color"])
                 elif one is not None and x == x:
-                    style = {**series(place), "linestyle": "none", "markersize": 8, "capsize": 2.5}
-                    bars = error_bars([one])
-                    axis.errorbar([x], [one.mean], yerr=bars, label=methods[place], elinewidth=0.8, **style)
+                    look = {**series(place), "linestyle": "none", "markersize": 8, "capsize": 2.5}
+                    _upright(axis, [x], [one], methods[place], look)
             if not many:
                 _reference(axis.axhline, reference)
             axis.margins(x=0.15)
             _cost_axis(axis, column, means[column.key].dropna(), head)
         if not many:
             keep_in_percent(axes[0])
-        legend_below(figure, axes[0])
-        figure.suptitle(title, fontsize="small", wrap=True)
-    return figure
+        return finished(figure, title, axes[0])
 
 
 def _reference(line: Any, reference: Summary | None) -> None:

@@ -9,22 +9,13 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lamm_cl.reports.figures.charts import (
-    TOGETHER,
-    ablation_dots,
-    accuracy_against_cost,
-    accuracy_over_steps,
-    described,
-    few_shot_curves,
-    labels,
-    methods_of,
-    own_against_joint,
-)
+from lamm_cl.reports.figures import charts
 from lamm_cl.reports.figures.heatmaps import accuracy_matrix, confusion_figure
 from lamm_cl.reports.figures.style import fitted, save
-from lamm_cl.reports.names import anchor, dataset_rank, shots_in_words, shots_rank
+from lamm_cl.reports.names import anchor, shots_in_words, shots_rank
 from lamm_cl.reports.results import Results
 from lamm_cl.reports.tables import PROTOCOLS
+from lamm_cl.reports.tables.collect import values_of
 from lamm_cl.reports.tables.extra import COSTS
 
 _MOST_PANELS = 150  # of all matrices together; more are too many to look at
@@ -44,18 +35,16 @@ def pictures(results: Results) -> Iterator[Picture]:
     """Yield the figures that the results have numbers for: each of one setting, over data sets and seeds."""
     frame = results.rows
     for protocol in PROTOCOLS:
-        rows = frame[(frame["protocol"] == protocol)]
-        scored = rows[(rows["metric"] == "accuracy") & rows["value"].notna()]
-        groups = list(_settings(rows, scored, protocol))
-        panels = _MOST_PANELS / max(len(groups), 1)
+        groups = list(_settings(frame[frame["protocol"] == protocol], protocol))
         for name, title, part in groups:
-            for picture in _of_setting(results, protocol, part, panels):
+            for picture in _of_setting(results, protocol, part, _MOST_PANELS / len(groups)):
                 more = f", {title}" if title else ""
                 yield replace(picture, name=picture.name + name, title=picture.title + more)
 
 
-def _settings(rows: pd.DataFrame, scored: pd.DataFrame, protocol: str) -> Iterator[tuple[str, str, pd.DataFrame]]:
+def _settings(rows: pd.DataFrame, protocol: str) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Yield the rows of each setting with what names it: figures never average over anything but data and seeds."""
+    scored = rows[(rows["metric"] == "accuracy") & rows["value"].notna()]
     if scored.empty:
         return
     keys = ["backbone", "pretrained", "setting", *(["shots"] if PROTOCOLS[protocol].figures != "shots" else [])]
@@ -70,14 +59,8 @@ def _settings(rows: pd.DataFrame, scored: pd.DataFrame, protocol: str) -> Iterat
     found = sorted(groups, key=lambda item: tuple(shots_rank(one) if one.isdigit() else -1 for one in item[0]))
     for values, part in found:
         named = zip(differing, map(str, values), strict=True)
-        words = [shots_in_words(one) if key == "shots" else one for key, one in named]
-        part = part.copy()
-        part.attrs["tidy"] = True
-        yield (
-            "".join(f"_{word.replace(' ', '_')}" for word in words if word),
-            ", ".join(word for word in words if word),
-            part,
-        )
+        words = [word for key, one in named if (word := shots_in_words(one) if key == "shots" else one)]
+        yield "".join(f"_{word.replace(' ', '_')}" for word in words), ", ".join(words), part
 
 
 def _stream(names: "pd.Series[str]") -> str:
@@ -91,41 +74,36 @@ def _of_setting(results: Results, protocol: str, rows: pd.DataFrame, panels: flo
     if scored.empty:
         return
     yield from _of_protocol(rows, protocol, scored, panels)
+    caption = "Dots: means over seeds; whiskers: 95% intervals."
     for method, names in variants(results, protocol).items():
-        yield Picture(
-            f"options_{protocol}_{method}",
-            f"Options of {method}",
-            "Dots: means over seeds; whiskers: 95% intervals.",
-            partial(ablation_dots, rows, names=names, protocol=protocol),
-        )
+        draw = partial(charts.ablation_dots, rows, names=names, protocol=protocol)
+        yield Picture(f"options_{protocol}_{method}", f"Options of {method}", caption, draw)
     yield from _confusions(results, protocol, rows)
+    caption = "Whiskers: 95% intervals over seeds. Memory: above the run that took least."
     if rows["metric"].isin([column.key for column in COSTS]).any():
-        yield Picture(
-            f"cost_{protocol}",
-            f"Accuracy against cost ({protocol})",
-            "Whiskers: 95% intervals over seeds. Memory: above the run that took least.",
-            partial(accuracy_against_cost, rows, protocol=protocol),
-        )
+        draw = partial(charts.accuracy_against_cost, rows, protocol=protocol)
+        yield Picture(f"cost_{protocol}", f"Accuracy against cost ({protocol})", caption, draw)
 
 
 def _of_protocol(rows: pd.DataFrame, protocol: str, scored: pd.DataFrame, panels: float) -> Iterator[Picture]:
-    datasets = sorted(set(scored["dataset"]), key=dataset_rank)
+    datasets = values_of(scored, "dataset")
     if PROTOCOLS[protocol].figures == "shots":
         caption = "Whiskers: 95% intervals over seeds."
-        yield Picture("few_shot", "Accuracy over images a class", caption, partial(few_shot_curves, rows))
-        if len(datasets) > 1 and scored["method"].nunique() > TOGETHER:
+        yield Picture("few_shot", "Accuracy over images a class", caption, partial(charts.few_shot_curves, rows))
+        if len(datasets) > 1 and scored["method"].nunique() > charts.TOGETHER:
             for name in datasets:
-                draw = partial(few_shot_curves, rows, dataset=name)
+                draw = partial(charts.few_shot_curves, rows, dataset=name)
                 yield Picture(f"few_shot_{name}", f"Accuracy over images a class, {name}", caption, draw)
     if PROTOCOLS[protocol].figures != "stages":
         return
     caption = "Accuracy over everything met so far. Whiskers: 95% intervals over seeds."
-    yield Picture(f"steps_{protocol}", f"Accuracy over steps ({protocol})", caption, partial(accuracy_over_steps, rows))
+    draw = partial(charts.accuracy_over_steps, rows)
+    yield Picture(f"steps_{protocol}", f"Accuracy over steps ({protocol})", caption, draw)
     caption = (
         "Own: an image competes among the classes of its set; all: among all of the stream, which at its end are those "
         "seen. Whiskers: 95% intervals over seeds."
     )
-    draw = partial(own_against_joint, rows, protocol=protocol)
+    draw = partial(charts.own_against_joint, rows, protocol=protocol)
     yield Picture(f"label_spaces_{protocol}", f"Own against joint label space ({protocol})", caption, draw)
     caption = (
         "Row: after which experience; column: on which set. Means over seeds. Hatched: not measured, or still to come "
@@ -141,15 +119,15 @@ def _of_protocol(rows: pd.DataFrame, protocol: str, scored: pd.DataFrame, panels
 
 
 def _confusions(results: Results, protocol: str, rows: pd.DataFrame) -> Iterator[Picture]:
-    runs = rows.drop_duplicates("run_id").assign(label=lambda part: labels(part))
+    runs = rows.drop_duplicates("run_id").assign(label=charts.labels)
     for dataset, part in runs.groupby("dataset", sort=False):
         found: dict[str, list[Mapping[str, Any]]] = {}
-        for label in methods_of(part):
+        for label in charts.methods_of(part):
             records = [results.records.get(one, {}) for one in part.loc[part["label"] == label, "run_id"]]
-            found[label] = [one for record in records if isinstance(one := record.get("confusion"), Mapping)]
-        found = {label: ones for label, ones in found.items() if ones}
+            if ones := [one for record in records if isinstance(one := record.get("confusion"), Mapping)]:
+                found[label] = ones
         if found:
-            draw = partial(confusion_figure, found, described(part))
+            draw = partial(confusion_figure, found, charts.described(part))
             caption = "Row: the class; column: what it was taken for, after the last stage, among all classes."
             yield Picture(f"confusion_{protocol}_{dataset}", f"Confusion, {dataset}", caption, draw)
 

@@ -1,6 +1,6 @@
 """Heat maps: what is known of each set after each experience, and which class is taken for which."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -11,9 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lamm_cl.reports.figures.charts import broken, described, labels, methods_of, stage_names
-from lamm_cl.reports.figures.style import HEAT, fit, message_figure, new_figure, panels, styled
-from lamm_cl.reports.names import space_rank
-from lamm_cl.reports.tables.collect import numbered_sets, tidy
+from lamm_cl.reports.figures.style import HEAT, finished, fit, message_figure, new_figure, panels, styled
+from lamm_cl.reports.tables.collect import numbered_sets, tidy, values_of
 
 _GAP = 0.25  # inches between two methods
 _MOST_NAMES = 25  # more do not fit the side of a panel
@@ -42,47 +41,26 @@ def accuracy_matrix(frame: pd.DataFrame, dataset: str | None = None) -> Figure:
         rows = rows[rows["dataset"] == dataset]
     if rows.empty:
         return message_figure("No accuracy has been measured yet.")
-    return _draw(rows, stage_names(rows), described(rows))
-
-
-def matrices(
-    rows: pd.DataFrame, spaces: Sequence[str], methods: Sequence[str], stages: Sequence[float], sets: Sequence[str]
-) -> np.ndarray:
-    """Return the mean accuracies in percent, (spaces, methods, stages, sets), NaN where nothing was measured."""
-    means = rows.groupby(["label_space", "label", "stage", "eval_set"])["value"].mean().unstack()
-    wanted = pd.MultiIndex.from_product([spaces, methods, stages])
-    found = means.reindex(index=wanted, columns=list(sets)).to_numpy(dtype=float)
-    return 100 * found.reshape(len(spaces), len(methods), len(stages), len(sets))
-
-
-def eval_sets(rows: pd.DataFrame) -> list[str]:
-    """Return the evaluation sets: `set1`, `set2`, ... by number, others as they come."""
-    there = dict.fromkeys(rows["eval_set"])
-    numbered = [name for name in numbered_sets(there) if name in there]
-    return numbered + [name for name in there if name not in numbered]
-
-
-def _draw(rows: pd.DataFrame, names: Mapping[float, str], title: str) -> Figure:
+    names, title = stage_names(rows), described(rows)
     keys = ["experiment", "method", "variant", "dialect", "label_space", "stage", "eval_set"]
     rows = rows.groupby(keys, sort=False, dropna=False)["value"].mean().reset_index()
     rows = rows.assign(label=labels(rows))
     methods = methods_of(rows)
-    spaces = sorted(set(rows["label_space"]), key=space_rank)
-    stages, sets = sorted(set(rows["stage"])), eval_sets(rows)
+    spaces = values_of(rows, "label_space")
+    stages, there = sorted(set(rows["stage"])), rows["eval_set"].unique()
+    # `set1`, `set2`, ... by number, others as they come.
+    sets = list(dict.fromkeys(name for name in (*numbered_sets(there), *there) if name in there))
     look = _look(len(sets), len(methods))
     wide, tall = max(1.7, look.width * len(sets) + 0.6), max(1.3, look.height * len(stages) + 0.6)
     across = min(len(methods), look.across, fit(0.62 * wide, 1.1))
     blocks = [methods[place : place + across] for place in range(0, len(methods), across)]
     in_order = bool(names) or sets == numbered_sets(sets)
-    values = {
-        (space, method): _without_the_unmet(found, space, stages, in_order)
-        for (space, method), found in zip(
-            product(spaces, methods),
-            matrices(rows, spaces, methods, stages, sets).reshape(-1, len(stages), len(sets)),
-            strict=True,
-        )
-    }
-    colours = _colours(list(values.values()))
+    values = matrices(rows, spaces, methods, stages, sets)
+    if in_order and "seen" in spaces:  # sets still to come are left out: the right class does not compete yet
+        to_come = np.arange(1, len(sets) + 1)[None, :] > np.array(stages)[:, None]
+        values[spaces.index("seen"), :, to_come] = np.nan
+    of_each = dict(zip(product(spaces, methods), values.reshape(-1, len(stages), len(sets)), strict=True))
+    colours = _colours(values)
     ticks = [names.get(stage, f"{stage:g}" if stage or not names else "before") for stage in stages]
     pitch = len(sets) * wide / (wide - _GAP)  # from one method to the next, in cells
     with styled():
@@ -91,7 +69,7 @@ def _draw(rows: pd.DataFrame, names: Mapping[float, str], title: str) -> Figure:
         for axis, (block, space) in zip(axes, product(blocks, spaces), strict=True):
             lefts = [place * pitch for place in range(len(block))]
             for left, method in zip(lefts, block, strict=True):
-                _heat(axis, values[space, method], left, look, colours).set_label(broken(method))
+                _heat(axis, of_each[space, method], left, look, colours).set_label(broken(method))
                 if space == spaces[0]:
                     middle = (left + (len(sets) - 1) / 2, -0.5)
                     style = {"ha": "center", "va": "bottom", "size": matplotlib.rcParams["axes.titlesize"]}
@@ -107,34 +85,31 @@ def _draw(rows: pd.DataFrame, names: Mapping[float, str], title: str) -> Figure:
         bar.outline.set_visible(False)
         if bar.solids is not None:
             bar.solids.set(rasterized=False, edgecolor="face")
-        figure.suptitle(title, fontsize="small", wrap=True)
-    return figure
+        return finished(figure, title)
+
+
+def matrices(
+    rows: pd.DataFrame, spaces: Sequence[str], methods: Sequence[str], stages: Sequence[float], sets: Sequence[str]
+) -> np.ndarray:
+    """Return the mean accuracies in percent, (spaces, methods, stages, sets), NaN where nothing was measured."""
+    means = rows.groupby(["label_space", "label", "stage", "eval_set"])["value"].mean().unstack()
+    wanted = pd.MultiIndex.from_product([spaces, methods, stages])
+    found = means.reindex(index=wanted, columns=list(sets)).to_numpy(dtype=float)
+    return 100 * found.reshape(len(spaces), len(methods), len(stages), len(sets))
 
 
 def _look(sets: int, methods: int) -> _Look:
-    if sets > 6 and fit(0.2 * sets, 1.1) == 1:  # a column of a paper has no room for numbers
-        return _Look(0.1, 0.1, 4, 0, 0)
-    if sets <= 3:
-        return _Look(0.5, 0.34, 6, 8, 1)
     if sets <= 6:
-        return _Look(0.42, 0.34, 5, 8, 1)
-    return _Look(0.25, 0.22, 4, 5.5, 0) if methods <= 4 else _Look(0.1, 0.1, 4, 0, 0)
+        return _Look(0.5, 0.34, 6, 8, 1) if sets <= 3 else _Look(0.42, 0.34, 5, 8, 1)
+    roomy = methods <= 4 and fit(0.2 * sets, 1.1) > 1  # a column of a paper has no room for numbers
+    return _Look(0.25, 0.22, 4, 5.5, 0) if roomy else _Look(0.1, 0.1, 4, 0, 0)
 
 
-def _colours(values: Sequence[np.ndarray]) -> matplotlib.cm.ScalarMappable:
+def _colours(values: np.ndarray) -> matplotlib.cm.ScalarMappable:
     """Return the colours, stretched over the accuracies that occur, to full fives."""
-    every = np.concatenate([one.ravel() for one in values])
-    every = every[~np.isnan(every)]
+    every = values[~np.isnan(values)]
     low, high = (5 * np.floor(every.min() / 5), 5 * np.ceil(every.max() / 5)) if len(every) else (0, 100)
     return matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(low, max(high, low + 5)), HEAT)
-
-
-def _without_the_unmet(values: np.ndarray, space: str, stages: Sequence[float], in_order: bool) -> np.ndarray:
-    """Leave out sets that are still to come where images compete among the seen classes: the right one is not there."""
-    if space != "seen" or not in_order:
-        return values
-    to_come = np.arange(1, values.shape[1] + 1)[None, :] > np.array(stages)[:, None]
-    return np.where(to_come, np.nan, values)
 
 
 def _heat(
@@ -152,7 +127,6 @@ def _heat(
             red, green, blue, _ = colours.to_rgba(value)
             ink = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
             axes.text(left + j, i, f"{value:.{look.digits}f}", ha="center", va="center", size=look.size, color=ink)
-
     return mesh
 
 
@@ -169,21 +143,20 @@ def _ticks(axes: Axes, lefts: Sequence[float], stages: Sequence[str], sets: Sequ
     axes.spines[:].set_visible(False)
 
 
-def confusion_figure(found: Mapping[str, Iterable[Mapping[str, Any]]], title: str) -> Figure:
+def confusion_figure(found: Mapping[str, Sequence[Mapping[str, Any]]], title: str) -> Figure:
     """Draw a panel per method: of the images of each class (row), how many percent were taken for which (column).
 
     All sets after the last stage, among all classes, summed over the runs of a method.
     """
-    parts = {name: list(ones) for name, ones in found.items()}
-    classes = next(list(ones[0]["classes"]) for ones in parts.values())
+    classes = next(list(ones[0]["classes"]) for ones in found.values())
     every = 1 if len(classes) <= _MOST_NAMES else 10
     names = classes if every == 1 else [str(label) for label in range(len(classes))]
     side = max(2.2, 0.14 * len(classes) + 1) if every == 1 else 3.0
     # What is mistaken for another class is a few percent each: the root makes them visible beside the diagonal.
     norm = matplotlib.colors.PowerNorm(0.5, 0, 100)
     with styled():
-        figure, axes, across = panels(len(parts), side, side)
-        for place, (axis, (name, ones)) in enumerate(zip(axes, parts.items(), strict=True)):
+        figure, axes, across = panels(len(found), side, side)
+        for place, (axis, (name, ones)) in enumerate(zip(axes, found.items(), strict=True)):
             shares = confusion_shares(ones, len(classes))
             edges = np.arange(len(classes) + 1) - 0.5
             image = axis.pcolormesh(edges, edges, np.ma.masked_invalid(shares), cmap=HEAT, norm=norm)
@@ -196,12 +169,11 @@ def confusion_figure(found: Mapping[str, Iterable[Mapping[str, Any]]], title: st
             axis.set_yticks(at, named, fontsize="x-small")
             axis.tick_params(labelleft=place % across == 0)
             axis.set_ylabel(("class" if every == 1 else "number of the class") if place % across == 0 else "")
-            axis.set_xlabel("taken for" if place >= len(parts) - across else "")
-        shrink = 0.8 / -(-len(parts) // across)
+            axis.set_xlabel("taken for" if place >= len(found) - across else "")
+        shrink = 0.8 / -(-len(found) // across)
         bar = figure.colorbar(image, ax=axes, shrink=shrink, pad=0.02, anchor=(0.0, 1.0), ticks=[0, 1, 5, 20, 50, 100])
         bar.set_label("images of the class [%]")
-        figure.suptitle(title, fontsize="small", wrap=True)
-    return figure
+        return finished(figure, title)
 
 
 def confusion_shares(records: Sequence[Mapping[str, Any]], classes: int) -> np.ndarray:

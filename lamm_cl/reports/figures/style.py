@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -48,7 +48,6 @@ _RC = {
     "pdf.fonttype": 42,
 }
 
-
 _LOOKS: tuple[tuple[str, str, Any], ...] = (  # colour, marker, line
     ("#0072B2", "o", "-"),
     ("#D55E00", "s", "--"),
@@ -67,14 +66,6 @@ COLOURS = tuple(colour for colour, _, _ in _LOOKS)
 def series(index: int) -> dict[str, Any]:
     """Return the look of series number `index`, below ten, in every figure: what matplotlib's artists take."""
     return dict(zip(("color", "marker", "linestyle"), _LOOKS[index], strict=True))
-
-
-class Panels(NamedTuple):
-    """A figure, its panels in reading order, and how many of them stand side by side."""
-
-    figure: Figure
-    axes: list[Axes]
-    across: int
 
 
 @contextmanager
@@ -107,15 +98,15 @@ def fit(width: float, spare: float = 0.0) -> int:
     return 99 if limit is None else max(1, int((limit - spare) / width))
 
 
-def panels(count: int, width: float, height: float, most: int = 4, spare: float = 1.0, **shared: Any) -> Panels:
-    """Return a figure with `count` panels of about this size, and `spare` for title and legend, all in inches."""
-    across = min(count, most, fit(0.65 * width))
+def panels(count: int, width: float, height: float, sharey: bool = False) -> tuple[Figure, list[Axes], int]:
+    """Return a figure with `count` panels of about this size in inches, these in reading order, how many in a line."""
+    across = min(count, 4, fit(0.65 * width))
     down = math.ceil(count / across)
-    figure = new_figure(max(width * across + 0.4, 4.2), height * down + spare)
-    axes = list(figure.subplots(down, across, squeeze=False, **shared).flat)
+    figure = new_figure(max(width * across + 0.4, 4.2), height * down + 1)  # title and legend take an inch
+    axes = list(figure.subplots(down, across, squeeze=False, sharey=sharey).flat)
     for axis in axes[count:]:
         axis.set_visible(False)
-    return Panels(figure, axes[:count], across)
+    return figure, axes[:count], across
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> tuple[Path, ...]:
@@ -123,11 +114,9 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> tuple[Path, ...]:
 
     Each file appears whole or not at all. Returns the paths written.
     """
-    target = Path(path)
-    if target.suffix.lower() in (".svg", ".png", ".pdf"):
-        targets: tuple[Path, ...] = (target,)
-    else:
-        targets = tuple(target.with_name(target.name + ending) for ending in (".svg", ".png", ".pdf"))
+    target, endings = Path(path), (".svg", ".png", ".pdf")
+    alone = target.suffix.lower() in endings
+    targets = (target,) if alone else tuple(target.with_name(target.name + ending) for ending in endings)
     for one in targets:
         write_out(one, render(figure, one.suffix[1:].lower()))
     return targets
@@ -142,14 +131,14 @@ def render(figure: Figure, kind: str) -> bytes:
     return stream.getvalue()
 
 
-def legend_below(figure: Figure, axis: Any) -> None:
-    """Put one legend for all panels below them, as wide as the figure allows."""
-    handles, names = axis.get_legend_handles_labels()
-    if not names:
-        return
-    longest = max(map(len, names))
-    across = max(1, int(figure.get_figwidth() / (0.0083 * _size.get()[1] * longest + 0.65)))
-    figure.legend(handles, names, loc="outside lower center", ncols=min(across, len(names)), handlelength=3.2)
+def finished(figure: Figure, title: str, axis: Axes | None = None) -> Figure:
+    """Put the title above all panels, and below them one legend for all, that of `axis`, as wide as they are."""
+    handles, names = axis.get_legend_handles_labels() if axis else ((), ())
+    if names:
+        across = max(1, int(figure.get_figwidth() / (0.0083 * _size.get()[1] * max(map(len, names)) + 0.65)))
+        figure.legend(handles, names, loc="outside lower center", ncols=min(across, len(names)), handlelength=3.2)
+    figure.suptitle(title, fontsize="small", wrap=True)
+    return figure
 
 
 def keep_in_percent(axis: Any) -> None:

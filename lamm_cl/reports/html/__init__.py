@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 from urllib.parse import quote
 
@@ -29,8 +30,8 @@ from lamm_cl.reports.report import Report
 from lamm_cl.reports.results import Results, error_of
 from lamm_cl.reports.tables.collect import TITLES
 from lamm_cl.reports.tables.extra import pivot_tables
-from lamm_cl.reports.tables.model import Cell, Column, Row, Table
-from lamm_cl.reports.tables.render import heading, notes, plain, render_csv, render_latex
+from lamm_cl.reports.tables.model import Column, Row, Table
+from lamm_cl.reports.tables.render import full_heading, notes, render_csv, render_latex, texts_of
 
 _OPEN_FIGURES = 12  # of more, the first four: the page must load and print in seconds
 _MOST_POINTS = 400  # more than that nobody listens to
@@ -45,21 +46,18 @@ _NUMERIC = ("shots", "seed")
 def render_html(report: Report) -> str:
     """Return the whole page. Every text that comes from results is escaped by the template."""
     every = [*pivot_tables(report.results.rows), *report.tables]
-    tables = [table_view(table) for table in every]
+    tables = [*map(table_view, every), *runs_view(report.results)]
     figures = [inline_figure(picture) for picture in pictures(report.results)]
-    runs = runs_view(report.results)
-    tables += [runs] if runs else []
     downloads = {
         f"table-{anchor(table.name)}": {"csv": render_csv(table), "tex": render_latex(table, report.title)}
         for table in every
     }
-    contents = [(one["id"], one["title"]) for one in (*tables, *figures)]
     template = Environment(autoescape=True).from_string(_file("page.html"))
     return template.render(
         title=report.title,
         summary=report.summary,
         problems=[list(_linked(problem, report)) for problem in report.problems],
-        contents=[("summary", "Summary"), *contents],
+        contents=[("summary", "Summary"), *((one["id"], one["title"]) for one in (*tables, *figures))],
         tables=tables,
         figures=figures,
         open_figures=len(figures) if len(figures) <= _OPEN_FIGURES else 4,
@@ -77,18 +75,18 @@ def _file(name: str) -> str:
 
 def _linked(text: str, report: Report) -> Iterator[tuple[str, str]]:
     """Yield the parts of a sentence, each with the address of the run that it names."""
-    known = report.results.records
     for part in re.split(r"([^\s,;:()]+)", text):
-        yield part, runs_link(part.removesuffix(".")) if part.removesuffix(".") in known else ""
+        run_id = part.removesuffix(".")
+        yield part, runs_link(run_id) if run_id in report.results.records else ""
 
 
 def inline_figure(picture: Picture) -> dict[str, Any]:
     """Return what the page shows of a figure: drawing, title, caption and numbers."""
     name, drawn = f"figure-{anchor(picture.name)}", picture.draw()
-    svg = inline_svg(render(drawn, "svg").decode(), name, picture.title)
-    shown = {"id": name, "title": picture.title, "caption": picture.caption}
+    svg = Markup(inline_svg(render(drawn, "svg").decode(), name, picture.title))
     points = list(points_of(drawn))
-    return {**shown, "svg": Markup(svg), "points": points if len(points) <= _MOST_POINTS else []}
+    shown = {"svg": svg, "points": points if len(points) <= _MOST_POINTS else []}
+    return {"id": name, "title": picture.title, "caption": picture.caption, **shown}
 
 
 def points_of(figure: Figure) -> Iterator[tuple[str, str, str, str, str]]:
@@ -96,13 +94,8 @@ def points_of(figure: Figure) -> Iterator[tuple[str, str, str, str, str]]:
     for axis in figure.axes:
         if axis.get_label() == "<colorbar>" or not axis.get_visible():
             continue
-        across, down = (
-            {
-                float(at): text.get_text()
-                for at, text in zip(one.get_majorticklocs(), one.get_ticklabels(), strict=False)
-            }
-            for one in (axis.xaxis, axis.yaxis)
-        )
+        ticks = (zip(one.get_majorticklocs(), one.get_ticklabels(), strict=False) for one in (axis.xaxis, axis.yaxis))
+        across, down = ({float(at): text.get_text() for at, text in one} for one in ticks)
         panel = " ".join(axis.get_title().split()) or axis.get_xlabel()
         for container in axis.containers:
             if isinstance(container, ErrorbarContainer) and (line := container.lines[0]) is not None:
@@ -146,42 +139,26 @@ def runs_link(*run_ids: str) -> str:
 
 def table_view(table: Table) -> dict[str, Any]:
     """Return one table with its columns, sections, filters and notes."""
-    sections = list(table.sections())
+    sections = table.sections()
     words = [place for place, column in enumerate(table.columns) if not column.numeric]
-    header = next((place for place, column in enumerate(table.columns) if column.key == "method"), 0)
-    same = [
-        place
-        for place in words
-        if place != header and all(len({row.cells[place].text for row in rows}) == 1 for rows in sections)
-    ]
+    header = table.places.get("method", 0)
+    others = [place for place in words if place != header]
+    same = [k for k in others if all(len({row.cells[k].text for row in rows}) == 1 for rows in sections)]
+    titles = [", ".join(f"{table.columns[k].title} {rows[0].cells[k].text}" for k in same) for rows in sections]
     fold = len(table.rows) > _MOST_ROWS and len(sections) > 1
-    columns = [
-        {
-            "title": _heading(one),
-            "numeric": one.numeric,
-            "best": one.best,
-            "sec": fold and k in same,
-            "first": k == header,
-        }
-        for k, one in enumerate(table.columns)
-    ]
-    shown = [
-        {
-            "number": number,
-            "title": ", ".join(f"{table.columns[place].title} {rows[0].cells[place].text}" for place in same),
-            "rows": [_row(table, row, header, same if fold else []) for row in rows],
-        }
-        for number, rows in enumerate(sections)
-    ]
-    choices = _choices(
-        (place, table.columns[place].title, [row.cells[place].text or "" for row in table.rows]) for place in words
-    )
+    if not fold:
+        same = []
+    columns = [{"title": _heading(one), "numeric": one.numeric, "best": one.best} for one in table.columns]
+    for k, one in enumerate(columns):
+        one |= {"sec": k in same, "first": k == header}
+    lines = [[_row(table, row, header, same) for row in rows] for rows in sections]
+    choices = _choices((k, table.columns[k].title, [row.cells[k].text or "" for row in table.rows]) for k in words)
     return {
         "id": f"table-{anchor(table.name)}",
         "title": table.title.partition(":")[0],
         "caption": table.title,
         "columns": columns,
-        "sections": shown,
+        "sections": list(zip(titles, lines, strict=True)),
         "choices": choices,
         "fold": fold,
         "files": True,
@@ -197,52 +174,39 @@ def _choices(columns: Iterable[tuple[int, str, list[str]]]) -> list[dict[str, An
 
 
 def _heading(column: Column) -> str:
-    title = f"{column.group} {heading(column)}" if column.group else heading(column)
-    return title + (" [%]" if column.unit == "%" else "")
+    return full_heading(column, " ") + (" [%]" if column.unit == "%" else "")
 
 
 def _row(table: Table, row: Row, header: int, same: Sequence[int]) -> dict[str, Any]:
-    cells = zip(row.cells, table.columns, strict=True)
-    shown = [_cell(cell, column, table.seeds, k == header, k in same) for k, (cell, column) in enumerate(cells)]
+    shown = []
+    for k, (cell, column, text) in enumerate(zip(row.cells, table.columns, texts_of(table, row), strict=True)):
+        number = column.numeric and cell.value is not None
+        kinds = {"number": column.numeric, "words": len(text) > _LONG, "sec": k in same, "first": k == header}
+        one = {"kind": " ".join(kind for kind, there in kinds.items() if there), "text": text, "best": cell.best}
+        tag, value = "th" if k == header and not column.numeric else "td", repr(cell.value) if number else None
+        href = runs_link(*cell.run_ids) if number and cell.run_ids else ""
+        shown.append({**one, "tag": tag, "value": value, "href": href})
     return {"kind": "free" if row.cells[header].text == "zero_shot" else "", "cells": shown}
-
-
-def _cell(cell: Cell, column: Column, usual_seeds: int, header: bool, same: bool) -> dict[str, Any]:
-    text = plain(cell, column, usual_seeds)
-    number = column.numeric and cell.value is not None
-    kinds = ["number"] * column.numeric + ["words"] * (len(text) > _LONG) + ["sec"] * same + ["first"] * header
-    return {
-        "tag": "th" if header and not column.numeric else "td",
-        "text": text,
-        "kind": " ".join(kinds),
-        "value": repr(cell.value) if number else None,
-        "best": cell.best,
-        "href": runs_link(*cell.run_ids) if number and cell.run_ids else "",
-    }
 
 
 # -- runs --------------------------------------------------------------------------------------------------------
 
 
-def runs_view(results: Results) -> dict[str, Any] | None:
-    """Return the table of all runs, each linked to its record, in sections of protocol and data set."""
+def runs_view(results: Results) -> Iterator[dict[str, Any]]:
+    """Yield the table of all runs, where there are any, each linked to its record, by protocol and data set."""
     runs = results.runs
     if runs.empty:
-        return None
+        return
     columns = [runs[key].map(number_word).tolist() for key in _RUN_COLUMNS]
     found = enumerate(zip(_RUN_COLUMNS, columns, strict=True))
     choices = _choices((place, TITLES[key], sorted(values)) for place, (key, values) in found if key != "run_id")
-    lines = sorted(zip(*columns, strict=True), key=lambda line: (line[1], line[2]))
+    lines = sorted(zip(*columns, strict=True), key=itemgetter(1, 2))
     sections = [
-        {
-            "number": number,
-            "title": f"{protocol}, {dataset}",
-            "rows": [_line(values, results.records.get(values[0])) for values in group],
-        }
-        for number, ((protocol, dataset), group) in enumerate(groupby(lines, key=lambda line: (line[1], line[2])))
+        (", ".join(place), [_line(values, results.records.get(values[0])) for values in group])
+        for place, group in groupby(lines, key=itemgetter(1, 2))
     ]
     heads = [{"title": TITLES[key], "numeric": key in _NUMERIC, "first": key == "run_id"} for key in _RUN_COLUMNS]
-    return {
+    yield {
         "id": "runs",
         "title": "Runs",
         "caption": "Every run, with its config and its record",
@@ -255,16 +219,15 @@ def runs_view(results: Results) -> dict[str, Any] | None:
 
 def _line(values: tuple[str, ...], record: Mapping[str, Any] | None) -> dict[str, Any]:
     run_id, *rest = values
-    cells: list[dict[str, Any]] = [
-        {"tag": "th", "text": run_id, "kind": "first", "value": None, "href": runs_link(run_id)}
-    ]
+    first = {"tag": "th", "text": run_id, "kind": "first", "value": None, "href": runs_link(run_id)}
+    cells = []
     for key, value in zip(_RUN_COLUMNS[1:], rest, strict=True):
         number = key in _NUMERIC and value != ""
         cells.append({"tag": "td", "text": value or "-", "kind": "number" * number, "value": value if number else None})
     failed = rest[-1] == "failed"
     error = error_of(record) if failed and record else ""
-    cells.append({"tag": "td", "text": error, "kind": "words" * bool(error), "value": None})
-    return {"kind": "failed" if failed else "", "cells": cells}
+    last = {"tag": "td", "text": error, "kind": "words" * bool(error), "value": None}
+    return {"kind": "failed" if failed else "", "cells": [first, *cells, last]}
 
 
 def embedded_runs(results: Results) -> str:

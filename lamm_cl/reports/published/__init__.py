@@ -1,26 +1,4 @@
-"""Numbers that papers print, as data: one CSV a table, in long form, each row with its citation.
-
-`tables.csv` says what each table holds, who printed it, and which of the files its rows are in. Values are percent, as
-printed; missing numbers have no row. Columns:
-
-| column | meaning |
-|---|---|
-| source, citation, table | who printed it, where exactly, the name given to `published` |
-| protocol, method, dialect | as in this project |
-| protocol_options | of a class-incremental stream, as in a config: `base: 10, increment: 10, order: {numpy: 1993}` |
-| options | those of the published run that are not the method's defaults, written as in a config: `epochs: 200` |
-| minus, minus_options | the other method, where the number is a difference, and its options |
-| trained_on, dataset, label_space | training data set, evaluated data set (`average`: the paper's mean), label space |
-| metric, value, shots, setting | what the number is; `setting`: the order of the data sets, B0 Inc10, or the like |
-| rounding | what rounding may have taken, in points; empty: half of the last printed digit |
-| backbone, pretrained, precision, seeds | what it was measured with; an empty `precision` is not known |
-| resize_mode | how images came to the tower's size, where the run differs from what the weights were trained with |
-| standing | `primary`: read in the source; `reprint`: in a later paper; `secondary`: in a list or a note alone |
-| note | what to know about it, parted by semicolons; "copied from ..." where the paper did not measure it |
-
-An option may differ by data set: `epochs: {imagenet: 50, others: 200}`. A class order that is a file of a released code
-is told by its digest, `order: {digest: ...}`: the first twelve digits of the SHA-256 of its labels, joined by commas.
-"""
+"""Numbers that papers print, as data: one CSV a table, in long form, each row with its citation; see the README."""
 
 import csv
 from collections import Counter
@@ -80,11 +58,6 @@ def names() -> list[tuple[str, str, str]]:
     return [(name, row["title"], row["citation"]) for name, row in _tables().items()]
 
 
-def title(name: str) -> str:
-    """Return what the published table `name` holds, in words."""
-    return _entry(name)["title"]
-
-
 def standings(name: str) -> str:
     """Return how many of the numbers of the table `name` have which standing, in words.
 
@@ -95,13 +68,20 @@ def standings(name: str) -> str:
     return ", ".join(f"{counts[one]} {one}" for one in STANDINGS if counts[one])
 
 
+@cache
 def numbers(name: str) -> tuple[PublishedNumber, ...]:
     """Return the rows of the published table `name`, in the paper's order.
 
     Raises:
         UsageError: No such table.
     """
-    return tuple(row for file in _entry(name)["files"].split() for row in _read(file))
+    found = []
+    for row in (row for file in about(name)["files"].split() for row in _rows(file)):
+        printed = row.pop("value")
+        half = 0.5 * 10.0 ** -len(printed.partition(".")[2])
+        rounding = float(row.pop("rounding") or half)
+        found.append(PublishedNumber(**row, value=float(printed), rounding=rounding, printed=printed))
+    return tuple(found)
 
 
 def published(name: str) -> "pd.DataFrame":
@@ -115,7 +95,8 @@ def published(name: str) -> "pd.DataFrame":
     return pd.DataFrame(numbers(name))
 
 
-def _entry(name: str) -> dict[str, str]:
+def about(name: str) -> dict[str, str]:
+    """Return what `tables.csv` says of the published table `name`: its title, its citation, ..."""
     if name not in _tables():
         raise unknown("published table", name, _tables())
     return _tables()[name]
@@ -124,11 +105,3 @@ def _entry(name: str) -> dict[str, str]:
 def _rows(file: str) -> Iterator[dict[str, str]]:
     text = files(__package__).joinpath(f"{file}.csv").read_text(encoding="utf-8")
     yield from csv.DictReader(text.splitlines())
-
-
-def _read(file: str) -> Iterator[PublishedNumber]:
-    for row in _rows(file):
-        printed = row.pop("value")
-        half = 0.5 * 10.0 ** -len(printed.partition(".")[2])
-        rounding = float(row.pop("rounding") or half)
-        yield PublishedNumber(**row, value=float(printed), rounding=rounding, printed=printed)

@@ -12,15 +12,6 @@ from lamm_cl.reports.tables.render import (
 )
 
 __all__ = [
-    "PROTOCOLS",
-    "Cell",
-    "Column",
-    "Row",
-    "Table",
-    "latex_document",
-    "render_csv",
-    "render_latex",
-    "render_markdown",
-    "render_rich",
-    "render_text",
-]
+    "PROTOCOLS", "Cell", "Column", "Row", "Table", "latex_document", "render_csv", "render_latex", "render_markdown",
+    "render_rich", "render_text",
+]  # fmt: skip

@@ -22,11 +22,8 @@ _WORDS = (*SETTINGS, "protocol", "run_id", "seed", "status")
 TITLES = {key: key.replace("_", " ").capitalize() for key in _WORDS}
 TITLES |= {"dataset": "Data set", "variant": "Options", "pretrained": "Weights", "run_id": "Run"}
 _RANKS: dict[str, Callable[[str], Any]] = {
-    "method": method_rank,
-    "dataset": dataset_rank,
-    "label_space": space_rank,
-    "shots": shots_rank,
-}
+    "method": method_rank, "dataset": dataset_rank, "label_space": space_rank, "shots": shots_rank,
+}  # fmt: skip
 
 
 def tidy(frame: pd.DataFrame) -> pd.DataFrame:
@@ -39,10 +36,8 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     """
     if frame.attrs.get("tidy"):
         return frame
-    absent = [name for name in COLUMNS if name not in frame.columns]
-    if absent:
-        expected = ", ".join(COLUMNS)
-        raise UsageError(f"results lack the column(s) {', '.join(absent)}; expected {expected}")
+    if absent := [name for name in COLUMNS if name not in frame.columns]:
+        raise UsageError(f"results lack the column(s) {', '.join(absent)}; expected {', '.join(COLUMNS)}")
     out = frame.assign(**{name: "" for name in _ADDED if name not in frame.columns}).reset_index(drop=True)
     for name in out.columns:
         if name in _NUMBERS:
@@ -55,11 +50,21 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     return out
 
 
-def accuracies(frame: pd.DataFrame, protocol: str, metric: str = "accuracy") -> pd.DataFrame:
-    """Return the tidy rows of one protocol and metric that hold a value."""
+def accuracies(frame: pd.DataFrame, protocol: str) -> pd.DataFrame:
+    """Return the tidy rows of one protocol that hold an accuracy."""
     rows = tidy(frame)
-    wanted = (rows["protocol"] == protocol) & (rows["metric"] == metric) & rows["value"].notna()
+    wanted = (rows["protocol"] == protocol) & (rows["metric"] == "accuracy") & rows["value"].notna()
     return rows[wanted].reset_index(drop=True)
+
+
+def values_of(rows: pd.DataFrame, key: str) -> list[Any]:
+    """Return what occurs in a column of settings, in the order of the tables."""
+    return sorted(set(rows[key]), key=_RANKS.get(key))
+
+
+def at_the_end(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows after the last stage without the label space `seen` where `all` is there, which is the same then."""
+    return rows[rows["label_space"] != "seen"] if rows["label_space"].eq("all").any() else rows
 
 
 def wide(rows: pd.DataFrame) -> pd.DataFrame:
@@ -86,23 +91,21 @@ def run_ids(groups: Any, ids: Iterable[tuple[str, ...]]) -> "pd.Series[Any]":
     return pd.Series([tuple(part) for part in parts], index=index, dtype=object)
 
 
-Quantities = Callable[[pd.DataFrame], Mapping[str, "pd.Series[float]"]]
+Quantities = Mapping[str, "pd.Series[float]"]
 
 
-def per_seed(rows: pd.DataFrame, quantities: Quantities) -> pd.DataFrame:
+def per_seed(rows: pd.DataFrame, quantities: Callable[[pd.DataFrame], Quantities]) -> pd.DataFrame:
     """Return settings, seed, `run_id` and the quantities made from `wide` rows, as columns."""
     if rows.empty:
-        return pd.DataFrame({name: pd.Series(dtype=object) for name in (*SETTINGS, "seed", "run_id")})
+        return pd.DataFrame(columns=[*SETTINGS, "seed", "run_id"], dtype=object)
     table = wide(rows)
-    out = pd.DataFrame({"run_id": table[("run_id", "")], **quantities(table)}, index=table.index)
-    return out.reset_index()
+    return pd.DataFrame({"run_id": table[("run_id", "")], **quantities(table)}, index=table.index).reset_index()
 
 
 def pick(table: pd.DataFrame, stage: float, eval_set: str) -> "pd.Series[float]":
     """Return the column (stage, eval_set) of `wide` rows, all NaN where no run has it."""
-    if (stage, eval_set) in table.columns:
-        return table[(stage, eval_set)].astype(float)
-    return pd.Series(np.nan, index=table.index)
+    place = (stage, eval_set)
+    return table[place].astype(float) if place in table.columns else pd.Series(np.nan, index=table.index)
 
 
 def numbered_sets(names: Iterable[str]) -> list[str]:
@@ -135,8 +138,8 @@ def with_steps(rows: pd.DataFrame, lengths: "pd.Series[float]") -> pd.DataFrame:
     return rows.assign(setting=(rows["setting"] + " " + steps).str.strip())
 
 
-def average_rows(table: pd.DataFrame, quantities: Sequence[str], name: str = AVERAGE) -> pd.DataFrame:
-    """Return per-seed means over all data sets of `table`, under the data set name `name`.
+def average_rows(table: pd.DataFrame, quantities: list[str]) -> pd.DataFrame:
+    """Return per-seed means over all data sets of `table`, under the name of the average.
 
     A mean exists only where every data set of the table has the value with that seed: a mean over
     fewer data sets would be another number under the same name. No rows where there is one data set.
@@ -146,12 +149,9 @@ def average_rows(table: pd.DataFrame, quantities: Sequence[str], name: str = AVE
         return table.iloc[0:0]
     keys = [key for key in SETTINGS if key != "dataset"] + ["seed"]
     groups = table.groupby(keys, sort=False, dropna=False)
-    sums = groups[list(quantities)].sum(min_count=1)
-    means = (sums / datasets).where(groups[list(quantities)].count() == datasets)
-    means["run_id"] = run_ids(groups, table["run_id"])
-    out = means.reset_index()
-    out["dataset"] = name
-    return out.dropna(subset=list(quantities), how="all")[table.columns]
+    means = (groups[quantities].sum(min_count=1) / datasets).where(groups[quantities].count() == datasets)
+    out = means.assign(run_id=run_ids(groups, table["run_id"])).reset_index().assign(dataset=AVERAGE)
+    return out.dropna(subset=quantities, how="all")[table.columns]
 
 
 def with_averages(observations: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
@@ -163,31 +163,20 @@ def with_averages(observations: pd.DataFrame, columns: Sequence[Column]) -> pd.D
 
 
 def build_table(
-    name: str,
-    title: str,
-    observations: pd.DataFrame,
-    columns: Sequence[Column],
-    notes: Sequence[str] = (),
+    name: str, title: str, observations: pd.DataFrame, columns: Sequence[Column], notes: Sequence[str] = ()
 ) -> Table:
     """Return a table of means over seeds, times 100 where a column's unit is percent.
 
     Settings that are the same in every row go into the title; the others become columns of words.
-    Rows with the same settings except those of the method are one section.
-
-    Args:
-        name: The table's short name.
-        title: What it shows.
-        observations: What `per_seed` returns: one row per settings and seed.
-        columns: The columns of numbers; a key is a column of `observations`.
-        notes: Sentences below the table.
+    Rows with the same settings except those of the method are one section. `observations` are what `per_seed`
+    returns, with a column for the key of each of `columns`.
     """
     shown, constant = _split_settings(observations)
-    keys = [column.key for column in columns]
     rows = []
     for settings, cells in _cells(observations, columns):
         words = dict(zip(SETTINGS, settings, strict=True))
         section = "/".join(words[key] for key in shown if key not in _OF_A_METHOD)
-        rows.append(Row((*(Cell(text=words[key]) for key in shown), *(cells[key] for key in keys)), section))
+        rows.append(Row((*(Cell(text=words[key]) for key in shown), *cells), section))
     heads = [Column(key, TITLES[key]) for key in shown]
     full = f"{title}: {constant}" if constant else title
     return mark_best(Table(name, full, (*heads, *columns), tuple(rows), tuple(notes)))
@@ -195,7 +184,7 @@ def build_table(
 
 def by_shots(name: str, title: str, rows: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
     """Return a table of `accuracy` with a column for each number of shots; `rows` as `per_seed` returns them."""
-    shots = sorted(set(rows["shots"]), key=shots_rank)
+    shots = values_of(rows, "shots")
     columns = tuple(Column(f"shots{count}", count, group="Shots", unit="%", best="max") for count in shots)
     if len(rows):
         keys = [key for key in SETTINGS if key != "shots"] + ["seed"]
@@ -208,26 +197,21 @@ def by_shots(name: str, title: str, rows: pd.DataFrame, notes: Sequence[str] = (
     return build_table(name, title, rows, columns, notes)
 
 
-def _cells(observations: pd.DataFrame, columns: Sequence[Column]) -> list[tuple[tuple[str, ...], dict[str, Cell]]]:
+def _cells(observations: pd.DataFrame, columns: Sequence[Column]) -> list[tuple[tuple[str, ...], list[Cell]]]:
+    """Return the values of `SETTINGS` and the cells of each row, in the order of the tables."""
     if observations.empty:
         return []
     groups = observations.groupby(list(SETTINGS), sort=False, dropna=False)
-    keys = [column.key for column in columns]
-    values = groups[keys]
+    values = groups[[column.key for column in columns]]
     scale = np.array([100.0 if column.unit == "%" else 1.0 for column in columns])
     means, stds = ((frame.to_numpy(dtype=float) * scale).tolist() for frame in (values.mean(), values.std()))
-    counts = values.count()
-    ids = run_ids(groups, observations["run_id"])
-    found = []
-    for place, settings in enumerate(counts.index):
-        line = zip(means[place], stds[place], counts.to_numpy()[place], strict=True)
+    ids, counts, found = run_ids(groups, observations["run_id"]), values.count(), []
+    for settings, run, *line in zip(counts.index, ids, means, stds, counts.to_numpy().tolist(), strict=True):
         cells = [
-            Cell()
-            if np.isnan(mean)
-            else Cell(mean, None if np.isnan(std) else std, int(count), run_ids=ids.iloc[place])
-            for mean, std, count in line
+            Cell() if np.isnan(mean) else Cell(mean, None if np.isnan(std) else std, count, run_ids=run)
+            for mean, std, count in zip(*line, strict=True)
         ]
-        found.append((settings, dict(zip(keys, cells, strict=True))))
+        found.append((settings, cells))
     return sorted(found, key=lambda item: order(item[0]))
 
 

@@ -3,23 +3,14 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
+from operator import itemgetter
 from typing import Any
 
 import pandas as pd
 
 from lamm_cl.evaluation.statistics import compare_paired, summarise
 from lamm_cl.reports.names import method_rank, shots_in_words, space_rank
-from lamm_cl.reports.tables.collect import (
-    SETTINGS,
-    TITLES,
-    build_table,
-    by_shots,
-    order,
-    stream_lengths,
-    tidy,
-    with_averages,
-    with_steps,
-)
+from lamm_cl.reports.tables import collect
 from lamm_cl.reports.tables.model import Cell, Column, Row, Table, mark_best
 from lamm_cl.reports.tables.protocols import PROTOCOLS, STREAMS
 
@@ -42,12 +33,16 @@ _OF_A_STAGE = (
     Column("train_images_per_second", "training", group="Images a second", unit="1/s", digits=0, best="max"),
     Column("test_images_per_second", "test", group="Images a second", unit="1/s", digits=0, best="max"),
 )
-_KEYS = [column.key for column in (*COSTS, *_OF_A_STAGE)]
+# Stages add up in time; parameters and memory are what the dearest stage needs; what is kept is what the last one left.
+_OF_STAGES = {
+    "seconds": "sum", "trained_parameters": "max", "peak_memory_mb": "max", "kept_parameters": "last",
+    "state_mb": "last", "train_images_per_second": "mean", "test_images_per_second": "mean",
+}  # fmt: skip
 Options = Mapping[str, Any]
 VARIES = "varies"
 _METRIC = "class_accuracy/"
-_OF_A_CLASS = ["backbone", "dataset", "shots", "label_space", "eval_set", "word"]
-_PLACE, _NAME = SETTINGS[:6], SETTINGS[6:]
+_OF_A_CLASS = ["backbone", "dataset", "shots", "label_space", "eval_set", "class"]
+_PLACE, _NAME = collect.SETTINGS[:6], collect.SETTINGS[6:]
 _PAIRED = (
     Column("difference", "Difference", unit="%", signed=True),
     Column("low", "from", group="95% interval", unit="%", signed=True),
@@ -58,25 +53,27 @@ _PAIRED = (
 
 def stream_table(frame: pd.DataFrame) -> Table:
     """Return the metrics of whole streams, in every label space, from the runs' own rows after their last stage."""
-    rows = tidy(frame)
+    rows = collect.tidy(frame)
     rows = rows[rows["protocol"].isin(STREAMS)]
-    lengths = stream_lengths(rows[rows["metric"] == "accuracy"])
+    lengths = collect.stream_lengths(rows[rows["metric"] == "accuracy"])
     ends = rows["run_id"].map(lengths)
-    names = [column.key for column in _STREAM]
-    rows = rows[rows["metric"].isin(names) & (rows["stage"] == ends) & rows["value"].notna()]
-    rows = with_steps(rows, lengths[lengths.index.isin(rows["run_id"])])
-    table = _wide(rows)
-    present = tuple(column for column in _STREAM if column.key in table.columns)
-    return build_table("stream", "Whole streams", with_averages(table, present), present, (_STREAM_NOTE,))
+    rows = rows[rows["metric"].isin([column.key for column in _STREAM]) & (rows["stage"] == ends)]
+    rows = rows[rows["value"].notna()]
+    rows = collect.with_steps(rows, lengths[lengths.index.isin(rows["run_id"])])
+    table = _per_run(_by_metric(rows).first().unstack("metric"))
+    present = tuple(column for column in _STREAM if column.key in table)
+    return collect.build_table(
+        "stream", "Whole streams", collect.with_averages(table, present), present, (_STREAM_NOTE,)
+    )
 
 
-def _wide(rows: pd.DataFrame) -> pd.DataFrame:
-    keys = [*SETTINGS, "seed", "run_id"]
-    if rows.empty:
-        return pd.DataFrame({name: pd.Series(dtype=object) for name in keys})
-    table = rows.groupby([*keys, "metric"], sort=False, dropna=False)["value"].first().unstack("metric").reset_index()
-    table["run_id"] = [(one,) for one in table["run_id"]]
-    return table
+def _by_metric(rows: pd.DataFrame) -> Any:
+    return rows.groupby([*collect.SETTINGS, "seed", "run_id", "metric"], sort=False, dropna=False)["value"]
+
+
+def _per_run(table: pd.DataFrame) -> pd.DataFrame:
+    table = table.reset_index()
+    return table.assign(run_id=pd.Series([(one,) for one in table["run_id"]], dtype=object))
 
 
 def cost_table(frame: pd.DataFrame) -> Table:
@@ -89,30 +86,16 @@ def cost_table(frame: pd.DataFrame) -> Table:
             "Kept, state: what is stored after the last stage, without the frozen CLIP and without exemplars. Images a "
             "second: mean over stages; in training each epoch's images count."
         )
-    return build_table("cost", "Cost", observations, present, tuple(notes))
+    return collect.build_table("cost", "Cost", observations, present, tuple(notes))
 
 
 def costs(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row per settings and seed with all costs, NaN where one was not measured."""
-    rows = tidy(frame)
-    rows = rows[rows["metric"].isin(_KEYS) & rows["value"].notna()].assign(label_space="")
-    keys = [*SETTINGS, "seed", "run_id"]
-    if rows.empty:
-        return pd.DataFrame(
-            {name: pd.Series(dtype=object) for name in keys} | {c: pd.Series(dtype=float) for c in _KEYS}
-        )
-    groups = rows.groupby([*keys, "metric"], sort=False, dropna=False)["value"]
-    # Stages add up in time; parameters and memory are what the dearest stage needs; speeds are means.
-    table = groups.max().unstack("metric").reindex(columns=_KEYS)
-    table["seconds"] = groups.sum().unstack("metric").reindex(columns=["seconds"])["seconds"]
-    speeds = [key for key in _KEYS if key.endswith("_per_second")]
-    table[speeds] = groups.mean().unstack("metric").reindex(columns=speeds)
-    kept = [column.key for column in _OF_A_STAGE if column.key not in speeds]
-    ends = rows.sort_values("stage", kind="stable").groupby([*keys, "metric"], sort=False, dropna=False)["value"].last()
-    table[kept] = ends.unstack("metric").reindex(columns=kept).reindex(table.index)
-    out = table.reset_index()
-    out["run_id"] = [(one,) for one in out["run_id"]]
-    return out
+    rows = collect.tidy(frame)
+    rows = rows[rows["metric"].isin(_OF_STAGES) & rows["value"].notna()].assign(label_space="")
+    groups = _by_metric(rows.sort_values("stage", kind="stable"))
+    parts = [groups.agg(how).unstack("metric").reindex(columns=[metric]) for metric, how in _OF_STAGES.items()]
+    return _per_run(pd.concat(parts, axis=1))
 
 
 def pivot_tables(frame: pd.DataFrame) -> Iterator[Table]:
@@ -124,12 +107,8 @@ def pivot_tables(frame: pd.DataFrame) -> Iterator[Table]:
         rows = frame[(frame["protocol"] == one.name) & frame["value"].notna()]
         if one.figures == "shots" or rows["shots"].nunique() < 2:
             continue
-        rows.attrs["tidy"] = True
-        found = one.accuracy(rows)
-        if found["label_space"].eq("all").any():  # at the end of a stream `seen` is the same
-            found = found[found["label_space"] != "seen"]
         title = f"Methods by shots ({one.name}): {one.headline.removesuffix(' [%]')}"
-        yield by_shots(f"pivot_{one.name}", title, found)
+        yield collect.by_shots(f"pivot_{one.name}", title, collect.at_the_end(one.accuracy(rows)))
 
 
 def ablation_tables(
@@ -137,28 +116,21 @@ def ablation_tables(
 ) -> Iterator[Table]:
     """Yield a table for each method that ran under several labels, with a column per option that differs.
 
-    Args:
-        frame: Rows of `runs.csv` of one protocol.
-        configs: By run id, the config of its record: `method` is the registered name, `options` all options.
-        build: Makes the protocol's table.
-
-    Source: the shape of LAMM's Tables 4 and 5 (AAAI 2024).
+    `frame` has the rows of one protocol, whose table `build` makes; `configs` has, by run id, the config of its record:
+    `method` is the registered name, `options` all options. Source: LAMM's Tables 4 and 5 (AAAI 2024) have this shape.
     """
-    rows = tidy(frame)
+    rows = collect.tidy(frame)
     runs = rows[["method", "run_id"]].drop_duplicates()
     families: dict[str, dict[str, list[Options]]] = {}
     for label, run_id in zip(runs["method"], runs["run_id"], strict=True):
-        config = configs.get(run_id)
-        if config is not None and isinstance(config.get("options"), Mapping):
+        config = configs.get(run_id, {})
+        if isinstance(config.get("options"), Mapping):
             family = families.setdefault(str(config.get("method", label)), {})
             family.setdefault(label, []).append(config["options"])
     for method, labels in families.items():
         if len(labels) > 1:
-            chosen = rows[rows["method"].isin(labels)]
-            chosen.attrs["tidy"] = True
-            table = _with_options(build(chosen), method, {label: _merged(options) for label, options in labels.items()})
-            if table is not None:
-                yield table
+            table = build(rows[rows["method"].isin(labels)])
+            yield from _with_options(table, method, {label: _merged(options) for label, options in labels.items()})
 
 
 def _merged(options: list[Options]) -> dict[str, str]:
@@ -179,41 +151,34 @@ def word(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _with_options(table: Table, method: str, options: Mapping[str, Mapping[str, str]]) -> Table | None:
-    names = dict.fromkeys(name for one in options.values() for name in one)
-    differing = [name for name in names if len({one.get(name, "-") for one in options.values()}) > 1]
-    place = next(index for index, column in enumerate(table.columns) if column.key == "method") + 1
+def _with_options(table: Table, method: str, options: Mapping[str, Mapping[str, str]]) -> Iterator[Table]:
+    """Yield the table with the options that differ beside the method, nothing where none does."""
     # The dialect has a column of its own.
-    differing = [name for name in differing if name not in {column.key for column in table.columns}]
+    names = dict.fromkeys(name for one in options.values() for name in one if name not in table.places)
+    differing = [name for name in names if len({one.get(name, "-") for one in options.values()}) > 1]
     if not differing:
-        return None
+        return
+    place = table.places["method"] + 1
     columns = [Column(name, name, group="Options") for name in differing]
     rows = []
     for row in table.rows:
         own = options.get(row.cells[place - 1].text or "", {})
         cells = [Cell(text=own.get(name, "-")) for name in differing]
         rows.append(Row((*row.cells[:place], *cells, *row.cells[place:]), row.section))
-    return Table(
-        f"{table.name}_options_{method}",
-        f"Options of {method}. {table.title}",
-        (*table.columns[:place], *columns, *table.columns[place:]),
-        tuple(rows),
-        table.notes,
-    )
+    name, title = f"{table.name}_options_{method}", f"Options of {method}. {table.title}"
+    yield Table(name, title, (*table.columns[:place], *columns, *table.columns[place:]), tuple(rows), table.notes)
 
 
-def class_tables(frame: pd.DataFrame, names: Mapping[str, Sequence[str]]) -> list[Table]:
-    """Return a table for each protocol: a line per class after the last stage, a column per method.
+def class_tables(frame: pd.DataFrame, names: Mapping[str, Sequence[str]]) -> Iterator[Table]:
+    """Yield a table for each protocol: a line per class after the last stage, a column per method.
 
     `names` gives, by run id, the names of the classes in the order of their columns, where the record holds them.
     """
-    rows = tidy(frame)
+    rows = collect.tidy(frame)
     rows = rows[rows["metric"].str.startswith(_METRIC) & rows["value"].notna()]
     rows = rows[rows["stage"] == rows["run_id"].map(rows.groupby("run_id")["stage"].max())]
-    tables = []
     for protocol, part in rows.groupby("protocol", sort=False):
-        if "all" in set(part["label_space"]):  # at the end of a stream `seen` is the same
-            part = part[part["label_space"] != "seen"]
+        part = collect.at_the_end(part)
         places = part["metric"].str.removeprefix(_METRIC).astype(int)
         known = [
             names[run][place] if place < len(names.get(run, ())) else f"class {place}"
@@ -221,15 +186,14 @@ def class_tables(frame: pd.DataFrame, names: Mapping[str, Sequence[str]]) -> lis
         ]
         home = part["experiment"] if part["experiment"].nunique() > 1 else ""
         label = (part["method"] + " " + part["variant"] + " " + home).str.strip()
-        tables.append(_table(str(protocol), part.assign(word=known, label=label, place=places)))
-    return tables
+        yield _table(str(protocol), part.assign(label=label, place=places, **{"class": known}))
 
 
 def _table(protocol: str, rows: pd.DataFrame) -> Table:
     methods = sorted(set(rows["label"]), key=method_rank)
-    shown = [key for key in _OF_A_CLASS if key == "word" or rows[key].nunique() > 1]
-    titles = {**TITLES, "eval_set": "Set", "word": "Class"}
-    heads = [Column("class" if key == "word" else key, titles[key]) for key in shown]
+    shown = [key for key in _OF_A_CLASS if key == "class" or rows[key].nunique() > 1]
+    titles = {**collect.TITLES, "eval_set": "Set", "class": "Class"}
+    heads = [Column(key, titles[key]) for key in shown]
     columns = [Column(f"method_{name}", name, unit="%", best="max") for name in methods]
     lines = []
     for values, group in rows.groupby(_OF_A_CLASS, sort=False):
@@ -241,8 +205,8 @@ def _table(protocol: str, rows: pd.DataFrame) -> Table:
             std = found.std if found.n > 1 else None
             cells.append(Cell(found.mean, std, found.n, run_ids=tuple(mine["run_id"])) if found.n else Cell())
         place = (*(words[key] for key in ("backbone", "dataset", "shots")), space_rank(words["label_space"]))
-        texts = tuple(Cell(text=words[key]) for key in shown)
-        lines.append(((place, group["place"].min()), Row((*texts, *cells), f"{place}/{words['word']}")))
+        texts = (Cell(text=words[key]) for key in shown)
+        lines.append(((place, group["place"].min()), Row((*texts, *cells), f"{place}/{words['class']}")))
     constant = {key: str(rows[key].iloc[0]) for key in _OF_A_CLASS[:4] if key not in shown}
     if constant.get("shots"):
         constant["shots"] = shots_in_words(constant["shots"])
@@ -250,22 +214,19 @@ def _table(protocol: str, rows: pd.DataFrame) -> Table:
         constant["label_space"] += " label space"
     about = ", ".join(filter(None, constant.values()))
     title = f"Accuracy on each class ({protocol}), after the last stage" + (f": {about}" if about else "")
-    ordered = tuple(row for _, row in sorted(lines, key=lambda item: item[0]))
+    ordered = tuple(row for _, row in sorted(lines, key=itemgetter(0)))
     return mark_best(Table(f"classes_{protocol}", title, (*heads, *columns), ordered))
 
 
 def paired_table(frame: pd.DataFrame, protocol: str, against: str) -> Table:
     """Return the differences in the protocol's headline to `against`, each on the seeds that both have.
 
-    Args:
-        frame: Rows of `runs.csv`.
-        protocol: Whose runs.
-        against: The label of a method, which all others are compared with, or an experiment, whose methods are
-            compared with the same methods elsewhere.
+    That is the label of a method, which all others are compared with, or an experiment, whose methods are compared
+    with the same methods elsewhere.
     """
     found = PROTOCOLS[protocol].accuracy(frame)
     which = "method" if against in set(found["method"]) else "experiment"
-    shown = [key for key in SETTINGS if key == "method" or found[key].nunique() > 1]
+    shown = [key for key in collect.SETTINGS if key == "method" or found[key].nunique() > 1]
     rows = []
     for place, part in found.groupby(list(_PLACE), sort=False, dropna=False):
         groups = [
@@ -277,15 +238,15 @@ def paired_table(frame: pd.DataFrame, protocol: str, against: str) -> Table:
                 words = {**dict(zip(_PLACE, map(str, place), strict=True)), **name}
                 if cells := _compared(group, reference):
                     section = "/".join(words[key] for key in shown if key in _PLACE)
-                    texts = tuple(Cell(text=words[key]) for key in shown)
-                    rows.append((order(tuple(words[key] for key in SETTINGS)), Row((*texts, *cells), section)))
+                    texts = (Cell(text=words[key]) for key in shown)
+                    rows.append((collect.order(tuple(words.values())), Row((*texts, *cells), section)))
     notes = (
         f"Each minus {against}, on the seeds that both have; the number after ± is the deviation of the differences.",
         "Interval and two-sided p: Student's t over paired differences, not corrected for the number of comparisons.",
     )
     title = f"Paired differences to {against} ({protocol}): {PROTOCOLS[protocol].headline.removesuffix(' [%]')}"
-    heads = tuple(Column(key, TITLES[key]) for key in shown)
-    ordered = tuple(row for _, row in sorted(rows, key=lambda item: item[0]))
+    heads = tuple(Column(key, collect.TITLES[key]) for key in shown)
+    ordered = tuple(row for _, row in sorted(rows, key=itemgetter(0)))
     return Table(f"paired_{protocol}", title, (*heads, *_PAIRED), ordered, notes)
 
 

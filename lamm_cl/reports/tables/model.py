@@ -1,7 +1,6 @@
 """What a table is before anybody decides how to print it."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
@@ -12,14 +11,10 @@ MISSING = "-"
 
 @dataclass(frozen=True)
 class Cell:
-    """One place of a table: words, or a mean over seeds.
+    """One place of a table: words (`text`), or a mean over seeds in the column's unit, None where nothing was measured.
 
-    Attributes:
-        value, std, seeds: Mean in the column's unit (None where nothing was measured), sample standard deviation
-            (None with fewer than two) and number of seeds.
-        text: Words instead of a number.
-        best: Whether it is the best of its column within its section.
-        mark: A sign printed behind the number, explained in the table's notes.
+    `std` is the sample standard deviation, None with fewer than two seeds; `best` says that it is the best of its
+    column within its section; `mark` is printed behind the number and explained in the table's notes.
     """
 
     value: float | None = None
@@ -33,10 +28,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A column: a key that is unique in the table, a heading, and how its numbers read.
+    """A column: a heading, and how its numbers read.
 
     Attributes:
-        key: Name in CSV files and HTML.
+        key: Name in CSV files, unique in the table.
         group: Heading above neighbouring columns that share it.
         unit: "%" (numbers already times 100), another unit, or "" for a column of words.
         best: Which end is good, or None where neither is.
@@ -72,7 +67,6 @@ class Table:
     Attributes:
         name: Short name without spaces, for anchors and file names.
         title: What the table shows and under which settings.
-        rows: In reading order; each has one cell a column.
         notes, data_notes: Sentences printed below; and what the runs say of their data.
     """
 
@@ -83,21 +77,18 @@ class Table:
     notes: tuple[str, ...] = ()
     data_notes: tuple[str, ...] = ()
 
-    def sections(self) -> Iterator[tuple[Row, ...]]:
-        """Yield the rows of one section after the other."""
-        for _, rows in groupby(self.rows, key=lambda row: row.section):
-            yield tuple(rows)
+    def sections(self) -> list[tuple[Row, ...]]:
+        """Return the rows of one section after the other."""
+        return [tuple(rows) for _, rows in groupby(self.rows, key=lambda row: row.section)]
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Which column has which key."""
+        return {column.key: index for index, column in enumerate(self.columns)}
 
     def column(self, key: str) -> list[Cell]:
-        """Return the cells of the column `key`, top to bottom.
-
-        Raises:
-            KeyError: No such column.
-        """
-        for index, column in enumerate(self.columns):
-            if column.key == key:
-                return [row.cells[index] for row in self.rows]
-        raise KeyError(key)
+        """Return the cells of the column `key`, top to bottom."""
+        return [row.cells[self.places[key]] for row in self.rows]
 
     @cached_property
     def seeds(self) -> int:
@@ -125,23 +116,20 @@ def mark_best(table: Table) -> Table:
     What learned nothing is the best alone or not at all: that zero-shot CLIP forgets as little as the best is no merit.
     """
     rows: list[Row] = []
-    method = next((index for index, column in enumerate(table.columns) if column.key == "method"), None)
     for section in table.sections():
-        free = [method is not None and row.cells[method].text == "zero_shot" for row in section]
-        best = [_best(section, free, index, column) for index, column in enumerate(table.columns)]
-        for row, marks in zip(section, zip(*best, strict=True), strict=True):
-            cells = tuple(replace(cell, best=mark) for cell, mark in zip(row.cells, marks, strict=True))
+        cells_of = dict(zip(table.places, zip(*(row.cells for row in section), strict=True), strict=True))
+        free = {k for k, cell in enumerate(cells_of.get("method", ())) if cell.text == "zero_shot"}
+        best = [found - free or found for found in map(_best, cells_of.values(), table.columns)]
+        for k, row in enumerate(section):
+            cells = tuple(replace(cell, best=k in found) for cell, found in zip(row.cells, best, strict=True))
             rows.append(Row(cells, row.section))
     return replace(table, rows=tuple(rows))
 
 
-def _best(rows: tuple[Row, ...], free: list[bool], index: int, column: Column) -> list[bool]:
-    """Return of each row of a section whether its cell prints as the best; `free`: which rows learned nothing."""
-    values = [row.cells[index].value for row in rows]
-    finite = [value for value in values if value is not None and math.isfinite(value)]
+def _best(cells: tuple[Cell, ...], column: Column) -> set[int]:
+    """Return the places of the cells that print as the best of a column, nothing where fewer than two have a number."""
+    finite = {k: cell.value for k, cell in enumerate(cells) if cell.value is not None and math.isfinite(cell.value)}
     if column.best is None or len(finite) < 2:
-        return [False] * len(rows)
-    text = number(max(finite) if column.best == "max" else min(finite), column)
-    same = [value is not None and number(value, column) == text for value in values]
-    tied = any(one and not alone for one, alone in zip(same, free, strict=True))
-    return [one and not (alone and tied) for one, alone in zip(same, free, strict=True)]
+        return set()
+    text = number((max if column.best == "max" else min)(finite.values()), column)
+    return {k for k, value in finite.items() if number(value, column) == text}

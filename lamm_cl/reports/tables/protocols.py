@@ -3,7 +3,7 @@
 A protocol of `lamm_cl.streams` that has no object here fails a test.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -12,24 +12,11 @@ import numpy as np
 import pandas as pd
 
 from lamm_cl.evaluation import metrics
-from lamm_cl.reports.names import AVERAGE, dataset_rank, space_rank
-from lamm_cl.reports.tables.collect import (
-    accuracies,
-    average_rows,
-    build_table,
-    by_shots,
-    numbered_sets,
-    per_seed,
-    pick,
-    stream_lengths,
-    wide,
-    with_averages,
-    with_steps,
-)
+from lamm_cl.reports.names import AVERAGE, dataset_rank
+from lamm_cl.reports.tables import collect
+from lamm_cl.reports.tables.collect import Quantities, numbered_sets, pick
 from lamm_cl.reports.tables.model import Cell, Column, Row, Table, mark_best
 from lamm_cl.streams.orders import DOMAIN_ORDERS
-
-Quantities = Mapping[str, "pd.Series[float]"]
 
 
 def _percent(key: str, title: str, group: str = "") -> Column:
@@ -42,9 +29,6 @@ class Numbers:
 
     Attributes:
         observations: A row per settings and seed, with `run_id` and a fraction for each column, and the averages.
-        columns: What is printed, each a column of `observations`.
-        title: What the table shows.
-        notes: Sentences below the table.
         sets: The evaluation sets that the averages are over, where they are over those of one run.
     """
 
@@ -79,7 +63,7 @@ class ProtocolReport:
     def table(self, frame: pd.DataFrame) -> Table:
         """Return the table in the papers' shape."""
         found = self.numbers(frame)
-        return build_table(self.name, found.title, found.observations, found.columns, found.notes)
+        return collect.build_table(self.name, found.title, found.observations, found.columns, found.notes)
 
     def accuracy(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the headline's fraction as `accuracy`, per settings and seed, with the averages over data sets."""
@@ -110,19 +94,16 @@ class ClassIncremental(ProtocolReport):
         _percent("weighted_average_incremental_accuracy", "weighted", "Incremental"),
         _percent("last_incremental_accuracy", "last", "Incremental"),
     )
-    _METRICS: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = {
-        column.key: getattr(metrics, column.key) for column in _INCREMENTAL
-    }
     MANY = (*_SET1, _percent("last_set", "Last set"), _DEGRADATION, *_INCREMENTAL)
 
     def numbers(self, frame: pd.DataFrame) -> Numbers:
         """Return Set1 before and after, the last set and the degradation."""
-        rows = accuracies(frame, self.name)
+        rows = collect.accuracies(frame, self.name)
         rows = rows[rows["eval_set"].str.fullmatch(r"set[1-9]\d{0,3}|total")]
-        lengths = stream_lengths(rows)
+        lengths = collect.stream_lengths(rows)
         if set(lengths) <= {1, 2}:
             note = "Degradation is Set1 after minus Set1 before: below zero, something was lost."
-            found = with_averages(per_seed(rows, self._two_sets), self.TWO)
+            found = collect.with_averages(collect.per_seed(rows, self._two_sets), self.TWO)
             return Numbers(found, self.TWO, "Class-incremental, Set1 then Set2", (note,))
         note = (
             "Degradation is the mean, over all sets but the last, of the accuracy at the end minus the "
@@ -130,25 +111,20 @@ class ClassIncremental(ProtocolReport):
             "images of all sets met so far, mean over stages, weighted by their test images, and at the end."
         )
         # Streams of different lengths are different experiments: they must not be averaged.
-        rows = with_steps(rows, lengths)
-        images = wide(rows.assign(value=rows["n"])) if len(rows) else rows
-        found = with_averages(per_seed(rows, partial(self._many_sets, images)), self.MANY)
+        rows = collect.with_steps(rows, lengths)
+        images = collect.wide(rows.assign(value=rows["n"]))
+        found = collect.with_averages(collect.per_seed(rows, partial(self._many_sets, images)), self.MANY)
         return Numbers(found, self.MANY, "Class-incremental", (note,))
 
     def accuracy(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the mean accuracy over the sets at the end."""
-        found = per_seed(accuracies(frame, self.name), self._at_the_end)
-        return with_averages(found, [_percent("accuracy", "")]) if len(found) else found
+        found = collect.per_seed(collect.accuracies(frame, self.name), self._at_the_end)
+        return collect.with_averages(found, [_percent("accuracy", "")]) if len(found) else found
 
     @staticmethod
     def _two_sets(table: pd.DataFrame) -> Quantities:
-        before, after = pick(table, 1, "set1"), pick(table, 2, "set1")
-        return {
-            "set1_before": before,
-            "set1_after": after,
-            "set2": pick(table, 2, "set2"),
-            "degradation": after - before,
-        }
+        before, after, other = pick(table, 1, "set1"), pick(table, 2, "set1"), pick(table, 2, "set2")
+        return {"set1_before": before, "set1_after": after, "set2": other, "degradation": after - before}
 
     @classmethod
     def _many_sets(cls, images: pd.DataFrame, table: pd.DataFrame) -> Quantities:
@@ -160,13 +136,9 @@ class ClassIncremental(ProtocolReport):
         last = np.where(~np.isnan(a).all(axis=1), np.arange(len(names)), 0).max(axis=1)
         run = np.arange(len(table))
         streams = [(a[k, : n + 1, : n + 1], counts[k, n, : n + 1]) for k, n in enumerate(last)]
-        out = {
-            "set1_before": a[:, 0, 0],
-            "set1_after": a[run, last, 0],
-            "last_set": a[run, last, last],
-            "degradation": [metrics.backward_transfer(one) for one, _ in streams],
-            **{column.key: [cls._METRICS[column.key](*one) for one in streams] for column in cls._INCREMENTAL},
-        }
+        out = {"set1_before": a[:, 0, 0], "set1_after": a[run, last, 0], "last_set": a[run, last, last]}
+        out["degradation"] = [metrics.backward_transfer(one) for one, _ in streams]
+        out |= {one.key: [getattr(metrics, one.key)(*stream) for stream in streams] for one in cls._INCREMENTAL}
         return {key: pd.Series(values, index=table.index) for key, values in out.items()}
 
     @staticmethod
@@ -205,10 +177,10 @@ class BaseToNew(ProtocolReport):
 
     def numbers(self, frame: pd.DataFrame) -> Numbers:
         """Return base, new and H per seed; of the averages, the H of the averages."""
-        found = per_seed(
-            accuracies(frame, self.name), lambda table: {one: trained(table, one) for one in ("base", "new")}
+        found = collect.per_seed(
+            collect.accuracies(frame, self.name), lambda table: {one: trained(table, one) for one in ("base", "new")}
         )
-        found = with_averages(found, self._COLUMNS)
+        found = collect.with_averages(found, self._COLUMNS)
         found["harmonic_mean"] = metrics.harmonic_mean(found["base"].astype(float), found["new"].astype(float))
         note = (
             "H of an average is the harmonic mean of the two averages, as papers print it; "
@@ -219,35 +191,30 @@ class BaseToNew(ProtocolReport):
     def table(self, frame: pd.DataFrame) -> Table:
         """Return the table, with H made of the printed means and the mean of the data sets' H."""
         table = super().table(frame)
-        table = mark_best(replace(table, rows=tuple(Row(self._of_means(row.cells), row.section) for row in table.rows)))
-        return mark_best(replace(table, rows=(*table.rows, *self._means_of_h(table)))) if table.notes else table
+        rows = [Row(self._of_means(row.cells), row.section) for row in table.rows]
+        more = self._means_of_h(rows, table.places["dataset"]) if table.notes else ()
+        return mark_best(replace(table, rows=(*rows, *more)))
 
     @staticmethod
     def _of_means(cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
         *words, base, new, own = cells
         if base.value is None or new.value is None or own.value is None:
             return cells
-        return (*words, base, new, replace(own, value=metrics.harmonic_mean(base.value, new.value), best=False))
+        return (*words, base, new, replace(own, value=metrics.harmonic_mean(base.value, new.value)))
 
-    def _means_of_h(self, table: Table) -> list[Row]:
-        place = next(index for index, column in enumerate(table.columns) if column.key == "dataset")
-        groups: dict[tuple[str | None, ...], list[Cell]] = {}
-        averages: dict[tuple[str | None, ...], Row] = {}
-        for row in table.rows:
+    def _means_of_h(self, rows: list[Row], place: int) -> Iterator[Row]:
+        groups: dict[tuple[str | None, ...], list[Row]] = {}
+        for row in rows:
             key = tuple(cell.text for index, cell in enumerate(row.cells[:-3]) if index != place)
+            groups.setdefault(key, []).append(row)
+        for *parts, row in groups.values():  # the average stands last
             if row.cells[place].text == AVERAGE:
-                averages[key] = row
-            else:
-                groups.setdefault(key, []).append(row.cells[-1])
-        return [self._mean_of_h(row, place, groups[key]) for key, row in averages.items()]
-
-    def _mean_of_h(self, row: Row, place: int, cells: list[Cell]) -> Row:
-        values = [cell.value for cell in cells if cell.value is not None]
-        whole = len(values) == len(cells) and row.cells[-1].value is not None
-        mean = Cell(sum(values) / len(values), run_ids=row.cells[-1].run_ids) if whole else Cell()
-        out = [cell if cell.text is not None else Cell(text="") for cell in row.cells[:-1]]
-        out[place] = Cell(text=self._MEAN_OF_H)
-        return Row((*out, mean), f"{row.section}/{self._MEAN_OF_H}")
+                values = [value for part in parts if (value := part.cells[-1].value) is not None]
+                whole = len(values) == len(parts) and row.cells[-1].value is not None
+                mean = Cell(sum(values) / len(values), run_ids=row.cells[-1].run_ids) if whole else Cell()
+                cells = [cell if cell.text is not None else Cell(text="") for cell in row.cells[:-1]]
+                cells[place] = Cell(text=self._MEAN_OF_H)
+                yield Row((*cells, mean), f"{row.section}/{self._MEAN_OF_H}")
 
 
 def trained(table: pd.DataFrame, eval_set: str) -> "pd.Series[float]":
@@ -259,7 +226,7 @@ def trained(table: pd.DataFrame, eval_set: str) -> "pd.Series[float]":
 
 def _one_label_space(rows: pd.DataFrame) -> pd.DataFrame:
     """Keep one label space: with one training experience, `own` is the one that papers print."""
-    spaces = sorted(set(rows["label_space"]), key=space_rank)
+    spaces = collect.values_of(rows, "label_space")
     return rows[(rows["label_space"] == spaces[0]) & (rows["eval_set"] != "total")] if spaces else rows
 
 
@@ -276,28 +243,22 @@ class FewShot(ProtocolReport):
 
     def numbers(self, frame: pd.DataFrame) -> Numbers:
         """Return one accuracy per settings and seed, with the averages over data sets of each number of shots."""
-        rows = _one_label_space(accuracies(frame, self.name)).assign(eval_set="test")
-        found = per_seed(rows, lambda table: {"accuracy": trained(table, "test")})
-        parts = [average_rows(part, ["accuracy"]) for _, part in found.groupby("shots")]
+        rows = _one_label_space(collect.accuracies(frame, self.name)).assign(eval_set="test")
+        found = collect.per_seed(rows, lambda table: {"accuracy": trained(table, "test")})
+        parts = [collect.average_rows(part, ["accuracy"]) for _, part in found.groupby("shots")]
         found = pd.concat([found, *(part for part in parts if len(part))], ignore_index=True)
         return Numbers(found, (_percent("accuracy", "Accuracy"),), "Few-shot")
 
     def table(self, frame: pd.DataFrame) -> Table:
         """Return the table with a column for each number of shots."""
         found = self.numbers(frame)
-        return by_shots(self.name, found.title, found.observations, found.notes)
+        return collect.by_shots(self.name, found.title, found.observations, found.notes)
 
 
 class Transfer(ProtocolReport):
-    """Train on one data set, test on others: the accuracy on each, and their average.
+    """Train on one data set, test on others (called `targets`): the accuracy on each, and their average.
 
     The data set of a row is the source: the first of the names that a run joins with "+".
-
-    Args:
-        name: Of the protocol.
-        title: Of the table.
-        targets: What the sets not trained on are called.
-        with_source: Whether the table also has the average with the source.
     """
 
     headline_key = "average"
@@ -309,7 +270,7 @@ class Transfer(ProtocolReport):
 
     def numbers(self, frame: pd.DataFrame) -> Numbers:
         """Return accuracies and averages per settings and seed."""
-        rows = _one_label_space(accuracies(frame, self.name))
+        rows = _one_label_space(collect.accuracies(frame, self.name))
         rows = rows.assign(dataset=rows["dataset"].str.replace(r"\+.*", "", regex=True))
         sources = sorted(set(rows["dataset"]) & set(rows["eval_set"]), key=dataset_rank)
         targets = sorted(set(rows["eval_set"]) - set(sources), key=dataset_rank)
@@ -321,17 +282,14 @@ class Transfer(ProtocolReport):
         ]
         note = "Averages are over the data sets not trained on"
         note += "; the last column counts the source as well." if self._with_source else "."
-        found = per_seed(rows, partial(self._quantities, sources, targets))
-        return Numbers(found, tuple(columns), self._title, (note,), frozenset([*sources, *targets]))
 
-    @staticmethod
-    def _quantities(sources: list[str], targets: list[str], table: pd.DataFrame) -> Quantities:
-        values = pd.DataFrame({name: trained(table, name) for name in (*sources, *targets)})
-        return {
-            **{name: values[name] for name in (*sources, *targets)},
-            "average": values[targets].mean(axis=1, skipna=False) if targets else values.mean(axis=1) * np.nan,
-            "average_with_source": values.mean(axis=1, skipna=False),
-        }
+        def quantities(table: pd.DataFrame) -> Quantities:
+            values = {name: trained(table, name) for name in (*sources, *targets)}
+            parts = {"average": targets, "average_with_source": list(values)}
+            return values | {key: pd.DataFrame(values)[part].mean(axis=1, skipna=False) for key, part in parts.items()}
+
+        found = collect.per_seed(rows, quantities)
+        return Numbers(found, tuple(columns), self._title, (note,), frozenset([*sources, *targets]))
 
 
 # Streams that papers have, by the order of their data sets.
@@ -374,20 +332,19 @@ class MultiDomain(ProtocolReport):
 
     def numbers(self, frame: pd.DataFrame) -> Numbers:
         """Return Transfer, Avg and Last per settings and seed."""
-        rows = accuracies(frame, self.name)
+        rows = collect.accuracies(frame, self.name)
         rows = rows[rows["eval_set"] != "total"]
         orders = {run: tuple(dict.fromkeys(names)) for run, names in rows.groupby("run_id", sort=False)["eval_set"]}
         places = {(run, name): f"set{k}" for run, order in orders.items() for k, name in enumerate(order, 1)}
         rows = rows.assign(eval_set=[places[key] for key in zip(rows["run_id"], rows["eval_set"], strict=True)])
         several = len(set(orders.values())) > 1
         titles = {run: _NAMED_STREAMS.get(one, ("", " > ".join(one) if several else "")) for run, one in orders.items()}
-        streams = rows["run_id"].map({run: title for run, (title, _) in titles.items()}).astype(str)
-        words = rows["run_id"].map({run: setting for run, (_, setting) in titles.items()}).astype(str)
+        streams, words = (rows["run_id"].map({run: one[k] for run, one in titles.items()}).astype(str) for k in (0, 1))
         rows = rows.assign(
             setting=(rows["setting"] + " " + words).str.strip(), dataset=rows["dataset"].where(streams == "", streams)
         )
-        title = "Data sets one after another"
-        return Numbers(per_seed(rows, self._quantities), self._COLUMNS, title, self._NOTES)
+        found = collect.per_seed(rows, self._quantities)
+        return Numbers(found, self._COLUMNS, "Data sets one after another", self._NOTES)
 
     @staticmethod
     def _quantities(table: pd.DataFrame) -> Quantities:

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
 from lamm_cl.reports.names import method_title
@@ -33,27 +33,28 @@ def seeds_behind(cell: Cell, usual_seeds: int) -> str:
     return f" ({cell.seeds})" if cell.seeds and cell.seeds != usual_seeds else ""
 
 
-def seed_note(table: Table) -> str | None:
-    """Say how many seeds the numbers are over, or None where there are no numbers over seeds."""
-    counts = {cell.seeds for row in table.rows for cell in row.cells if cell.seeds}
-    if not counts:
-        return None
-    usual = table.seeds
-    text = f"Mean ± sample standard deviation over {usual} seeds" if usual > 1 else "One seed"
-    if len(counts) > 1:
-        text += "; fewer where a number in parentheses says so"
-    return text + "."
+def texts_of(table: Table, row: Row) -> list[str]:
+    """Return the cells of a row as they are printed."""
+    return [plain(cell, column, table.seeds) for cell, column in zip(row.cells, table.columns, strict=True)]
 
 
 def notes(table: Table) -> list[str]:
     """Return the sentences below a table: the seeds, its own notes, and what is to be known of the data."""
-    first = seed_note(table)
-    return ([first] if first else []) + list(table.notes) + [f"Data: {note}." for note in table.data_notes]
+    counts = {cell.seeds for row in table.rows for cell in row.cells if cell.seeds}
+    seeds = f"Mean ± sample standard deviation over {table.seeds} seeds" if table.seeds > 1 else "One seed"
+    fewer = "; fewer where a number in parentheses says so" if len(counts) > 1 else ""
+    over = [f"{seeds}{fewer}."] if counts else []
+    return [*over, *table.notes, *(f"Data: {note}." for note in table.data_notes)]
 
 
 def heading(column: Column) -> str:
     """Return a column's heading with its unit, where the unit is not percent."""
     return f"{column.title} [{column.unit}]" if column.numeric and column.unit not in ("%", "1") else column.title
+
+
+def full_heading(column: Column, between: str) -> str:
+    """Return a column's heading after that of its group, where it is in one."""
+    return f"{column.group}{between}{heading(column)}" if column.group else heading(column)
 
 
 def render_rich(table: Table) -> "rich.table.Table":
@@ -62,27 +63,16 @@ def render_rich(table: Table) -> "rich.table.Table":
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    caption = "\n".join(notes(table))
-    out = RichTable(
-        title=Text(table.title),
-        caption=Text(caption) if caption else None,
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        caption_justify="left",
-        padding=(0, 1),
-    )
+    out = RichTable(title=Text(table.title), caption=Text("\n".join(notes(table))), box=box.SIMPLE_HEAD)
+    out.title_justify = out.caption_justify = "left"
     for column in table.columns:
-        name = f"{column.group}\n{heading(column)}" if column.group else heading(column)
-        out.add_column(
-            Text(name), justify="right" if column.numeric else "left", overflow="fold", no_wrap=column.numeric
-        )
+        name = Text(full_heading(column, "\n"))
+        out.add_column(name, justify="right" if column.numeric else "left", overflow="fold", no_wrap=column.numeric)
     for section in table.sections():
-        for index, row in enumerate(section):
-            cells = [
-                Text(plain(cell, column, table.seeds), style="bold" if cell.best else "")
-                for cell, column in zip(row.cells, table.columns, strict=True)
-            ]
-            out.add_row(*cells, end_section=index == len(section) - 1)
+        for row in section:
+            texts = zip(texts_of(table, row), row.cells, strict=True)
+            out.add_row(*(Text(text, style="bold" if cell.best else "") for text, cell in texts))
+        out.add_section()
     return out
 
 
@@ -91,8 +81,7 @@ def least_width(table: Table) -> int:
     total = 2
     for column in table.columns:
         texts = [plain(cell, column, table.seeds) for cell in table.column(column.key)]
-        heads = [*heading(column).split(), *column.group.split()]
-        longest = max(map(len, [*texts, *heads]), default=0)
+        longest = max(map(len, [*texts, *heading(column).split(), *column.group.split()]), default=0)
         total += 3 + (longest if column.numeric else min(longest, 24))
     return total
 
@@ -102,22 +91,16 @@ def render_text(table: Table) -> str:
 
     Made by hand: a console takes minutes to lay out the tables of ten thousand runs.
     """
-    body = [
-        [plain(cell, column, table.seeds) for cell, column in zip(row.cells, table.columns, strict=True)]
-        for row in table.rows
-    ]
-    heads = [[column.group for column in table.columns]] if any(column.group for column in table.columns) else []
-    heads.append([heading(column) for column in table.columns])
-    widths = [max(map(len, texts), default=0) for texts in zip(*heads, *body, strict=True)]
+    body = [[texts_of(table, row) for row in section] for section in table.sections()]
+    heads = [[column.group for column in table.columns], [heading(column) for column in table.columns]]
+    heads = heads if any(heads[0]) else heads[1:]
+    widths = [max(map(len, texts)) for texts in zip(*heads, *chain(*body), strict=True)]
     rule = "\u2500" * (sum(widths) + 2 * len(widths) + 2)
     lines = [table.title, "", *(_aligned(table, widths, texts) for texts in heads), rule]
-    before = table.rows[0].section if table.rows else ""
-    for row, texts in zip(table.rows, body, strict=True):
-        lines += [""] if row.section != before else []
-        before = row.section
-        lines.append(_aligned(table, widths, texts))
+    for position, section in enumerate(body):
+        lines += [*([""] if position else []), *(_aligned(table, widths, texts) for texts in section)]
     below = notes(table)
-    return "\n".join([*lines, *([""] if below else []), *below]) + "\n"
+    return "\n".join([*lines, *(["", *below] if below else [])]) + "\n"
 
 
 def _aligned(table: Table, widths: list[int], texts: list[str]) -> str:
@@ -130,15 +113,12 @@ def _aligned(table: Table, widths: list[int], texts: list[str]) -> str:
 
 def render_markdown(table: Table) -> str:
     """Return the table in GitHub's Markdown."""
-    titles = [f"{c.group}: {heading(c)}" if c.group else heading(c) for c in table.columns]
-    lines = [f"**{markdown_escape(table.title)}**", "", _pipe([markdown_escape(title) for title in titles])]
+    titles = [markdown_escape(full_heading(column, ": ")) for column in table.columns]
+    lines = [f"**{markdown_escape(table.title)}**", "", _pipe(titles)]
     lines.append(_pipe(["---:" if column.numeric else ":---" for column in table.columns]))
     for row in table.rows:
-        texts = []
-        for cell, column in zip(row.cells, table.columns, strict=True):
-            text = markdown_escape(plain(cell, column, table.seeds))
-            texts.append(f"**{text}**" if cell.best else text)
-        lines.append(_pipe(texts))
+        texts = zip(map(markdown_escape, texts_of(table, row)), row.cells, strict=True)
+        lines.append(_pipe([f"**{text}**" if cell.best else text for text, cell in texts]))
     lines += [line for note in notes(table) for line in ("", markdown_escape(note))]
     return "\n".join(lines) + "\n"
 
@@ -149,26 +129,20 @@ def _pipe(texts: list[str]) -> str:
 
 def markdown_escape(text: str) -> str:
     """Return `text` with the characters that Markdown gives a meaning escaped."""
-    for character in "\\|*_`<>[]":
-        text = text.replace(character, "\\" + character)
-    return text.replace("\n", " ")
+    return re.sub(r"[\\|*_`<>\[\]]", r"\\\g<0>", text).replace("\n", " ")
 
 
 def render_csv(table: Table) -> str:
     """Return the table as CSV: for each number its mean, `_std` and `_seeds`, unrounded; missing is empty."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    header: list[str] = []
-    for column in table.columns:
-        header += [column.key, f"{column.key}_std", f"{column.key}_seeds"] if column.numeric else [column.key]
-    writer.writerow(header)
+    endings = {True: ("", "_std", "_seeds"), False: ("",)}
+    writer.writerow([f"{column.key}{ending}" for column in table.columns for ending in endings[column.numeric]])
     for row in table.rows:
         out: list[str] = []
         for cell, column in zip(row.cells, table.columns, strict=True):
-            if column.numeric:
-                out += [_exact(cell.value), _exact(cell.std), str(cell.seeds) if cell.seeds else ""]
-            else:
-                out.append(cell.text or "")
+            numbers = [_exact(cell.value), _exact(cell.std), str(cell.seeds or "")]
+            out += numbers if column.numeric else [cell.text or ""]
         writer.writerow(out)
     return stream.getvalue()
 
@@ -181,14 +155,8 @@ def _exact(value: float | None) -> str:
 # -- LaTeX ------------------------------------------------------------------------------------------------------
 
 _LATEX = {
+    **{one: "\\" + one for one in "&%$#_{}"},
     "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
@@ -230,7 +198,7 @@ def render_latex(table: Table, experiment: str = "") -> str:
     A table of many columns is shrunk to the line, which needs graphicx as well.
     """
     table = replace(table, rows=tuple(replace(row, cells=_titled(table, row)) for row in table.rows))
-    label = ":".join(one for one in ("tab", _label(experiment), _label(table.name)) if one)
+    label = ":".join(filter(None, ("tab", _label(experiment), _label(table.name))))
     align = "".join("r" if column.numeric else _latex_words(table, column) for column in table.columns)
     wide = len(table.columns) > _WIDE
     lines = [
@@ -238,17 +206,15 @@ def render_latex(table: Table, experiment: str = "") -> str:
         r"\centering",
         rf"\caption{{{latex_escape(table.title)}}}",
         rf"\label{{{label}}}",
-        *([r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"] if wide else []),
+        *[r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"] * wide,
         rf"\begin{{tabular}}{{{align}}}",
         r"\toprule",
         *_latex_head(table),
         r"\midrule",
     ]
     for position, section in enumerate(table.sections()):
-        if position:
-            lines.append(r"\midrule")
-        lines += [_latex_row(table, row) for row in section]
-    lines += [r"\bottomrule", r"\end{tabular}" + ("}" if wide else "")]
+        lines += [*([r"\midrule"] if position else []), *(_latex_row(table, row) for row in section)]
+    lines += [r"\bottomrule", r"\end{tabular}" + "}" * wide]
     lines += [r"\par\smallskip\footnotesize " + latex_escape(note) for note in notes(table)]
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
@@ -259,11 +225,10 @@ def _label(text: str) -> str:
 
 
 def _titled(table: Table, row: Row) -> tuple[Cell, ...]:
-    cells = zip(row.cells, table.columns, strict=True)
-    return tuple(
-        replace(cell, text=method_title(cell.text)) if column.key == "method" and cell.text else cell
-        for cell, column in cells
-    )
+    cells = list(row.cells)
+    if (place := table.places.get("method")) is not None:
+        cells[place] = replace(cells[place], text=method_title(cells[place].text or ""))
+    return tuple(cells)
 
 
 def _latex_words(table: Table, column: Column) -> str:
@@ -286,18 +251,16 @@ def _latex_head(table: Table) -> list[str]:
 
 
 def _latex_row(table: Table, row: Row) -> str:
-    cells = zip(row.cells, table.columns, strict=True)
-    return " & ".join(_latex_cell(cell, column, table.seeds) for cell, column in cells) + r" \\"
-
-
-def _latex_cell(cell: Cell, column: Column, usual_seeds: int) -> str:
-    if cell.text is not None or cell.value is None:
-        return latex_escape(plain(cell, column, usual_seeds))
-    value = number(cell.value, column)
-    text = rf"\mathbf{{{value}}}" if cell.best else value
-    if cell.std is not None:
-        text += rf" \pm {cell.std:.{column.digits}f}"
-    return f"${text}$" + latex_escape(seeds_behind(cell, usual_seeds) + cell.mark)
+    texts = []
+    for cell, column in zip(row.cells, table.columns, strict=True):
+        if cell.text is not None or cell.value is None:
+            texts.append(latex_escape(plain(cell, column, table.seeds)))
+            continue
+        value = number(cell.value, column)
+        text = rf"\mathbf{{{value}}}" if cell.best else value
+        text += "" if cell.std is None else rf" \pm {cell.std:.{column.digits}f}"
+        texts.append(f"${text}$" + latex_escape(seeds_behind(cell, table.seeds) + cell.mark))
+    return " & ".join(texts) + r" \\"
 
 
 def latex_document(tables: Sequence[Table], experiment: str = "") -> str:
@@ -314,12 +277,12 @@ def latex_document(tables: Sequence[Table], experiment: str = "") -> str:
 
 def _pages(table: Table) -> Iterator[Table]:
     """Cut a table into parts of at most a page, at the end of a section where one ends."""
-    rows, part = list(table.rows), 0
+    rows, part = table.rows, 0
     while rows or not part:
-        cut = min(_PAGE, len(rows))
-        ends = [k for k in range(1, cut + 1) if k == len(rows) or rows[k].section != rows[k - 1].section]
-        cut = ends[-1] if ends else cut
+        most = min(_PAGE, len(rows))
+        ends = [k for k in range(1, most + 1) if k == len(rows) or rows[k].section != rows[k - 1].section]
+        cut = ends[-1] if ends else most
         part += 1
         name, title = (f"{table.name}-{part}", f"{table.title} (continued)") if part > 1 else (table.name, table.title)
-        yield Table(name, title, table.columns, tuple(rows[:cut]), table.notes, table.data_notes)
+        yield replace(table, name=name, title=title, rows=rows[:cut])
         rows = rows[cut:]

@@ -35,7 +35,7 @@ def beside(run, steps, write):
 def test_difference_and_interval(beside):
     one = beside()["set1_after"]
     assert one.printed == printed("lamm-table2", method="lamm", dataset="dtd", metric="set1_after")
-    assert one.mean == pytest.approx(83.3)
+    assert one.measured.mean == pytest.approx(83.3)
     assert one.difference == pytest.approx(0.0)
     # Student's t for two degrees of freedom is 4.303; the deviation is 0.3.
     assert one.high - one.low == pytest.approx(2 * 4.3027 * 0.3 / 3**0.5, rel=1e-4)
@@ -250,7 +250,7 @@ def test_epochs_may_differ_by_data_set(run, write):
 
 def test_h_of_an_average_is_that_of_the_averages(run, write):
     one = base_to_new(run, write, lambda name: 50 if name == "imagenet" else 200)["harmonic_mean"]
-    assert one.mean == pytest.approx(2 * 90 * 50 / 140)
+    assert one.measured.mean == pytest.approx(2 * 90 * 50 / 140)
     assert one.measured.values == pytest.approx([2 * 90 * new / (90 + new) for new in (30, 50, 70)])
 
 
@@ -260,7 +260,7 @@ def test_h_of_several_data_sets_is_no_mean_of_their_h(run, write):
         for name, base in zip(ELEVEN, [0.9] * 10 + [0.1], strict=True)
     ]
     found = compare(read_results(write(runs)), "maple-siblings")
-    h = {one.measured.dataset: one.mean for one in found if one.measured.quantity == "harmonic_mean"}
+    h = {one.measured.dataset: one.measured.mean for one in found if one.measured.quantity == "harmonic_mean"}
     base = 910 / 11
     assert h["average"] == pytest.approx(2 * base * 50 / (base + 50))
 
