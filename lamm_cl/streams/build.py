@@ -45,8 +45,15 @@ def base_to_novel(
 ) -> "Benchmark":
     """Make the stream Set1, Set2: the first and the second half of the classes, trained one after the other.
 
-    It is protocol `class_incremental` with two steps; its two experiences are the papers' base and new classes. All
-    arguments are as for `build_stream`, with the options of `lamm_cl.streams.protocols.class_incremental`.
+    It is protocol `class_incremental` with two steps; its two experiences are the papers' base and new classes.
+
+    Args:
+        dataset: a name, a description of your own data, or a loaded data set.
+        shots: training images per class; None for all.
+        seed: which images are drawn, and their training views.
+        root: folder of the data sets.
+        backbone: see `build_stream`.
+        **options: see `build_stream` and `lamm_cl.streams.protocols.class_incremental`.
 
     Returns:
         An Avalanche `CLScenario` with `train_stream` and `test_stream`.
