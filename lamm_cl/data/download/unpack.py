@@ -1,4 +1,7 @@
-"""From an archive, arrays or videos to image files, none outside the target, none left by half, nothing unpickled."""
+"""From an archive, arrays of pixels or videos to image files.
+
+Nothing lands outside the target, nothing is left half-unpacked, and nothing is unpickled.
+"""
 
 import gzip
 import posixpath
@@ -26,10 +29,12 @@ Grab = Callable[[Path, Path], None]
 def unpack(archive: Path, folder: Path, moves: Mapping[str, str]) -> None:
     """Unpack parts of an archive, a tar (any compression) or zip file, into `folder`.
 
-    `moves` is from a path in the archive to a path in `folder`; `a/b.tar.gz!c` is `c` inside the archive `a/b.tar.gz`
-    inside it. What is wanted goes to a hidden folder beside the target first and is renamed into place at the end, so a
-    target that is there is whole, and stays as it is. The rest is not unpacked. A DownloadError says that the archive
-    is damaged, has a member that points outside, or lacks what `moves` names.
+    `moves` is from a path in the archive to a path in `folder`; `a/b.tar.gz!c` is `c` in the inner archive
+    `a/b.tar.gz`. What is wanted goes to a hidden folder beside the target first and is renamed into place at the end,
+    so a target that is there is whole, and stays as it is. The rest is not unpacked.
+
+    Raises:
+        DownloadError: the archive is damaged, has a member that points outside, or lacks what `moves` names.
     """
     folder.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".unpack-", dir=folder))

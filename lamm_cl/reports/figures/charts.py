@@ -26,9 +26,13 @@ from lamm_cl.reports.tables.render import heading
 
 TOGETHER = 8  # methods in one panel: more lines than that nobody tells apart
 _SETTINGS = {
-    "dataset": "data sets", "backbone": "backbones", "pretrained": "weights", "shots": "numbers of shots",
-    "setting": "settings", "seed": "seeds",
-}  # fmt: skip
+    "dataset": "data sets",
+    "backbone": "backbones",
+    "pretrained": "weights",
+    "shots": "numbers of shots",
+    "setting": "settings",
+    "seed": "seeds",
+}
 
 
 def point(values: Iterable[float]) -> Summary | None:

@@ -12,6 +12,15 @@ from lamm_cl.reports.tables.render import (
 )
 
 __all__ = [
-    "PROTOCOLS", "Cell", "Column", "Row", "Table", "latex_document", "render_csv", "render_latex", "render_markdown",
-    "render_rich", "render_text",
-]  # fmt: skip
+    "PROTOCOLS",
+    "Cell",
+    "Column",
+    "Row",
+    "Table",
+    "latex_document",
+    "render_csv",
+    "render_latex",
+    "render_markdown",
+    "render_rich",
+    "render_text",
+]

@@ -22,8 +22,11 @@ _WORDS = (*SETTINGS, "protocol", "run_id", "seed", "status")
 TITLES = {key: key.replace("_", " ").capitalize() for key in _WORDS}
 TITLES |= {"dataset": "Data set", "variant": "Options", "pretrained": "Weights", "run_id": "Run"}
 _RANKS: dict[str, Callable[[str], Any]] = {
-    "method": method_rank, "dataset": dataset_rank, "label_space": space_rank, "shots": shots_rank,
-}  # fmt: skip
+    "method": method_rank,
+    "dataset": dataset_rank,
+    "label_space": space_rank,
+    "shots": shots_rank,
+}
 
 
 def tidy(frame: pd.DataFrame) -> pd.DataFrame:

@@ -35,9 +35,14 @@ _OF_A_STAGE = (
 )
 # Stages add up in time; parameters and memory are what the dearest stage needs; what is kept is what the last one left.
 _OF_STAGES = {
-    "seconds": "sum", "trained_parameters": "max", "peak_memory_mb": "max", "kept_parameters": "last",
-    "state_mb": "last", "train_images_per_second": "mean", "test_images_per_second": "mean",
-}  # fmt: skip
+    "seconds": "sum",
+    "trained_parameters": "max",
+    "peak_memory_mb": "max",
+    "kept_parameters": "last",
+    "state_mb": "last",
+    "train_images_per_second": "mean",
+    "test_images_per_second": "mean",
+}
 Options = Mapping[str, Any]
 VARIES = "varies"
 _METRIC = "class_accuracy/"
