@@ -18,7 +18,10 @@ def seed_generators(seed: int) -> None:
     """Start the global generators of python, numpy and torch from `seed`."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
+    # Where no GPU is used, `torch.manual_seed` would note the call and its whole stack for the day that one is.
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch has no types for it
+        torch.cuda.manual_seed_all(seed)
 
 
 @contextmanager

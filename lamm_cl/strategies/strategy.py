@@ -123,7 +123,8 @@ class LearnerStrategy(Checkpointed):
         self._kept: list[Any] = []  # experiences of cumulative and joint training
         self._earlier: list[int] = []
         self._pending: Pending | None = None
-        model.backbone.to(place)
+        if model.backbone.device != place:  # else what it has derived from its weights stays
+            model.backbone.to(place)
         self.model.to(place)
 
     def train(self, experiences: Any, eval_streams: Any = None, **kwargs: Unpack[LoaderOptions]) -> dict[str, Any]:

@@ -311,3 +311,11 @@ def test_a_label_outside_the_space_does_not_reach_a_gpu(tiny: Any, digits: Any) 
     strategy.mbatch = [torch.zeros(2, 3, 32, 32), torch.tensor([1, 5]), torch.zeros(2)]
     with pytest.raises(UsageError, match=r"labels hold class ids \[5\], but only \[0, 1\] compete"):
         strategy._unpack_minibatch()
+
+
+def test_strategies_share_what_a_backbone_derived_from_its_weights(tiny: Any, digits: Any) -> None:
+    text, fingerprint = tiny.text, tiny.fingerprint
+    counted = tiny._fingerprinted
+    lamm_cl.build_strategy("coop", tiny, digits, epochs=1).train(digits.train_stream[0])
+    assert tiny.text is text
+    assert (tiny.fingerprint, tiny._fingerprinted) == (fingerprint, counted)

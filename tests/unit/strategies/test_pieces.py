@@ -178,6 +178,18 @@ class TestGenerators:
     def draws(self) -> tuple[float, float, float]:
         return random.random(), float(np.random.rand()), float(torch.rand(()))
 
+    def test_torch_is_seeded_as_by_its_own_function(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[int] = []
+        monkeypatch.setattr(torch.cuda, "manual_seed_all", asked.append)
+        with preserved_generators():
+            for used in (False, True):
+                monkeypatch.setattr(torch.cuda, "is_initialized", lambda used=used: used)
+                seed_generators(5)
+                drawn = torch.rand(3)
+                assert asked == [5] * used  # where no GPU is used, none keeps the call for later
+                torch.default_generator.manual_seed(5)
+                assert torch.equal(drawn, torch.rand(3))
+
     def test_seeded_inside_and_given_back(self) -> None:
         before = generator_state()
         with preserved_generators():
