@@ -158,7 +158,10 @@ def labels_of(folder: Path) -> list[str]:
         else:
             from scipy.io import loadmat
 
-            truth, meta = (_member(path, name) for name in (TRUTH, "meta.mat"))
+            truth, meta = (
+                (path / "data" / name).read_bytes() if path.is_dir() else member_of(path, f"{DEVKIT}/data/{name}")
+                for name in (TRUTH, "meta.mat")
+            )
             synsets: Any = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
             wnid_of = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets}
             wnids = [wnid_of[int(line)] for line in truth.split()]
@@ -181,11 +184,9 @@ def _where(folder: Path) -> Path:
     )
 
 
-def _member(devkit: Path, name: str) -> bytes:
-    if devkit.is_dir():
-        return (devkit / "data" / name).read_bytes()
-    with tarfile.open(devkit, "r:*") as tar:
-        file = tar.extractfile(f"{DEVKIT}/data/{name}")
-        if file is None:
-            raise KeyError(name)
-        return file.read()
+def member_of(archive: Path, name: str) -> bytes:
+    """Return what a file in a tar archive holds, or raise a KeyError."""
+    with tarfile.open(archive, "r:*") as tar:
+        if file := tar.extractfile(name):
+            return file.read()
+    raise KeyError(name)

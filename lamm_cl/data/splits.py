@@ -300,16 +300,6 @@ def _flowers(entry: Entry, folder: Path, images: Path) -> Classes:
     return classes
 
 
-def check_flower_names(path: Path) -> str:
-    """Say what is wrong with the names of the flowers: one for each of the numbers 1 to 102."""
-    try:
-        names = json.loads(path.read_bytes())
-        right = set(names) == {str(number) for number in range(1, 103)} and len(set(names.values())) == 102
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        return f"is not JSON of names by number: {error!r}"
-    return "" if right else "does not name the flowers 1 to 102"
-
-
 def _matlab(entry: Entry, path: Path, key: str) -> Sequence[Any]:
     """Return the first row of an array in a MATLAB file."""
     from scipy.io import loadmat
