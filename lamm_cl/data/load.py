@@ -13,9 +13,9 @@ from lamm_cl.data.catalogue import CATALOGUE, Entry, find
 from lamm_cl.data.folders import stray_note
 from lamm_cl.data.imagenet import read_imagenet, read_variant
 from lamm_cl.data.images import show, some
-from lamm_cl.data.items import Dataset, Item, Parts, SplitKind
+from lamm_cl.data.items import Dataset, Item, Parts, SplitKind, ViewOptions
 from lamm_cl.data.misplaced import elsewhere
-from lamm_cl.data.own_data import is_own, load_own, template, view_options
+from lamm_cl.data.own_data import check_description, check_values, is_own, load_own
 from lamm_cl.data.splits import class_names, own_split, read_aircraft, read_part_folders, read_split
 from lamm_cl.data.subsets import read_subset, subset_of
 from lamm_cl.errors import UsageError, check_known
@@ -57,17 +57,21 @@ def load_dataset(
     if isinstance(name, Mapping):
         if not is_own(given):
             return load_dataset(given.pop("name", ""), given.pop("root", root), check_images, **given)
+        check_description(given)
         subset, folder = subset_of(given), data_root(root)
         dataset = _subset(subset, given, folder) if subset else load_own(given, folder)
     else:
         check_known("option of a data set", options, OPTIONS)
+        check_values(options)
         entry, folder = find(name), data_root(root)
         try:
             dataset = _load(entry, folder)
         except UsageError as error:
             raise UsageError(f"{error} {elsewhere(entry, folder)}".rstrip()) from None
-    text, views = template(given.get("template", dataset.template), dataset.name), view_options(given, dataset.views)
-    dataset = replace(dataset, template=text, views=views, notes=(*dataset.notes, *_untested(dataset)))
+    low, high = given.get("scale", dataset.views.scale)
+    views = ViewOptions((float(low), float(high)), given.get("flip", dataset.views.flip))
+    text, notes = given.get("template", dataset.template), (*dataset.notes, *_untested(dataset))
+    dataset = replace(dataset, template=text, views=views, notes=notes)
     if check_images:
         require_images(dataset)
     return dataset

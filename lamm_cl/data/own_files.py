@@ -91,7 +91,7 @@ def read_folder(
 def _folders(folder: Path, ignore: Names | None, empty: bool = False) -> list[str]:
     """Return the folders in `folder` that may be parts or classes; with `empty`, none is no error."""
     try:
-        return class_folders(folder, (*JUNK_FOLDERS, *(ignore or ())))
+        return class_folders(folder, (*JUNK_FOLDERS, *map(str, ignore or ())))
     except UsageError:
         if empty:
             return []

@@ -10,7 +10,7 @@ from lamm_cl.data.folders import class_folders, images_in
 from lamm_cl.data.imagenet import read_class_names
 from lamm_cl.data.images import show, some
 from lamm_cl.data.items import Parts
-from lamm_cl.data.own_data import check_description, is_number, items_of, named, renames, source_of
+from lamm_cl.data.own_data import is_number, items_of, named, renames, source_of
 from lamm_cl.data.own_files import Row, read_folder
 from lamm_cl.errors import UsageError
 
@@ -28,8 +28,7 @@ def read_subset(entry: Entry, description: Mapping[str, Any], root: Path) -> tup
     the makers' folder as it is unpacked. Below `root`, `imagenet/classnames.txt` names WordNet ids. A folder that is
     none, or another data set's, is refused.
     """
-    check_description(description)
-    place, rename = source_of(description, "folder"), renames(description.get("rename"))
+    place, rename = source_of(description, "folder"), renames(description)
     if not any(place.iterdir()):
         raise UsageError(
             f"data set {entry.name!r}: {show(place)} is empty: the images are missing. `lamm-cl data prepare "
