@@ -1,4 +1,4 @@
-"""Listing images in class folders, in an order that no file system decides, leaving nothing out silently."""
+"""Listing images in class folders, in an order that no file system decides, leaving nothing out; reading lists."""
 
 import os
 import stat
@@ -20,6 +20,22 @@ _ENDING = itemgetter(slice(-4, None))
 # What file managers leave behind; a copy of DTD ships with one of each.
 JUNK = frozenset(("thumbs.db", "desktop.ini", "ehthumbs.db"))
 _FEW, _AT_ONCE = 32, 16
+
+
+def text_of(path: Path, what: str = "") -> str:
+    """Return what a text file holds, or raise a UsageError that names it."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"{what}{show(path)} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        wrong = f"is not valid UTF-8 (byte {error.start}). Fetch the file again, or save it as UTF-8."
+        raise UsageError(f"{what}{show(path)} {wrong}") from None
+
+
+def lines_of(path: Path, what: str = "") -> list[str]:
+    """Return the lines of a text file that are not blank, without white space around them."""
+    return [line.strip() for line in text_of(path, what).splitlines() if line.strip()]
 
 
 def class_folders(folder: Path, ignored: Iterable[str] = ()) -> list[str]:

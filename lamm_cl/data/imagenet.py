@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lamm_cl.data.folders import class_folders
+from lamm_cl.data.folders import class_folders, text_of
 from lamm_cl.data.images import show
 from lamm_cl.data.items import Item, Parts
 from lamm_cl.data.splits import items_in, same_classes
@@ -32,7 +32,6 @@ def read_imagenet(folder: Path, images: str) -> tuple[Parts, tuple[str, ...]]:
     """
     names = read_class_names(folder)
     train_folder, val_folder = Path(images) / "train", Path(images) / "val"
-    _require(val_folder)
     if flat_images(val_folder):
         raise UsageError(what_to_do(folder))
     ids = {wnid: wnid for wnid in class_folders(val_folder)}
@@ -50,7 +49,6 @@ def read_variant(folder: Path, images: str) -> tuple[Parts, tuple[str, ...]]:
     ImageNetV2 names its folders by ImageNet's label, 0 to 999; one release names them by WordNet id, as the others do.
     """
     names = read_class_names(folder)
-    _require(Path(images))
     found = class_folders(Path(images))
     if all(name.isdecimal() for name in found):
         ids = list(names)
@@ -74,12 +72,8 @@ def read_class_names(folder: Path, imagenet: Path | None = None) -> ClassNames:
 
 def parse_class_names(path: Path) -> ClassNames:
     """Read a file of lines such as `n01440764 tench`; a UsageError names a line that is not a WordNet id and a name."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: is not valid UTF-8 (byte {error.start}). Fetch the file again.") from None
     names: ClassNames = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text_of(path).splitlines(), start=1):
         wnid, _, name = line.strip().partition(" ")
         if not wnid:
             continue
@@ -98,12 +92,6 @@ def check_class_names(path: Path) -> str:
     text = "\n".join(f"{wnid} {name}" for wnid, name in names.items())
     same = hashlib.sha256(text.encode()).hexdigest() == CLASS_NAMES_SHA256
     return "" if same else f"its {len(names)} names are not CoOp's 1000"
-
-
-def _require(folder: Path) -> None:
-    if not folder.is_dir():
-        how = "`lamm-cl data prepare` says how to get them"
-        raise UsageError(f"{folder} does not exist: the images are missing. {how}.")
 
 
 def _items(folder: Path, ids: Mapping[str, str], names: ClassNames) -> tuple[Item, ...]:

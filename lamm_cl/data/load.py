@@ -67,7 +67,7 @@ def load_dataset(
         try:
             dataset = _load(entry, folder)
         except UsageError as error:
-            raise UsageError(f"{error} {elsewhere(entry, folder)}".rstrip()) from None
+            raise UsageError(f"{error} {_what_helps(entry, folder)}") from None
     low, high = given.get("scale", dataset.views.scale)
     views = ViewOptions((float(low), float(high)), given.get("flip", dataset.views.flip))
     text, notes = given.get("template", dataset.template), (*dataset.notes, *_untested(dataset))
@@ -106,17 +106,19 @@ def require_images(dataset: Dataset, items: Iterable[Item] | None = None) -> Non
 
 
 def _cure(dataset: Dataset) -> str:
-    entry = CATALOGUE.get(dataset.name)
+    entry, folders = CATALOGUE.get(dataset.name), Path(dataset.folder).parts
     place = Path(entry.folder, entry.images).parts if entry else ()
-    folders = Path(dataset.folder).parts
-    if not place or folders[-len(place) :] != place:
+    if entry is None or folders[-len(place) :] != place:
         return f"Put them there, or correct the description of {dataset.name!r}."
     root = Path(*folders[: -len(place)])
-    if entry and (found := elsewhere(entry, root)):
-        return found
-    what = f"{dataset.name} --root {shlex.quote(str(root))}"
-    bad = f"`lamm-cl data verify {what}` lists all that are bad."
-    return f"`lamm-cl data prepare {what}` fetches them or says how; {bad}"
+    verify = f"`lamm-cl data verify {dataset.name} --root {shlex.quote(str(root))}` lists all that are bad."
+    return f"{_what_helps(entry, root)} {verify}"
+
+
+def _what_helps(entry: Entry, root: Path) -> str:
+    """Say where that which is missing lies, or what brings it."""
+    prepare = f"`lamm-cl data prepare {entry.name} --root {shlex.quote(str(root))}`"
+    return elsewhere(entry, root) or f"{prepare} fetches what is missing, or says what to do."
 
 
 def _load(entry: Entry, root: Path) -> Dataset:
@@ -125,10 +127,8 @@ def _load(entry: Entry, root: Path) -> Dataset:
         return _dataset(entry, parts, "", class_names(entry.name, parts.items))
     folder = root / entry.folder
     if not folder.is_dir():
-        raise UsageError(
-            f"data set {entry.name!r} is not there: {folder} does not exist. Give the folder that holds "
-            f"{entry.folder}/ as root (or in LAMM_CL_DATA), or run `lamm-cl data prepare {entry.name} --root {root}`."
-        )
+        where = f"Give the folder that holds {entry.folder}/ as root (or in LAMM_CL_DATA)."
+        raise UsageError(f"data set {entry.name!r} is not there: {folder} does not exist. {where}")
     images = str(folder / entry.images) if entry.images else str(folder)
     if entry.reader == "split_file":
         return _from_split_file(entry, folder, images)
@@ -156,12 +156,10 @@ def _from_split_file(entry: Entry, folder: Path, images: str) -> Dataset:
     if split.is_file():
         parts = read_split(split, images)
         return judge(entry, parts, images, what=f"{entry.split_file} lists")
-    if not Path(images).is_dir():
-        raise UsageError(
-            f"data set {entry.name!r}: {folder} holds neither the papers' split {entry.split_file} nor the images "
-            f"folder {entry.images or 'cars_train'}/. `lamm-cl data prepare {entry.name}` fetches them or says how."
-        )
-    parts = own_split(entry, folder, images)
+    try:
+        parts = own_split(entry, folder, images)
+    except UsageError as error:
+        raise UsageError(f"the papers' split {split} is missing, and none can be made: {error}") from None
     names = class_names(images, parts.items)
     notes = [f"{entry.name}: {entry.split_file} is missing: the split was made here and is not the papers'"]
     found, expected = len(parts.items), sum(entry.sizes)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lamm_cl.data.exporting import fetched
+from lamm_cl.data.folders import lines_of
 from lamm_cl.data.images import deep, show
 from lamm_cl.data.items import PARTS, Dataset, Item, Parts
 from lamm_cl.data.own_files import COLUMNS, Row, read_folder, read_table
@@ -254,7 +255,9 @@ def renames(description: Mapping[str, Any]) -> dict[str, str]:
 def _by_number(given: Any, labels: list[str]) -> list[str]:
     if not all(map(is_number, labels)):
         raise UsageError(f"names is for classes that are numbers, not {labels[-1]!r}; `rename` gives others a name.")
-    names = _lines(Path(given).expanduser()) if isinstance(given, str | Path) else [str(word) for word in given]
+    names = (
+        lines_of(Path(given).expanduser(), "names ") if isinstance(given, str | Path) else [str(word) for word in given]
+    )
     if len(names) != len(labels):
         raise UsageError(
             f"names has {len(names)} names for {len(labels)} classes ({labels[0]} to {labels[-1]}): one each, in the "
@@ -266,7 +269,7 @@ def _by_number(given: Any, labels: list[str]) -> list[str]:
 def _by_class(given: str | Path, labels: list[str]) -> dict[str, str]:
     path = Path(given).expanduser()
     names: dict[str, str] = {}
-    for line in _lines(path):
+    for line in lines_of(path, "names "):
         fields = line.split("\t") if "\t" in line else line.split(" ", 1)
         if len(fields) == 3 and is_number(fields[0]):
             del fields[0]
@@ -279,10 +282,3 @@ def _by_class(given: str | Path, labels: list[str]) -> dict[str, str]:
             "line is a class, as the data call it, a tab, and its name; names alone are for classes that are numbers."
         )
     return {label: names[label] for label in labels}
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"names {show(path)} cannot be read: {getattr(error, 'strerror', error)}.") from None

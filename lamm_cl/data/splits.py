@@ -11,7 +11,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from lamm_cl.data.catalogue import Entry
-from lamm_cl.data.folders import class_folders, images_in
+from lamm_cl.data.folders import class_folders, images_in, lines_of, text_of
 from lamm_cl.data.images import encodable, show
 from lamm_cl.data.items import PARTS, Item, Parts
 from lamm_cl.errors import UsageError
@@ -24,8 +24,17 @@ Classes = dict[str, list[str]]  # class name -> absolute image paths; labels cou
 
 def read_split(path: Path, image_folder: str) -> Parts:
     """Return the items of a split file, or raise; in its order, their paths made absolute under `image_folder`."""
-    content = _load(path)
-    parts = Parts(*(_items(path, part, content[part], image_folder) for part in PARTS))
+    try:
+        content = json.loads(text_of(path))
+    except UsageError:
+        raise
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
+        raise UsageError(f"{path}: is not JSON: {error}. Fetch the file again.") from None
+    lists = content if isinstance(content, dict) else {}
+    for part in PARTS:
+        if not isinstance(lists.get(part), list):
+            raise UsageError(f"{path}: must hold the lists train, val and test; {part!r} is {lists.get(part)!r:.80}.")
+    parts = Parts(*(_items(path, part, lists[part], image_folder) for part in PARTS))
     class_names(path, parts.items)
     return parts
 
@@ -76,45 +85,22 @@ def check_names(source: object, names: Iterable[str]) -> None:
         seen[plain] = name
 
 
-def _load(path: Path) -> dict[str, list[Any]]:
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: is not valid UTF-8 (byte {error.start}). Fetch the file again.") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
-        raise UsageError(f"{path}: is not JSON: {error}. Fetch the file again.") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"{path}: must hold an object with the lists train, val and test, not {_type(content)}.")
-    for part in PARTS:
-        if not isinstance(content.get(part), list):
-            found = "nothing" if part not in content else _type(content[part])
-            raise UsageError(f"{path}: needs a list under {part!r}, found {found}.")
-    return content
-
-
 def _items(path: Path, part: str, entries: list[Any], image_folder: str) -> tuple[Item, ...]:
     prefix = image_folder + os.sep
     made: list[Item] = []
-    for entry in entries:  # a sound file with 100,000 entries should not pay for error messages
-        if type(entry) is not list or len(entry) != 3:
-            wrong = f"must be [path, label, class name], not {_short(entry)}."
-            break
-        relative, label, name = entry
+    for entry in entries:
+        relative, label, name = entry if type(entry) is list and len(entry) == 3 else ("", -1, "")
         if type(label) is str and label.isdecimal() and len(label) < 9:
             label = int(label)  # the papers' code reads labels with int()
+        wrong = ""
         if type(relative) is not str or type(label) is not int or label < 0 or type(name) is not str:
-            wrong = f"must be [path, label from 0, class name], not {_short(entry)}."
-            break
-        if _escapes(relative):
-            stay = f"Paths must be relative to {image_folder} and stay in it."
-            wrong = f"points outside the data set: {_short(relative)}. {stay}"
-            break
+            wrong = "must be [path, label from 0, class name]"
+        elif _escapes(relative):
+            wrong = f"points outside the data set: paths must be relative to {image_folder} and stay in it"
+        if wrong:
+            raise UsageError(f"{path}: {part}[{len(made)}] {wrong}, not {entry!r:.80}.")
         made.append(Item(prefix + relative, label, name))
-    else:
-        return tuple(made)
-    raise UsageError(f"{path}: {part}[{len(made)}] {wrong}")
+    return tuple(made)
 
 
 def _escapes(relative: str) -> bool:
@@ -126,24 +112,14 @@ def _escapes(relative: str) -> bool:
     return ".." in relative and ".." in relative.replace("\\", "/").split("/")
 
 
-def _type(value: object) -> str:
-    words = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
-    return words.get(type(value), "a number")
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=True, default=str)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
 def read_aircraft(folder: Path, images: str) -> Parts:
     """Return the parts of `images_variant_{train,val,test}.txt`, or raise; labels count the lines of `variants.txt`."""
     variants, *lists = (folder / name for name in AIRCRAFT_LISTS)
-    labels = {name: label for label, name in enumerate(_aircraft_lines(variants))}
+    labels = {name: label for label, name in enumerate(lines_of(variants))}
     parts = []
     for path in lists:
         items = []
-        for number, line in enumerate(_aircraft_lines(path), start=1):
+        for number, line in enumerate(lines_of(path), start=1):
             image, _, name = line.partition(" ")
             if name not in labels or not image.isalnum():
                 raise UsageError(
@@ -153,17 +129,6 @@ def read_aircraft(folder: Path, images: str) -> Parts:
             items.append(Item(f"{images}/{image}.jpg", labels[name], name))
         parts.append(tuple(items))
     return Parts(*parts)
-
-
-def _aircraft_lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        how = "`lamm-cl data prepare fgvc_aircraft` fetches the lists"
-        raise UsageError(f"{path}: cannot be read: {error.strerror}. {how}.") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: is not valid UTF-8 (byte {error.start}). Fetch the file again.") from None
-    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def same_classes(images: object, **classes: list[str]) -> None:
@@ -179,12 +144,6 @@ def same_classes(images: object, **classes: list[str]) -> None:
 def read_part_folders(entry: Entry, images: str) -> Parts:
     """Return train and test as the folders have them, or raise; there is no val. Labels count the class folders."""
     train, test = Path(images, "train"), Path(images, "test")
-    for folder in (train, test):
-        if not folder.is_dir():
-            raise UsageError(
-                f"data set {entry.name!r}: {folder} does not exist: the images are missing. "
-                f"`lamm-cl data prepare {entry.name}` fetches them or says how."
-            )
     classes = {name: entry.renamed.get(name, name) for name in class_folders(train)}
     same_classes(images, train=list(classes), test=class_folders(test))
     return Parts(items_in(train, classes), (), items_in(test, classes))
@@ -265,12 +224,12 @@ def _pets(entry: Entry, folder: Path, images: Path) -> Classes:
 def _cars(entry: Entry, folder: Path, images: Path) -> Classes:
     """StanfordCars: names from the devkit, with the year moved to the front as CoOp does."""
     meta = folder / "devkit" / "cars_meta.mat"
-    models = [str(name[0]).rpartition(" ") for name in _matlab(entry, meta, "class_names")]
+    models = [str(name[0]).rpartition(" ") for name in _matlab(meta, "class_names")]
     classes: Classes = {f"{year} {model}": [] for model, _, year in models}
     ordered = list(classes)
     lists = {"cars_train": "devkit/cars_train_annos.mat", "cars_test": "cars_test_annos_withlabels.mat"}
     for part, file in lists.items():
-        for record in _matlab(entry, folder / file, "annotations"):
+        for record in _matlab(folder / file, "annotations"):
             try:
                 label, picture = int(record["class"][0, 0]) - 1, str(record["fname"][0])
             except (LookupError, TypeError, ValueError) as error:
@@ -284,11 +243,9 @@ def _cars(entry: Entry, folder: Path, images: Path) -> Classes:
 def _flowers(entry: Entry, folder: Path, images: Path) -> Classes:
     """Flowers102: labels from `imagelabels.mat`, names from `cat_to_name.json`, both counting from 1."""
     names_file, labels_file = folder / "cat_to_name.json", folder / "imagelabels.mat"
-    if not names_file.is_file():
-        raise _incomplete(entry, names_file)
     try:
-        names = json.loads(names_file.read_bytes())
-        labels = list(map(int, _matlab(entry, labels_file, "labels")))
+        names = json.loads(text_of(names_file))
+        labels = list(map(int, _matlab(labels_file, "labels")))
         classes: Classes = {str(names[str(number)]): [] for number in sorted(set(labels))}
     except UsageError:
         raise
@@ -300,22 +257,13 @@ def _flowers(entry: Entry, folder: Path, images: Path) -> Classes:
     return classes
 
 
-def _matlab(entry: Entry, path: Path, key: str) -> Sequence[Any]:
+def _matlab(path: Path, key: str) -> Sequence[Any]:
     """Return the first row of an array in a MATLAB file."""
     from scipy.io import loadmat
 
-    if not path.is_file():
-        raise _incomplete(entry, path)
     try:
         row: Sequence[Any] = loadmat(str(path))[key][0]
     except Exception as error:
         # scipy raises whatever its parser stumbles over; every kind means a damaged file.
         raise UsageError(f"{path}: cannot be read as the MATLAB file it should be: {error}. Fetch it again.") from None
     return row
-
-
-def _incomplete(entry: Entry, path: Path) -> UsageError:
-    return UsageError(
-        f"data set {entry.name!r}: neither the papers' split {entry.split_file} nor {path}, from which a split could "
-        f"be made, is there. `lamm-cl data prepare {entry.name}` fetches them or says where they are."
-    )

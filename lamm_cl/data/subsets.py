@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lamm_cl.data.catalogue import CATALOGUE, Entry
-from lamm_cl.data.folders import class_folders, images_in
+from lamm_cl.data.folders import class_folders, images_in, lines_of
 from lamm_cl.data.imagenet import read_class_names
 from lamm_cl.data.images import show, some
 from lamm_cl.data.items import Parts
@@ -61,7 +61,7 @@ def _makers(place: Path) -> list[Row]:
     if not all(map(Path.is_file, lists)):
         return []
     try:
-        paths, trained = (dict(line.split(" ", 1) for line in one.read_text().splitlines() if line) for one in lists)
+        paths, trained = (dict(line.split(" ", 1) for line in lines_of(one)) for one in lists)
     except ValueError:  # a line of another form, or no text
         paths, trained = {}, {}
     there = {f"{one}/{file}" for one in class_folders(place / "images") for file in images_in(place / "images" / one)}
