@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rich import filesize
+
 TEMPORARY = ".tmp"
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 _PAUSES = (0.05, 0.2, 0.5)
@@ -161,13 +163,5 @@ def disk_error(error: BaseException, directory: Path) -> OSError | None:
 
 
 def size_in_words(size: float) -> str:
-    """Write a number of bytes for people.
-
-    >>> size_in_words(512), size_in_words(3.2e6), size_in_words(5e13)
-    ('512 B', '3.2 MB', '50000.0 GB')
-    """
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
+    """Write a number of bytes for people."""
+    return filesize.decimal(round(size))

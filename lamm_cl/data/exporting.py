@@ -18,11 +18,9 @@ from lamm_cl.data.images import is_deep, to_bytes
 from lamm_cl.data.items import PARTS
 from lamm_cl.data.own_files import JUNK_FOLDERS, PART_NAMES
 from lamm_cl.data.splits import check_names
-from lamm_cl.errors import UsageError, unknown
+from lamm_cl.errors import UsageError, check_known
 
 Count = Callable[[int, int | None], None]  # bytes so far, bytes in all
-# What torchvision's data sets call their parts.
-_SPLITS = {"train": ("train", "trainval"), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
 def export(
@@ -49,9 +47,7 @@ def export(
         OSError: the disk is full, or cannot be written; nothing is left in it then.
     """
     target = Path(folder).expanduser().absolute()
-    for part in parts:
-        if part not in PARTS:
-            raise UsageError(f"export: parts are called {', '.join(PARTS)}, not {part!r}.")
+    check_known("part of a data set", parts, PARTS)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"export: {target} is there and not empty. Give another folder.")
     target.mkdir(parents=True, exist_ok=True)
@@ -189,8 +185,7 @@ def _torchvision(name: str, source: Path) -> dict[str, Any]:
     import torchvision.datasets
 
     known = [one for one in torchvision.datasets.__all__ if inspect.isclass(getattr(torchvision.datasets, one))]
-    if name not in known:
-        raise unknown("data set of torchvision", name, known)
+    check_known("data set of torchvision", [name], known)
     make: Any = getattr(torchvision.datasets, name)
     takes = inspect.signature(make).parameters
     options: dict[str, Any] = {"download": True} if "download" in takes else {}
@@ -199,12 +194,11 @@ def _torchvision(name: str, source: Path) -> dict[str, Any]:
         return {part: make(str(source), train=part == "train", **options) for part in ("train", "test")}
     if "split" not in takes:
         return {"train": make(str(source), **options)}
-    parts = {}
-    for part, words in _SPLITS.items():
-        for word in words:
+    parts: dict[str, Any] = {}
+    for word, part in {**PART_NAMES, "trainval": "train"}.items():
+        if part not in parts:
             with suppress(ValueError):  # it has no part of that name
                 parts[part] = make(str(source), split=word, **options)
-                break
     return parts
 
 

@@ -13,7 +13,7 @@ from lamm_cl.data.folders import class_folders, text_of
 from lamm_cl.data.images import show
 from lamm_cl.data.items import Item, Parts
 from lamm_cl.data.splits import items_in, same_classes
-from lamm_cl.errors import UsageError
+from lamm_cl.errors import UsageError, refusal
 
 # Of CoOp's list: its lines with single spaces, joined by line feeds.
 CLASS_NAMES_SHA256 = "51b5b1d8b800502030c5556eb206abaafdd682ef363ff7a7077591ea3c9befa5"
@@ -85,10 +85,9 @@ def parse_class_names(path: Path) -> ClassNames:
 
 def check_class_names(path: Path) -> str:
     """Say what is wrong with a `classnames.txt`, "" where it is CoOp's."""
-    try:
-        names = parse_class_names(path)
-    except UsageError as error:
+    if error := refusal(parse_class_names, path):
         return str(error)
+    names = parse_class_names(path)
     text = "\n".join(f"{wnid} {name}" for wnid, name in names.items())
     same = hashlib.sha256(text.encode()).hexdigest() == CLASS_NAMES_SHA256
     return "" if same else f"its {len(names)} names are not CoOp's 1000"
@@ -108,10 +107,7 @@ def flat_images(folder: Path) -> list[str]:
 
 def what_to_do(folder: Path) -> str:
     """Say what flat validation images are and how to sort them."""
-    try:
-        labels = f"the labels are in {_where(folder)}"
-    except UsageError as error:
-        labels = str(error)
+    labels = str(refusal(_where, folder) or f"the labels are in {_where(folder)}")
     return (
         f"{show(folder / 'images' / 'val')} holds ImageNet's validation images as the archive has them, not in "
         f"class folders: `lamm-cl data prepare imagenet --root {folder.parent} --fix` sorts them "

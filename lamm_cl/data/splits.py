@@ -4,11 +4,11 @@ import gc
 import json
 import os
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import repeat
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Any, TypeVar
 
 from lamm_cl.data.catalogue import Entry
 from lamm_cl.data.folders import class_folders, images_in, lines_of, text_of
@@ -19,15 +19,15 @@ from lamm_cl.seeds import seed_for
 
 AIRCRAFT_LISTS = ("variants.txt", *(f"images_variant_{part}.txt" for part in PARTS))
 TRAIN_SHARE, VAL_SHARE = 0.5, 0.2  # CoOp's shares for sets that come without a split
+T = TypeVar("T")
 Classes = dict[str, list[str]]  # class name -> absolute image paths; labels count the classes in this order
 
 
 def read_split(path: Path, image_folder: str) -> Parts:
     """Return the items of a split file, or raise; in its order, their paths made absolute under `image_folder`."""
+    text = text_of(path)
     try:
-        content = json.loads(text_of(path))
-    except UsageError:
-        raise
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
         raise UsageError(f"{path}: is not JSON: {error}. Fetch the file again.") from None
     lists = content if isinstance(content, dict) else {}
@@ -224,16 +224,13 @@ def _pets(entry: Entry, folder: Path, images: Path) -> Classes:
 def _cars(entry: Entry, folder: Path, images: Path) -> Classes:
     """StanfordCars: names from the devkit, with the year moved to the front as CoOp does."""
     meta = folder / "devkit" / "cars_meta.mat"
-    models = [str(name[0]).rpartition(" ") for name in _matlab(meta, "class_names")]
+    models = _matlab(meta, "class_names", lambda name: str(name[0]).rpartition(" "))
     classes: Classes = {f"{year} {model}": [] for model, _, year in models}
     ordered = list(classes)
     lists = {"cars_train": "devkit/cars_train_annos.mat", "cars_test": "cars_test_annos_withlabels.mat"}
     for part, file in lists.items():
-        for record in _matlab(folder / file, "annotations"):
-            try:
-                label, picture = int(record["class"][0, 0]) - 1, str(record["fname"][0])
-            except (LookupError, TypeError, ValueError) as error:
-                raise UsageError(f"{folder / file}: holds no such list of cars: {error}. Fetch it again.") from None
+        records = _matlab(folder / file, "annotations", lambda one: (int(one["class"][0, 0]) - 1, str(one["fname"][0])))
+        for label, picture in records:
             if not 0 <= label < len(ordered):
                 raise UsageError(f"{folder / file}: class {label + 1} is not one of the {len(ordered)} in {meta}.")
             classes[ordered[label]].append(str(folder / part / Path(picture).name))
@@ -242,28 +239,24 @@ def _cars(entry: Entry, folder: Path, images: Path) -> Classes:
 
 def _flowers(entry: Entry, folder: Path, images: Path) -> Classes:
     """Flowers102: labels from `imagelabels.mat`, names from `cat_to_name.json`, both counting from 1."""
-    names_file, labels_file = folder / "cat_to_name.json", folder / "imagelabels.mat"
+    path = folder / "cat_to_name.json"
+    labels, text = _matlab(folder / "imagelabels.mat", "labels", int), text_of(path)
     try:
-        names = json.loads(text_of(names_file))
-        labels = list(map(int, _matlab(labels_file, "labels")))
+        names = json.loads(text)
         classes: Classes = {str(names[str(number)]): [] for number in sorted(set(labels))}
-    except UsageError:
-        raise
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        what = f"{names_file} and {labels_file.name}: are not the names and labels of the flowers"
-        raise UsageError(f"{what}: {error!r}. Fetch them again.") from None
+        raise UsageError(f"{path}: does not name the flowers: {error!r}. Fetch it again.") from None
     for position, label in enumerate(labels, start=1):
         classes[str(names[str(label)])].append(str(images / f"image_{position:05d}.jpg"))
     return classes
 
 
-def _matlab(path: Path, key: str) -> Sequence[Any]:
-    """Return the first row of an array in a MATLAB file."""
+def _matlab(path: Path, key: str, read: Callable[[Any], T]) -> list[T]:
+    """Return what `read` makes of each cell in the first row of an array in a MATLAB file."""
     from scipy.io import loadmat
 
     try:
-        row: Sequence[Any] = loadmat(str(path))[key][0]
+        return [read(cell) for cell in loadmat(str(path))[key][0]]
     except Exception as error:
         # scipy raises whatever its parser stumbles over; every kind means a damaged file.
         raise UsageError(f"{path}: cannot be read as the MATLAB file it should be: {error}. Fetch it again.") from None
-    return row
