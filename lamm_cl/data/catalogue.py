@@ -35,7 +35,7 @@ class Source:
     by_hand: str = ""  # what a user can do when the address is dead
     beside: str = ""  # another place where the readers find it, from the data set's folder
     optional: str = ""  # what it is good for, where no reader of the papers' split needs it: it is not fetched
-    text: str = ""  # what to do for that which no program may or can fetch; `files` are unpacked when put there
+    text: str = ""  # what to do for that which no program may or can fetch
     read: str = ""  # which of `unpack.READERS` reads the arrays in `files`, of which every picture becomes a file
     files: tuple["Source", ...] = ()
     made: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ from lamm_cl.data.images import show, some
 from lamm_cl.data.items import Dataset, Item, Parts, SplitKind, ViewOptions
 from lamm_cl.data.misplaced import elsewhere
 from lamm_cl.data.own_data import check_description, check_values, is_own, load_own
-from lamm_cl.data.splits import class_names, own_split, read_aircraft, read_part_folders, read_split
+from lamm_cl.data.splits import class_names, own_split, read_aircraft, read_split
 from lamm_cl.data.subsets import read_subset, subset_of
 from lamm_cl.errors import UsageError, check_known
 
@@ -135,10 +135,8 @@ def _load(entry: Entry, root: Path) -> Dataset:
     if entry.reader == "aircraft":
         parts = read_aircraft(folder, images)
         return judge(entry, parts, images, class_names(folder, parts.items))
-    if entry.reader == "subset":
-        return _subset(entry, {"folder": str(folder)}, root)
-    if entry.reader == "part_folders":
-        return judge(entry, read_part_folders(entry, images), images)
+    if entry.reader in ("subset", "part_folders"):
+        return _subset(entry, {"folder": images}, root)
     read = read_imagenet if entry.reader == "imagenet" else read_variant
     parts, ids = read(folder, images)
     names = class_names(images, parts.test, entry.repeated_names)

@@ -141,14 +141,6 @@ def same_classes(images: object, **classes: list[str]) -> None:
         )
 
 
-def read_part_folders(entry: Entry, images: str) -> Parts:
-    """Return train and test as the folders have them, or raise; there is no val. Labels count the class folders."""
-    train, test = Path(images, "train"), Path(images, "test")
-    classes = {name: entry.renamed.get(name, name) for name in class_folders(train)}
-    same_classes(images, train=list(classes), test=class_folders(test))
-    return Parts(items_in(train, classes), (), items_in(test, classes))
-
-
 def items_in(folder: Path, classes: Mapping[str, str]) -> tuple[Item, ...]:
     """Return the items of class folders, in the order of `classes`, which says what each is called."""
     items: list[Item] = []

@@ -1,4 +1,4 @@
-"""The subsets of class-incremental papers, in the user's `train/` and `val/` or `test/` class folders."""
+"""The subsets of class-incremental papers, MNIST and CIFAR-100, in `train/` and `val/` or `test/` class folders."""
 
 import re
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ def subset_of(description: Mapping[str, Any]) -> Entry | None:
 
 
 def read_subset(entry: Entry, description: Mapping[str, Any], root: Path) -> tuple[Parts, str, tuple[str, ...], bool]:
-    """Return a subset's parts, where it lies, what is to be said of it, and whether its classes are called by numbers.
+    """Return its parts, where it lies, what is to be said of it, and whether its classes are called by numbers.
 
     The description is `folder`, and `names`, `rename`, `ignore` and `depth` as of one's own data; CUB-200 may also be
     the makers' folder as it is unpacked. Below `root`, `imagenet/classnames.txt` names WordNet ids. A folder that is
@@ -79,7 +79,7 @@ def _called(
     entry: Entry, place: Path, folders: list[str], rename: Mapping[str, str], names: Any, root: Path
 ) -> dict[str, str]:
     """Return the classes' names by folder: as given, CoOp's of WordNet ids, else the folders' without their numbers."""
-    given = dict(rename)
+    given = {folder: name for folder, name in entry.renamed.items() if folder in folders} | dict(rename)
     if names is None and all(re.fullmatch(r"n\d{8}", folder) for folder in folders):
         listed = read_class_names(place, root / "imagenet")
         if odd := next((folder for folder in folders if folder not in listed), ""):

@@ -75,14 +75,15 @@ def prepare(name: str, root: Path, tools: Tools | None = None) -> Outcome:
             continue  # said above
         elif source.optional:
             outcome.optional.append(f"{source.file}, for {source.optional}: {address(source.url)}")
-        elif source.text:
-            _by_hand(entry, source, folder, tools, outcome)
+        elif source.text and not (folder / source.file).is_file() and not any(_copies(source, entry, tools)):
+            outcome.by_hand.append(source.text.format(folder=folder))
         else:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise UsageError(f"{folder}: cannot be made: {error.strerror}. Give another --root.") from None
             _bring(entry, source, folder, tools, outcome)
+    outcome.by_hand = list(dict.fromkeys(outcome.by_hand))  # of two archives, say
     if outcome.complete:
         state = state_of(entry.name, root, sizes=True)
         outcome.damaged += _damage(entry, folder, state)
@@ -106,15 +107,6 @@ def _put_in_place(entry: Entry, root: Path, fix: bool, outcome: Outcome) -> list
     except UsageError as error:
         outcome.failed.append(str(error))
     return [one.wanted for one in found]
-
-
-def _by_hand(entry: Entry, source: Source, folder: Path, tools: Tools, outcome: Outcome) -> None:
-    for archive in source.files:
-        there = (folder / archive.file).is_file() or any(_copies(archive, entry, tools))
-        if there and not all((folder / made).exists() for made in archive.makes):
-            _bring(entry, archive, folder, tools, outcome)
-    if not all((folder / made).exists() for made in source.makes):
-        outcome.by_hand.append(source.text.format(folder=folder))
 
 
 def _bring(entry: Entry, source: Source, folder: Path, tools: Tools, outcome: Outcome) -> None:
