@@ -17,12 +17,7 @@ from lamm_cl.errors import UsageError
 VAL_SHOTS = 4
 
 
-class _Pair(NamedTuple):
-    train: tuple[Item, ...]
-    val: tuple[Item, ...]
-
-
-class FewShot(_Pair):
+class FewShot(NamedTuple("_Pair", [("train", tuple[Item, ...]), ("val", tuple[Item, ...])])):
     """The selected `(train, val)`; `notes` names the classes with fewer images than shots, taken whole."""
 
     notes: tuple[str, ...] = ()

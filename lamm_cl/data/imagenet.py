@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from lamm_cl.data.folders import class_folders, text_of
-from lamm_cl.data.images import show
+from lamm_cl.data.images import show, some
 from lamm_cl.data.items import Item, Parts
-from lamm_cl.data.splits import items_in, same_classes
+from lamm_cl.data.splits import items_in
 from lamm_cl.errors import UsageError, refusal
 
 # Of CoOp's list: its lines with single spaces, joined by line feeds.
@@ -37,7 +37,8 @@ def read_imagenet(folder: Path, images: str) -> tuple[Parts, tuple[str, ...]]:
     ids = {wnid: wnid for wnid in class_folders(val_folder)}
     train: tuple[Item, ...] = ()
     if train_folder.is_dir():
-        same_classes(images, train=class_folders(train_folder), val=list(ids))
+        if odd := sorted(ids.keys() ^ class_folders(train_folder)):
+            raise UsageError(f"{images}: {len(odd)} class folders stand in train or in val only: {some(odd, 5)}.")
         train = _items(train_folder, ids, names)
     val = _items(val_folder, ids, names)
     return Parts(train, val, val), tuple(ids)

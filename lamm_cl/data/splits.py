@@ -131,16 +131,6 @@ def read_aircraft(folder: Path, images: str) -> Parts:
     return Parts(*parts)
 
 
-def same_classes(images: object, **classes: list[str]) -> None:
-    """Refuse two parts, by their names, whose class folders are not the same."""
-    first, second = map(set, classes.values())
-    if odd := sorted(first ^ second):
-        raise UsageError(
-            f"{images}: {' and '.join(classes)} must have the same class folders; {len(odd)} stand in one only: "
-            f"{', '.join(odd[:5])}."
-        )
-
-
 def items_in(folder: Path, classes: Mapping[str, str]) -> tuple[Item, ...]:
     """Return the items of class folders, in the order of `classes`, which says what each is called."""
     items: list[Item] = []

@@ -140,14 +140,13 @@ def download(
         raise DownloadError(f"{part}: another process is fetching this file")
     try:
         with part.open("ab") as file:
-            resumed = file.tell() > 0
-            _fill(url, file, part, fetch, report)
-            found = md5_of(part) if md5 else ""
-            if found != md5 and resumed:
-                # The beginning may come from another version of the file: once more, from the start.
-                file.truncate(0)
+            resumed, found = file.tell() > 0, ""
+            for _ in range(1 + resumed):  # a beginning may come from another version of the file: then from the start
                 _fill(url, file, part, fetch, report)
-                found = md5_of(part)
+                found = md5_of(part) if md5 else ""
+                if found == md5:
+                    break
+                file.truncate(0)
             os.fsync(file.fileno())
         if found != md5:  # closed by now: Windows removes and renames no open file
             part.unlink()
