@@ -138,9 +138,7 @@ def remove_leftovers(directory: Path) -> None:
 
 def check_writable(path: Path) -> None:
     """Raise `OSError` where the directory `path` can't be made or written, found out without writing."""
-    place = path.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    place = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
     if not place.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, f"{place} is not a directory")
     if not os.access(place, os.W_OK | os.X_OK):

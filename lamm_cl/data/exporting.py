@@ -157,9 +157,11 @@ def cached(description: Mapping[str, Any], store: Path) -> Path:
     return store / kind / f"{plain}-{hashlib.sha256(told.encode()).hexdigest()[:8]}" / "images"
 
 
-def is_written(description: Mapping[str, Any], store: Path) -> bool:
-    """Whether a library's data set is under the root already."""
-    folder = cached(description, store)
+def is_written(spec: str | Mapping[str, Any], store: Path) -> bool:
+    """Whether no library needs to fetch a data set before it can be read."""
+    if isinstance(spec, str) or not spec.keys() & {"torchvision", "hf"}:
+        return True
+    folder = cached(spec, store)
     return folder.is_dir() and any(folder.iterdir())
 
 

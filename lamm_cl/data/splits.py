@@ -95,7 +95,7 @@ def _items(path: Path, part: str, entries: list[Any], image_folder: str) -> tupl
         wrong = ""
         if type(relative) is not str or type(label) is not int or label < 0 or type(name) is not str:
             wrong = "must be [path, label from 0, class name]"
-        elif _escapes(relative):
+        elif escapes(relative):
             wrong = f"points outside the data set: paths must be relative to {image_folder} and stay in it"
         if wrong:
             raise UsageError(f"{path}: {part}[{len(made)}] {wrong}, not {entry!r:.80}.")
@@ -103,7 +103,7 @@ def _items(path: Path, part: str, entries: list[Any], image_folder: str) -> tupl
     return tuple(made)
 
 
-def _escapes(relative: str) -> bool:
+def escapes(relative: str) -> bool:
     """Whether a path is empty, absolute (on any system), climbs with `..`, or can be no path at all."""
     if not relative or relative[0] in "/\\" or "\0" in relative or not (relative.isascii() or encodable(relative)):
         return True

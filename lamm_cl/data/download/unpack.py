@@ -18,6 +18,7 @@ from typing import Any
 
 from lamm_cl.data.download.network import DownloadError
 from lamm_cl.data.imagenet import member_of
+from lamm_cl.data.splits import escapes
 
 Rows = Iterator[tuple[Any, str]]  # pixels (H, W) or (H, W, 3), class folder
 
@@ -75,10 +76,9 @@ def _extract(archive: Path, folder: Path, wanted: list[str]) -> None:
 
 def _path(archive: Path, name: str, plain: bool, wanted: list[str]) -> str:
     """Return where a member goes, "" where nobody wants it; `plain` is a file or a folder, and all else is refused."""
-    path = name.replace("\\", "/")
-    if path.startswith("/") or ".." in path.split("/") or ":" in path[:2] or "\0" in path:
+    if escapes(name):
         raise DownloadError(f"{archive}: {name!r} points outside the archive: refused, nothing was unpacked")
-    path = posixpath.normpath(path)
+    path = posixpath.normpath(name.replace("\\", "/"))
     if not any(path == one or path.startswith(one + "/") for one in wanted):
         return ""
     if not plain:
