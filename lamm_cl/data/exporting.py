@@ -77,24 +77,19 @@ def export(
 
 def labelled(rows: Any, columns: Mapping[str, str]) -> Iterator[tuple[Any, str]]:
     """Give (image, class name) of rows as people have them: see `export`."""
-    if isinstance(features := getattr(rows, "features", None), Mapping):
-        image = _column(features, "path", "Image", columns)
-        label = _column(features, "class_name", "ClassLabel", columns)
+    image: Any = 0
+    label: Any = 1
+    features, names = getattr(rows, "features", None), getattr(rows, "classes", None)
+    if isinstance(features, Mapping):
+        image, label = (_column(features, *one, columns) for one in (("path", "Image"), ("class_name", "ClassLabel")))
         names = getattr(features[label], "names", None)
-        pairs = ((row[image], row[label]) for row in rows)
-    else:
-        names = getattr(rows, "classes", None)
-        pairs = (_pair(row) for row in rows)
-    for picture, found in pairs:
+    for row in rows:
+        if not isinstance(row, Mapping) and (not isinstance(row, tuple | list) or len(row) != 2):
+            raise UsageError(f"export: a row must be an image and its class's name, not {type(row).__name__}.")
+        found = row[label]
         if not isinstance(found, str):
             found = str(int(found)) if names is None else names[int(found)]
-        yield picture, found
-
-
-def _pair(row: Any) -> tuple[Any, Any]:
-    if not isinstance(row, tuple | list) or len(row) != 2:
-        raise UsageError(f"export: a row must be an image and its class's name, not {type(row).__name__}.")
-    return row[0], row[1]
+        yield row[image], found
 
 
 def _column(features: Mapping[str, Any], role: str, kind: str, columns: Mapping[str, str]) -> str:

@@ -215,16 +215,12 @@ def _setting(entry: Entry, sizes: tuple[int, ...], train: tuple[Item, ...]) -> S
 
 
 def check_split(entry: Entry, path: Path) -> str:
-    """Say what is wrong with a split file, "" where it is the papers'; by its sizes where nothing more is known."""
+    """Say what is wrong with a split file, "" where it is the papers'."""
     try:
-        parts = read_split(path, str(path.parent))
-        split = judge(entry, parts, str(path.parent)).split
+        dataset = judge(entry, read_split(path, str(path.parent)), str(path.parent))
     except UsageError as error:
         return str(error)
-    sizes = tuple(map(len, parts))
-    if sizes != entry.sizes:
-        return f"lists {sizes} images, not {entry.sizes}"
-    return "is another split of their sizes" if split == "other" else ""
+    return "" if dataset.split == "official" else dataset.notes[0]
 
 
 def _sizes(sizes: tuple[int, ...]) -> str:

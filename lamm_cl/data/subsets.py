@@ -29,11 +29,6 @@ def read_subset(entry: Entry, description: Mapping[str, Any], root: Path) -> tup
     none, or another data set's, is refused.
     """
     place, rename = source_of(description, "folder"), renames(description)
-    if not any(place.iterdir()):
-        raise UsageError(
-            f"data set {entry.name!r}: {show(place)} is empty: the images are missing. `lamm-cl data prepare "
-            f"{entry.name}` says how to get them."
-        )
     notes: list[str] = []
     if not (rows := _makers(place)):
         ignore, depth = description.get("ignore"), description.get("depth")
