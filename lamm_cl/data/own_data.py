@@ -255,9 +255,7 @@ def renames(description: Mapping[str, Any]) -> dict[str, str]:
 def _by_number(given: Any, labels: list[str]) -> list[str]:
     if not all(map(is_number, labels)):
         raise UsageError(f"names is for classes that are numbers, not {labels[-1]!r}; `rename` gives others a name.")
-    names = (
-        lines_of(Path(given).expanduser(), "names ") if isinstance(given, str | Path) else [str(word) for word in given]
-    )
+    names = lines_of(Path(given).expanduser(), "names ") if _is_path(given) else list(map(str, given))
     if len(names) != len(labels):
         raise UsageError(
             f"names has {len(names)} names for {len(labels)} classes ({labels[0]} to {labels[-1]}): one each, in the "

@@ -135,15 +135,14 @@ def _bring(entry: Entry, source: Source, folder: Path, tools: Tools, outcome: Ou
         outcome.fetched.append(what)
     except UsageError as error:
         outcome.failed.append(f"{what}: {error}")
-        return
     except OSError as error:
         full = "the disk is full. Free some space and run the command again: it continues"
         why = full if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or error
         outcome.failed.append(f"{what}: {error.filename or folder}: cannot be written: {why}")
-        return
-    for file in files if source.read or source.moves else ():
-        if file not in given:
-            (folder / file.file).unlink()
+    else:
+        for file in files if source.read or source.moves else ():
+            if file not in given:
+                (folder / file.file).unlink()
 
 
 def _instead(source: Source, folder: Path) -> str:
@@ -209,4 +208,4 @@ def _cure(entry: Entry, folder: Path, missing: tuple[str, ...]) -> str:
             cures.append(f"By hand: {source.text.format(folder=folder)}")
         elif hit:
             cures.append(f"Put them there by hand, or remove {', '.join(hit)} {_AGAIN}.")
-    return " ".join(cures) or "Put them there by hand."
+    return " ".join(dict.fromkeys(cures)) or "Put them there by hand."

@@ -20,6 +20,7 @@ from lamm_cl.data.download.network import DownloadError
 from lamm_cl.data.imagenet import member_of
 from lamm_cl.data.splits import escapes
 
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile)
 Rows = Iterator[tuple[Any, str]]  # pixels (H, W) or (H, W, 3), class folder
 
 
@@ -68,9 +69,9 @@ def _extract(archive: Path, folder: Path, wanted: list[str]) -> None:
                     path = _path(archive, member.name, member.isfile() or member.isdir(), wanted)
                     if path and member.isfile():
                         tar.extract(member.replace(name=path, deep=False), folder, set_attrs=False, filter="data")
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, KeyError) as error:
-        if isinstance(error, DownloadError):
-            raise
+    except DownloadError:
+        raise
+    except (*_DAMAGED, EOFError, ValueError, RuntimeError, KeyError) as error:
         raise DownloadError(f"{archive}: is no whole archive: {error}. Remove it and fetch it again.") from None
 
 
