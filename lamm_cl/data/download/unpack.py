@@ -123,12 +123,11 @@ def middle_frames(videos: Path, target: Path) -> int:
     gathered = target.with_name(f".{target.name}.part")
     for video in found:
         frame = gathered / action_folder(video.parent.name) / f"{video.stem}.jpg"
-        if frame.exists():
-            continue
-        frame.parent.mkdir(parents=True, exist_ok=True)
-        half = frame.with_name(f".{frame.name}.part.jpg")
-        _ffmpeg(video, half)
-        half.replace(frame)
+        if not frame.exists():
+            frame.parent.mkdir(parents=True, exist_ok=True)
+            half = frame.with_name(f".{frame.name}.part.jpg")
+            _ffmpeg(video, half)
+            half.replace(frame)
     gathered.replace(target)
     return len(found)
 
