@@ -3,7 +3,7 @@
 import hashlib
 import os
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -15,7 +15,7 @@ from lamm_cl.data.imagenet import read_imagenet, read_variant
 from lamm_cl.data.images import show, some
 from lamm_cl.data.items import Dataset, Item, Parts, SplitKind, ViewOptions
 from lamm_cl.data.misplaced import elsewhere
-from lamm_cl.data.own_data import check_description, check_values, is_own, load_own
+from lamm_cl.data.own_data import check_description, check_values, is_number, is_own, load_own
 from lamm_cl.data.splits import class_names, own_split, read_aircraft, read_split
 from lamm_cl.data.subsets import read_subset, subset_of
 from lamm_cl.errors import UsageError, check_known
@@ -70,20 +70,23 @@ def load_dataset(
             raise UsageError(f"{error} {_what_helps(entry, folder)}") from None
     low, high = given.get("scale", dataset.views.scale)
     views = ViewOptions((float(low), float(high)), given.get("flip", dataset.views.flip))
-    text, notes = given.get("template", dataset.template), (*dataset.notes, *_untested(dataset))
-    dataset = replace(dataset, template=text, views=views, notes=notes)
+    numbered = all(map(is_number, dataset.class_names)) and not given.get("numbers_are_names")
+    dataset = replace(dataset, template=given.get("template", dataset.template), views=views, numbered=numbered)
+    dataset = replace(dataset, notes=(*dataset.notes, *_remarks(dataset)))
     if check_images:
         require_images(dataset)
     return dataset
 
 
-def _untested(dataset: Dataset) -> tuple[str, ...]:
+def _remarks(dataset: Dataset) -> Iterator[str]:
+    """Say what some methods cannot do with a data set."""
+    if dataset.numbered:
+        yield f"{dataset.name}: its classes are called by numbers, of which no prompt can be made: give `names`"
     tested = {item.label for item in dataset.test}
     absent = [name for label, name in enumerate(dataset.class_names) if label not in tested]
-    if not tested or not absent:
-        return ()
-    count = f"{len(absent)} of {len(dataset.class_names)}"
-    return (f"{dataset.name}: {count} classes have no test image: {some(absent, 5)}",)
+    if tested and absent:
+        count = f"{len(absent)} of {len(dataset.class_names)}"
+        yield f"{dataset.name}: {count} classes have no test image: {some(absent, 5)}"
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
@@ -144,9 +147,9 @@ def _load(entry: Entry, root: Path) -> Dataset:
 
 
 def _subset(entry: Entry, description: Mapping[str, Any], root: Path) -> Dataset:
-    parts, place, notes, numbered = read_subset(entry, description, root)
+    parts, place, notes = read_subset(entry, description, root)
     dataset = judge(entry, parts, place)
-    return replace(dataset, notes=(*dataset.notes, *notes), numbered=numbered)
+    return replace(dataset, notes=(*dataset.notes, *notes))
 
 
 def _from_split_file(entry: Entry, folder: Path, images: str) -> Dataset:

@@ -11,7 +11,7 @@ from lamm_cl.data.folders import lines_of
 from lamm_cl.data.images import deep, show
 from lamm_cl.data.items import PARTS, Dataset, Item, Parts
 from lamm_cl.data.own_files import COLUMNS, Row, read_folder, read_table
-from lamm_cl.data.splits import check_names, class_names, split_classes
+from lamm_cl.data.splits import check_names, split_classes
 from lamm_cl.data.verify import repeated_pictures
 from lamm_cl.errors import UsageError, check_known, refusal, unknown_name
 
@@ -70,12 +70,8 @@ def load_own(description: Mapping[str, Any], store: Path) -> Dataset:
         rows, notes = read_folder(name, place, ignore=ignore or [], depth=depth or "top", classes=rename)
     called = named(place, what, (row.label for row in rows), rename, description.get("names"))
     parts, more = _parts(name, place, rows, called)
-    numbered = all(map(is_number, called.values())) and not description.get("numbers_are_names")
     notes = [f"{name}: own data", *notes, *more, *_deep_note(name, parts.items)]
-    if numbered:
-        notes.append(f"{name}: its classes are called by numbers, of which no prompt can be made")
-    names, listed = class_names(place, parts.items), "csv" not in description
-    dataset = Dataset(name, names, *parts, folder=str(base), listed=listed, numbered=numbered)
+    dataset = Dataset(name, tuple(called.values()), *parts, folder=str(base), listed="csv" not in description)
     return replace(dataset, notes=(*notes, *repeated_pictures(dataset)))
 
 

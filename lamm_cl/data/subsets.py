@@ -10,7 +10,7 @@ from lamm_cl.data.folders import class_folders, images_in, lines_of
 from lamm_cl.data.imagenet import read_class_names
 from lamm_cl.data.images import show, some
 from lamm_cl.data.items import Parts
-from lamm_cl.data.own_data import is_number, items_of, named, renames, source_of
+from lamm_cl.data.own_data import items_of, named, renames, source_of
 from lamm_cl.data.own_files import Row, read_folder
 from lamm_cl.errors import UsageError
 
@@ -21,8 +21,8 @@ def subset_of(description: Mapping[str, Any]) -> Entry | None:
     return entry if entry and entry.reader == "subset" and "folder" in description else None
 
 
-def read_subset(entry: Entry, description: Mapping[str, Any], root: Path) -> tuple[Parts, str, tuple[str, ...], bool]:
-    """Return its parts, where it lies, what is to be said of it, and whether its classes are called by numbers.
+def read_subset(entry: Entry, description: Mapping[str, Any], root: Path) -> tuple[Parts, str, tuple[str, ...]]:
+    """Return the parts of such a data set, where it lies, and what is to be said of it.
 
     The description is `folder`, and `names`, `rename`, `ignore` and `depth` as of one's own data; CUB-200 may also be
     the makers' folder as it is unpacked. Below `root`, `imagenet/classnames.txt` names WordNet ids. A folder that is
@@ -44,10 +44,7 @@ def read_subset(entry: Entry, description: Mapping[str, Any], root: Path) -> tup
     parts = items_of(rows, {folder: called[folder] for folder in folders})  # as text, also numbers: the papers' order
     if not parts.test:
         parts = parts._replace(val=(), test=parts.val)
-    numbered = all(map(is_number, called.values())) and not description.get("numbers_are_names")
-    if numbered:
-        notes.append(f"{entry.name}: its classes are called by numbers, of which no prompt can be made: give `names`")
-    return parts, str(place), tuple(notes), numbered
+    return parts, str(place), tuple(notes)
 
 
 def _makers(place: Path) -> list[Row]:
