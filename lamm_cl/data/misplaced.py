@@ -69,11 +69,10 @@ def find_misplaced(entry: Entry, root: Path) -> Iterator[Misplaced]:
 def elsewhere(entry: Entry, root: Path) -> str:
     """Say where that which a data set's reader does not find lies, and what to do; "" where it was not found."""
     what = "; ".join(map(str, find_misplaced(entry, root)))
-    if not what:
-        return ""
+    cure = f"`lamm-cl data prepare {entry.name} --root {shlex.quote(str(root))} --fix` puts it there."
     if root.name == entry.folder:
-        return f"{what}. This root is its own folder: give the one above it, {shlex.quote(str(root.parent))}."
-    return f"{what}. `lamm-cl data prepare {entry.name} --root {shlex.quote(str(root))} --fix` puts it there."
+        cure = f"This root is its own folder: give the one above it, {shlex.quote(str(root.parent))}."
+    return f"{what}. {cure}" if what else ""
 
 
 class _Want(NamedTuple):

@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from lamm_cl.data.download.network import DownloadError
 from lamm_cl.data.imagenet import member_of
@@ -61,18 +61,23 @@ def _extract(archive: Path, folder: Path, wanted: list[str]) -> None:
                     file = info.external_attr >> 28 in (0, 8)  # no Unix mode, regular file
                     path = _path(archive, info.filename, file or info.is_dir(), wanted)
                     if path and not info.is_dir():
-                        info.filename = path
-                        opened.extract(info, folder)
+                        _write(opened.open(info), folder / path)
         else:
             with tarfile.open(archive, "r:*") as tar:
                 for member in tar:
                     path = _path(archive, member.name, member.isfile() or member.isdir(), wanted)
-                    if path and member.isfile():
-                        tar.extract(member.replace(name=path, deep=False), folder, set_attrs=False, filter="data")
+                    if path and (source := tar.extractfile(member)):
+                        _write(source, folder / path)
     except DownloadError:
         raise
     except (*_DAMAGED, EOFError, ValueError, RuntimeError, KeyError) as error:
         raise DownloadError(f"{archive}: is no whole archive: {error}. Remove it and fetch it again.") from None
+
+
+def _write(source: IO[bytes], place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with source, place.open("wb") as file:
+        shutil.copyfileobj(source, file, 1 << 20)
 
 
 def _path(archive: Path, name: str, plain: bool, wanted: list[str]) -> str:

@@ -352,7 +352,7 @@ def test_a_disk_that_fills_while_unpacking_leaves_nothing(tmp_path: Path, monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     archive = make_tar(tmp_path / "a", {"images/x.jpg": b"x"})
-    monkeypatch.setattr("tarfile.copyfileobj", full)
+    monkeypatch.setattr("lamm_cl.data.download.unpack.shutil.copyfileobj", full)
     with pytest.raises(OSError, match="No space left"):
         unpack(archive, tmp_path / "data", {"images": "images"})
     assert listed(tmp_path / "data") == []
