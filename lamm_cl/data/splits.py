@@ -1,12 +1,9 @@
 """How a data set of the catalogue is split: by the papers' file, by its makers' lists or folders, or else here."""
 
-import gc
 import json
 import os
 import random
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from itertools import repeat
+from collections.abc import Callable, Iterable
 from pathlib import Path, PureWindowsPath
 from typing import Any, TypeVar
 
@@ -129,22 +126,6 @@ def read_aircraft(folder: Path, images: str) -> Parts:
             items.append(Item(f"{images}/{image}.jpg", labels[name], name))
         parts.append(tuple(items))
     return Parts(*parts)
-
-
-def items_in(folder: Path, classes: Mapping[str, str]) -> tuple[Item, ...]:
-    """Return the items of class folders, in the order of `classes`, which says what each is called."""
-    items: list[Item] = []
-    make = partial(tuple.__new__, Item)  # what Item._make does, without a Python call for each of a million
-    collecting = gc.isenabled()
-    gc.disable()  # nothing here forms a cycle, and looking for some among a million new items doubles the time
-    try:
-        for label, (directory, name) in enumerate(classes.items()):
-            paths = map(f"{folder / directory}{os.sep}".__add__, images_in(folder / directory))
-            items.extend(map(make, zip(paths, repeat(label), repeat(name))))
-    finally:
-        if collecting:
-            gc.enable()
-    return tuple(items)
 
 
 def split_classes(name: str, classes: Classes) -> Parts:
