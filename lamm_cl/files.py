@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rich import filesize
+
 TEMPORARY = ".tmp"
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 _PAUSES = (0.05, 0.2, 0.5)
@@ -136,9 +138,7 @@ def remove_leftovers(directory: Path) -> None:
 
 def check_writable(path: Path) -> None:
     """Raise `OSError` where the directory `path` can't be made or written, found out without writing."""
-    place = path.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    place = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
     if not place.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, f"{place} is not a directory")
     if not os.access(place, os.W_OK | os.X_OK):
@@ -161,13 +161,5 @@ def disk_error(error: BaseException, directory: Path) -> OSError | None:
 
 
 def size_in_words(size: float) -> str:
-    """Write a number of bytes for people.
-
-    >>> size_in_words(512), size_in_words(3.2e6), size_in_words(5e13)
-    ('512 B', '3.2 MB', '50000.0 GB')
-    """
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
+    """Write a number of bytes for people."""
+    return filesize.decimal(round(size))

@@ -47,7 +47,7 @@ def digits(model: Any, part: str) -> Pictures:
     return Pictures(images, torch.from_numpy(data.target[rows]), DIGITS)
 
 
-def drawn(model: Any, split: glyphs.Split) -> Pictures:
+def drawn(model: Any, split: str) -> Pictures:
     """Draw one split of the synthetic `glyphs`."""
     transform, size = evaluation_transform(model), glyphs.SIZES[split]
     labels = torch.arange(len(glyphs.CLASS_NAMES)).repeat_interleave(size)

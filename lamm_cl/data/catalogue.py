@@ -25,6 +25,33 @@ OwnSplit = Literal["folders", "pets", "cars", "flowers", "scenes"]
 
 
 @dataclass(frozen=True)
+class Source:
+    """What `lamm-cl data prepare` brings: a file, pictures that come as arrays of pixels, or what is got by hand."""
+
+    url: str = ""  # or `drive:ID`; "" for an archive that must be fetched by hand and is unpacked where it lies
+    name: str = ""  # what it is called in the data set's folder, where its address does not end so
+    md5: str = ""  # "" where none is published
+    moves: Mapping[str, str] = field(default_factory=dict)  # for an archive, what goes where (see `unpack.unpack`)
+    by_hand: str = ""  # what a user can do when the address is dead
+    beside: str = ""  # another place where the readers find it, from the data set's folder
+    optional: str = ""  # what it is good for, where no reader of the papers' split needs it: it is not fetched
+    text: str = ""  # what to do for that which no program may or can fetch
+    read: str = ""  # which of `unpack.READERS` reads the arrays in `files`, of which every picture becomes a file
+    files: tuple["Source", ...] = ()
+    made: tuple[str, ...] = ()
+
+    @property
+    def file(self) -> str:
+        """What it is called in the data set's folder."""
+        return self.name or self.url.rpartition("/")[2]
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        """The paths, in the data set's folder, whose presence says that this is not needed any more."""
+        return self.made or tuple(self.moves.values()) or (self.file,)
+
+
+@dataclass(frozen=True)
 class Entry:
     """One data set of the catalogue."""
 
@@ -52,7 +79,7 @@ class Entry:
     # The setting whose training files are known, and the SHA-256 of their paths in `train/`, sorted, joined by "\n".
     train_list: tuple[SplitKind | None, str] = (None, "")
     telling: tuple[str, ...] = ()  # some of its class folders; those of another data set have not all of them
-    files: tuple[Mapping[str, Any], ...] = ()  # what is fetched, as `download.sources` reads it
+    files: tuple[Source, ...] = ()  # where it comes from, and where it goes in CoOp's layout
 
     @property
     def embedded(self) -> bool:
@@ -63,9 +90,20 @@ class Entry:
 def _read() -> dict[str, Entry]:
     text = files(__package__).joinpath("catalogue.yaml").read_bytes()
     said = _without_lists(yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))  # the fast one, if compiled
-    for entry in said.values():
+    for name, entry in said.items():
         entry["views"] = ViewOptions(**entry.get("views", {}))
+        entry["files"] = _sources(entry.get("files", ()))
+        if entry.get("reader") == "subset" and not entry["files"]:
+            how = (
+                f"Get {entry['source']}, and put train/ and test/ (or val/), each with one folder per class, into "
+                f"{{folder}}. Where they lie elsewhere, a config can say `{{{{name: {name}, folder: PATH}}}}`."
+            )
+            entry["files"] = (Source(text=how, made=("train",)),)
     return {name: Entry(name, **{"folder": name, **entry}) for name, entry in said.items()}
+
+
+def _sources(said: tuple[dict[str, Any], ...]) -> tuple[Source, ...]:
+    return tuple(Source(**{**one, "files": _sources(one.get("files", ()))}) for one in said)
 
 
 def _without_lists(value: Any) -> Any:

@@ -20,23 +20,17 @@ Rows = list[tuple[str, int, str]]  # virtual path, label, class name
 def open_picture(path: str) -> "Image.Image":
     """Return the RGB picture of a virtual path such as `digits/0012`; a UsageError where there is none."""
     kind, _, rest = path.partition("/")
-    if kind == "digits":
+    if kind == "digits" and rest.isdecimal() and int(rest) < len(digits()[0]):
         from PIL import Image
 
-        scans, _ = digits()
-        if not rest.isdecimal() or int(rest) >= len(scans):
-            raise UsageError(f"no embedded picture {path!r}: the last one is 'digits/{len(scans) - 1:04d}'.")
         # The scans hold 17 grey levels, 0 to 16.
-        return Image.fromarray((scans[int(rest)] * 255 / 16).round().astype("uint8")).convert("RGB")
-    if kind == "glyphs":
-        from lamm_cl.data.glyphs import SIZES, draw
+        return Image.fromarray((digits()[0][int(rest)] * 255 / 16).round().astype("uint8")).convert("RGB")
+    part, label, index = (*rest.split("/", 2), "", "")[:3]
+    if kind == "glyphs" and label.isdecimal() and index.isdecimal():
+        from lamm_cl.data.glyphs import draw
 
-        part, label, index = (*rest.split("/", 2), "", "")[:3]
-        for known in SIZES:
-            if part == known and label.isdecimal() and index.isdecimal():
-                return draw(known, int(label), int(index))
-        raise UsageError(f"no embedded picture {path!r}: glyphs are called like 'glyphs/train/07/003'.")
-    raise UsageError(f"no embedded picture {path!r}: virtual paths look like 'digits/0012'.")
+        return draw(part, int(label), int(index))
+    raise UsageError(f"no embedded picture {path!r}: they are called like 'digits/0012' and 'glyphs/train/07/003'.")
 
 
 @lru_cache(maxsize=1 << 16)

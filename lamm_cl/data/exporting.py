@@ -18,11 +18,9 @@ from lamm_cl.data.images import is_deep, to_bytes
 from lamm_cl.data.items import PARTS
 from lamm_cl.data.own_files import JUNK_FOLDERS, PART_NAMES
 from lamm_cl.data.splits import check_names
-from lamm_cl.errors import UsageError, unknown
+from lamm_cl.errors import UsageError, check_known
 
 Count = Callable[[int, int | None], None]  # bytes so far, bytes in all
-# What torchvision's data sets call their parts.
-_SPLITS = {"train": ("train", "trainval"), "val": ("val", "valid", "validation"), "test": ("test",)}
 
 
 def export(
@@ -49,9 +47,7 @@ def export(
         OSError: the disk is full, or cannot be written; nothing is left in it then.
     """
     target = Path(folder).expanduser().absolute()
-    for part in parts:
-        if part not in PARTS:
-            raise UsageError(f"export: parts are called {', '.join(PARTS)}, not {part!r}.")
+    check_known("part of a data set", parts, PARTS)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"export: {target} is there and not empty. Give another folder.")
     target.mkdir(parents=True, exist_ok=True)
@@ -81,24 +77,19 @@ def export(
 
 def labelled(rows: Any, columns: Mapping[str, str]) -> Iterator[tuple[Any, str]]:
     """Give (image, class name) of rows as people have them: see `export`."""
-    if isinstance(features := getattr(rows, "features", None), Mapping):
-        image = _column(features, "path", "Image", columns)
-        label = _column(features, "class_name", "ClassLabel", columns)
+    image: Any = 0
+    label: Any = 1
+    features, names = getattr(rows, "features", None), getattr(rows, "classes", None)
+    if isinstance(features, Mapping):
+        image, label = (_column(features, *one, columns) for one in (("path", "Image"), ("class_name", "ClassLabel")))
         names = getattr(features[label], "names", None)
-        pairs = ((row[image], row[label]) for row in rows)
-    else:
-        names = getattr(rows, "classes", None)
-        pairs = (_pair(row) for row in rows)
-    for picture, found in pairs:
+    for row in rows:
+        if not isinstance(row, Mapping) and (not isinstance(row, tuple | list) or len(row) != 2):
+            raise UsageError(f"export: a row must be an image and its class's name, not {type(row).__name__}.")
+        found = row[label]
         if not isinstance(found, str):
             found = str(int(found)) if names is None else names[int(found)]
-        yield picture, found
-
-
-def _pair(row: Any) -> tuple[Any, Any]:
-    if not isinstance(row, tuple | list) or len(row) != 2:
-        raise UsageError(f"export: a row must be an image and its class's name, not {type(row).__name__}.")
-    return row[0], row[1]
+        yield row[image], found
 
 
 def _column(features: Mapping[str, Any], role: str, kind: str, columns: Mapping[str, str]) -> str:
@@ -161,9 +152,11 @@ def cached(description: Mapping[str, Any], store: Path) -> Path:
     return store / kind / f"{plain}-{hashlib.sha256(told.encode()).hexdigest()[:8]}" / "images"
 
 
-def is_written(description: Mapping[str, Any], store: Path) -> bool:
-    """Whether a library's data set is under the root already."""
-    folder = cached(description, store)
+def is_written(spec: str | Mapping[str, Any], store: Path) -> bool:
+    """Whether no library needs to fetch a data set before it can be read."""
+    if isinstance(spec, str) or not spec.keys() & {"torchvision", "hf"}:
+        return True
+    folder = cached(spec, store)
     return folder.is_dir() and any(folder.iterdir())
 
 
@@ -189,8 +182,7 @@ def _torchvision(name: str, source: Path) -> dict[str, Any]:
     import torchvision.datasets
 
     known = [one for one in torchvision.datasets.__all__ if inspect.isclass(getattr(torchvision.datasets, one))]
-    if name not in known:
-        raise unknown("data set of torchvision", name, known)
+    check_known("data set of torchvision", [name], known)
     make: Any = getattr(torchvision.datasets, name)
     takes = inspect.signature(make).parameters
     options: dict[str, Any] = {"download": True} if "download" in takes else {}
@@ -199,12 +191,11 @@ def _torchvision(name: str, source: Path) -> dict[str, Any]:
         return {part: make(str(source), train=part == "train", **options) for part in ("train", "test")}
     if "split" not in takes:
         return {"train": make(str(source), **options)}
-    parts = {}
-    for part, words in _SPLITS.items():
-        for word in words:
+    parts: dict[str, Any] = {}
+    for word, part in {**PART_NAMES, "trainval": "train"}.items():
+        if part not in parts:
             with suppress(ValueError):  # it has no part of that name
                 parts[part] = make(str(source), split=word, **options)
-                break
     return parts
 
 

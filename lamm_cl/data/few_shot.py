@@ -15,15 +15,9 @@ from lamm_cl.data.items import Dataset, Item, counts
 from lamm_cl.errors import UsageError
 
 VAL_SHOTS = 4
-NAMED = 5  # classes that a note names one by one
 
 
-class _Pair(NamedTuple):
-    train: tuple[Item, ...]
-    val: tuple[Item, ...]
-
-
-class FewShot(_Pair):
+class FewShot(NamedTuple("_Pair", [("train", tuple[Item, ...]), ("val", tuple[Item, ...])])):
     """The selected `(train, val)`; `notes` names the classes with fewer images than shots, taken whole."""
 
     notes: tuple[str, ...] = ()
@@ -80,7 +74,5 @@ def shortfalls(dataset: Dataset, shots: int) -> tuple[str, ...]:
         found = counts(getattr(dataset, part)).items()
         few = [f"{dataset.class_names[label]} ({n})" for label, n in found if n < wanted]
         if few:
-            more = f" and {len(few) - NAMED} more classes" if len(few) > NAMED else ""
-            names = ", ".join(few[:NAMED]) + more
-            notes.append(f"{dataset.name}: fewer than {wanted} {part} images, taken whole: {names}")
+            notes.append(f"{dataset.name}: fewer than {wanted} {part} images, taken whole: {some(few, 5)}")
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""Listing images in class folders, in an order that no file system decides, leaving nothing out silently."""
+"""Listing images in class folders, in an order that no file system decides, leaving nothing out; reading lists."""
 
 import os
 import stat
@@ -22,16 +22,37 @@ JUNK = frozenset(("thumbs.db", "desktop.ini", "ehthumbs.db"))
 _FEW, _AT_ONCE = 32, 16
 
 
+def text_of(path: Path, what: str = "") -> str:
+    """Return what a text file holds, or raise a UsageError that names it."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"{what}{show(path)} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        wrong = f"is not valid UTF-8 (byte {error.start}). Fetch the file again, or save it as UTF-8."
+        raise UsageError(f"{what}{show(path)} {wrong}") from None
+
+
+def lines_of(path: Path, what: str = "") -> list[str]:
+    """Return the lines of a text file that are not blank, without white space around them."""
+    return [line.strip() for line in text_of(path, what).splitlines() if line.strip()]
+
+
+def _shown(folder: str | Path) -> "list[os.DirEntry[str]]":
+    """Return what stands in a folder and is not hidden."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise UsageError(f"{show(folder)}: cannot be listed: {error.strerror}.") from None
+
+
 def class_folders(folder: Path, ignored: Iterable[str] = ()) -> list[str]:
     """Return the names of the folders in `folder`, sorted, hidden and ignored ones left out.
 
     A folder that does not exist, holds no folder, or holds a broken link, which may have been one, is refused.
     """
-    try:
-        with os.scandir(folder) as entries:
-            shown = [entry for entry in entries if not entry.name.startswith(".")]
-    except OSError as error:
-        raise UsageError(f"{show(folder)}: cannot be listed: {error.strerror}.") from None
+    shown = _shown(folder)
     names = [entry.name for entry in shown if _yes(entry.is_dir)]
     for entry in shown:
         if entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
@@ -54,7 +75,7 @@ def images_in(folder: Path, beside: str = "") -> list[str]:
         raise UsageError(f"{show(folder)}: cannot be listed: {error.strerror}.") from None
     if names and set(map(_ENDING, names)) <= USUAL and min(names) > "/":
         return sorted(names)
-    walked = _walk(str(folder), "", {_identity(str(place)) for place in (folder, *folder.absolute().parents)})
+    walked = _walk(str(folder), "", set(map(os.path.realpath, (folder, *folder.absolute().parents))))
     found = sorted(name for name in walked if not beside or not name.endswith(beside))
     if not found:
         raise UsageError(f"class folder {show(folder)} holds no image. Remove the folder or fill it.")
@@ -69,8 +90,7 @@ def images_in(folder: Path, beside: str = "") -> list[str]:
 
 def stray_note(name: str, folder: Path) -> tuple[str, ...]:
     """Return a note on images that lie beside the class folders, in no class; nothing where there are none."""
-    with os.scandir(folder) as entries:
-        files = sorted(entry.name for entry in entries if not entry.name.startswith(".") and _yes(entry.is_file))
+    files = sorted(entry.name for entry in _shown(folder) if _yes(entry.is_file))
     stray = [file for file in files if os.path.splitext(file)[1].lower() in SUFFIXES]  # noqa: PTH122
     if not stray:
         return ()
@@ -129,20 +149,11 @@ def _yes(ask: Callable[[], bool]) -> bool:
         return False
 
 
-def _walk(folder: str, prefix: str, above: set[tuple[int, int]]) -> Iterator[str]:
-    try:
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        raise UsageError(f"{show(folder)}: cannot be listed: {error.strerror}.") from None
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name.lower() in JUNK:
+def _walk(folder: str, prefix: str, above: set[str]) -> Iterator[str]:
+    for entry in _shown(folder):
+        if entry.name.lower() in JUNK:
             continue
         if not _yes(entry.is_dir):
             yield prefix + entry.name
-        elif (identity := _identity(entry.path)) not in above:  # a link back up would never end
-            yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {identity})
-
-
-def _identity(folder: str) -> tuple[int, int]:
-    state = Path(folder).stat()
-    return state.st_dev, state.st_ino
+        elif (real := os.path.realpath(entry.path)) not in above:  # a link back up would never end
+            yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {real})

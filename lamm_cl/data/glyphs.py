@@ -10,21 +10,19 @@ from collections.abc import Callable
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from lamm_cl.errors import UsageError, unknown
+from lamm_cl.errors import UsageError, check_known
 from lamm_cl.seeds import seed_for
 
 Outline = NDArray[np.float64]  # (points, 2) in about -1..1, y downwards
 Parts = list[tuple[bool, Outline]]  # True adds ink, False cuts a hole
 Vary = Callable[[float, float], float]  # a random number between two bounds
-Split = Literal["train", "val", "test"]
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-SIZES: dict[Split, int] = {"train": 40, "val": 10, "test": 40}  # pictures per class
+SIZES = {"train": 40, "val": 10, "test": 40}  # pictures per class
 IMAGE_SIZE = 48
 TEMPLATE = "a photo of a {}."
 EFFECTS = ("flat", "shadow", "outline", "halo", "speckled")
@@ -227,17 +225,15 @@ def _font(name: str) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(folder / f"{name}.ttf"), 72)
 
 
-def draw(split: Split, label: int, index: int) -> Image.Image:
+def draw(split: str, label: int, index: int) -> Image.Image:
     """Draw one RGB picture, 48 x 48, or raise where there is none; it depends on (split, label, index) alone.
 
     The label is an index into `CLASS_NAMES`, and `index` counts the pictures of a split and class, from 0.
     """
-    if split not in SIZES:
-        raise unknown("split of glyphs", split, SIZES)
-    if not 0 <= label < len(CLASS_NAMES):
-        raise UsageError(f"glyphs has labels 0 to {len(CLASS_NAMES) - 1}, not {label}")
-    if not 0 <= index < SIZES[split]:
-        raise UsageError(f"glyphs has pictures 0 to {SIZES[split] - 1} of each class in {split!r}, not {index}")
+    check_known("split of glyphs", [split], SIZES)
+    if not (0 <= label < len(CLASS_NAMES) and 0 <= index < SIZES[split]):
+        there = f"labels 0 to {len(CLASS_NAMES) - 1}, and in {split!r} pictures 0 to {SIZES[split] - 1} of each"
+        raise UsageError(f"glyphs has {there}: not picture {index} of label {label}")
     rng = np.random.default_rng(seed_for("glyphs", split, label, index))
     name = CLASS_NAMES[label]
     sheet = _draw_shape(name, rng) if name in SHAPES else _draw_character(name, rng)

@@ -1,19 +1,22 @@
 """ImageNet, whose validation images come without class folders, and its variants, with CoOp's `classnames.txt`."""
 
 import csv
+import gc
 import hashlib
 import io
+import os
 import re
 import tarfile
 from collections.abc import Mapping
+from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from lamm_cl.data.folders import class_folders
-from lamm_cl.data.images import show
+from lamm_cl.data.folders import class_folders, images_in, text_of
+from lamm_cl.data.images import show, some
 from lamm_cl.data.items import Item, Parts
-from lamm_cl.data.splits import items_in, same_classes
-from lamm_cl.errors import UsageError
+from lamm_cl.errors import UsageError, refusal
 
 # Of CoOp's list: its lines with single spaces, joined by line feeds.
 CLASS_NAMES_SHA256 = "51b5b1d8b800502030c5556eb206abaafdd682ef363ff7a7077591ea3c9befa5"
@@ -32,13 +35,13 @@ def read_imagenet(folder: Path, images: str) -> tuple[Parts, tuple[str, ...]]:
     """
     names = read_class_names(folder)
     train_folder, val_folder = Path(images) / "train", Path(images) / "val"
-    _require(val_folder)
     if flat_images(val_folder):
         raise UsageError(what_to_do(folder))
     ids = {wnid: wnid for wnid in class_folders(val_folder)}
     train: tuple[Item, ...] = ()
     if train_folder.is_dir():
-        same_classes(images, train=class_folders(train_folder), val=list(ids))
+        if odd := sorted(ids.keys() ^ class_folders(train_folder)):
+            raise UsageError(f"{images}: {len(odd)} class folders stand in train or in val only: {some(odd, 5)}.")
         train = _items(train_folder, ids, names)
     val = _items(val_folder, ids, names)
     return Parts(train, val, val), tuple(ids)
@@ -50,7 +53,6 @@ def read_variant(folder: Path, images: str) -> tuple[Parts, tuple[str, ...]]:
     ImageNetV2 names its folders by ImageNet's label, 0 to 999; one release names them by WordNet id, as the others do.
     """
     names = read_class_names(folder)
-    _require(Path(images))
     found = class_folders(Path(images))
     if all(name.isdecimal() for name in found):
         ids = list(names)
@@ -74,12 +76,8 @@ def read_class_names(folder: Path, imagenet: Path | None = None) -> ClassNames:
 
 def parse_class_names(path: Path) -> ClassNames:
     """Read a file of lines such as `n01440764 tench`; a UsageError names a line that is not a WordNet id and a name."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: is not valid UTF-8 (byte {error.start}). Fetch the file again.") from None
     names: ClassNames = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text_of(path).splitlines(), start=1):
         wnid, _, name = line.strip().partition(" ")
         if not wnid:
             continue
@@ -91,26 +89,30 @@ def parse_class_names(path: Path) -> ClassNames:
 
 def check_class_names(path: Path) -> str:
     """Say what is wrong with a `classnames.txt`, "" where it is CoOp's."""
-    try:
-        names = parse_class_names(path)
-    except UsageError as error:
+    if error := refusal(parse_class_names, path):
         return str(error)
+    names = parse_class_names(path)
     text = "\n".join(f"{wnid} {name}" for wnid, name in names.items())
     same = hashlib.sha256(text.encode()).hexdigest() == CLASS_NAMES_SHA256
     return "" if same else f"its {len(names)} names are not CoOp's 1000"
 
 
-def _require(folder: Path) -> None:
-    if not folder.is_dir():
-        how = "`lamm-cl data prepare` says how to get them"
-        raise UsageError(f"{folder} does not exist: the images are missing. {how}.")
-
-
 def _items(folder: Path, ids: Mapping[str, str], names: ClassNames) -> tuple[Item, ...]:
-    for directory, wnid in ids.items():
-        if wnid not in names:
-            raise UsageError(f"{folder / directory}: {directory!r} is no class of classnames.txt.")
-    return items_in(folder, {directory: names[wnid] for directory, wnid in ids.items()})
+    """Return the items of class folders, in the order of `ids`, which says the WordNet id of each."""
+    items: list[Item] = []
+    make = partial(tuple.__new__, Item)  # what Item._make does, without a Python call for each of a million
+    collecting = gc.isenabled()
+    gc.disable()  # nothing here forms a cycle, and looking for some among a million new items doubles the time
+    try:
+        for label, (directory, wnid) in enumerate(ids.items()):
+            if wnid not in names:
+                raise UsageError(f"{folder / directory}: {directory!r} is no class of classnames.txt.")
+            paths = map(f"{folder / directory}{os.sep}".__add__, images_in(folder / directory))
+            items.extend(map(make, zip(paths, repeat(label), repeat(names[wnid]))))
+    finally:
+        if collecting:
+            gc.enable()
+    return tuple(items)
 
 
 def flat_images(folder: Path) -> list[str]:
@@ -120,10 +122,7 @@ def flat_images(folder: Path) -> list[str]:
 
 def what_to_do(folder: Path) -> str:
     """Say what flat validation images are and how to sort them."""
-    try:
-        labels = f"the labels are in {_where(folder)}"
-    except UsageError as error:
-        labels = str(error)
+    labels = str(refusal(_where, folder) or f"the labels are in {_where(folder)}")
     return (
         f"{show(folder / 'images' / 'val')} holds ImageNet's validation images as the archive has them, not in "
         f"class folders: `lamm-cl data prepare imagenet --root {folder.parent} --fix` sorts them "
@@ -158,7 +157,10 @@ def labels_of(folder: Path) -> list[str]:
         else:
             from scipy.io import loadmat
 
-            truth, meta = (_member(path, name) for name in (TRUTH, "meta.mat"))
+            truth, meta = (
+                (path / "data" / name).read_bytes() if path.is_dir() else member_of(path, f"{DEVKIT}/data/{name}")
+                for name in (TRUTH, "meta.mat")
+            )
             synsets: Any = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
             wnid_of = {int(synset["ILSVRC2012_ID"]): str(synset["WNID"]) for synset in synsets}
             wnids = [wnid_of[int(line)] for line in truth.split()]
@@ -181,11 +183,9 @@ def _where(folder: Path) -> Path:
     )
 
 
-def _member(devkit: Path, name: str) -> bytes:
-    if devkit.is_dir():
-        return (devkit / "data" / name).read_bytes()
-    with tarfile.open(devkit, "r:*") as tar:
-        file = tar.extractfile(f"{DEVKIT}/data/{name}")
-        if file is None:
-            raise KeyError(name)
-        return file.read()
+def member_of(archive: Path, name: str) -> bytes:
+    """Return what a file in a tar archive holds, or raise a KeyError."""
+    with tarfile.open(archive, "r:*") as tar:
+        if file := tar.extractfile(name):
+            return file.read()
+    raise KeyError(name)

@@ -130,8 +130,8 @@ def show(path: str | Path) -> str:
 
 
 def some(words: Sequence[str], most: int, form: Callable[[str], str] = str) -> str:
-    """Return the first of many words, in a form, with dots where there are more."""
-    return ", ".join(map(form, words[:most])) + (", ..." if len(words) > most else "")
+    """Return the first of many words, in a form, and how many more there are."""
+    return ", ".join(map(form, words[:most])) + (f" and {len(words) - most:,} more" if len(words) > most else "")
 
 
 def encodable(path: str) -> bool:

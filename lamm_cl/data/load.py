@@ -3,7 +3,7 @@
 import hashlib
 import os
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -13,10 +13,10 @@ from lamm_cl.data.catalogue import CATALOGUE, Entry, find
 from lamm_cl.data.folders import stray_note
 from lamm_cl.data.imagenet import read_imagenet, read_variant
 from lamm_cl.data.images import show, some
-from lamm_cl.data.items import Dataset, Item, Parts, SplitKind
+from lamm_cl.data.items import Dataset, Item, Parts, SplitKind, ViewOptions
 from lamm_cl.data.misplaced import elsewhere
-from lamm_cl.data.own_data import is_own, load_own, template, view_options
-from lamm_cl.data.splits import class_names, own_split, read_aircraft, read_part_folders, read_split
+from lamm_cl.data.own_data import check_description, check_values, is_number, is_own, load_own
+from lamm_cl.data.splits import class_names, own_split, read_aircraft, read_split
 from lamm_cl.data.subsets import read_subset, subset_of
 from lamm_cl.errors import UsageError, check_known
 
@@ -57,29 +57,36 @@ def load_dataset(
     if isinstance(name, Mapping):
         if not is_own(given):
             return load_dataset(given.pop("name", ""), given.pop("root", root), check_images, **given)
+        check_description(given)
         subset, folder = subset_of(given), data_root(root)
         dataset = _subset(subset, given, folder) if subset else load_own(given, folder)
     else:
         check_known("option of a data set", options, OPTIONS)
+        check_values(options)
         entry, folder = find(name), data_root(root)
         try:
             dataset = _load(entry, folder)
         except UsageError as error:
-            raise UsageError(f"{error} {elsewhere(entry, folder)}".rstrip()) from None
-    text, views = template(given.get("template", dataset.template), dataset.name), view_options(given, dataset.views)
-    dataset = replace(dataset, template=text, views=views, notes=(*dataset.notes, *_untested(dataset)))
+            raise UsageError(f"{error} {_what_helps(entry, folder)}") from None
+    low, high = given.get("scale", dataset.views.scale)
+    views = ViewOptions((float(low), float(high)), given.get("flip", dataset.views.flip))
+    numbered = all(map(is_number, dataset.class_names)) and not given.get("numbers_are_names")
+    dataset = replace(dataset, template=given.get("template", dataset.template), views=views, numbered=numbered)
+    dataset = replace(dataset, notes=(*dataset.notes, *_remarks(dataset)))
     if check_images:
         require_images(dataset)
     return dataset
 
 
-def _untested(dataset: Dataset) -> tuple[str, ...]:
+def _remarks(dataset: Dataset) -> Iterator[str]:
+    """Say what some methods cannot do with a data set."""
+    if dataset.numbered:
+        yield f"{dataset.name}: its classes are called by numbers, of which no prompt can be made: give `names`"
     tested = {item.label for item in dataset.test}
     absent = [name for label, name in enumerate(dataset.class_names) if label not in tested]
-    if not tested or not absent:
-        return ()
-    count = f"{len(absent)} of {len(dataset.class_names)}"
-    return (f"{dataset.name}: {count} classes have no test image: {some(absent, 5)}",)
+    if tested and absent:
+        count = f"{len(absent)} of {len(dataset.class_names)}"
+        yield f"{dataset.name}: {count} classes have no test image: {some(absent, 5)}"
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
@@ -102,17 +109,19 @@ def require_images(dataset: Dataset, items: Iterable[Item] | None = None) -> Non
 
 
 def _cure(dataset: Dataset) -> str:
-    entry = CATALOGUE.get(dataset.name)
+    entry, folders = CATALOGUE.get(dataset.name), Path(dataset.folder).parts
     place = Path(entry.folder, entry.images).parts if entry else ()
-    folders = Path(dataset.folder).parts
-    if not place or folders[-len(place) :] != place:
+    if entry is None or folders[-len(place) :] != place:
         return f"Put them there, or correct the description of {dataset.name!r}."
     root = Path(*folders[: -len(place)])
-    if entry and (found := elsewhere(entry, root)):
-        return found
-    what = f"{dataset.name} --root {shlex.quote(str(root))}"
-    bad = f"`lamm-cl data verify {what}` lists all that are bad."
-    return f"`lamm-cl data prepare {what}` fetches them or says how; {bad}"
+    verify = f"`lamm-cl data verify {dataset.name} --root {shlex.quote(str(root))}` lists all that are bad."
+    return f"{_what_helps(entry, root)} {verify}"
+
+
+def _what_helps(entry: Entry, root: Path) -> str:
+    """Say where that which is missing lies, or what brings it."""
+    prepare = f"`lamm-cl data prepare {entry.name} --root {shlex.quote(str(root))}`"
+    return elsewhere(entry, root) or f"{prepare} fetches what is missing, or says what to do."
 
 
 def _load(entry: Entry, root: Path) -> Dataset:
@@ -121,20 +130,16 @@ def _load(entry: Entry, root: Path) -> Dataset:
         return _dataset(entry, parts, "", class_names(entry.name, parts.items))
     folder = root / entry.folder
     if not folder.is_dir():
-        raise UsageError(
-            f"data set {entry.name!r} is not there: {folder} does not exist. Give the folder that holds "
-            f"{entry.folder}/ as root (or in LAMM_CL_DATA), or run `lamm-cl data prepare {entry.name} --root {root}`."
-        )
+        where = f"Give the folder that holds {entry.folder}/ as root (or in LAMM_CL_DATA)."
+        raise UsageError(f"data set {entry.name!r} is not there: {folder} does not exist. {where}")
     images = str(folder / entry.images) if entry.images else str(folder)
     if entry.reader == "split_file":
         return _from_split_file(entry, folder, images)
     if entry.reader == "aircraft":
         parts = read_aircraft(folder, images)
         return judge(entry, parts, images, class_names(folder, parts.items))
-    if entry.reader == "subset":
-        return _subset(entry, {"folder": str(folder)}, root)
-    if entry.reader == "part_folders":
-        return judge(entry, read_part_folders(entry, images), images)
+    if entry.reader in ("subset", "part_folders"):
+        return _subset(entry, {"folder": images}, root)
     read = read_imagenet if entry.reader == "imagenet" else read_variant
     parts, ids = read(folder, images)
     names = class_names(images, parts.test, entry.repeated_names)
@@ -142,9 +147,9 @@ def _load(entry: Entry, root: Path) -> Dataset:
 
 
 def _subset(entry: Entry, description: Mapping[str, Any], root: Path) -> Dataset:
-    parts, place, notes, numbered = read_subset(entry, description, root)
+    parts, place, notes = read_subset(entry, description, root)
     dataset = judge(entry, parts, place)
-    return replace(dataset, notes=(*dataset.notes, *notes), numbered=numbered)
+    return replace(dataset, notes=(*dataset.notes, *notes))
 
 
 def _from_split_file(entry: Entry, folder: Path, images: str) -> Dataset:
@@ -152,12 +157,10 @@ def _from_split_file(entry: Entry, folder: Path, images: str) -> Dataset:
     if split.is_file():
         parts = read_split(split, images)
         return judge(entry, parts, images, what=f"{entry.split_file} lists")
-    if not Path(images).is_dir():
-        raise UsageError(
-            f"data set {entry.name!r}: {folder} holds neither the papers' split {entry.split_file} nor the images "
-            f"folder {entry.images or 'cars_train'}/. `lamm-cl data prepare {entry.name}` fetches them or says how."
-        )
-    parts = own_split(entry, folder, images)
+    try:
+        parts = own_split(entry, folder, images)
+    except UsageError as error:
+        raise UsageError(f"the papers' split {split} is missing, and none can be made: {error}") from None
     names = class_names(images, parts.items)
     notes = [f"{entry.name}: {entry.split_file} is missing: the split was made here and is not the papers'"]
     found, expected = len(parts.items), sum(entry.sizes)
@@ -215,16 +218,12 @@ def _setting(entry: Entry, sizes: tuple[int, ...], train: tuple[Item, ...]) -> S
 
 
 def check_split(entry: Entry, path: Path) -> str:
-    """Say what is wrong with a split file, "" where it is the papers'; by its sizes where nothing more is known."""
+    """Say what is wrong with a split file, "" where it is the papers'."""
     try:
-        parts = read_split(path, str(path.parent))
-        split = judge(entry, parts, str(path.parent)).split
+        dataset = judge(entry, read_split(path, str(path.parent)), str(path.parent))
     except UsageError as error:
         return str(error)
-    sizes = tuple(map(len, parts))
-    if sizes != entry.sizes:
-        return f"lists {sizes} images, not {entry.sizes}"
-    return "is another split of their sizes" if split == "other" else ""
+    return "" if dataset.split == "official" else dataset.notes[0]
 
 
 def _sizes(sizes: tuple[int, ...]) -> str:

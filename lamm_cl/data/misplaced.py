@@ -35,7 +35,8 @@ class Misplaced(NamedTuple):
                 outer = self.wanted.with_name(f"{self.wanted.name}.outer")
                 self.wanted.rename(outer)
                 (outer / self.found.relative_to(self.wanted)).rename(self.wanted)
-                _remove_empty(outer)
+                with suppress(OSError):  # of folders that hold more
+                    os.removedirs((outer / self.found.relative_to(self.wanted)).parent)
                 return f"moved {self.found} up to {self.wanted}"
             if self.wanted.is_dir() and not self.wanted.is_symlink():
                 self.wanted.rmdir()
@@ -55,11 +56,11 @@ def find_misplaced(entry: Entry, root: Path) -> Iterator[Misplaced]:
     places = _places(entry, root)
     if not folder.exists():
         for place in places:
-            if place != root and any(want.there(place) for want in _wants(entry, place)):
+            if place != root and any(want.fits(place / want.path) for want in _wants(entry, place)):
                 yield Misplaced(folder, place)
                 return
     for want in _wants(entry, folder):
-        if not want.there(folder):
+        if not want.fits(folder / want.path):
             candidates = (path for place in (folder, *places) for path in _below(place))
             if found := next((path for path in candidates if want.is_at(path, folder)), None):
                 yield Misplaced(folder / want.path, found)
@@ -68,11 +69,10 @@ def find_misplaced(entry: Entry, root: Path) -> Iterator[Misplaced]:
 def elsewhere(entry: Entry, root: Path) -> str:
     """Say where that which a data set's reader does not find lies, and what to do; "" where it was not found."""
     what = "; ".join(map(str, find_misplaced(entry, root)))
-    if not what:
-        return ""
+    cure = f"`lamm-cl data prepare {entry.name} --root {shlex.quote(str(root))} --fix` puts it there."
     if root.name == entry.folder:
-        return f"{what}. This root is its own folder: give the one above it, {shlex.quote(str(root.parent))}."
-    return f"{what}. `lamm-cl data prepare {entry.name} --root {shlex.quote(str(root))} --fix` puts it there."
+        cure = f"This root is its own folder: give the one above it, {shlex.quote(str(root.parent))}."
+    return f"{what}. {cure}" if what else ""
 
 
 class _Want(NamedTuple):
@@ -81,9 +81,6 @@ class _Want(NamedTuple):
     path: str
     fits: Callable[[Path], bool] = Path.is_file
     any_name: bool = False
-
-    def there(self, folder: Path) -> bool:
-        return self.fits(folder / self.path)
 
     def is_at(self, path: Path, folder: Path) -> bool:
         wanted = folder / self.path
@@ -162,10 +159,3 @@ def _listed(folder: Path) -> list[str]:
         return sorted(name for name in os.listdir(folder) if name[0] != "." and name.lower() not in JUNK)  # noqa: PTH208
     except OSError:
         return []
-
-
-def _remove_empty(folder: Path) -> None:
-    """Remove a folder and those in it as far as they are empty."""
-    for place in (*sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True), folder):
-        with suppress(OSError):
-            place.rmdir()

@@ -3,17 +3,17 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lamm_cl.data.exporting import fetched
+from lamm_cl.data.folders import lines_of
 from lamm_cl.data.images import deep, show
-from lamm_cl.data.items import PARTS, Dataset, Item, Parts, ViewOptions
+from lamm_cl.data.items import PARTS, Dataset, Item, Parts
 from lamm_cl.data.own_files import COLUMNS, Row, read_folder, read_table
-from lamm_cl.data.splits import check_names, class_names, split_classes
+from lamm_cl.data.splits import check_names, split_classes
 from lamm_cl.data.verify import repeated_pictures
-from lamm_cl.errors import UsageError, check_known
+from lamm_cl.errors import UsageError, check_known, refusal, unknown_name
 
 SOURCES = ("folder", "csv", "torchvision", "hf")
 OPTIONS = ("template", "rename", "names", "numbers_are_names", "ignore", "depth", "columns", "flip", "scale")
@@ -49,18 +49,17 @@ def name_of(spec: "str | Mapping[str, Any]") -> str:
 
 
 def load_own(description: Mapping[str, Any], store: Path) -> Dataset:
-    """Return the data set that `description` describes, by the keys that the README explains, but for its options.
+    """Return the data set that a checked `description` describes, by the README's keys, but for its options.
 
     Its name is by default that of the folder or file. Relative paths start from `root`, by default the working
     directory, and those in a CSV from its folder. `store` is the folder where a library's data sets are kept. Every
     message names the file or key.
     """
-    check_description(description)
-    name, rename, what = name_of(description), renames(description.get("rename")), "class folder in rename"
+    name, rename, what = name_of(description), renames(description), "class folder in rename"
     ignore, depth = description.get("ignore"), description.get("depth")
     if "csv" in description:
         place = source_of(description, "csv")
-        base = (path_of("root", description["root"]) if description.get("root") else place.parent).absolute()
+        base = Path(description.get("root") or place.parent).expanduser().absolute()
         rows, notes = read_table(name, place, base, description.get("columns") or {})
         what = f"class in rename for {place}"
     elif "folder" in description:
@@ -71,12 +70,8 @@ def load_own(description: Mapping[str, Any], store: Path) -> Dataset:
         rows, notes = read_folder(name, place, ignore=ignore or [], depth=depth or "top", classes=rename)
     called = named(place, what, (row.label for row in rows), rename, description.get("names"))
     parts, more = _parts(name, place, rows, called)
-    numbered = all(map(is_number, called.values())) and not description.get("numbers_are_names")
     notes = [f"{name}: own data", *notes, *more, *_deep_note(name, parts.items)]
-    if numbered:
-        notes.append(f"{name}: its classes are called by numbers, of which no prompt can be made")
-    names, listed = class_names(place, parts.items), "csv" not in description
-    dataset = Dataset(name, names, *parts, folder=str(base), listed=listed, numbered=numbered)
+    dataset = Dataset(name, tuple(called.values()), *parts, folder=str(base), listed="csv" not in description)
     return replace(dataset, notes=(*notes, *repeated_pictures(dataset)))
 
 
@@ -85,16 +80,7 @@ def check_description(description: Mapping[str, Any]) -> None:
     check_known("key of a data set", description, KEYS)
     if sum(key in description for key in SOURCES) != 1:
         raise UsageError(f"{ONE_SOURCE} Got {dict(description)!r}.")
-    for problem in wrong_values(description):
-        raise UsageError(problem)
-
-
-def path_of(key: str, value: object) -> Path:
-    """Return the path that a key gives."""
-    if not isinstance(value, str | Path) or not str(value):
-        quotes = " Put it in quotes." if isinstance(value, int | float) else ""
-        raise UsageError(f"{key} must be a path, not {value!r}.{quotes}")
-    return Path(value).expanduser()
+    check_values(description)
 
 
 def placed(description: Mapping[str, Any], base: Path) -> tuple[dict[str, Any], list[str]]:
@@ -121,66 +107,71 @@ def find_from(base: Path, value: str | Path) -> Path:
     return there if there.exists() and not here.exists() else here
 
 
+def check_values(description: Mapping[str, Any]) -> None:
+    """Raise unless the values of a description can be right whatever the files are."""
+    for problem in wrong_values(description):
+        raise UsageError(problem)
+
+
 def wrong_values(description: Mapping[str, Any]) -> list[str]:
     """Say which values of a description can't be right whatever the files are: all of them at once."""
-    checks: dict[str, Callable[[Any], object]] = {
-        "name": lambda value: name_of({"name": value, "folder": "x"}),
-        **{key: partial(path_of, key) for key in (*SOURCES, "root")},
-        "template": lambda value: template(value, str(description.get("name", "of one's own"))),
-        "rename": renames,
-        "names": lambda value: (path_of if isinstance(value, str | Path) else list_of_names)("names", value),
-        "numbers_are_names": partial(_one_of, "numbers_are_names", (True, False)),
-        "ignore": partial(list_of_names, "ignore"),
-        "depth": partial(_one_of, "depth", ("top", "leaf")),
-        "columns": _columns,
-        "flip": lambda value: view_options({"flip": value}, ViewOptions()),
-        "scale": lambda value: view_options({"scale": value}, ViewOptions()),
-    }
-    texts = []
-    for key, check in checks.items():
-        if key in description and not (key in ("root", "name", "rename") and description[key] is None):
-            try:
-                check(description[key])
-            except UsageError as error:
-                texts.append(str(error))
+    given = {key: value for key, value in description.items() if value is not None or key not in _NOTHING}
+    texts = [str(error)] if "name" in given and (error := refusal(name_of, {**given, "folder": "x"})) else []
+    for key, (fits, what) in _RULES.items():
+        if key in given and not fits(given[key]):
+            quotes = " Put what is not read as text in quotes." if key in _OF_TEXT else ""
+            texts.append(f"{key} must {what}, not {given[key]!r}.{quotes}")
+        elif key == "columns" and key in given:
+            texts += [unknown_name("role of a column", role, COLUMNS) for role in given[key] if role not in COLUMNS]
     return texts
 
 
-def template(text: object, name: str) -> str:
-    """Check a prompt template: text with one `{}`."""
-    if not isinstance(text, str) or text.count("{}") != 1 or text.count("{") != 1 or text.count("}") != 1:
-        raise UsageError(f"data set {name!r}: template must be text with one {{}} for the class name, not {text!r}.")
-    return text
+def is_name(value: object) -> bool:
+    """Whether a value is text, or a number whose digits are what was written; true, 1e5 and 0x10 are not."""
+    return isinstance(value, str) or type(value) is int
 
 
-def view_options(options: Mapping[str, Any], default: ViewOptions) -> ViewOptions:
-    """Return the view options with `flip` and `scale` taken from `options` where given."""
-    flip, scale = options.get("flip", default.flip), options.get("scale", default.scale)
-    if not isinstance(flip, bool):
-        raise UsageError(f"flip must be true or false, not {flip!r}.")
-    numbers = isinstance(scale, list | tuple) and len(scale) == 2 and not set(map(type, scale)) - {int, float}
-    if not numbers or not 0 < scale[0] <= scale[1] <= 1:
-        raise UsageError(f"scale must be two shares of the area, 0 < low <= high <= 1, not {scale!r}.")
-    return ViewOptions(scale=(float(scale[0]), float(scale[1])), flip=flip)
+def _is_path(value: object) -> bool:
+    return isinstance(value, str | Path) and bool(str(value))
 
 
-def _one_of(key: str, choices: Sequence[object], value: object) -> None:
-    if type(value) is not type(choices[0]) or value not in choices:
-        raise UsageError(f"{key} must be {' or '.join(str(choice).lower() for choice in choices)}, not {value!r}.")
+def _is_words(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(map(is_name, value))
 
 
-def _columns(given: Any) -> None:
-    if not isinstance(given, Mapping) or not all(isinstance(value, str) for value in given.values()):
-        raise UsageError(f"columns must say which column is what, {{class_name: label}}, not {given!r}.")
-    check_known("role of a column", given, COLUMNS)
+def _is_scale(value: Any) -> bool:
+    numbers = isinstance(value, list | tuple) and len(value) == 2 and not set(map(type, value)) - {int, float}
+    return numbers and 0 < value[0] <= value[1] <= 1
+
+
+# What may stand below a key, and how that is said.
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys((*SOURCES, "root"), (_is_path, "be a path")),
+    **dict.fromkeys(("numbers_are_names", "flip"), (lambda value: isinstance(value, bool), "be true or false")),
+    "template": (
+        lambda value: isinstance(value, str) and [value.count(part) for part in ("{}", "{", "}")] == [1, 1, 1],
+        "be text with one {} for the class name",
+    ),
+    "rename": (
+        lambda value: isinstance(value, Mapping) and _is_words([*value, *value.values()]),
+        "say for class folders, or for the classes of a CSV, what they are called, {folder: name}",
+    ),
+    "columns": (
+        lambda value: isinstance(value, Mapping) and _is_words([*value, *value.values()]),
+        "say which column is what, {class_name: label}",
+    ),
+    "names": (lambda value: _is_path(value) or _is_words(value), "be a list of words, or a file of them"),
+    "ignore": (_is_words, "be a list of words"),
+    "depth": (("top", "leaf").__contains__, "be top or leaf"),
+    "scale": (_is_scale, "be two shares of the area, 0 < low <= high <= 1"),
+}
+_OF_TEXT = (*SOURCES, "root", "rename", "names", "ignore")
+_NOTHING = ("root", "name", "rename")  # keys of which null says as much as none
 
 
 def source_of(description: Mapping[str, Any], key: str) -> Path:
     """Return the folder or file that a description reads, which must exist."""
-    path = path_of(key, description[key])
-    if not path.is_absolute() and description.get("root"):
-        path = path_of("root", description["root"]) / path
-    path = path.absolute()
+    path = Path(description.get("root") or "").expanduser().joinpath(Path(description[key]).expanduser()).absolute()
     kind, there = ("folder", path.is_dir()) if key == "folder" else ("file", path.is_file())
     if not there:
         raise UsageError(f"{key} {show(path)} does not exist or is no {kind}.")
@@ -252,34 +243,15 @@ def is_number(label: str) -> bool:
     return re.fullmatch(r"[+-]?\d+(\.0*)?", label) is not None and label.isascii()
 
 
-def is_name(value: object) -> bool:
-    """Whether a value is text, or a number whose digits are what was written; true, 1e5 and 0x10 are not."""
-    return isinstance(value, str) or type(value) is int
-
-
-def list_of_names(key: str, given: object) -> list[str]:
-    """Check a key's list of words."""
-    if not isinstance(given, list | tuple) or not all(map(is_name, given)):
-        raise UsageError(f"{key} must be a list of words, not {given!r}; put what is not read as text in quotes.")
-    return [str(word) for word in given]
-
-
-def renames(given: object) -> dict[str, str]:
-    """Check `rename`."""
-    if given is None:
-        return {}
-    if not isinstance(given, Mapping) or not all(is_name(v) for pair in given.items() for v in pair):
-        raise UsageError(
-            "rename must say for class folders, or for the classes of a CSV, what they are called, {folder: name}, not "
-            f"{given!r}; put what is not read as text in quotes."
-        )
-    return {str(old): str(new) for old, new in given.items()}
+def renames(description: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a description renames."""
+    return {str(old): str(new) for old, new in (description.get("rename") or {}).items()}
 
 
 def _by_number(given: Any, labels: list[str]) -> list[str]:
     if not all(map(is_number, labels)):
         raise UsageError(f"names is for classes that are numbers, not {labels[-1]!r}; `rename` gives others a name.")
-    names = _lines(Path(given).expanduser()) if isinstance(given, str | Path) else list_of_names("names", given)
+    names = lines_of(Path(given).expanduser(), "names ") if _is_path(given) else list(map(str, given))
     if len(names) != len(labels):
         raise UsageError(
             f"names has {len(names)} names for {len(labels)} classes ({labels[0]} to {labels[-1]}): one each, in the "
@@ -291,7 +263,7 @@ def _by_number(given: Any, labels: list[str]) -> list[str]:
 def _by_class(given: str | Path, labels: list[str]) -> dict[str, str]:
     path = Path(given).expanduser()
     names: dict[str, str] = {}
-    for line in _lines(path):
+    for line in lines_of(path, "names "):
         fields = line.split("\t") if "\t" in line else line.split(" ", 1)
         if len(fields) == 3 and is_number(fields[0]):
             del fields[0]
@@ -304,10 +276,3 @@ def _by_class(given: str | Path, labels: list[str]) -> dict[str, str]:
             "line is a class, as the data call it, a tab, and its name; names alone are for classes that are numbers."
         )
     return {label: names[label] for label in labels}
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"names {show(path)} cannot be read: {getattr(error, 'strerror', error)}.") from None

@@ -1,6 +1,7 @@
 """One's own images in folders or in a CSV: which are parts, which are classes, and no guess where that is not clear."""
 
 import csv
+import io
 import os
 import posixpath
 import re
@@ -8,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lamm_cl.data.folders import class_folders, images_in, missing_files, stray_note
+from lamm_cl.data.folders import class_folders, images_in, missing_files, stray_note, text_of
 from lamm_cl.data.images import show, some
 from lamm_cl.data.items import PARTS
 from lamm_cl.errors import UsageError
@@ -91,7 +92,7 @@ def read_folder(
 def _folders(folder: Path, ignore: Names | None, empty: bool = False) -> list[str]:
     """Return the folders in `folder` that may be parts or classes; with `empty`, none is no error."""
     try:
-        return class_folders(folder, (*JUNK_FOLDERS, *(ignore or ())))
+        return class_folders(folder, (*JUNK_FOLDERS, *map(str, ignore or ())))
     except UsageError:
         if empty:
             return []
@@ -202,13 +203,10 @@ def _place(path: Path, header: list[str], role: str, named: str | None) -> int |
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
     """Return (line number, cells) of all rows that are not blank."""
+    text = text_of(path)
+    delimiter = max(_DELIMITERS, key=text.partition("\n")[0].count)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header = file.readline()
-            file.seek(0)
-            reader = csv.reader(file, delimiter=max(_DELIMITERS, key=header.count), strict=True)
-            return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: is not valid UTF-8 (byte {error.start}). Save it as UTF-8.") from None
-    except (csv.Error, OSError) as error:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except csv.Error as error:
         raise UsageError(f"{path}: cannot be read as CSV: {error}.") from None

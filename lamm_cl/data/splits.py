@@ -1,17 +1,14 @@
 """How a data set of the catalogue is split: by the papers' file, by its makers' lists or folders, or else here."""
 
-import gc
 import json
 import os
 import random
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
-from itertools import repeat
+from collections.abc import Callable, Iterable
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Any, TypeVar
 
 from lamm_cl.data.catalogue import Entry
-from lamm_cl.data.folders import class_folders, images_in
+from lamm_cl.data.folders import class_folders, images_in, lines_of, text_of
 from lamm_cl.data.images import encodable, show
 from lamm_cl.data.items import PARTS, Item, Parts
 from lamm_cl.errors import UsageError
@@ -19,13 +16,22 @@ from lamm_cl.seeds import seed_for
 
 AIRCRAFT_LISTS = ("variants.txt", *(f"images_variant_{part}.txt" for part in PARTS))
 TRAIN_SHARE, VAL_SHARE = 0.5, 0.2  # CoOp's shares for sets that come without a split
+T = TypeVar("T")
 Classes = dict[str, list[str]]  # class name -> absolute image paths; labels count the classes in this order
 
 
 def read_split(path: Path, image_folder: str) -> Parts:
     """Return the items of a split file, or raise; in its order, their paths made absolute under `image_folder`."""
-    content = _load(path)
-    parts = Parts(*(_items(path, part, content[part], image_folder) for part in PARTS))
+    text = text_of(path)
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
+        raise UsageError(f"{path}: is not JSON: {error}. Fetch the file again.") from None
+    lists = content if isinstance(content, dict) else {}
+    for part in PARTS:
+        if not isinstance(lists.get(part), list):
+            raise UsageError(f"{path}: must hold the lists train, val and test; {part!r} is {lists.get(part)!r:.80}.")
+    parts = Parts(*(_items(path, part, lists[part], image_folder) for part in PARTS))
     class_names(path, parts.items)
     return parts
 
@@ -76,48 +82,25 @@ def check_names(source: object, names: Iterable[str]) -> None:
         seen[plain] = name
 
 
-def _load(path: Path) -> dict[str, list[Any]]:
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: is not valid UTF-8 (byte {error.start}). Fetch the file again.") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits is a plain ValueError
-        raise UsageError(f"{path}: is not JSON: {error}. Fetch the file again.") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"{path}: must hold an object with the lists train, val and test, not {_type(content)}.")
-    for part in PARTS:
-        if not isinstance(content.get(part), list):
-            found = "nothing" if part not in content else _type(content[part])
-            raise UsageError(f"{path}: needs a list under {part!r}, found {found}.")
-    return content
-
-
 def _items(path: Path, part: str, entries: list[Any], image_folder: str) -> tuple[Item, ...]:
     prefix = image_folder + os.sep
     made: list[Item] = []
-    for entry in entries:  # a sound file with 100,000 entries should not pay for error messages
-        if type(entry) is not list or len(entry) != 3:
-            wrong = f"must be [path, label, class name], not {_short(entry)}."
-            break
-        relative, label, name = entry
+    for entry in entries:
+        relative, label, name = entry if type(entry) is list and len(entry) == 3 else ("", -1, "")
         if type(label) is str and label.isdecimal() and len(label) < 9:
             label = int(label)  # the papers' code reads labels with int()
+        wrong = ""
         if type(relative) is not str or type(label) is not int or label < 0 or type(name) is not str:
-            wrong = f"must be [path, label from 0, class name], not {_short(entry)}."
-            break
-        if _escapes(relative):
-            stay = f"Paths must be relative to {image_folder} and stay in it."
-            wrong = f"points outside the data set: {_short(relative)}. {stay}"
-            break
+            wrong = "must be [path, label from 0, class name]"
+        elif escapes(relative):
+            wrong = f"points outside the data set: paths must be relative to {image_folder} and stay in it"
+        if wrong:
+            raise UsageError(f"{path}: {part}[{len(made)}] {wrong}, not {entry!r:.80}.")
         made.append(Item(prefix + relative, label, name))
-    else:
-        return tuple(made)
-    raise UsageError(f"{path}: {part}[{len(made)}] {wrong}")
+    return tuple(made)
 
 
-def _escapes(relative: str) -> bool:
+def escapes(relative: str) -> bool:
     """Whether a path is empty, absolute (on any system), climbs with `..`, or can be no path at all."""
     if not relative or relative[0] in "/\\" or "\0" in relative or not (relative.isascii() or encodable(relative)):
         return True
@@ -126,24 +109,14 @@ def _escapes(relative: str) -> bool:
     return ".." in relative and ".." in relative.replace("\\", "/").split("/")
 
 
-def _type(value: object) -> str:
-    words = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
-    return words.get(type(value), "a number")
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=True, default=str)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
 def read_aircraft(folder: Path, images: str) -> Parts:
     """Return the parts of `images_variant_{train,val,test}.txt`, or raise; labels count the lines of `variants.txt`."""
     variants, *lists = (folder / name for name in AIRCRAFT_LISTS)
-    labels = {name: label for label, name in enumerate(_aircraft_lines(variants))}
+    labels = {name: label for label, name in enumerate(lines_of(variants))}
     parts = []
     for path in lists:
         items = []
-        for number, line in enumerate(_aircraft_lines(path), start=1):
+        for number, line in enumerate(lines_of(path), start=1):
             image, _, name = line.partition(" ")
             if name not in labels or not image.isalnum():
                 raise UsageError(
@@ -153,57 +126,6 @@ def read_aircraft(folder: Path, images: str) -> Parts:
             items.append(Item(f"{images}/{image}.jpg", labels[name], name))
         parts.append(tuple(items))
     return Parts(*parts)
-
-
-def _aircraft_lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        how = "`lamm-cl data prepare fgvc_aircraft` fetches the lists"
-        raise UsageError(f"{path}: cannot be read: {error.strerror}. {how}.") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: is not valid UTF-8 (byte {error.start}). Fetch the file again.") from None
-    return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-def same_classes(images: object, **classes: list[str]) -> None:
-    """Refuse two parts, by their names, whose class folders are not the same."""
-    first, second = map(set, classes.values())
-    if odd := sorted(first ^ second):
-        raise UsageError(
-            f"{images}: {' and '.join(classes)} must have the same class folders; {len(odd)} stand in one only: "
-            f"{', '.join(odd[:5])}."
-        )
-
-
-def read_part_folders(entry: Entry, images: str) -> Parts:
-    """Return train and test as the folders have them, or raise; there is no val. Labels count the class folders."""
-    train, test = Path(images, "train"), Path(images, "test")
-    for folder in (train, test):
-        if not folder.is_dir():
-            raise UsageError(
-                f"data set {entry.name!r}: {folder} does not exist: the images are missing. "
-                f"`lamm-cl data prepare {entry.name}` fetches them or says how."
-            )
-    classes = {name: entry.renamed.get(name, name) for name in class_folders(train)}
-    same_classes(images, train=list(classes), test=class_folders(test))
-    return Parts(items_in(train, classes), (), items_in(test, classes))
-
-
-def items_in(folder: Path, classes: Mapping[str, str]) -> tuple[Item, ...]:
-    """Return the items of class folders, in the order of `classes`, which says what each is called."""
-    items: list[Item] = []
-    make = partial(tuple.__new__, Item)  # what Item._make does, without a Python call for each of a million
-    collecting = gc.isenabled()
-    gc.disable()  # nothing here forms a cycle, and looking for some among a million new items doubles the time
-    try:
-        for label, (directory, name) in enumerate(classes.items()):
-            paths = map(f"{folder / directory}{os.sep}".__add__, images_in(folder / directory))
-            items.extend(map(make, zip(paths, repeat(label), repeat(name))))
-    finally:
-        if collecting:
-            gc.enable()
-    return tuple(items)
 
 
 def split_classes(name: str, classes: Classes) -> Parts:
@@ -265,16 +187,13 @@ def _pets(entry: Entry, folder: Path, images: Path) -> Classes:
 def _cars(entry: Entry, folder: Path, images: Path) -> Classes:
     """StanfordCars: names from the devkit, with the year moved to the front as CoOp does."""
     meta = folder / "devkit" / "cars_meta.mat"
-    models = [str(name[0]).rpartition(" ") for name in _matlab(entry, meta, "class_names")]
+    models = _matlab(meta, "class_names", lambda name: str(name[0]).rpartition(" "))
     classes: Classes = {f"{year} {model}": [] for model, _, year in models}
     ordered = list(classes)
     lists = {"cars_train": "devkit/cars_train_annos.mat", "cars_test": "cars_test_annos_withlabels.mat"}
     for part, file in lists.items():
-        for record in _matlab(entry, folder / file, "annotations"):
-            try:
-                label, picture = int(record["class"][0, 0]) - 1, str(record["fname"][0])
-            except (LookupError, TypeError, ValueError) as error:
-                raise UsageError(f"{folder / file}: holds no such list of cars: {error}. Fetch it again.") from None
+        records = _matlab(folder / file, "annotations", lambda one: (int(one["class"][0, 0]) - 1, str(one["fname"][0])))
+        for label, picture in records:
             if not 0 <= label < len(ordered):
                 raise UsageError(f"{folder / file}: class {label + 1} is not one of the {len(ordered)} in {meta}.")
             classes[ordered[label]].append(str(folder / part / Path(picture).name))
@@ -283,49 +202,24 @@ def _cars(entry: Entry, folder: Path, images: Path) -> Classes:
 
 def _flowers(entry: Entry, folder: Path, images: Path) -> Classes:
     """Flowers102: labels from `imagelabels.mat`, names from `cat_to_name.json`, both counting from 1."""
-    names_file, labels_file = folder / "cat_to_name.json", folder / "imagelabels.mat"
-    if not names_file.is_file():
-        raise _incomplete(entry, names_file)
+    path = folder / "cat_to_name.json"
+    labels, text = _matlab(folder / "imagelabels.mat", "labels", int), text_of(path)
     try:
-        names = json.loads(names_file.read_bytes())
-        labels = list(map(int, _matlab(entry, labels_file, "labels")))
+        names = json.loads(text)
         classes: Classes = {str(names[str(number)]): [] for number in sorted(set(labels))}
-    except UsageError:
-        raise
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        what = f"{names_file} and {labels_file.name}: are not the names and labels of the flowers"
-        raise UsageError(f"{what}: {error!r}. Fetch them again.") from None
+        raise UsageError(f"{path}: does not name the flowers: {error!r}. Fetch it again.") from None
     for position, label in enumerate(labels, start=1):
         classes[str(names[str(label)])].append(str(images / f"image_{position:05d}.jpg"))
     return classes
 
 
-def check_flower_names(path: Path) -> str:
-    """Say what is wrong with the names of the flowers: one for each of the numbers 1 to 102."""
-    try:
-        names = json.loads(path.read_bytes())
-        right = set(names) == {str(number) for number in range(1, 103)} and len(set(names.values())) == 102
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        return f"is not JSON of names by number: {error!r}"
-    return "" if right else "does not name the flowers 1 to 102"
-
-
-def _matlab(entry: Entry, path: Path, key: str) -> Sequence[Any]:
-    """Return the first row of an array in a MATLAB file."""
+def _matlab(path: Path, key: str, read: Callable[[Any], T]) -> list[T]:
+    """Return what `read` makes of each cell in the first row of an array in a MATLAB file."""
     from scipy.io import loadmat
 
-    if not path.is_file():
-        raise _incomplete(entry, path)
     try:
-        row: Sequence[Any] = loadmat(str(path))[key][0]
+        return [read(cell) for cell in loadmat(str(path))[key][0]]
     except Exception as error:
         # scipy raises whatever its parser stumbles over; every kind means a damaged file.
         raise UsageError(f"{path}: cannot be read as the MATLAB file it should be: {error}. Fetch it again.") from None
-    return row
-
-
-def _incomplete(entry: Entry, path: Path) -> UsageError:
-    return UsageError(
-        f"data set {entry.name!r}: neither the papers' split {entry.split_file} nor {path}, from which a split could "
-        f"be made, is there. `lamm-cl data prepare {entry.name}` fetches them or says where they are."
-    )

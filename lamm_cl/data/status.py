@@ -1,6 +1,5 @@
 """What of a data set is there: the one reading behind `lamm-cl data` and `run --available`."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,12 +61,13 @@ def state_of(spec: Spec, root: Path, sizes: bool = False) -> Status:
     if entry and not entry.embedded and not (root / entry.folder).is_dir():
         place = elsewhere(entry, root)
         return Status(name, entry, "absent", f"{root / entry.folder} does not exist{'. ' if place else ''}{place}")
-    if entry is None and not _is_cached(spec, root):
+    if not is_written(spec, root):
         return Status(name, entry, "absent", "`lamm-cl data prepare CONFIG.yaml`, or a run, fetches it")
     try:
         dataset = load_dataset(spec, root)
     except UsageError as error:
-        return Status(name, entry, "no images" if entry and _listless(entry, root) else "broken", str(error))
+        bare = entry and not (root / entry.folder / entry.images).is_dir()
+        return Status(name, entry, "no images" if bare else "broken", str(error))
     if dataset.split == "embedded":
         return Status(name, entry, "embedded", dataset=dataset, expected=len(dataset.items))
     paths = dict.fromkeys(item.path for item in dataset.items)
@@ -87,7 +87,7 @@ def state_of(spec: Spec, root: Path, sizes: bool = False) -> Status:
 def readable(spec: Spec, root: Path) -> Dataset | None:
     """Return a data set of a config, None where it is not there or cannot be read; fetches nothing."""
     try:
-        return load_dataset(spec, root) if _is_cached(spec, root) else None
+        return load_dataset(spec, root) if is_written(spec, root) else None
     except UsageError:
         return None
 
@@ -100,14 +100,3 @@ def slow_to_list(spec: Spec) -> bool:
 
 def _entry_of(spec: Spec) -> Entry | None:
     return None if is_own(spec) else find(spec.get("name", "") if isinstance(spec, Mapping) else spec)
-
-
-def _is_cached(spec: Spec, root: Path) -> bool:
-    """Whether nothing needs to be fetched by a library before the data set can be read."""
-    return isinstance(spec, str) or not spec.keys() & {"torchvision", "hf"} or is_written(spec, root)
-
-
-def _listless(entry: Entry, root: Path) -> bool:
-    """Whether a data set has no list besides its folders, and no folders."""
-    part = {"imagenet": "val", "imagenet_variant": "", "part_folders": "train", "subset": "train"}.get(entry.reader)
-    return part is not None and not os.path.isdir(root / entry.folder / entry.images / part)  # noqa: PTH112

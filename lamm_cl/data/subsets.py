@@ -1,4 +1,4 @@
-"""The subsets of class-incremental papers, in the user's `train/` and `val/` or `test/` class folders."""
+"""The subsets of class-incremental papers, MNIST and CIFAR-100, in `train/` and `val/` or `test/` class folders."""
 
 import re
 from collections.abc import Mapping
@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from lamm_cl.data.catalogue import CATALOGUE, Entry
-from lamm_cl.data.folders import class_folders, images_in
+from lamm_cl.data.folders import class_folders, images_in, lines_of
 from lamm_cl.data.imagenet import read_class_names
 from lamm_cl.data.images import show, some
 from lamm_cl.data.items import Parts
-from lamm_cl.data.own_data import check_description, is_number, items_of, named, renames, source_of
+from lamm_cl.data.own_data import items_of, named, renames, source_of
 from lamm_cl.data.own_files import Row, read_folder
 from lamm_cl.errors import UsageError
 
@@ -21,20 +21,14 @@ def subset_of(description: Mapping[str, Any]) -> Entry | None:
     return entry if entry and entry.reader == "subset" and "folder" in description else None
 
 
-def read_subset(entry: Entry, description: Mapping[str, Any], root: Path) -> tuple[Parts, str, tuple[str, ...], bool]:
-    """Return a subset's parts, where it lies, what is to be said of it, and whether its classes are called by numbers.
+def read_subset(entry: Entry, description: Mapping[str, Any], root: Path) -> tuple[Parts, str, tuple[str, ...]]:
+    """Return the parts of such a data set, where it lies, and what is to be said of it.
 
     The description is `folder`, and `names`, `rename`, `ignore` and `depth` as of one's own data; CUB-200 may also be
     the makers' folder as it is unpacked. Below `root`, `imagenet/classnames.txt` names WordNet ids. A folder that is
     none, or another data set's, is refused.
     """
-    check_description(description)
-    place, rename = source_of(description, "folder"), renames(description.get("rename"))
-    if not any(place.iterdir()):
-        raise UsageError(
-            f"data set {entry.name!r}: {show(place)} is empty: the images are missing. `lamm-cl data prepare "
-            f"{entry.name}` says how to get them."
-        )
+    place, rename = source_of(description, "folder"), renames(description)
     notes: list[str] = []
     if not (rows := _makers(place)):
         ignore, depth = description.get("ignore"), description.get("depth")
@@ -50,10 +44,7 @@ def read_subset(entry: Entry, description: Mapping[str, Any], root: Path) -> tup
     parts = items_of(rows, {folder: called[folder] for folder in folders})  # as text, also numbers: the papers' order
     if not parts.test:
         parts = parts._replace(val=(), test=parts.val)
-    numbered = all(map(is_number, called.values())) and not description.get("numbers_are_names")
-    if numbered:
-        notes.append(f"{entry.name}: its classes are called by numbers, of which no prompt can be made: give `names`")
-    return parts, str(place), tuple(notes), numbered
+    return parts, str(place), tuple(notes)
 
 
 def _makers(place: Path) -> list[Row]:
@@ -62,7 +53,7 @@ def _makers(place: Path) -> list[Row]:
     if not all(map(Path.is_file, lists)):
         return []
     try:
-        paths, trained = (dict(line.split(" ", 1) for line in one.read_text().splitlines() if line) for one in lists)
+        paths, trained = (dict(line.split(" ", 1) for line in lines_of(one)) for one in lists)
     except ValueError:  # a line of another form, or no text
         paths, trained = {}, {}
     there = {f"{one}/{file}" for one in class_folders(place / "images") for file in images_in(place / "images" / one)}
@@ -80,7 +71,7 @@ def _called(
     entry: Entry, place: Path, folders: list[str], rename: Mapping[str, str], names: Any, root: Path
 ) -> dict[str, str]:
     """Return the classes' names by folder: as given, CoOp's of WordNet ids, else the folders' without their numbers."""
-    given = dict(rename)
+    given = {folder: name for folder, name in entry.renamed.items() if folder in folders} | dict(rename)
     if names is None and all(re.fullmatch(r"n\d{8}", folder) for folder in folders):
         listed = read_class_names(place, root / "imagenet")
         if odd := next((folder for folder in folders if folder not in listed), ""):

@@ -4,18 +4,16 @@ import contextlib
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from lamm_cl.data.folders import sizes_of
-from lamm_cl.data.images import content_key, deep, show
+from lamm_cl.data.images import content_key, deep, show, some
 from lamm_cl.data.items import PAPERS, PARTS, Dataset, Item
 from lamm_cl.errors import UsageError
 
-_NAMED = 3
-_KNOWN = 64  # data sets whose notes are kept: every run of a worker reads its data set again
-_known: dict[tuple[str, str], tuple[str, ...]] = {}
+_known: dict[tuple[str, str], tuple[str, ...]] = {}  # every run of a worker reads its data set again
 
 
 class Verification(NamedTuple):
@@ -52,7 +50,7 @@ def verify(dataset: Dataset, progress: Callable[[int, int], None] = lambda done,
                 problems.append(problem)
             progress(done, len(unique))
     content = None if problems else content_digest((dataset.relative(item), keys[item.path]) for item in unique)
-    warnings = _warnings(dataset, keys)
+    warnings = list(dict.fromkeys((*dataset.notes, *_repeated(dataset, keys))))
     if deep_ones:
         how = "clipped to 8, as the papers' code does" if dataset.split in PAPERS else "scaled to 8"
         count = f"{len(deep_ones):,} of {len(unique):,} images have more than 8 bits"
@@ -66,59 +64,39 @@ def content_digest(pairs: Iterable[tuple[str, str]]) -> str:
     return hashlib.sha256("\x1e".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _warnings(dataset: Dataset, keys: dict[str, str]) -> list[str]:
-    found = list(dataset.notes)
-    # val and test are one set in ImageNet (and where a user has no test part): that is no leak.
-    parts = [part for part in PARTS if not (part == "val" and dataset.val == dataset.test)]
-    where: dict[str, set[str]] = {}
-    for part in parts:
-        for item in getattr(dataset, part):
-            where.setdefault(keys.get(item.path, item.path), set()).add(part)
-    leaks = sum(len(places) > 1 for places in where.values())
-    if leaks:
-        found.append(f"{dataset.name}: {leaks} image(s) stand in more than one of train, val and test, by content")
-    for part in parts:
-        twice = sorted(path for path, n in Counter(item.path for item in getattr(dataset, part)).items() if n > 1)
-        if twice:
-            found.append(f"{dataset.name}: {part} lists {len(twice)} image(s) more than once, e.g. {show(twice[0])}")
-    return found
-
-
 def repeated_pictures(dataset: Dataset) -> tuple[str, ...]:
-    """Say which pictures are repeated, by their files' content; one note for each kind, with the first three."""
-    key = (dataset.folder, dataset.fingerprint)
-    if key not in _known:
-        if len(_known) >= _KNOWN:
-            _known.clear()
-        _known[key] = _repeated(dataset)
-    return _known[key]
+    """Say which pictures are repeated, by content; files are read only where another one has their size."""
+    known = (dataset.folder, dataset.fingerprint)
+    if known not in _known:
+        sizes = sizes_of(dict.fromkeys(item.path for item in dataset.items))
+        shared = Counter(sizes.values())
+        keys: dict[str, str] = {}
+        for path, size in sizes.items():
+            if size and shared[size] > 1:
+                with contextlib.suppress(UsageError):  # whoever opens it says what is wrong with it
+                    keys[path] = content_key(path)
+        _known[known] = _repeated(dataset, keys)
+    return _known[known]
 
 
-def _repeated(dataset: Dataset) -> tuple[str, ...]:
-    train, across, classes = {item.path for item in dataset.train}, [], []
-    for group in _same_content({item.path: item for item in dataset.items}):
-        trained = [item for item in group if item.path in train]
-        held_out = [item for item in group if item.path not in train]
-        others = [item for item in group if item.label != group[0].label]
-        across += [(trained[0], held_out[0])] if trained and held_out else []
-        classes += [(group[0], others[0])] if others else []
+def _repeated(dataset: Dataset, keys: Mapping[str, str]) -> tuple[str, ...]:
+    """Return one note for each kind of repetition; `keys` tell the content of those files that may be repeated."""
+    groups: dict[str, list[tuple[str, Item]]] = {}
     notes = []
-    for what, pairs in (("in train and again in val or test", across), ("under two classes", classes)):
-        shown = [f"{show(dataset.relative(a))} = {show(dataset.relative(b))}" for a, b in pairs[:_NAMED]]
-        more = f" and {len(pairs) - _NAMED} more" if len(pairs) > _NAMED else ""
+    # val and test are one set in ImageNet (and where a user has no test part): that is no leak.
+    for part in PARTS if dataset.val != dataset.test else ("train", "test"):
+        items: tuple[Item, ...] = getattr(dataset, part)
+        for item in items:
+            groups.setdefault(keys.get(item.path, item.path), []).append((part, item))
+        if twice := sorted(path for path, n in Counter(item.path for item in items).items() if n > 1):
+            notes.append(f"{dataset.name}: {part} lists {len(twice)} image(s) more than once, e.g. {show(twice[0])}")
+    across, classes = [], []
+    for (place, first), *others in groups.values():
+        across += [(first, other) for part, other in others if part != place][:1]
+        classes += [(first, other) for _, other in others if other.label != first.label][:1]
+    for what, pairs in (("in more than one of train, val and test", across), ("under two classes", classes)):
+        shown = [f"{show(dataset.relative(a))} = {show(dataset.relative(b))}" for a, b in pairs]
         number = "1 picture is" if len(pairs) == 1 else f"{len(pairs)} pictures are"
         if pairs:
-            notes.append(f"{dataset.name}: {number} {what}, by content: {', '.join(shown)}{more}")
+            notes.append(f"{dataset.name}: {number} {what}, by content: {some(shown, 3)}")
     return tuple(notes)
-
-
-def _same_content(items: dict[str, Item]) -> Iterator[list[Item]]:
-    """Yield the items of each content that several files have, in their order; reads files only that share a size."""
-    sizes = sizes_of(items)
-    shared = Counter(sizes.values())
-    found: dict[str, list[Item]] = {}
-    for path, item in items.items():
-        if sizes.get(path) and shared[sizes[path]] > 1:
-            with contextlib.suppress(UsageError):  # whoever opens it says what is wrong with it
-                found.setdefault(content_key(path), []).append(item)
-    yield from (group for group in found.values() if len(group) > 1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lamm_cl.errors import UsageError, unknown
+from lamm_cl.errors import check_known
 from lamm_cl.seeds import seed_for
 
 if TYPE_CHECKING:
@@ -74,10 +74,7 @@ class TrainView:
         scale: tuple[float, float] = SCALE,
         flip: bool = True,
     ) -> None:
-        if interpolation not in INTERPOLATIONS:
-            raise unknown("interpolation", interpolation, INTERPOLATIONS)
-        if not 0 < scale[0] <= scale[1] <= 1:
-            raise UsageError(f"scale must be two shares of the area with 0 < low <= high <= 1, not {scale!r}.")
+        check_known("interpolation", [interpolation], INTERPOLATIONS)
         self.size = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
         self.mean, self.std, self.interpolation = tuple(mean), tuple(std), interpolation
         self.scale, self.flip = (float(scale[0]), float(scale[1])), flip

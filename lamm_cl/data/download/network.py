@@ -4,12 +4,13 @@ import errno
 import hashlib
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from time import sleep
 from typing import IO, Any, NamedTuple
 
+from lamm_cl.errors import UsageError
 from lamm_cl.locks import Lock
 
 CHUNK = 1 << 20
@@ -18,11 +19,10 @@ DRIVE = "drive:"
 DRIVE_PAGE = "https://drive.google.com/uc?id={}"
 _PASSING = {408, 425, 429}  # refusals that end by themselves, as those of 500 and above do
 Report = Callable[[str, int, int | None], None]  # file name, bytes so far, bytes in all
-FULL = "the disk is full"
 TRIES = 5  # attempts in a row that bring no byte
 
 
-class DownloadError(RuntimeError):
+class DownloadError(UsageError):
     """A transfer failed. `retry` says whether trying again could help."""
 
     def __init__(self, message: str, retry: bool = False) -> None:
@@ -125,29 +125,28 @@ def _copy(path: Path, offset: int) -> Response:
 
 
 def download(
-    url: str,
-    target: Path,
-    fetch: Fetch,
-    md5: str = "",
-    report: Report = lambda name, done, total: None,
-    pause: Callable[[float], None] = time.sleep,
+    url: str, target: Path, fetch: Fetch, md5: str = "", report: Report = lambda name, done, total: None
 ) -> Path:
-    """Fetch `url` to `target`, or raise a DownloadError; what is left in `target.part` the next call continues."""
+    """Fetch `url` to `target`; what is left in `target.part` the next call continues.
+
+    Raises:
+        DownloadError: what came is not what was wanted, or nothing came.
+        OSError: the disk is full, or cannot be written.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
-    resumed = part.exists() and part.stat().st_size > 0
     lock = Lock(part.with_name(part.name + ".lock"))
+    if not lock.acquire():
+        raise DownloadError(f"{part}: another process is fetching this file")
     try:
-        if not lock.acquire():
-            raise DownloadError(f"{part}: another process is fetching this file")
         with part.open("ab") as file:
-            _fill(url, file, part, fetch, report, pause)
-            found = md5_of(part) if md5 else ""
-            if found != md5 and resumed:
-                # The beginning may come from another version of the file: once more, from the start.
+            resumed, found = file.tell() > 0, ""
+            for _ in range(1 + resumed):  # a beginning may come from another version of the file: then from the start
+                _fill(url, file, part, fetch, report)
+                found = md5_of(part) if md5 else ""
+                if found == md5:
+                    break
                 file.truncate(0)
-                _fill(url, file, part, fetch, report, pause)
-                found = md5_of(part)
             os.fsync(file.fileno())
         if found != md5:  # closed by now: Windows removes and renames no open file
             part.unlink()
@@ -156,17 +155,12 @@ def download(
                 "its source or was damaged on the way."
             )
         part.replace(target)
-    except OSError as error:
-        if (reason := reason_of(error)) != FULL:
-            raise DownloadError(f"{part}: cannot be written: {reason}") from None
-        cure = "Free some space and run the command again: it continues."
-        raise DownloadError(f"{part.parent}: {FULL}. {cure}") from None
     finally:
         lock.release()
     return target
 
 
-def _fill(url: str, file: IO[bytes], part: Path, fetch: Fetch, report: Report, pause: Callable[[float], None]) -> None:
+def _fill(url: str, file: IO[bytes], part: Path, fetch: Fetch, report: Report) -> None:
     idle = 0
     while True:
         before = part.stat().st_size
@@ -183,7 +177,7 @@ def _fill(url: str, file: IO[bytes], part: Path, fetch: Fetch, report: Report, p
                 part.unlink()
             kept = f"; {size:,} bytes are kept and the next try continues there" if size else ""
             raise DownloadError(f"{problem}{kept}")
-        pause(min(2.0**idle, 30.0))
+        sleep(min(2.0**idle, 30.0))
 
 
 def _once(url: str, file: IO[bytes], part: Path, fetch: Fetch, report: Report) -> bool:
@@ -200,7 +194,7 @@ def _once(url: str, file: IO[bytes], part: Path, fetch: Fetch, report: Report) -
     done = response.start
     free, needed = shutil.disk_usage(part.parent).free, (response.total or 0) - done
     if needed > free:
-        raise DownloadError(f"{part.parent}: {FULL}: {needed:,} bytes are needed, {free:,} are free")
+        raise OSError(errno.ENOSPC, f"{needed:,} bytes are needed, {free:,} are free", str(part.parent))
     try:
         for chunk in response.chunks:
             file.write(chunk)
@@ -209,11 +203,6 @@ def _once(url: str, file: IO[bytes], part: Path, fetch: Fetch, report: Report) -
     finally:
         file.flush()
     return response.total is None or done == response.total
-
-
-def reason_of(error: OSError) -> str:
-    """Say what the disk refuses."""
-    return FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error.strerror or error)
 
 
 def md5_of(path: Path) -> str:

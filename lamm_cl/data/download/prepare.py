@@ -1,18 +1,18 @@
 """Bringing a data set to the disk: fetch what may be fetched, say exactly what is left to do by hand."""
 
+import errno
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from lamm_cl.data.catalogue import Entry, find
+from lamm_cl.data.catalogue import Entry, Source, find
 from lamm_cl.data.download.network import DownloadError, Fetch, Report, address, download, fetch, md5_of
-from lamm_cl.data.download.sources import SOURCES, Arrays, ByHand, Source
-from lamm_cl.data.download.unpack import Grab, middle_frames, unpack, write_pictures
-from lamm_cl.data.imagenet import flat_images, sort_images, what_to_do
+from lamm_cl.data.download.unpack import READERS, middle_frames, unpack
+from lamm_cl.data.exporting import export
+from lamm_cl.data.imagenet import check_class_names, flat_images, sort_images, what_to_do
 from lamm_cl.data.images import show, some
 from lamm_cl.data.load import check_split
 from lamm_cl.data.misplaced import find_misplaced
@@ -43,12 +43,10 @@ class Outcome:
 
 
 class Tools(NamedTuple):
-    """What `prepare` works with; tests and users replace any of them."""
+    """What `prepare` works with."""
 
     fetch: Fetch = fetch
     report: Report = lambda name, done, total: None  # called as bytes arrive
-    grab: Grab | None = None  # reads videos
-    pause: Callable[[float], None] = time.sleep
     local: Path | None = None  # a folder with files that need not be fetched, directly in it or in CoOp's folders
     fix: bool = False  # link or move what lies elsewhere into place
 
@@ -65,9 +63,9 @@ def prepare(name: str, root: Path, tools: Tools | None = None) -> Outcome:
         return Outcome(entry.name, [f"{entry.title} needs no file"])
     outcome, folder = Outcome(entry.name), root / entry.folder
     elsewhere = _put_in_place(entry, root, tools.fix, outcome)
-    for source in SOURCES[entry.name]:
+    for source in entry.files:
         makes = [folder / made for made in source.makes]
-        if isinstance(source, Source) and source.beside and (folder / source.beside).is_file():
+        if source.beside and (folder / source.beside).is_file():
             makes = [folder / source.beside]
         if all(map(Path.exists, makes)):
             outcome.present.append(", ".join(source.makes))
@@ -75,16 +73,17 @@ def prepare(name: str, root: Path, tools: Tools | None = None) -> Outcome:
             outcome.present.append(str(folder))  # one folder deeper, or as the makers divide it
         elif any(made.is_relative_to(place) for made in makes for place in elsewhere):
             continue  # said above
-        elif isinstance(source, Source) and source.optional:
+        elif source.optional:
             outcome.optional.append(f"{source.file}, for {source.optional}: {address(source.url)}")
-        elif isinstance(source, ByHand):
-            _by_hand(entry, source, folder, tools, outcome)
+        elif source.text and not (folder / source.file).is_file() and not any(_copies(source, entry, tools)):
+            outcome.by_hand.append(source.text.format(folder=folder))
         else:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise UsageError(f"{folder}: cannot be made: {error.strerror}. Give another --root.") from None
             _bring(entry, source, folder, tools, outcome)
+    outcome.by_hand = list(dict.fromkeys(outcome.by_hand))  # of two archives, say
     if outcome.complete:
         state = state_of(entry.name, root, sizes=True)
         outcome.damaged += _damage(entry, folder, state)
@@ -110,25 +109,15 @@ def _put_in_place(entry: Entry, root: Path, fix: bool, outcome: Outcome) -> list
     return [one.wanted for one in found]
 
 
-def _by_hand(entry: Entry, source: ByHand, folder: Path, tools: Tools, outcome: Outcome) -> None:
-    for archive in source.archives:
-        there = (folder / archive.file).is_file() or any(_copies(archive, entry, tools))
-        if there and not all((folder / made).exists() for made in archive.makes):
-            _bring(entry, archive, folder, tools, outcome)
-    if not all((folder / made).exists() for made in source.makes):
-        outcome.by_hand.append(source.text.format(folder=folder))
-
-
-def _bring(entry: Entry, source: Source | Arrays, folder: Path, tools: Tools, outcome: Outcome) -> None:
-    what, files = ", ".join(source.makes), source.files if isinstance(source, Arrays) else (source,)
+def _bring(entry: Entry, source: Source, folder: Path, tools: Tools, outcome: Outcome) -> None:
+    what, files, failed = ", ".join(source.makes), source.files or (source,), len(outcome.failed)
     given = [file for file in files if (folder / file.file).exists()]  # what a user put there is the user's
     videos = folder / "UCF-101"
     try:
-        if entry.name == "ucf101" and isinstance(source, Source) and source.moves and videos.is_dir():
-            count = middle_frames(videos, folder / entry.images, tools.grab)
+        if entry.name == "ucf101" and source.moves and videos.is_dir():
+            count = middle_frames(videos, folder / entry.images)
             outcome.fetched.append(f"{what}: {count:,} middle frames taken from {videos}")
             return
-        failed = len(outcome.failed)
         for file in files:
             try:
                 _fetch(entry, file, folder, tools)
@@ -137,19 +126,23 @@ def _bring(entry: Entry, source: Source | Arrays, folder: Path, tools: Tools, ou
                 outcome.failed.append(f"{name}: {error}. {_instead(file, folder)}")
         if len(outcome.failed) > failed:
             return
-        if isinstance(source, Arrays):
+        if source.read:
             arrays = [folder / file.file for file in files]
-            count = write_pictures(source.read, arrays, folder / "images", partial(tools.report, what))
-            what = f"{what}: {count:,} pictures"
+            parts = {part: READERS[source.read](arrays, part) for part in ("train", "test")}
+            what = f"{what}: {export(parts, folder / 'images', partial(tools.report, what)):,} pictures"
         elif source.moves:
             unpack(folder / source.file, folder, source.moves)
         outcome.fetched.append(what)
-    except DownloadError as error:
+    except UsageError as error:
         outcome.failed.append(f"{what}: {error}")
-        return
-    for file in files if isinstance(source, Arrays) or source.moves else ():
-        if file not in given:
-            (folder / file.file).unlink()
+    except OSError as error:
+        full = "the disk is full. Free some space and run the command again: it continues"
+        why = full if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or error
+        outcome.failed.append(f"{what}: {error.filename or folder}: cannot be written: {why}")
+    else:
+        for file in files if source.read or source.moves else ():
+            if file not in given:
+                (folder / file.file).unlink()
 
 
 def _instead(source: Source, folder: Path) -> str:
@@ -174,15 +167,18 @@ def _fetch(entry: Entry, source: Source, folder: Path, tools: Tools) -> None:
         if source.md5 and (found := md5_of(target)) != source.md5:
             raise DownloadError(f"{target} is not the archive: expected md5 {source.md5}, got {found}. Remove it")
         return
-    is_split, problems = source.file == entry.split_file, []
+    checks: dict[str, Callable[[Path], str]] = {
+        entry.split_file: partial(check_split, entry),
+        "classnames.txt": check_class_names,
+    }
+    problems: list[str] = []
     for url in dict.fromkeys([*_copies(source, entry, tools), *filter(None, [source.url])]):
         try:
-            download(url, target, tools.fetch, source.md5, tools.report, tools.pause)
-            if not (problem := check_split(entry, target) if is_split else source.check(target)):
+            download(url, target, tools.fetch, source.md5, tools.report)
+            if source.file not in checks or not (problem := checks[source.file](target)):
                 return
             target.unlink()
-            kind = "split" if is_split else "list"
-            problems.append(f"what came from {address(url)} is not the papers' {kind} ({problem}) and was removed")
+            problems.append(f"what came from {address(url)} is not the papers' {source.file} ({problem}): removed")
         except DownloadError as error:
             problems.append(str(error))
     raise DownloadError("; ".join(problems))
@@ -205,11 +201,11 @@ def _damage(entry: Entry, folder: Path, state: Status) -> Iterator[str]:
 def _cure(entry: Entry, folder: Path, missing: tuple[str, ...]) -> str:
     """Say how to get images anew: what is removed here is fetched again, by this command or by hand."""
     cures = []
-    for source in SOURCES[entry.name]:
+    for source in entry.files:
         places = [str(folder / made) for made in source.makes]
         hit = [place for place in places if any(path.startswith(place + os.sep) for path in missing)]
-        if hit and isinstance(source, ByHand):
+        if hit and source.text:
             cures.append(f"By hand: {source.text.format(folder=folder)}")
         elif hit:
             cures.append(f"Put them there by hand, or remove {', '.join(hit)} {_AGAIN}.")
-    return " ".join(cures) or "Put them there by hand."
+    return " ".join(dict.fromkeys(cures)) or "Put them there by hand."

@@ -12,18 +12,16 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from lamm_cl.data.download.network import DownloadError, reason_of
-from lamm_cl.data.exporting import Count, export
-from lamm_cl.errors import UsageError
+from lamm_cl.data.download.network import DownloadError
+from lamm_cl.data.imagenet import member_of
+from lamm_cl.data.splits import escapes
 
-CIFAR_SIDE, CIFAR_LABELS = 32, 2  # pixels a side; label bytes: coarse, fine
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile)
 Rows = Iterator[tuple[Any, str]]  # pixels (H, W) or (H, W, 3), class folder
-Reader = Callable[[Sequence[Path], str], Rows]  # files, part
-Grab = Callable[[Path, Path], None]
 
 
 def unpack(archive: Path, folder: Path, moves: Mapping[str, str]) -> None:
@@ -35,36 +33,24 @@ def unpack(archive: Path, folder: Path, moves: Mapping[str, str]) -> None:
 
     Raises:
         DownloadError: the archive is damaged, has a member that points outside, or lacks what `moves` names.
+        OSError: the disk is full, or cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".unpack-", dir=folder))
     try:
         _extract(archive, scratch, [source.partition("!")[0] for source in moves])
         for source, target in moves.items():
-            found, place = _found(archive, scratch, source), folder / target
-            if not place.exists():
+            outer, _, inner = source.partition("!")
+            found, place = scratch / outer, folder / target
+            if not found.exists():
+                raise DownloadError(f"{archive}: holds no {outer}")
+            if inner:
+                unpack(found, folder, {inner: target})
+            elif not place.exists():
                 place.parent.mkdir(parents=True, exist_ok=True)
                 found.rename(place)
-    except OSError as error:
-        why = reason_of(error)
-        raise DownloadError(f"{archive}: cannot be unpacked into {folder}: {why}. Nothing was left there.") from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _found(archive: Path, scratch: Path, source: str) -> Path:
-    """Return where a part of the archive lies in `scratch`; what is in an archive inside it is unpacked there first."""
-    outer, _, inner = source.partition("!")
-    if inner:
-        nested = scratch / outer
-        if not nested.is_file():
-            raise DownloadError(f"{archive}: holds no {outer}")
-        scratch = nested.with_name(nested.name + ".unpacked")
-        _extract(nested, scratch, [inner])
-    found = scratch / (inner or outer)
-    if not found.exists():
-        raise DownloadError(f"{archive}: holds no {inner or outer}")
-    return found
 
 
 def _extract(archive: Path, folder: Path, wanted: list[str]) -> None:
@@ -72,37 +58,20 @@ def _extract(archive: Path, folder: Path, wanted: list[str]) -> None:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as opened:
                 for info in opened.infolist():
-                    place = _place(archive, info.filename, folder, wanted)
-                    if place and not info.is_dir():
-                        if info.external_attr >> 28 not in (0, 8):  # no Unix mode, regular file
-                            raise _refused(archive, info.filename)
-                        _write(opened.open(info), place)
+                    file = info.external_attr >> 28 in (0, 8)  # no Unix mode, regular file
+                    path = _path(archive, info.filename, file or info.is_dir(), wanted)
+                    if path and not info.is_dir():
+                        _write(opened.open(info), folder / path)
         else:
             with tarfile.open(archive, "r:*") as tar:
                 for member in tar:
-                    place = _place(archive, member.name, folder, wanted)
-                    if place and not member.isdir():
-                        source = tar.extractfile(member) if member.isfile() else None
-                        if source is None:
-                            raise _refused(archive, member.name)
-                        _write(source, place)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, KeyError) as error:
-        if isinstance(error, DownloadError):
-            raise
+                    path = _path(archive, member.name, member.isfile() or member.isdir(), wanted)
+                    if path and (source := tar.extractfile(member)):
+                        _write(source, folder / path)
+    except DownloadError:
+        raise
+    except (*_DAMAGED, EOFError, ValueError, RuntimeError, KeyError) as error:
         raise DownloadError(f"{archive}: is no whole archive: {error}. Remove it and fetch it again.") from None
-
-
-def _refused(archive: Path, name: str) -> DownloadError:
-    return DownloadError(f"{archive}: {name!r} is neither a file nor a folder: refused")
-
-
-def _place(archive: Path, name: str, folder: Path, wanted: list[str]) -> Path | None:
-    """Return where a member goes, None where nobody wants it."""
-    plain = name.replace("\\", "/")
-    if plain.startswith("/") or ".." in plain.split("/") or ":" in plain[:2] or "\0" in plain:
-        raise DownloadError(f"{archive}: {name!r} points outside the archive: refused, nothing was unpacked")
-    plain = posixpath.normpath(plain)
-    return folder / plain if any(plain == path or plain.startswith(path + "/") for path in wanted) else None
 
 
 def _write(source: IO[bytes], place: Path) -> None:
@@ -111,34 +80,25 @@ def _write(source: IO[bytes], place: Path) -> None:
         shutil.copyfileobj(source, file, 1 << 20)
 
 
-def write_pictures(read: Reader, files: Sequence[Path], target: Path, report: Count = lambda done, total: None) -> int:
-    """Write all pictures that `read` finds, numbered as in the arrays, or none; returns how many (see `export`)."""
-    try:
-        return export({part: read(files, part) for part in ("train", "test")}, target, report)
-    except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError, AssertionError, IndexError, KeyError) as error:
-        why = str(error) or "it ends too early"
-        raise DownloadError(f"{files[0].parent}: a file is not whole: {why}. Remove it and fetch it again.") from None
-    except UsageError as error:
-        raise DownloadError(str(error)) from None
-    except OSError as error:
-        why = reason_of(error)
-        raise DownloadError(f"{target}: pictures cannot be written: {why}. Nothing was left there.") from None
+def _path(archive: Path, name: str, plain: bool, wanted: list[str]) -> str:
+    """Return where a member goes, "" where nobody wants it; `plain` is a file or a folder, and all else is refused."""
+    if escapes(name):
+        raise DownloadError(f"{archive}: {name!r} points outside the archive: refused, nothing was unpacked")
+    path = posixpath.normpath(name.replace("\\", "/"))
+    if not any(path == one or path.startswith(one + "/") for one in wanted):
+        return ""
+    if not plain:
+        raise DownloadError(f"{archive}: {name!r} is neither a file nor a folder: refused")
+    return path
 
 
 def read_mnist(files: Sequence[Path], part: str) -> Rows:
     """Give MNIST's pictures of a part, from four gzip files: train, then test, images, then labels."""
-    from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
+    import numpy as np
 
-    found = []
-    for file in files[:2] if part == "train" else files[2:]:
-        with tempfile.TemporaryDirectory() as scratch:
-            plain = Path(scratch, "plain")
-            plain.write_bytes(gzip.decompress(file.read_bytes()))
-            found.append(read_sn3_pascalvincent_tensor(str(plain)).numpy())
-    images, labels = found
-    if (images.ndim, labels.ndim) != (3, 1) or len(images) != len(labels):
-        raise DownloadError(f"{files[0].parent}: these are not MNIST's images and labels. Fetch them again.")
-    for image, label in zip(images, labels, strict=True):
+    images, labels = (gzip.decompress(file.read_bytes()) for file in (files[:2] if part == "train" else files[2:]))
+    pixels = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28)  # behind heads, which say the sizes
+    for image, label in zip(pixels, labels[8:], strict=True):
         yield image, str(label)
 
 
@@ -146,31 +106,16 @@ def read_cifar(files: Sequence[Path], part: str) -> Rows:
     """Give CIFAR-100's pictures of a part, from its binary version, no pickle; folders are the fine classes."""
     import numpy as np
 
-    (archive,) = files
-    row = CIFAR_LABELS + 3 * CIFAR_SIDE * CIFAR_SIDE
-    with tarfile.open(archive, "r:*") as tar:
-        names = _cifar_file(tar, "cifar-100-binary/fine_label_names.txt", archive).decode("ascii", "replace").split()
-        if not names or not all(re.fullmatch(r"[a-z_]+", name) for name in names):
-            raise DownloadError(f"{archive}: its class names are not CIFAR-100's. Remove it and fetch it again.")
-        content = _cifar_file(tar, f"cifar-100-binary/{part}.bin", archive)
-    if len(content) % row:
-        raise DownloadError(f"{archive}: ends too early. Remove it and fetch it again.")
-    values = np.frombuffer(content, np.uint8).reshape(-1, row)
-    labels, planes = values[:, 1], values[:, CIFAR_LABELS:].reshape(-1, 3, CIFAR_SIDE, CIFAR_SIDE)
-    if labels.max(initial=0) >= len(names):
-        raise DownloadError(f"{archive}: holds a label that is no class. Remove it and fetch it again.")
-    for label, image in zip(labels, planes.transpose(0, 2, 3, 1), strict=True):
-        yield image, names[label]
+    names = member_of(files[0], "cifar-100-binary/fine_label_names.txt").decode().split()
+    content = np.frombuffer(member_of(files[0], f"cifar-100-binary/{part}.bin"), np.uint8)
+    for row in content.reshape(-1, 2 + 3 * 32 * 32):  # coarse label, fine label, three planes of colour
+        yield row[2:].reshape(3, 32, 32).transpose(1, 2, 0), names[row[1]]
 
 
-def _cifar_file(tar: tarfile.TarFile, name: str, archive: Path) -> bytes:
-    file = tar.extractfile(name) if name in tar.getnames() else None
-    if file is None:
-        raise DownloadError(f"{archive}: holds no {name}. Remove it and fetch it again.")
-    return file.read()
+READERS = {"cifar": read_cifar, "mnist": read_mnist}  # of archives whose checksums say that they are whole
 
 
-def middle_frames(videos: Path, target: Path, grab: Grab | None = None) -> int:
+def middle_frames(videos: Path, target: Path) -> int:
     """Write the middle frame of every video as a JPEG, in folders that are called as CoOp calls them.
 
     `ApplyEyeMakeup/v_x.avi` becomes `Apply_Eye_Makeup/v_x.jpg`. Frames are gathered in a hidden folder that a later
@@ -183,12 +128,11 @@ def middle_frames(videos: Path, target: Path, grab: Grab | None = None) -> int:
     gathered = target.with_name(f".{target.name}.part")
     for video in found:
         frame = gathered / action_folder(video.parent.name) / f"{video.stem}.jpg"
-        if frame.exists():
-            continue
-        frame.parent.mkdir(parents=True, exist_ok=True)
-        half = frame.with_name(f".{frame.name}.part.jpg")
-        (grab or _ffmpeg)(video, half)
-        half.replace(frame)
+        if not frame.exists():
+            frame.parent.mkdir(parents=True, exist_ok=True)
+            half = frame.with_name(f".{frame.name}.part.jpg")
+            _ffmpeg(video, half)
+            half.replace(frame)
     gathered.replace(target)
     return len(found)
 

@@ -80,7 +80,7 @@ def stops() -> Iterator[tuple[Any, str]]:
     [
         ({"train": stops()}, "gone"),
         ({"train": []}, "no row"),
-        ({"training": [(RED, "red")]}, "parts are called"),
+        ({"training": [(RED, "red")]}, "unknown part of a data set 'training'. Did you mean 'train'"),
         ({"train": [(RED, "a/b")]}, "no folder can be called 'a/b'"),
         ({"train": [(RED, ".hidden")]}, "no folder can be called"),
         ({"train": [(RED, "Red"), (RED, "red")]}, "same prompt"),

@@ -39,7 +39,7 @@ def split_file(root: Path, name: str, paths: list[str]) -> None:
 
 
 def fixed(name: str, root: Path) -> Any:
-    return prepare(name, root, Tools(fetch=nowhere, pause=lambda seconds: None, fix=True))
+    return prepare(name, root, Tools(fetch=nowhere, fix=True))
 
 
 def cars(root: Path, place: str) -> None:
@@ -270,21 +270,19 @@ def test_archives_of_cars_put_there_are_checked_unpacked_and_kept(
 ) -> None:
     import hashlib
 
-    from lamm_cl.data.download.sources import SOURCES, ByHand
-
-    (manual,) = (source for source in SOURCES["stanford_cars"] if isinstance(source, ByHand))
+    archives = [source for source in CATALOGUE["stanford_cars"].files if source.text]
     paths = [f"{part}/{i:05d}.jpg" for part in ("cars_train", "cars_test") for i in range(9)]
     split_file(tmp_path, "stanford_cars", paths)
     folder = tmp_path / "stanford_cars"
-    for archive in manual.archives:
+    for archive in archives:
         content = archive_of({path: b"x" for path in paths if path.startswith(archive.makes[0])})
         (folder / archive.file).write_bytes(content)
     outcome = prepare("stanford_cars", tmp_path, Tools(fetch=nowhere))
     assert all("is not the archive: expected md5" in text for text in outcome.failed)
-    for archive in manual.archives:
+    for archive in archives:
         md5 = hashlib.md5((folder / archive.file).read_bytes()).hexdigest()
         monkeypatch.setitem(archive.__dict__, "md5", md5)
     outcome = prepare("stanford_cars", tmp_path, Tools(fetch=nowhere))
     assert outcome.complete, outcome
     assert outcome.fetched == ["cars_train", "cars_test"]
-    assert all((folder / archive.file).exists() for archive in manual.archives)
+    assert all((folder / archive.file).exists() for archive in archives)

@@ -212,8 +212,8 @@ def test_wrong_descriptions_are_refused(description: dict[str, Any], message: st
         ({"rename": {"cat": None}}, "rename must say"),
         ({"name": ["a"]}, "must be a line of text"),
         ({"name": "two\nlines"}, "must be a line of text"),
-        ({"rename": {"cat": True}}, "put what is not read as text in quotes"),
-        ({"ignore": [False]}, r"ignore must be a list of words, not \[False\]; put what"),
+        ({"rename": {"cat": True}}, "Put what is not read as text in quotes"),
+        ({"ignore": [False]}, r"ignore must be a list of words, not \[False\]\. Put what"),
         ({"ignore": "cat"}, "ignore must be a list"),
         ({"names": [1e5]}, "names must be a list of words"),
         ({"names": "/nowhere.txt"}, "names"),
@@ -280,6 +280,8 @@ def test_what_is_no_class_beside_classes_is_left_out_or_asked_about(tmp_path: Pa
     assert load_dataset({"folder": tmp_path, "ignore": ["annotations"]}).class_names == ("cat",)
     fill(tmp_path / "annotations", 3)
     assert load_dataset({"folder": tmp_path, "ignore": []}).class_names == ("annotations", "cat")
+    fill(tmp_path / "7", 3)
+    assert load_dataset({"folder": tmp_path, "ignore": [7]}).class_names == ("annotations", "cat")
 
 
 def test_numbers_sort_as_numbers_and_are_no_names(tmp_path: Path) -> None:

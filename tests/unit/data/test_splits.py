@@ -40,8 +40,8 @@ def test_items_keep_the_order_of_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"train": None}, r"'train'.*null"),
-        ({"val": {}}, r"'val'.*object"),
+        ({"train": None}, r"'train' is None"),
+        ({"val": {}}, r"'val' is \{\}"),
         ({"train": ["a.jpg"]}, r"train\[0\].*a\.jpg"),
         ({"train": [["a.jpg", 0]]}, r"train\[0\]"),
         ({"train": [["a.jpg", 0.5, "ant"]]}, r"train\[0\].*0\.5"),

@@ -67,7 +67,7 @@ def test_leaks_between_parts_are_told_by_content(photos: Path) -> None:
     shutil.copy(photos / "train" / "cat" / "0.png", photos / "test" / "cat" / "9.png")
     found = verify(load(photos))
     assert found.content is not None
-    assert any("1 image(s) stand in more than one" in warning for warning in found.warnings)
+    assert any("1 picture is in more than one of train, val and test" in warning for warning in found.warnings)
 
 
 def test_an_image_listed_twice_is_told(photos: Path) -> None:
@@ -123,7 +123,7 @@ def test_pictures_of_train_in_test_are_named(alike: Path) -> None:
         data = (alike / f"train/cat/{number}.ppm").read_bytes()
         (alike / f"test/cat/copy{number}.ppm").write_bytes(data)
     assert notes(alike) == [
-        "pets: 2 pictures are in train and again in val or test, by content: 'train/cat/0.ppm' = "
+        "pets: 2 pictures are in more than one of train, val and test, by content: 'train/cat/0.ppm' = "
         "'test/cat/copy0.ppm', 'train/cat/1.ppm' = 'test/cat/copy1.ppm'"
     ]
 
@@ -154,7 +154,7 @@ def test_pictures_of_a_split_made_here_are_compared_too(tmp_path: Path) -> None:
     for number in range(10):
         picture(tmp_path / "cat" / f"{number}.ppm", 5)
     (note,) = notes(tmp_path)
-    assert "1 picture is in train and again in val or test" in note
+    assert "1 picture is in more than one of train, val and test" in note
 
 
 def test_a_change_of_the_files_is_seen(alike: Path) -> None:

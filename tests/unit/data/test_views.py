@@ -96,5 +96,3 @@ def test_the_tag_tells_views_of_other_settings_apart() -> None:
 def test_wrong_settings_are_named() -> None:
     with pytest.raises(UsageError, match=r"bicubik.*bicubic"):
         TrainView(8, MEAN, STD, "bicubik")
-    with pytest.raises(UsageError, match="scale"):
-        TrainView(8, MEAN, STD, scale=(0.5, 0.2))

@@ -140,7 +140,7 @@ def test_repeated_pictures_are_noted_in_the_record(run: Callable[..., Any], tmp_
     noted = run(["zero_shot"], datasets=[{"folder": str(tmp_path / "pets")}]).details["data"]["notes"]
     (said,) = [note for note in noted if "by content" in note]
     assert said == (
-        "pets: 1 picture is in train and again in val or test, by content: 'train/cat/0.png' = 'test/cat/0.png'"
+        "pets: 1 picture is in more than one of train, val and test, by content: 'train/cat/0.png' = 'test/cat/0.png'"
     )
 
 

@@ -6,8 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 import lamm_cl
-from lamm_cl.data.items import ViewOptions
-from lamm_cl.data.own_data import view_options
+from lamm_cl.data.load import load_dataset
 from lamm_cl.errors import UsageError
 from lamm_cl.methods.values import Values
 from lamm_cl.strategies.settings import Settings
@@ -58,4 +57,4 @@ def test_python_calls_refuse_them_as_well(tiny: Any) -> None:
         with pytest.raises(UsageError, match=f"option {next(iter(options))} of a strategy: should be a whole number"):
             Settings.read("a strategy", options)
     with pytest.raises(UsageError, match="scale must be two shares"):
-        view_options({"scale": [True, True]}, ViewOptions())
+        load_dataset({"name": "digits", "scale": [True, True]})
