@@ -94,11 +94,15 @@ def _path(archive: Path, name: str, plain: bool, wanted: list[str]) -> str:
 
 def read_mnist(files: Sequence[Path], part: str) -> Rows:
     """Give MNIST's pictures of a part, from four gzip files: train, then test, images, then labels."""
-    import numpy as np
+    from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
 
-    images, labels = (gzip.decompress(file.read_bytes()) for file in (files[:2] if part == "train" else files[2:]))
-    pixels = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28)  # behind heads, which say the sizes
-    for image, label in zip(pixels, labels[8:], strict=True):
+    found = []
+    for file in files[:2] if part == "train" else files[2:]:
+        with tempfile.TemporaryDirectory() as scratch:
+            plain = Path(scratch, "plain")
+            plain.write_bytes(gzip.decompress(file.read_bytes()))
+            found.append(read_sn3_pascalvincent_tensor(str(plain)).numpy())
+    for image, label in zip(*found, strict=True):
         yield image, str(label)
 
 
