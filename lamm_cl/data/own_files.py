@@ -143,7 +143,8 @@ def read_table(name: str, path: Path, base: Path, columns: Mapping[str, str]) ->
     """
     lines = _lines(path)
     header = [column.strip() for column in lines[0][1]] if lines else []
-    places = {role: _place(path, header, role, columns.get(role)) for role in COLUMNS}
+    named = {role: str(column) for role, column in columns.items()}  # a number names a column as its digits do
+    places = {role: _place(path, header, role, named.get(role)) for role in COLUMNS}
     at_path, at_class, at_split = (places[role] for role in COLUMNS)
     if at_path is None or at_class is None:
         accepted = "; ".join(f"{role}: {', '.join(names)}" for role, names in COLUMNS.items())

@@ -439,6 +439,8 @@ def test_the_message_lists_what_a_csv_may_have(table: Path) -> None:
     with pytest.raises(UsageError, match=r"path: path, file,.*class_name: classname,.*split: split,.*columns: \{path"):
         load_dataset({"csv": table})
     assert load_dataset({"csv": table, "columns": {"class_name": "kind"}}).class_names == ("cat", "dog")
+    table.write_text(table.read_text().replace("kind", "7", 1))
+    assert load_dataset({"csv": table, "columns": {"class_name": 7}}).class_names == ("cat", "dog")
     with pytest.raises(UsageError, match="has 0 columns 'none'"):
         load_dataset({"csv": table, "columns": {"class_name": "none"}})
 
