@@ -52,10 +52,10 @@ def _with_torch(module: str) -> Any:
     return importlib.import_module(f"lamm_cl.experiments.{module}")
 
 
-# "elsewhere": another command recorded it meanwhile; "busy": another works on it; "stopped": saved for later; "disk":
-# the experiment's directory cannot be written; "memory": there was no room for it beside others; "device": an error of
-# CUDA, after which this process can use the GPU no more; another tries the run once more, then it has failed.
-Status = Literal["done", "failed", "elsewhere", "busy", "stopped", "disk", "memory", "device"]
+# "elsewhere": another command recorded it; "stopped": saved for later; "disk": the experiment's directory cannot be
+# written; "memory": there was no room for it beside others; "device": an error of CUDA, after which this process can
+# use the GPU no more; another tries the run once more, then it has failed.
+Status = Literal["done", "failed", "elsewhere", "stopped", "disk", "memory", "device"]
 # After one of these, every later call of the process fails in the same way: assertions and wrong addresses in kernels.
 _BROKEN = ("CUDA error", "CUBLAS_STATUS_", "CUDNN_STATUS_", "cuDNN error", "device-side assert")
 _NO_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
@@ -74,46 +74,6 @@ class Outcome:
 def worker_name(number: int | None = None) -> str:
     """Return what records and progress call a worker: its machine and the number of its process, of this one."""
     return f"{platform.node()}:{number or os.getpid()}"
-
-
-def perform(home: ExperimentDirectory, work: Work, job: Job, failure: str | None = None) -> Outcome:
-    """Do a run unless another process does or did it, and record how it ended.
-
-    `failure` is the digest of the failed record that is tried again; any other record is left alone.
-    """
-    run_id = job.spec.run_id
-    try:
-        with home.claim(run_id) as mine:
-            if not mine:
-                return Outcome("busy")
-            home.set_aside(run_id)
-            entry = home.entry(run_id)
-            if entry is None or (entry.status == FAILED and entry.digest == failure):
-                return _do(home, work, job)
-            if entry.status == DONE:
-                forget_checkpoint(home, run_id)  # of a worker that was killed before it could
-            return Outcome("elsewhere")
-    except OSError as error:
-        return Outcome("disk", home.explain(error))
-
-
-def _do(home: ExperimentDirectory, work: Work, job: Job) -> Outcome:
-    started = datetime.datetime.now(datetime.UTC)
-    try:
-        job.progress(0.0, "starting")
-        result = _executed(work, job)
-    except Stopped:
-        return Outcome("stopped")
-    except Exception as error:
-        if trouble := home.trouble(error):
-            return Outcome("disk", trouble)
-        if job.on_device > 1 and _is_gpu_memory(error):
-            return Outcome("memory", str(error).splitlines()[0])
-        if _is_broken_device(error):
-            return _after_device_error(home, job, error, started)
-        return record_failure(home, job.spec, error, started)
-    seconds = _record(home, job.spec, DONE, started, result)
-    return Outcome("done", " ".join(result.details.get("notes", ())), seconds)
 
 
 def _executed(work: Work, job: Job) -> Result:
@@ -167,17 +127,6 @@ def tidy(home: ExperimentDirectory, run_id: str) -> None:
                 forget_checkpoint(home, run_id)
 
 
-def _after_device_error(home: ExperimentDirectory, job: Job, error: Exception, started: datetime.datetime) -> Outcome:
-    """Leave the run to another worker, which goes on from its checkpoint; the second time it has failed."""
-    first = f"{job.device}: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
-    met = home.run(job.spec.run_id) / BROKE_ONCE
-    if met.exists():
-        record_failure(home, job.spec, error, started)
-        return Outcome("device", f"{first}; the run has failed, twice.")
-    met.write_text(first, encoding="utf-8")
-    return Outcome("device", f"{first}; another worker process will try the run once more.")
-
-
 def _is_gpu_memory(error: BaseException) -> bool:
     known = type(error).__name__ == "OutOfMemoryError" and type(error).__module__.startswith("torch")
     return known or (isinstance(error, RuntimeError) and any(word in str(error) for word in _NO_MEMORY))
@@ -207,16 +156,12 @@ def _git(directory: Path) -> dict[str, Any] | None:
     """Return the commit of the source and whether files differ from it; None for an installed package."""
     if not (directory.parents[1] / ".git").exists():
         return None
-
-    def ask(*words: str) -> str:
-        command = ["git", "-C", str(directory), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
+    command = ["git", "-C", str(directory), "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty"]
     try:
-        changed = ask("status", "--porcelain", "--untracked-files=no")
-        return {"commit": ask("rev-parse", "HEAD"), "changed": bool(changed)}
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
+    return {"commit": said.removesuffix("-dirty"), "changed": said.endswith("-dirty")}
 
 
 def _processor() -> str:
@@ -251,23 +196,32 @@ class Worker:
                 worked = False
                 for spec in self.grid.specs:
                     outcome = self._perform(spec)
-                    if outcome.status in ("done", "failed"):
-                        worked = True
-                        self.tell(spec, outcome)
-                        # Strategies, models and loaders refer to each other in cycles. They are few objects with much
-                        # memory behind them, and Python, which counts objects, would collect them late.
-                        gc.collect()
-                    elif outcome.status in ("stopped", "disk", "memory", "device"):
+                    if outcome is None:
+                        continue
+                    if outcome.status not in ("done", "failed"):
                         return outcome
+                    worked = True
+                    self.tell(spec, outcome)
+                    # Strategies, models and loaders refer to each other in cycles. They are few objects with much
+                    # memory behind them, and Python, which counts objects, would collect them late.
+                    gc.collect()
         except OSError as error:
             return Outcome("disk", self.home.explain(error))
         return None
 
-    def _perform(self, spec: RunSpec) -> Outcome:
+    def _perform(self, spec: RunSpec) -> Outcome | None:
+        """Do a run and record how it ended; None where another process does or did it."""
         if self.signals.noted:
             return Outcome("stopped")
-        if not self.grid.wants(spec.run_id, self.home.entry(spec.run_id)):
-            return Outcome("elsewhere")
+        if not self._is_wanted(spec):
+            return None
+        with self.home.claim(spec.run_id) as mine:
+            return self._do(spec) if mine and self._is_wanted(spec) else None
+
+    def _is_wanted(self, spec: RunSpec) -> bool:
+        return self.grid.wants(spec.run_id, self.home.entry(spec.run_id))
+
+    def _do(self, spec: RunSpec) -> Outcome:
         due = 0.0
 
         def report(fraction: float, text: str) -> None:
@@ -278,6 +232,28 @@ class Worker:
                 due = time.monotonic() + _SECONDS_BETWEEN_REPORTS
                 Progress(worker_name(), fraction, text).write(self.home.progress(spec.run_id))
 
+        started = datetime.datetime.now(datetime.UTC)
         directory = self.home.run(spec.run_id)
         job = Job(spec, directory, self.grid.environment, self.device, report, self.on_device, self.sharing)
-        return perform(self.home, self.work, job, self.grid.again.get(spec.run_id))
+        try:
+            report(0.0, "starting")
+            result = _executed(self.work, job)
+        except Stopped:
+            return Outcome("stopped")
+        except Exception as error:
+            if trouble := self.home.trouble(error):
+                return Outcome("disk", trouble)
+            if self.on_device > 1 and _is_gpu_memory(error):
+                return Outcome("memory", str(error).splitlines()[0])
+            if not _is_broken_device(error):
+                return record_failure(self.home, spec, error, started)
+            # Another worker goes on from the checkpoint; the second time the run has failed.
+            first = f"{self.device}: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
+            met = directory / BROKE_ONCE
+            if met.exists():
+                record_failure(self.home, spec, error, started)
+                return Outcome("device", f"{first}; the run has failed, twice.")
+            met.write_text(first, encoding="utf-8")
+            return Outcome("device", f"{first}; another worker process will try the run once more.")
+        seconds = _record(self.home, spec, DONE, started, result)
+        return Outcome("done", " ".join(result.details.get("notes", ())), seconds)

@@ -66,7 +66,10 @@ class ExperimentDirectory:
 
     @contextlib.contextmanager
     def claim(self, run_id: str) -> Iterator[bool]:
-        """Work on a run alone: yields whether it could be had. Its leftovers of a killed process are removed."""
+        """Work on a run alone: yields whether it could be had.
+
+        Its leftovers of a killed process are removed, and a damaged record is renamed, so that it can be done again.
+        """
         directory = self.run(run_id)
         directory.mkdir(parents=True, exist_ok=True)
         lock = Lock(directory / "lock")
@@ -75,6 +78,9 @@ class ExperimentDirectory:
             return
         try:
             files.remove_leftovers(directory)
+            entry, record = self.entry(run_id), self.record(run_id)
+            if entry is not None and entry.status == DAMAGED:
+                record.replace(record.with_name("record.damaged.json"))
             yield True
         finally:
             with contextlib.suppress(OSError):
@@ -87,12 +93,6 @@ class ExperimentDirectory:
         taken = lock.path.exists() and not lock.acquire()
         lock.release()
         return taken
-
-    def set_aside(self, run_id: str) -> Path | None:
-        """Rename a damaged record, so that the run can be done again, inside `claim`; return its new place."""
-        path, entry = self.record(run_id), self.entry(run_id)
-        damaged = entry is not None and entry.status == DAMAGED
-        return path.replace(path.with_name("record.damaged.json")) if damaged else None
 
     def write_record(self, record: Record) -> None:
         """Store a run's record. From here on the run is done, or failed; call it inside `claim`."""

@@ -12,8 +12,9 @@ from benchmarks.speed.pretended_gpu import pretended_gpu
 from lamm_cl.clip.image_tower import ImageTower
 from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import environment, grid
-from lamm_cl.experiments.spec import Job
-from lamm_cl.experiments.work import Outcome, Work, perform
+from lamm_cl.experiments.signals import Signals
+from lamm_cl.experiments.spec import Grid
+from lamm_cl.experiments.work import Outcome, Work, Worker
 from lamm_cl.records import MEASURED, ExperimentDirectory, Record
 
 MESSAGE = "CUDA out of memory. Tried to allocate 2.00 GiB."
@@ -41,12 +42,12 @@ def run(tmp_path: Path, write_config: Write, monkeypatch: pytest.MonkeyPatch) ->
         spec = grid(config)[0]
         home = ExperimentDirectory(tmp_path / str(room))
         home.open("try", "0", {})
+        told: list[Outcome] = []
         with pretended_gpu():
-            place = home.run(spec.run_id)
-            job = Job(spec, place, environment(config), "cuda:0", lambda *_: None, on_device)
-            outcome = perform(home, Work(), job)
+            here = Grid([spec], environment(config))
+            ended = Worker(home, here, Work(), "cuda:0", Signals(), lambda _, said: told.append(said), on_device).run()
         place = home.record(spec.run_id)
-        return outcome, Record.from_json(json.loads(place.read_text())) if place.exists() else None, seen
+        return ended or told[0], Record.from_json(json.loads(place.read_text())) if place.exists() else None, seen
 
     return go
 

@@ -111,11 +111,10 @@ def test_what_a_record_notes_is_known_in_short(home: ExperimentDirectory) -> Non
 
 def test_a_damaged_record_is_kept_aside(home: ExperimentDirectory) -> None:
     store(home, make("a"))
-    assert home.set_aside("a") is None
     (home.run("a") / "record.json").write_text("half")
     assert home.entry("a") == Entry(DAMAGED)
-    assert home.set_aside("a") == home.run("a") / "record.damaged.json"
-    assert home.entry("a") is None
+    with home.claim("a"):
+        assert home.entry("a") is None
     assert (home.run("a") / "record.damaged.json").read_text() == "half"
 
 
