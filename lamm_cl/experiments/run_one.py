@@ -5,7 +5,7 @@ import gc
 import json
 import logging
 import time
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,26 +65,11 @@ def backbone_of(
 # -- checkpoints: tensors, and JSON in the same file's header; nothing is pickled --------------------------------------
 
 
-@dataclass(frozen=True)
-class Saved:
-    """What a checkpoint holds: tensors (learned ones, momentum, generators), the rest of the strategy, the course."""
+def load_checkpoint(path: Path, run_id: str) -> tuple[dict[str, Tensor], Any, Any] | None:
+    """Return what a run has saved; None when there is nothing, or by another version.
 
-    run_id: str
-    tensors: dict[str, Tensor]
-    state: Mapping[str, Any]
-    course: Mapping[str, Any]
-
-
-def save_checkpoint(path: Path, saved: Saved) -> None:
-    """Write a checkpoint, whole or not at all, with a digest of all that it holds."""
-    told = {"state": json.dumps(saved.state), "course": json.dumps(saved.course)}
-    write_atomic(path, pack({"version": __version__, "run_id": saved.run_id, **told}, saved.tensors))
-
-
-def load_checkpoint(path: Path, run_id: str) -> Saved | None:
-    """Return the checkpoint of a run; None when there is none, or one of another version.
-
-    A damaged one is renamed to `checkpoint.damaged.safetensors`, and counts as none. Raises `OSError` where there is
+    That is tensors (learned ones, momentum, generators), the rest of the strategy, and the course of the run. A damaged
+    one is renamed to `checkpoint.damaged.safetensors`, and counts as none. Raises `OSError` where there is
     one that cannot be read.
     """
     data = read_bytes(path)
@@ -94,7 +79,7 @@ def load_checkpoint(path: Path, run_id: str) -> Saved | None:
         header, tensors = unpack(data)
         if header["run_id"] != run_id or header["version"] != __version__:
             return None
-        return Saved(run_id, tensors, json.loads(header["state"]), json.loads(header["course"]))
+        return tensors, json.loads(header["state"]), json.loads(header["course"])
     except (LookupError, ValueError) as error:
         aside = path.replace(path.with_name(f"{path.stem}.damaged{path.suffix}"))
         LOG.warning("%s is damaged (%s): it is kept as %s, and the run begins anew.", path, error, aside.name)
@@ -127,7 +112,9 @@ class Course:
             LOG.info("%s: %s", self.job.spec, error)
             return
         course = {"trained": self.trained, "evaluated": self.evaluated, "seconds": self.total()}
-        save_checkpoint(self.job.directory / CHECKPOINT, Saved(self.job.spec.run_id, tensors, state, course))
+        head = {"version": __version__, "run_id": self.job.spec.run_id}
+        head |= {"state": json.dumps(state), "course": json.dumps(course)}
+        write_atomic(self.job.directory / CHECKPOINT, pack(head, tensors))
 
     def resume(self, strategy: Any) -> bool | None:
         """Take up the state that an earlier process left; returns whether it stopped inside a stage's training.
@@ -137,11 +124,11 @@ class Course:
         saved = load_checkpoint(self.job.directory / CHECKPOINT, self.job.spec.run_id)
         if saved is None:
             return False
+        tensors, state, course = saved
         try:
-            strategy.restore(saved.tensors, saved.state)
-            inside = saved.state["epoch"] is not None
-            trained, evaluated = int(saved.course["trained"]), int(saved.course["evaluated"])
-            seconds = float(saved.course["seconds"])
+            strategy.restore(tensors, state)
+            inside = state["epoch"] is not None
+            trained, evaluated, seconds = int(course["trained"]), int(course["evaluated"]), float(course["seconds"])
             if strategy.stage != trained + inside or not 0 <= evaluated <= trained:
                 raise UsageError(f"it tells of {strategy.stage} stages, and its course of {trained} and {evaluated}.")
         except Exception as error:  # whatever another build of this version may have saved
