@@ -1,9 +1,11 @@
 """What a command shows while it works, live on a terminal and one line an event elsewhere, and how it ended."""
 
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -15,35 +17,6 @@ from lamm_cl.experiments.work import Outcome
 from lamm_cl.records import Progress
 
 _LINE_EVERY = 30.0
-
-
-class Clock:
-    """Estimates the time left from what finished runs of the same method, data set and backbone took."""
-
-    def __init__(self, pending: Sequence[RunSpec], workers: int) -> None:
-        self._left = {spec.run_id: _kind(spec) for spec in pending}
-        self._workers = max(1, workers)
-        self._seconds: dict[tuple[str, ...], list[float]] = {}
-
-    def finished(self, spec: RunSpec, seconds: float) -> None:
-        """Take note of a run that ended."""
-        self._left.pop(spec.run_id, None)
-        if seconds:
-            self._seconds.setdefault(_kind(spec), []).append(seconds)
-
-    def left(self) -> float | None:
-        """Return the seconds left; None before the first run has ended."""
-        times = [time for known in self._seconds.values() for time in known]
-        if not times:
-            return None
-        mean = sum(times) / len(times)
-        each = [sum(known) / len(known) if (known := self._seconds.get(kind)) else mean for kind in self._left.values()]
-        return sum(each) / min(self._workers, max(1, len(each)))
-
-    def words(self, before: str = "") -> str:
-        """Return the time left in words, after others; nothing where it is not known."""
-        left = self.left()
-        return f"{before}about {duration(left)} left" if left else ""
 
 
 def _kind(spec: RunSpec) -> tuple[str, ...]:
@@ -72,9 +45,11 @@ class Lines:
 
     def __init__(self, console: Console, pending: Sequence[RunSpec], total: int, workers: int) -> None:
         self._console = console
-        self._clock = Clock(pending, workers)
         self._total, self._count = total, total - len(pending)
         self._said = time.monotonic()
+        self._left = {spec.run_id: _kind(spec) for spec in pending}
+        self._workers = max(1, workers)
+        self._seconds: dict[tuple[str, ...], list[float]] = {}  # that runs of a kind took
 
     def doing(self, runs: Sequence[tuple[RunSpec, Progress]]) -> None:
         """Show which runs are in progress."""
@@ -83,12 +58,25 @@ class Lines:
 
     def finished(self, spec: RunSpec, outcome: Outcome) -> None:
         """Show that a run is recorded."""
-        self._clock.finished(spec, outcome.seconds)
+        self._count_time(spec, outcome)
         self._count += 1
         self._tell(verdict(spec, outcome))
 
+    def _count_time(self, spec: RunSpec, outcome: Outcome) -> None:
+        self._left.pop(spec.run_id, None)
+        if outcome.seconds:
+            self._seconds.setdefault(_kind(spec), []).append(outcome.seconds)
+
+    def _time_left(self, before: str = "") -> str:
+        """Say after `before` how long is left, as runs of the same kind took; nothing before the first has ended."""
+        if not self._seconds or not self._left:
+            return ""
+        mean = fmean(itertools.chain(*self._seconds.values()))
+        each = [fmean(self._seconds.get(kind, [mean])) for kind in self._left.values()]
+        return f"{before}about {duration(sum(each) / min(self._workers, len(each)))} left"
+
     def _tell(self, text: str) -> None:
-        self.note(f"[{self._count}/{self._total}] {text}{self._clock.words(' · ')}")
+        self.note(f"[{self._count}/{self._total}] {text}{self._time_left(' · ')}")
 
     def note(self, text: str) -> None:
         """Say something that the user should know."""
@@ -119,8 +107,8 @@ class Live(Lines):
             self._bars.update(self._rows[spec.run_id], completed=int(100 * progress.fraction), more=progress.text)
 
     def finished(self, spec: RunSpec, outcome: Outcome) -> None:  # noqa: D102
-        self._clock.finished(spec, outcome.seconds)
-        self._bars.update(self._all, advance=1, more=self._clock.words())
+        self._count_time(spec, outcome)
+        self._bars.update(self._all, advance=1, more=self._time_left())
         if outcome.status == "failed" or outcome.message:
             self.note(verdict(spec, outcome))
 

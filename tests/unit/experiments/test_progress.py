@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from lamm_cl.experiments import progress
-from lamm_cl.experiments.progress import Clock, Lines, Live, Summary, make_display
+from lamm_cl.experiments.progress import Lines, Live, Summary, make_display
 from lamm_cl.experiments.spec import RunSpec
 from lamm_cl.experiments.work import Outcome
 from lamm_cl.records import Progress
@@ -17,11 +17,13 @@ RUNS = [replace(RUN, seed=seed) for seed in range(4)]
 
 def test_time_left_comes_from_runs_of_the_same_kind() -> None:
     slow = [replace(run, label="maple", method="maple") for run in RUNS]
-    clock = Clock([*RUNS, *slow], workers=2)
-    assert clock.left() is None
-    clock.finished(RUNS[0], 1.0)
-    clock.finished(slow[0], 9.0)
-    assert clock.left() == (3 * 1.0 + 3 * 9.0) / 2
+    text = io.StringIO()
+    display = Lines(Console(file=text), [*RUNS, *slow], 8, workers=2)
+    display.finished(RUNS[0], Outcome("elsewhere"))
+    assert "left" not in text.getvalue()
+    display.finished(RUNS[1], Outcome("done", seconds=1.0))
+    display.finished(slow[0], Outcome("done", seconds=9.0))
+    assert text.getvalue().endswith(f" · about {(2 * 1.0 + 3 * 9.0) / 2:.1f} s left\n")
 
 
 def test_lines_for_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
