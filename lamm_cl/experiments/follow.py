@@ -2,12 +2,13 @@
 
 import contextlib
 import itertools
+import signal
 import time
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from lamm_cl.experiments.progress import Lines, Summary
-from lamm_cl.experiments.signals import Interrupted, Signals
+from lamm_cl.experiments.signals import Signals
 from lamm_cl.experiments.spec import Grid, RunSpec
 from lamm_cl.experiments.work import Outcome, record_failure, tidy
 from lamm_cl.records import DAMAGED, FAILED, Entry, ExperimentDirectory, Progress
@@ -95,8 +96,8 @@ class Follower:
                 self._watch(signals)
             except GaveUp as error:
                 summary.stopped = str(error)
-            except KeyboardInterrupt as error:
-                summary.stopped = "ended by SIGTERM." if isinstance(error, Interrupted) else "interrupted."
+            except KeyboardInterrupt:
+                summary.stopped = "ended by SIGTERM." if signals.first == signal.SIGTERM else "interrupted."
                 summary.interrupted = True
             except OSError as error:
                 summary.stopped = self.home.explain(error)
