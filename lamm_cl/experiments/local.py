@@ -150,7 +150,7 @@ class _Process:
 class LocalWorkers:
     """Worker processes of one command, one for each of the devices."""
 
-    look_every = 0.25
+    look_every = 0.25  # seconds between two looks at records and progress
 
     def __init__(
         self, home: ExperimentDirectory, grid: Grid, make_work: Callable[[], Work], devices: Sequence[str]

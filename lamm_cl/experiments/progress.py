@@ -40,32 +40,45 @@ def counted(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
 
 
-class Lines:
-    """One line for each run that ends, and a sign of life in between: for files and pipes."""
+class Display:
+    """On a terminal a bar for the whole and for each run in progress; else a line for each run, and signs of life."""
 
     def __init__(self, console: Console, pending: Sequence[RunSpec], total: int, workers: int) -> None:
-        self._console = console
+        self._console, self._live = console, console.is_terminal
         self._total, self._count = total, total - len(pending)
         self._said = time.monotonic()
         self._left = {spec.run_id: _kind(spec) for spec in pending}
         self._workers = max(1, workers)
         self._seconds: dict[tuple[str, ...], list[float]] = {}  # that runs of a kind took
+        columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[more]}"))
+        described = TextColumn("{task.description}")
+        self._bars = Bars(described, *columns, console=console, transient=True, disable=not self._live)
+        self._all = self._bars.add_task("all runs", total=total, completed=self._count, more="")
+        self._rows: dict[str, TaskID] = {}
+        self._bars.start()
 
     def doing(self, runs: Sequence[tuple[RunSpec, Progress]]) -> None:
         """Show which runs are in progress."""
-        if runs and time.monotonic() - self._said > _LINE_EVERY:
+        for run_id in self._rows.keys() - {spec.run_id for spec, _ in runs}:
+            self._bars.remove_task(self._rows.pop(run_id))
+        for spec, progress in runs:
+            if spec.run_id not in self._rows:
+                self._rows[spec.run_id] = self._bars.add_task(f"  {spec}", total=100, more="")
+            self._bars.update(self._rows[spec.run_id], completed=int(100 * progress.fraction), more=progress.text)
+        if runs and not self._live and time.monotonic() - self._said > _LINE_EVERY:
             self._tell("; ".join(f"{spec} · {progress.fraction:.0%} {progress.text}" for spec, progress in runs))
 
     def finished(self, spec: RunSpec, outcome: Outcome) -> None:
         """Show that a run is recorded."""
-        self._count_time(spec, outcome)
-        self._count += 1
-        self._tell(verdict(spec, outcome))
-
-    def _count_time(self, spec: RunSpec, outcome: Outcome) -> None:
         self._left.pop(spec.run_id, None)
         if outcome.seconds:
             self._seconds.setdefault(_kind(spec), []).append(outcome.seconds)
+        self._count += 1
+        self._bars.update(self._all, completed=self._count, more=self._time_left())
+        if not self._live:
+            self._tell(verdict(spec, outcome))
+        elif outcome.status == "failed" or outcome.message:
+            self.note(verdict(spec, outcome))
 
     def _time_left(self, before: str = "") -> str:
         """Say after `before` how long is left, as runs of the same kind took; nothing before the first has ended."""
@@ -84,44 +97,8 @@ class Lines:
         say(self._console, text)
 
     def close(self) -> None:
-        """Show nothing more."""
-
-
-class Live(Lines):
-    """Bars on a terminal: one for the whole, one for each run in progress, and the time left."""
-
-    def __init__(self, console: Console, pending: Sequence[RunSpec], total: int, workers: int) -> None:
-        super().__init__(console, pending, total, workers)
-        columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[more]}"))
-        self._bars = Bars(TextColumn("{task.description}"), *columns, console=console, transient=True)
-        self._all = self._bars.add_task("all runs", total=total, completed=self._count, more="")
-        self._rows: dict[str, TaskID] = {}
-        self._bars.start()
-
-    def doing(self, runs: Sequence[tuple[RunSpec, Progress]]) -> None:  # noqa: D102
-        for run_id in self._rows.keys() - {spec.run_id for spec, _ in runs}:
-            self._bars.remove_task(self._rows.pop(run_id))
-        for spec, progress in runs:
-            if spec.run_id not in self._rows:
-                self._rows[spec.run_id] = self._bars.add_task(f"  {spec}", total=100, more="")
-            self._bars.update(self._rows[spec.run_id], completed=int(100 * progress.fraction), more=progress.text)
-
-    def finished(self, spec: RunSpec, outcome: Outcome) -> None:  # noqa: D102
-        self._count_time(spec, outcome)
-        self._bars.update(self._all, advance=1, more=self._time_left())
-        if outcome.status == "failed" or outcome.message:
-            self.note(verdict(spec, outcome))
-
-    def note(self, text: str) -> None:  # noqa: D102
-        self._console.print(text, highlight=False, markup=False)
-
-    def close(self) -> None:  # noqa: D102
+        """Take the bars away."""
         self._bars.stop()
-
-
-def make_display(console: Console, pending: Sequence[RunSpec], total: int, workers: int) -> Lines:
-    """Return what suits where the output goes."""
-    return (Live if console.is_terminal else Lines)(console, pending, total, workers)
 
 
 def say(console: Console, text: str) -> None:

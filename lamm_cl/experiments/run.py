@@ -13,11 +13,11 @@ from lamm_cl.errors import UsageError
 from lamm_cl.experiments import imports
 from lamm_cl.experiments.config import ExperimentConfig
 from lamm_cl.experiments.environment import cache_trouble, check_loggers, find_device
-from lamm_cl.experiments.follow import Follower, Workers, settle
+from lamm_cl.experiments.follow import Follower, settle
 from lamm_cl.experiments.grid import notes
-from lamm_cl.experiments.local import set_compute
+from lamm_cl.experiments.local import LocalWorkers, set_compute
 from lamm_cl.experiments.plan import Plan, Request, dry_run, local_workers, make_plan
-from lamm_cl.experiments.progress import INTERRUPTED, Summary, make_display, say, verdict
+from lamm_cl.experiments.progress import INTERRUPTED, Display, Summary, say, verdict
 from lamm_cl.experiments.signals import TIME_IS_UP, Signals
 from lamm_cl.experiments.slurm import SlurmJobs
 from lamm_cl.experiments.spec import MODEL, Grid, RunSpec
@@ -66,13 +66,13 @@ def run_experiment(
 
 def _work(plan: Plan, console: Console, make_work: Callable[[], Work], signals: Signals) -> Summary:
     """Let workers do what is left of a plan, here or on a cluster, and follow them."""
-    display = make_display(console, plan.pending, len(plan.grid.specs), plan.jobs)
+    display = Display(console, plan.pending, len(plan.grid.specs), plan.jobs)
     local = local_workers(plan, make_work)
     try:
         plan.open(plan.check(local))
         if plan.pending and (trouble := cache_trouble(plan.grid.environment)):
             display.note(f"warning: {trouble}")
-        workers: Workers = local
+        workers: LocalWorkers | SlurmJobs = local
         if plan.remote:
             local.close()
             workers = SlurmJobs(plan.config.slurm, plan.home, plan.config.experiment, plan.device, plan.jobs)

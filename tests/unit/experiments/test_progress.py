@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from lamm_cl.experiments import progress
-from lamm_cl.experiments.progress import Lines, Live, Summary, make_display
+from lamm_cl.experiments.progress import Display, Summary
 from lamm_cl.experiments.spec import RunSpec
 from lamm_cl.experiments.work import Outcome
 from lamm_cl.records import Progress
@@ -18,7 +18,7 @@ RUNS = [replace(RUN, seed=seed) for seed in range(4)]
 def test_time_left_comes_from_runs_of_the_same_kind() -> None:
     slow = [replace(run, label="maple", method="maple") for run in RUNS]
     text = io.StringIO()
-    display = Lines(Console(file=text), [*RUNS, *slow], 8, workers=2)
+    display = Display(Console(file=text), [*RUNS, *slow], 8, workers=2)
     display.finished(RUNS[0], Outcome("elsewhere"))
     assert "left" not in text.getvalue()
     display.finished(RUNS[1], Outcome("done", seconds=1.0))
@@ -28,8 +28,7 @@ def test_time_left_comes_from_runs_of_the_same_kind() -> None:
 
 def test_lines_for_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     text = io.StringIO()
-    display = make_display(Console(file=text, width=60), RUNS, 6, 2)
-    assert isinstance(display, Lines)
+    display = Display(Console(file=text, width=60), RUNS, 6, 2)
     display.doing([(RUNS[0], Progress("here:1", 0.5, "stage 1, epoch 3"))])
     display.finished(RUNS[0], Outcome("done", seconds=2.0))
     display.finished(RUNS[1], Outcome("failed", "ValueError: no", 1.0))
@@ -53,8 +52,7 @@ def test_lines_for_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_bars_for_a_terminal() -> None:
     text = io.StringIO()
-    display = make_display(Console(file=text, width=120, force_terminal=True), RUNS, 6, 2)
-    assert isinstance(display, Live)
+    display = Display(Console(file=text, width=120, force_terminal=True), RUNS, 6, 2)
     display.doing([(run, Progress("here:1", 0.5, "stage 1, epoch 3")) for run in RUNS[:2]])
     assert len(display._rows) == 2
     display.doing([(RUNS[1], Progress("here:1", 0.75, "stage 1, epoch 4"))])
