@@ -1,7 +1,7 @@
 """What no run could survive, found out before anything is written: data, weights, class names, device."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from lamm_cl.errors import UsageError
@@ -17,9 +17,7 @@ from lamm_cl.streams.build import build_layout
 from lamm_cl.streams.layout import require_pictures, require_words
 
 
-def check(
-    specs: Sequence[RunSpec], environment: Environment, device: str, loaded: MutableMapping[Any, Any]
-) -> dict[str, str]:
+def check(specs: Sequence[RunSpec], environment: Environment, device: str) -> dict[str, str]:
     """Read every data set, load every backbone, and put every method together once.
 
     Returns fingerprints of data sets and weights, by name; the last backbones stay loaded for the runs. Raises
@@ -36,7 +34,7 @@ def check(
         by_weights.setdefault((spec.backbone, spec.pretrained, spec.resize_mode), []).append(spec)
     for (name, weights, _), own in by_weights.items():
         with _noted(problems):
-            backbone, _ = backbone_of(own[0], device, environment, loaded)
+            backbone, _ = backbone_of(own[0], device, environment)
             found[f"weights.{name}" + (f" ({weights})" if weights else "")] = backbone.fingerprint
             looks_at: dict[str, frozenset[Split]] = {}
             for spec in _one_of_each(own):

@@ -5,7 +5,6 @@ import gc
 import json
 import logging
 import time
-from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,14 +34,10 @@ from lamm_cl.streams.build import build_stream
 from lamm_cl.tensor_file import pack, unpack
 
 LOG = logging.getLogger("lamm_cl")
-Backbones = MutableMapping[Any, tuple[ClipBackbone, FeatureStore | None]]
-_MOST_BACKBONES = 2
 
 
-def backbone_of(
-    spec: RunSpec, device: str, environment: Environment, loaded: Backbones
-) -> tuple[ClipBackbone, FeatureStore | None]:
-    """Return a run's backbone and its store of features; loads them once and keeps the last few.
+def backbone_of(spec: RunSpec, device: str, environment: Environment) -> tuple[ClipBackbone, FeatureStore | None]:
+    """Return a run's backbone and its store of features; a process loads them once and keeps the last few.
 
     A GPU becomes the process's current one: pinned memory and waits go to that, whichever the tensors lie on.
     """
@@ -50,16 +45,15 @@ def backbone_of(
     if place.type == "cuda" and place.index is not None:
         torch.cuda.set_device(place)
     precision = "fp16" if spec.precision == PURE else "fp32"  # the others are autocast's
-    key = (spec.backbone, spec.pretrained, spec.resize_mode, device, precision)
-    if key not in loaded:
-        while len(loaded) >= _MOST_BACKBONES:
-            loaded.pop(next(iter(loaded)))
-        backbone = load_clip(
-            spec.backbone, spec.pretrained, precision=precision, device=device, resize_mode=spec.resize_mode
-        )
-        kinds: Sequence[FeatureKind] = ["raw", "unprojected"] if environment.unprojected else []
-        loaded[key] = backbone, FeatureStore(backbone, cache_folder(environment), kinds=kinds)
-    return loaded[key]
+    kinds: tuple[FeatureKind, ...] = ("raw", "unprojected") if environment.unprojected else ()
+    how = {"precision": precision, "device": device, "resize_mode": spec.resize_mode}
+    return _loaded(cache_folder(environment), kinds, spec.backbone, spec.pretrained, **how)
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(folder: Path | None, kinds: tuple[FeatureKind, ...], *which: Any, **how: Any) -> tuple[Any, Any]:
+    backbone = load_clip(*which, **how)
+    return backbone, FeatureStore(backbone, folder, kinds=kinds)
 
 
 # -- checkpoints: tensors, and JSON in the same file's header; nothing is pickled --------------------------------------
@@ -160,7 +154,7 @@ class Course:
             raise
 
 
-def execute(job: Job, loaded: Backbones) -> Result:
+def execute(job: Job) -> Result:
     """Do a run from its last checkpoint or the start; raises `UsageError`, or `Stopped` with the state saved."""
     spec = job.spec
     _set_imports_apart()
@@ -172,12 +166,12 @@ def execute(job: Job, loaded: Backbones) -> Result:
         arithmetic(torch.device(job.device), spec.precision == "tf32", spec.deterministic),
         shared(job.on_device, job.halved),
     ):
-        return _execute(job, loaded)
+        return _execute(job)
 
 
-def _execute(job: Job, loaded: Backbones) -> Result:
+def _execute(job: Job) -> Result:
     spec, environment, loading = job.spec, job.environment, job.environment.num_workers
-    backbone, store = backbone_of(spec, job.device, environment, loaded)
+    backbone, store = backbone_of(spec, job.device, environment)
     data, more = environment.placed(spec.datasets), spec.protocol_options
     benchmark = build_stream(
         spec.protocol, data, spec.shots, spec.seed, root=environment.root, backbone=backbone, **more

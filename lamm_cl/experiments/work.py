@@ -25,24 +25,21 @@ from lamm_cl.records import DONE, FAILED, ExperimentDirectory, Progress, Record
 
 
 class Work:
-    """What a worker does; made once a worker, since it keeps the backbones that are dear to load."""
-
-    def __init__(self) -> None:
-        self._backbones: dict[Any, Any] = {}
+    """What a worker does."""
 
     def check(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> dict[str, str]:
         """Raise `UsageError` for what no run could survive; return fingerprints of data and weights."""
-        found: dict[str, str] = _with_torch("preflight").check(specs, environment, device, self._backbones)
+        found: dict[str, str] = _with_torch("preflight").check(specs, environment, device)
         return found
 
     def measure(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> list[Cost]:
         """Return what each run will cost, from a few timed steps; raises `UsageError` as `check` does."""
-        costs: list[Cost] = _with_torch("calibrate").measure(specs, environment, device, self._backbones)
+        costs: list[Cost] = _with_torch("calibrate").measure(specs, environment, device)
         return costs
 
     def execute(self, job: Job) -> Result:
         """Do a run from its last checkpoint, or from the start."""
-        result: Result = _with_torch("run_one").execute(job, self._backbones)
+        result: Result = _with_torch("run_one").execute(job)
         return result
 
 

@@ -76,7 +76,7 @@ def test_nothing_of_a_stage_that_is_over_stays(tmp_path: Path, write_config: Wri
         if text.endswith("evaluated"):
             counts.append(alive("DataLoader", "Optimizer", "SGD", "Sampler", "LP_c_ubyte"))
 
-    execute(Job(grid(read, "cpu")[0], tmp_path, environment(read), "cpu", progress), {})
+    execute(Job(grid(read, "cpu")[0], tmp_path, environment(read), "cpu", progress))
     assert len(counts) == 5
     # Writing a checkpoint leaves a cycle for each tensor, of which there are some more in each stage.
     pointers = [count.pop("LP_c_ubyte") for count in counts]
@@ -142,7 +142,7 @@ def test_a_hundred_and_fifty_stages_take_the_memory_and_files_of_twenty(tmp_path
         if text.endswith("evaluated"):
             meter.read()
 
-    execute(Job(grid(read, "cpu")[0], tmp_path, environment(read), "cpu", progress), {})
+    execute(Job(grid(read, "cpu")[0], tmp_path, environment(read), "cpu", progress))
     assert len(meter.megabytes) == 130
     assert max(meter.megabytes) < meter.megabytes[0] + 40
     assert max(meter.files) == meter.files[0]

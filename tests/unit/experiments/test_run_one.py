@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import safetensors
-import torch
 from PIL import Image
 
+from lamm_cl.clip.load import load_clip
 from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import environment, grid
 from lamm_cl.experiments.run_one import execute, load_checkpoint
@@ -26,16 +26,11 @@ class Killed(BaseException):
     """The process ends here without another word."""
 
 
-@pytest.fixture(scope="module")
-def loaded() -> dict[Any, Any]:
-    return {}
-
-
 LAMM = {"lamm": {"epochs": 2}}
 
 
 @pytest.fixture
-def run(tmp_path: Path, write_config: Callable[..., Path], loaded: dict[Any, Any]) -> Callable[..., Any]:
+def run(tmp_path: Path, write_config: Callable[..., Path]) -> Callable[..., Any]:
     def go(
         methods: Any, stop: int | None = None, how: type[BaseException] = Stopped, where: str = "run", **more: Any
     ) -> Result:
@@ -62,7 +57,7 @@ def run(tmp_path: Path, write_config: Callable[..., Path], loaded: dict[Any, Any
 
         directory = tmp_path / where
         directory.mkdir(exist_ok=True)
-        return execute(Job(spec, directory, environment(config), "cpu", progress), loaded)
+        return execute(Job(spec, directory, environment(config), "cpu", progress))
 
     return go
 
@@ -161,13 +156,12 @@ def test_a_checkpoint_holds_no_pickle_and_no_backbone(run: Callable[..., Any], t
         assert any(name.startswith("optimizer/") for name in file.keys())  # noqa: SIM118
 
 
-def test_a_run_in_pure_half_precision(run: Callable[..., Any], loaded: dict[Any, Any]) -> None:
+def test_a_run_in_pure_half_precision(run: Callable[..., Any]) -> None:
     methods = {"coop": {"epochs": 1}}
     full = run(methods, where="full")
     half = run(methods, backbone={"name": "tiny", "precision": "pure_fp16"})
-    weights = {backbone.dtype: backbone.fingerprint for backbone, _ in loaded.values()}
-    assert half.details["backbone"]["fingerprint"] == weights[torch.float16]
-    assert full.details["backbone"]["fingerprint"] == weights[torch.float32]
+    for result, precision in ((half, "fp16"), (full, "fp32")):
+        assert result.details["backbone"]["fingerprint"] == load_clip("tiny", precision=precision).fingerprint
     assert numbers(half) != numbers(full)
 
 
@@ -357,5 +351,5 @@ def test_the_runs_of_a_machine_share_its_cores(monkeypatch: pytest.MonkeyPatch, 
     for device, wanted, sharing in (("cuda:1", None, 4), ("cuda:1", None, 1), ("cuda:1", 7, 4), ("cpu", None, 1)):
         environment = Environment(num_workers=wanted)
         with pytest.raises(Stopped):
-            execute(Job(spec, tmp_path, environment, device, lambda *_: None, 1, sharing), {})
+            execute(Job(spec, tmp_path, environment, device, lambda *_: None, 1, sharing))
     assert asked == [3, 15, 7, 0]
