@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from lamm_cl.data.catalogue import CATALOGUE
-from lamm_cl.data.own_data import FORMULA, is_formula, is_own
+from lamm_cl.data.own_data import FORMULA, is_formula, is_own, name_of
 from lamm_cl.errors import UsageError, refusal, unknown_name
 from lamm_cl.experiments import names
 from lamm_cl.experiments.document import Problem, as_methods, named_methods
@@ -133,7 +133,7 @@ def read_datasets(value: Any, reading: Reading) -> list[Any]:
     if not problems and reading.protocol and all(isinstance(entry, str | dict) for entry in entries):
         name, given = reading.protocol
         options = names.protocol_options(name).model_validate(given).model_dump()
-        problems = stream_problems(name, options, [names.shown_name(entry) for entry in entries])
+        problems = stream_problems(name, options, list(map(name_of, entries)))
     reading.problems += problems
     reading.own = [entry.get("name") for entry in entries if isinstance(entry, dict)]
     return entries
@@ -167,8 +167,8 @@ def _read_method(label: Any, given: Any, reading: Reading) -> dict[str, Any]:
     reading.labels.append(label)
     if not isinstance(name, str):
         return entry  # said where types are checked
-    if problem := names.method_problem(name):
-        reading.say(key, problem)
+    if problem := refusal(get_method, name):
+        reading.say(key, str(problem))
         return entry
     reading.methods.append(entry)
     if isinstance(options, dict):
@@ -202,15 +202,10 @@ def _plugin_problems(plugins: Any, key: Key) -> list[Problem]:
 
 def read_backbones(value: Any, reading: Reading) -> list[Any]:
     """Take names in any spelling, and mappings that have weights and precision beside the name."""
-    entries = [_as_backbone(entry) for entry in _listed_once("backbone", value, reading)]
-    for index, entry in enumerate(entries):
-        named = entry if isinstance(entry, dict) else {}
-        name = named.get("name")
-        if text := names.backbone_problem(name) if isinstance(name, str) else None:
-            reading.say(("backbone", index, "name"), text)
-        for key in ("name", "pretrained"):
-            if isinstance(named.get(key), str) and is_formula(named[key]):
-                reading.say(("backbone", index, key), f"{named[key]!r} {FORMULA}, a path with ./ before it.")
+    entries = [
+        _read_backbone(entry, ("backbone", index), reading)
+        for index, entry in enumerate(_listed_once("backbone", value, reading))
+    ]
     if any(isinstance(entry, dict) and entry.get("precision") == "pure_fp16" for entry in entries):
         for method in reading.methods:
             if not get_method(method["name"]).prompts_only:
@@ -219,12 +214,19 @@ def read_backbones(value: Any, reading: Reading) -> list[Any]:
     return entries
 
 
-def _as_backbone(value: Any) -> Any:
+def _read_backbone(value: Any, key: Key, reading: Reading) -> Any:
     value = {"name": value} if isinstance(value, str) else value
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         return value
-    name, weights = names.backbone_and_weights(value["name"], value.get("pretrained"))
-    return {**value, "name": name, "pretrained": weights}
+    try:
+        name, weights = names.backbone_and_weights(value["name"], value.get("pretrained"))
+        value = {**value, "name": name, "pretrained": weights}
+    except UsageError as error:
+        reading.say((*key, "name"), str(error))
+    for part in ("name", "pretrained"):
+        if isinstance(value.get(part), str) and is_formula(value[part]):
+            reading.say((*key, part), f"{value[part]!r} {FORMULA}, a path with ./ before it.")
+    return value
 
 
 def read_loggers(value: Any, reading: Reading) -> dict[str, Any]:
@@ -274,11 +276,11 @@ def _when_problems(when: Mapping[str, Any], reading: Reading, key: Key) -> Itera
         if name not in CATALOGUE and name not in reading.own and "+" not in name:
             yield Problem((*key, "dataset"), unknown_name("data set", name, CATALOGUE))
     for name in _texts(when.get("method")):
-        if name not in reading.labels and names.method_problem(name):
+        if name not in reading.labels and refusal(get_method, name):
             yield Problem((*key, "method"), unknown_name("method", name, map(str, reading.labels)))
     for name in _texts(when.get("backbone")):
-        if text := names.backbone_problem(name):
-            yield Problem((*key, "backbone"), text)
+        if error := refusal(names.backbone_and_weights, name):
+            yield Problem((*key, "backbone"), str(error))
 
 
 def _texts(value: Any) -> list[str]:

@@ -1,6 +1,5 @@
 """What the names in a config stand for, and their options; none of this imports torch."""
 
-import contextlib
 import functools
 import importlib.util
 import inspect
@@ -25,12 +24,6 @@ from lamm_cl.streams.protocols import MEANINGS, VARIANTS, find_protocol
 RECIPE = tuple(Recipe.model_fields)
 # Left out at their defaults, so that the runs of earlier versions keep their ids.
 _LATE = ("optimizer", "adam_eps", "min_lr", "milestones", "gamma", "steps_per_shot", "plugins", "text", "cosine_epochs")
-
-
-def method_problem(name: str) -> str | None:
-    """Say what is wrong with a method's name, None when it is one."""
-    error = refusal(get_method, name)
-    return f"{str(error).rstrip('.')}." if error else None
 
 
 def takes_steps(name: str) -> bool:
@@ -115,14 +108,6 @@ def dataset_name(name: str) -> str | None:
         return None
 
 
-def shown_name(dataset: str | Mapping[str, Any]) -> str:
-    """Return what tables call a data set: its name, or that of its folder or file."""
-    try:
-        return name_of(dataset)
-    except UsageError:
-        return "own"  # said where descriptions are checked
-
-
 def described_data_problems(description: Mapping[str, Any]) -> list[str]:
     """Say what is wrong, but for files, with a mapping for the user's own data, or for the catalogue's with options."""
     own = is_own(description)
@@ -145,21 +130,12 @@ def described_data_problems(description: Mapping[str, Any]) -> list[str]:
 def architectures() -> tuple[str, ...]:
     """Return the names of open_clip's architectures, read from its folder of configs: importing it takes seconds."""
     found = importlib.util.find_spec("open_clip")
-    folders = found.submodule_search_locations if found else None
-    names = {path.stem for folder in folders or () for path in (Path(folder) / "model_configs").glob("*.json")}
-    return tuple(sorted(names))
+    folder = Path(str(found and found.origin)).parent / "model_configs"
+    return tuple(sorted(path.stem for path in folder.glob("*.json")))
 
 
-def backbone_and_weights(name: str, pretrained: str | None) -> tuple[str, str | None]:
-    """Return a backbone's own name and its weights as far as they are known; what is wrong is said elsewhere."""
-    with contextlib.suppress(UsageError):
-        return split_name(name, pretrained, architectures)
-    return name, pretrained
-
-
-def backbone_problem(name: str) -> str | None:
-    """Say what is wrong with a backbone's name, None when it can be one."""
+def backbone_and_weights(name: str, pretrained: str | None = None) -> tuple[str, str | None]:
+    """Return a backbone's own name and its weights as far as they are known; `UsageError` where there is none such."""
     if ":" in name or not architectures():
-        return None
-    error = refusal(split_name, name, None, architectures, "pretrained: openai")
-    return str(error) if error else None
+        return name, pretrained
+    return split_name(name, pretrained, architectures, "pretrained: openai")
