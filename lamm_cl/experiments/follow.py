@@ -28,25 +28,26 @@ def settle(
     home: ExperimentDirectory,
     grid: Grid,
     summary: Summary,
-    before: Collection[str],
+    pending: Sequence[RunSpec],
     own: Collection[str] | None,
     others_go_on: bool = False,
 ) -> None:
     """Count what there is in the end, remove what killed workers left, and make the table anew.
 
     The summary takes the numbers, and what keeps this from being done. A record that somebody deleted meanwhile is one
-    that is left. `before` are the runs that were done before the command began, `own` the workers whose runs count as
-    its own, None for all. Where `others_go_on`, a run that somebody works on is not this command's to wait for.
+    that is left. `pending` are the runs that were to be done when the command began, `own` the workers whose runs count
+    as its own, None for all. Where `others_go_on`, a run that somebody works on is not this command's to wait for.
     """
+    now = {spec.run_id for spec in pending}
     try:
         for spec in grid.specs:
             entry = home.entry(spec.run_id)
             if entry is None or grid.wants(spec.run_id, entry):
                 summary.taken += others_go_on and home.is_claimed(spec.run_id)
-            elif spec.run_id in before:
-                summary.before += 1
             elif entry.status == FAILED:
                 summary.failed.append((spec, entry.error))
+            elif spec.run_id not in now:
+                summary.before += 1
             elif own is None or entry.worker in own:
                 summary.done += 1
             else:
@@ -71,7 +72,7 @@ class Follower:
     ) -> None:
         self.home, self.grid, self.display, self._workers = home, grid, display, workers
         self.left: dict[str, RunSpec] = {spec.run_id: spec for spec in pending}  # still to be done
-        self._before = {spec.run_id for spec in grid.specs} - self.left.keys()
+        self._pending = pending
         self._ended = 0
         self._doing: dict[str, Progress] = {}
         self._damaged: set[str] = set()
@@ -95,7 +96,7 @@ class Follower:
                 summary.stopped += farewell if summary.interrupted else ""
             with contextlib.suppress(OSError):  # met again, and said, by what follows
                 self.look()
-            settle(self.home, self.grid, summary, self._before, self._workers.names)
+            settle(self.home, self.grid, summary, self._pending, self._workers.names)
         return summary
 
     def _watch(self, signals: Signals) -> None:

@@ -84,14 +84,10 @@ def environment(config: ExperimentConfig) -> Environment:
     return Environment(
         root=None if config.root is None else str(find_from(config.folder, config.root)),
         folder=str(config.folder),
-        cache=config.cache,
-        loggers={str(name): options for name, options in config.loggers.items()},
-        checkpoint_minutes=config.checkpoint_minutes,
         imports=tuple(config.imports),
         unprojected=any(get_method(method.name).unprojected for method in config.methods),
-        num_workers=config.num_workers,
-        graph=config.graph,
         save=config.save is not None,
+        **config.model_dump(include={"cache", "loggers", "checkpoint_minutes", "num_workers", "graph"}),
     )
 
 

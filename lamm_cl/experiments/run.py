@@ -111,9 +111,14 @@ def join(directory: Path, device: str | None, console: Console, make_work: Calla
         imports.look_in(Path(folder))  # for modules that the config imports
     set_compute(grid.specs[0].threads, grid.specs[0].deterministic)
     wanted = [spec for spec in grid.specs if grid.wants(spec.run_id, home.entry(spec.run_id))]
+
+    def tell(spec: RunSpec, outcome: Outcome) -> None:
+        say(console, verdict(spec, outcome))
+        home.refresh_table()
+
     with Signals(TIME_IS_UP) as signals:
         try:
-            worker = Worker(home, grid, make_work(), device, signals)
+            worker = Worker(home, grid, make_work(), device, signals, tell)
             if wanted:  # data or weights other than those of the results that are there are refused
                 check_loggers(grid.environment.loggers)
                 found = worker.work.check(wanted, grid.environment, device)
@@ -121,7 +126,12 @@ def join(directory: Path, device: str | None, console: Console, make_work: Calla
                 if trouble := cache_trouble(grid.environment):
                     say(console, f"warning: {trouble}")
             with signals.held():
-                summary = _take_part(worker, console)
+                ended = worker.run()
+                summary = Summary(len(grid.specs))
+                if ended is not None:
+                    summary.interrupted = ended.status == "stopped"
+                    summary.stopped = ended.message or "asked to end; what was begun is saved."
+                settle(home, grid, summary, wanted, {worker_name()}, others_go_on=True)
         except KeyboardInterrupt:
             if signals.first != TIME_IS_UP:
                 raise
@@ -131,21 +141,3 @@ def join(directory: Path, device: str | None, console: Console, make_work: Calla
         for line in summary.lines(directory, again):
             say(console, line)
         return TIME_WAS_UP if summary.interrupted and signals.first == TIME_IS_UP else summary.exit_code
-
-
-def _take_part(worker: Worker, console: Console) -> Summary:
-    home, grid = worker.home, worker.grid
-    before = {spec.run_id for spec in grid.specs if home.is_done(spec.run_id)}
-
-    def tell(spec: RunSpec, outcome: Outcome) -> None:
-        say(console, verdict(spec, outcome))
-        home.refresh_table()
-
-    worker.tell = tell
-    ended = worker.run()
-    summary = Summary(len(grid.specs))
-    if ended is not None:
-        summary.interrupted = ended.status == "stopped"
-        summary.stopped = ended.message or "asked to end; what was begun is saved."
-    settle(home, grid, summary, before, {worker_name()}, others_go_on=True)
-    return summary

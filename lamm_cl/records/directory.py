@@ -146,8 +146,6 @@ class ExperimentDirectory:
                     f"--out {self.path} is a link to {self.path.readlink()}, which is not there. "
                     "Make that directory, or choose another --out."
                 )
-            if self.path.exists() and not self.path.is_dir():
-                raise UsageError(f"--out {self.path} is a file, not a directory.")
             found = self.identity()
             files.check_writable(self.path)
         except OSError as error:
