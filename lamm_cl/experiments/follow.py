@@ -5,7 +5,7 @@ import itertools
 import signal
 import time
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from lamm_cl.experiments.progress import Display, Summary
 from lamm_cl.experiments.signals import Signals
@@ -13,15 +13,31 @@ from lamm_cl.experiments.spec import Grid, RunSpec
 from lamm_cl.experiments.work import Outcome, record_failure, tidy
 from lamm_cl.records import DAMAGED, FAILED, Entry, ExperimentDirectory, Progress
 
-if TYPE_CHECKING:
-    from lamm_cl.experiments.local import LocalWorkers
-    from lamm_cl.experiments.slurm import SlurmJobs
-
 _GRACE = 20.0
 
 
 class GaveUp(Exception):  # noqa: N818 - it is no error
     """Raised by workers that cannot go on; the text says why."""
+
+
+class Workers(Protocol):
+    """Who does the runs: processes of this machine, or jobs of a cluster."""
+
+    look_every: float  # seconds between two looks at records and progress
+
+    @property
+    def names(self) -> Collection[str] | None:
+        """Workers whose runs count as this command's own; None for all."""
+
+    def tend(self, follower: "Follower") -> None:
+        """Start workers where they are needed; raises `GaveUp`. Called again and again."""
+
+    def ask_to_stop(self) -> str:
+        """Ask those that end with the command to save; says what becomes of the others."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether any of those has not ended."""
 
 
 def settle(
@@ -63,12 +79,7 @@ class Follower:
     """Follows a grid until every run is recorded; `pending` are those that were to be done when the command began."""
 
     def __init__(
-        self,
-        home: ExperimentDirectory,
-        grid: Grid,
-        pending: Sequence[RunSpec],
-        workers: "LocalWorkers | SlurmJobs",
-        display: Display,
+        self, home: ExperimentDirectory, grid: Grid, pending: Sequence[RunSpec], workers: Workers, display: Display
     ) -> None:
         self.home, self.grid, self.display, self._workers = home, grid, display, workers
         self.left: dict[str, RunSpec] = {spec.run_id: spec for spec in pending}  # still to be done

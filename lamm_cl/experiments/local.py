@@ -57,7 +57,7 @@ def main(
         try:
             answer = getattr(work, question)(asked, grid.environment, place["device"])
         except UsageError as error:
-            answer = error
+            answer = UsageError(str(error))  # one of a plugin's own may not go through a pipe
         pipe.send(answer)
     with Signals() as signals, signals.held():
         pipe.send(Worker(home, grid, work, signals=signals, **place).run() or Outcome("done"))
@@ -150,7 +150,7 @@ class _Process:
 class LocalWorkers:
     """Worker processes of one command, one for each of the devices."""
 
-    look_every = 0.25  # seconds between two looks at records and progress
+    look_every = 0.25
 
     def __init__(
         self, home: ExperimentDirectory, grid: Grid, make_work: Callable[[], Work], devices: Sequence[str]

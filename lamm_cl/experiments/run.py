@@ -13,9 +13,9 @@ from lamm_cl.errors import UsageError
 from lamm_cl.experiments import imports
 from lamm_cl.experiments.config import ExperimentConfig
 from lamm_cl.experiments.environment import cache_trouble, check_loggers, find_device
-from lamm_cl.experiments.follow import Follower, settle
+from lamm_cl.experiments.follow import Follower, Workers, settle
 from lamm_cl.experiments.grid import notes
-from lamm_cl.experiments.local import LocalWorkers, set_compute
+from lamm_cl.experiments.local import set_compute
 from lamm_cl.experiments.plan import Plan, Request, dry_run, local_workers, make_plan
 from lamm_cl.experiments.progress import INTERRUPTED, Display, Summary, say, verdict
 from lamm_cl.experiments.signals import TIME_IS_UP, Signals
@@ -72,7 +72,7 @@ def _work(plan: Plan, console: Console, make_work: Callable[[], Work], signals: 
         plan.open(plan.check(local))
         if plan.pending and (trouble := cache_trouble(plan.grid.environment)):
             display.note(f"warning: {trouble}")
-        workers: LocalWorkers | SlurmJobs = local
+        workers: Workers = local
         if plan.remote:
             local.close()
             workers = SlurmJobs(plan.config.slurm, plan.home, plan.config.experiment, plan.device, plan.jobs)

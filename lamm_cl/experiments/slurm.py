@@ -60,8 +60,8 @@ class SlurmJobs:
     """The jobs of one experiment, so many at one time: submitted, looked for, and submitted again when lost."""
 
     look_every = 2.0
-    names = None  # the runs of all workers count as this command's own
-    stopping = False  # they don't end with the command
+    names = None
+    stopping = False
 
     def __init__(self, wanted: Slurm, home: ExperimentDirectory, name: str, device: str, most: int) -> None:
         self._wanted, self._name, self._device, self._most = wanted, name, device, most
