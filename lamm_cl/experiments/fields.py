@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
-from lamm_cl.data.catalogue import CATALOGUE
+from lamm_cl.data.catalogue import CATALOGUE, find
 from lamm_cl.data.own_data import FORMULA, is_formula, is_own, name_of
 from lamm_cl.errors import UsageError, refusal, unknown_name
 from lamm_cl.experiments import names
@@ -43,10 +43,8 @@ class Reading:
         """Add one problem."""
         self.problems.append(Problem(key, text))
 
-    def current(self, options: Any, place: str) -> Any:
+    def current(self, options: dict[str, Any], place: str) -> dict[str, Any]:
         """Return options of a method by the names that they have now, with the digests of the files they name."""
-        if not isinstance(options, dict):
-            return options
         for old, new in RENAMED.items():
             if old in options and new not in options:
                 options = {(new if name == old else name): value for name, value in options.items()}
@@ -123,28 +121,31 @@ def _protocol_problems(name: str, options: Mapping[str, Any]) -> list[Problem]:
 
 def read_datasets(value: Any, reading: Reading) -> list[Any]:
     """Take names in any spelling, and mappings that describe data; check them together with the protocol."""
-    entries = [_as_dataset(entry) for entry in _listed_once("datasets", value, reading)]
-    problems = []
-    for index, entry in enumerate(entries):
-        if isinstance(entry, str) and names.dataset_name(entry) is None:
-            problems.append(Problem(("datasets", index), unknown_name("data set", entry, CATALOGUE)))
-        elif isinstance(entry, dict):
-            problems += [Problem(("datasets", index), text) for text in names.described_data_problems(entry)]
-    if not problems and reading.protocol and all(isinstance(entry, str | dict) for entry in entries):
+    listed = _listed_once("datasets", value, reading)
+    before = len(reading.problems)
+    entries = [_read_dataset(entry, ("datasets", index), reading) for index, entry in enumerate(listed)]
+    if len(reading.problems) == before and reading.protocol and all(isinstance(entry, str | dict) for entry in entries):
         name, given = reading.protocol
         options = names.protocol_options(name).model_validate(given).model_dump()
-        problems = stream_problems(name, options, list(map(name_of, entries)))
-    reading.problems += problems
+        reading.problems += stream_problems(name, options, list(map(name_of, entries)))
     reading.own = [entry.get("name") for entry in entries if isinstance(entry, dict)]
     return entries
 
 
-def _as_dataset(value: Any) -> Any:
+def _read_dataset(value: Any, key: Key, reading: Reading) -> Any:
     """Write the catalogue's name for any spelling of it, also where options stand beside it."""
-    if isinstance(value, dict) and isinstance(value.get("name"), str) and not is_own(value):
-        name = _as_dataset(value["name"])
-        return name if set(value) == {"name"} else {**value, "name": name}
-    return names.dataset_name(value) or value if isinstance(value, str) else value
+    named = {"name": value} if isinstance(value, str) else value
+    if not isinstance(named, dict):
+        return value
+    error = None if is_own(named) or "name" not in named else refusal(find, named["name"])
+    texts = [str(error)] if error else []
+    if isinstance(value, dict):
+        texts += names.described_data_problems(value)
+    reading.problems += [Problem(key, text) for text in texts]
+    if error or is_own(named) or not isinstance(named.get("name"), str):
+        return value
+    name = find(named["name"]).name
+    return name if set(named) == {"name"} else {**named, "name": name}
 
 
 def read_methods(value: Any, reading: Reading) -> Any:
@@ -159,11 +160,13 @@ def read_methods(value: Any, reading: Reading) -> Any:
 
 def _read_method(label: Any, given: Any, reading: Reading) -> dict[str, Any]:
     key: Key = ("methods", label)
-    options = reading.current({} if given is None else given, f"methods.{label}")
-    name = options.pop("method", label) if isinstance(options, dict) else label
-    if isinstance(options, dict) and reading.plugins is not None:
+    if not isinstance(given, dict | None):
+        reading.say(key, f"takes a mapping of options, not {given!r}.")
+    options = reading.current(given if isinstance(given, dict) else {}, f"methods.{label}")
+    name = options.pop("method", label)
+    if reading.plugins is not None:
         options.setdefault("plugins", reading.plugins)
-    entry = {"label": label, "name": name, "options": options if isinstance(options, dict) else {}}
+    entry = {"label": label, "name": name, "options": options}
     reading.labels.append(label)
     if not isinstance(name, str):
         return entry  # said where types are checked
@@ -171,12 +174,9 @@ def _read_method(label: Any, given: Any, reading: Reading) -> dict[str, Any]:
         reading.say(key, str(problem))
         return entry
     reading.methods.append(entry)
-    if isinstance(options, dict):
-        reading.problems += _recipe_problems(name, options, key)
-        reading.problems += _option_problems(names.method_options(name), names.applicable(name, options), key)
-        reading.problems += _plugin_problems(options.get("plugins"), key)
-    else:
-        reading.say(key, f"takes a mapping of options, not {options!r}.")
+    reading.problems += _recipe_problems(name, options, key)
+    reading.problems += _option_problems(names.method_options(name), names.applicable(name, options), key)
+    reading.problems += _plugin_problems(options.get("plugins"), key)
     return entry
 
 

@@ -12,10 +12,9 @@ from typing import Any
 from pydantic import BaseModel, Field, create_model
 
 from lamm_cl.clip.families import split_name
-from lamm_cl.data.catalogue import CATALOGUE, find
 from lamm_cl.data.load import OPTIONS
 from lamm_cl.data.own_data import KEYS, ONE_SOURCE, SOURCES, is_own, name_of, wrong_values
-from lamm_cl.errors import UsageError, refusal, unknown_name
+from lamm_cl.errors import refusal, unknown_name
 from lamm_cl.methods.recipe import Recipe, Training
 from lamm_cl.methods.registry import get_method, recipe_for
 from lamm_cl.methods.values import Values
@@ -100,14 +99,6 @@ def datasets_beside(protocol: str, datasets: Sequence[Any]) -> list[str]:
     return list(VARIANTS) if protocol == "domain_generalization" and list(datasets) == ["imagenet"] else []
 
 
-def dataset_name(name: str) -> str | None:
-    """Return the catalogue's name for any spelling of it, None for what it does not have."""
-    try:
-        return find(name).name
-    except UsageError:
-        return None
-
-
 def described_data_problems(description: Mapping[str, Any]) -> list[str]:
     """Say what is wrong, but for files, with a mapping for the user's own data, or for the catalogue's with options."""
     own = is_own(description)
@@ -116,9 +107,6 @@ def described_data_problems(description: Mapping[str, Any]) -> list[str]:
     texts += [f"{key} is for data of one's own only." for key in description if key in KEYS and key not in keys]
     if sum(key in description for key in SOURCES) > 1 or not (own or "name" in description):
         texts.append(ONE_SOURCE)
-    name = description.get("name")
-    if not own and "name" in description and (not isinstance(name, str) or dataset_name(name) is None):
-        texts.append(unknown_name("data set", name, CATALOGUE))
     if own and description.get("name", "") is None:
         texts.append("name says nothing: leave it out, or put it in quotes if it is a name.")
     if own and "name" not in description and (error := refusal(name_of, description)):

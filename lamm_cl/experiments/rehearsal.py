@@ -8,7 +8,7 @@ import functools
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lamm_cl.data.catalogue import CATALOGUE, find
 from lamm_cl.data.items import Dataset, Item
@@ -22,9 +22,6 @@ from lamm_cl.experiments.spec import Environment, RunSpec
 from lamm_cl.methods.values import Key
 from lamm_cl.streams.build import build_layout
 from lamm_cl.streams.layout import Layout
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 _PHOTOGRAPH = (500, 375)  # pixels: the median of ImageNet, of the pets and of most sets of photographs
 
@@ -75,7 +72,7 @@ def _refusal(protocol: str, options: Mapping[str, Any], names: Sequence[str]) ->
 class StandIn(Dataset):
     """A data set whose pictures are not there: each is opened as the same photograph."""
 
-    def open(self, item: Item) -> "Image.Image":
+    def open(self, item: Item) -> Any:
         """Return a picture that takes as long to decode as a photograph."""
         from PIL import Image
 
