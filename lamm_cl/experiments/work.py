@@ -4,7 +4,6 @@ import contextlib
 import datetime
 import functools
 import gc
-import importlib
 import importlib.metadata
 import os
 import platform
@@ -25,28 +24,28 @@ from lamm_cl.records import DONE, FAILED, ExperimentDirectory, Progress, Record
 
 
 class Work:
-    """What a worker does."""
+    """What a worker does; it alone imports torch, when it does something."""
 
     def check(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> dict[str, str]:
         """Raise `UsageError` for what no run could survive; return fingerprints of data and weights."""
-        found: dict[str, str] = _with_torch("preflight").check(specs, environment, device)
-        return found
+        import_avalanche()
+        from lamm_cl.experiments.preflight import check
+
+        return check(specs, environment, device)
 
     def measure(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> list[Cost]:
         """Return what each run will cost, from a few timed steps; raises `UsageError` as `check` does."""
-        costs: list[Cost] = _with_torch("calibrate").measure(specs, environment, device)
-        return costs
+        import_avalanche()
+        from lamm_cl.experiments.calibrate import measure
+
+        return measure(specs, environment, device)
 
     def execute(self, job: Job) -> Result:
         """Do a run from its last checkpoint, or from the start."""
-        result: Result = _with_torch("run_one").execute(job)
-        return result
+        import_avalanche()
+        from lamm_cl.experiments.run_one import execute
 
-
-def _with_torch(module: str) -> Any:
-    """Import one of the modules here that import torch, which only the worker that needs it does."""
-    import_avalanche()
-    return importlib.import_module(f"lamm_cl.experiments.{module}")
+        return execute(job)
 
 
 # "elsewhere": another command recorded it; "stopped": saved for later; "disk": the experiment's directory cannot be
@@ -104,7 +103,7 @@ def _record(home: ExperimentDirectory, spec: RunSpec, status: str, started: date
     seconds = (datetime.datetime.now(datetime.UTC) - started).total_seconds()
     ran = {"worker": worker_name(), "started": started.isoformat(timespec="seconds"), "seconds": seconds}
     known = {"config": spec.determines(), **origin(), **ran, "error": None, **result.details}
-    home.write_record(Record(spec.run_id, status, spec.columns(), result.rows, known))
+    Record(spec.run_id, status, spec.columns(), result.rows, known).write(home.record(spec.run_id))
     forget_checkpoint(home, spec.run_id)
     return float(known["seconds"])
 

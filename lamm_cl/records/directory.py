@@ -40,7 +40,7 @@ class ExperimentDirectory:
     # -- records -------------------------------------------------------------------------------------------------
 
     def record(self, run_id: str) -> Path:
-        """The file of a run's record."""
+        """The file of a run's record, written inside `claim`; from there on the run is done, or failed."""
         return self.run(run_id) / "record.json"
 
     def entry(self, run_id: str) -> Entry | None:
@@ -93,10 +93,6 @@ class ExperimentDirectory:
         taken = lock.path.exists() and not lock.acquire()
         lock.release()
         return taken
-
-    def write_record(self, record: Record) -> None:
-        """Store a run's record. From here on the run is done, or failed; call it inside `claim`."""
-        record.write(self.record(record.run_id))
 
     def progress(self, run_id: str) -> Path:
         """The file of a run's `Progress`, written inside `claim`, whose end removes it; a kill leaves it there."""

@@ -33,7 +33,7 @@ def store(home: ExperimentDirectory, *records: Record) -> bytes:
     for record in records:
         with home.claim(record.run_id) as mine:
             assert mine
-            home.write_record(record)
+            record.write(home.record(record.run_id))
         home.rebuild_table()
     return (home.path / "runs.csv").read_bytes()
 
