@@ -140,7 +140,7 @@ def prepare_command(
                 complete = False
             continue
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True)) as bars:
+        with Progress(*columns, console=Console(stderr=True, width=None if sys.stderr.isatty() else 160)) as bars:
             tools = Tools(report=partial(_show_file, bars, {}), local=local, fix=fix)
             outcome = prepare(spec["name"] if isinstance(spec, dict) else spec, folder, tools)
         typer.echo(f"{outcome.name}:")
