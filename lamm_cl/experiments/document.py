@@ -238,8 +238,7 @@ class Document:
         self._places = {place: line for place, line in self._places.items() if place[: len(key)] != key}
         for length in range(1, len(key)):
             self._places.setdefault(key[:length], source)
-        self._places |= {(*key, *below): source for below in reader.places}
-        self._places[key] = source
+        self._places |= {(*key, *below): source for below in reader.places}  # () too, which every value has
 
 
 def _position(holder: Any, part: str, source: str) -> str | int:

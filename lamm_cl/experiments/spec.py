@@ -195,11 +195,7 @@ class Grid:
         content = parse_json(data) or {}
         if "digest" not in content or content != sealed(content):
             raise UsageError(f"{path} is damaged: repeat the `lamm-cl run` that made it.")
-        if content["version"] != __version__:
-            raise UsageError(
-                f"{home.path} was made by lamm_cl {content['version']}, this is {__version__}: their results must not "
-                f"stand in one table. Install lamm_cl {content['version']} to take part."
-            )
+        home.check(content["runs"][0]["experiment"], __version__, {})
         specs = []
         for entry in content["runs"]:
             run_id = entry.pop("run_id")
