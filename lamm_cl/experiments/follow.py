@@ -10,8 +10,8 @@ from typing import Protocol
 from lamm_cl.experiments.progress import Display, Summary
 from lamm_cl.experiments.signals import Signals
 from lamm_cl.experiments.spec import Grid, RunSpec
-from lamm_cl.experiments.work import Outcome, record_failure, tidy
-from lamm_cl.records import DAMAGED, FAILED, Entry, ExperimentDirectory, Progress
+from lamm_cl.experiments.work import record_failure, tidy
+from lamm_cl.records import DAMAGED, FAILED, ExperimentDirectory, Progress
 
 _GRACE = 20.0
 
@@ -84,7 +84,6 @@ class Follower:
         self.home, self.grid, self.display, self._workers = home, grid, display, workers
         self.left: dict[str, RunSpec] = {spec.run_id: spec for spec in pending}  # still to be done
         self._pending = pending
-        self._ended = 0
         self._doing: dict[str, Progress] = {}
         self._damaged: set[str] = set()
         self._table_is_old = True
@@ -142,10 +141,10 @@ class Follower:
         self._doing = {}
         for run_id, spec in list(self.left.items()):
             entry = self.home.entry(run_id)
-            if not self.grid.wants(run_id, entry):
+            if entry is not None and not self.grid.wants(run_id, entry):
                 del self.left[run_id]
-                self._ended += 1
-                self.display.finished(spec, self._outcome(entry))
+                own = self._workers.names is None or entry.worker in self._workers.names
+                self.display.finished(spec, entry, own)
                 self._table_is_old = True
                 continue
             if entry is not None and entry.status == DAMAGED and run_id not in self._damaged:
@@ -157,13 +156,6 @@ class Follower:
                 self._doing[run_id] = progress
         self.display.doing([(self.left[run_id], progress) for run_id, progress in self._doing.items()])
 
-    def _outcome(self, entry: Entry | None) -> Outcome:
-        assert entry is not None
-        if entry.status == FAILED:
-            return Outcome("failed", entry.error, entry.seconds)
-        own = self._workers.names is None or entry.worker in self._workers.names
-        return Outcome("done" if own else "elsewhere", entry.note, entry.seconds)
-
     def free(self, most: int) -> int:
         """Return how many runs, at most so many, are left that nobody works on."""
         free = (run_id for run_id in self.left if not self.home.is_claimed(run_id))
@@ -171,7 +163,7 @@ class Follower:
 
     def come_so_far(self) -> tuple[int, float]:
         """Return how many runs are recorded, and how much of the others is done: it grows as long as anything does."""
-        return self._ended, sum(progress.fraction for progress in self._doing.values())
+        return len(self._pending) - len(self.left), sum(progress.fraction for progress in self._doing.values())
 
     def unfinished_by(self, worker: str) -> RunSpec | None:
         """Return the run that a worker was doing when it was heard of last."""

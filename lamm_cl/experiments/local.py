@@ -60,7 +60,7 @@ def main(
             answer = UsageError(str(error))  # one of a plugin's own may not go through a pipe
         pipe.send(answer)
     with Signals() as signals, signals.held():
-        pipe.send(Worker(home, grid, work, signals=signals, **place).run() or Outcome("done"))
+        pipe.send(Worker(home, grid, work, signals=signals, **place).run())
 
 
 def set_compute(threads: int, deterministic: bool) -> None:

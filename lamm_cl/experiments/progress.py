@@ -13,8 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
 from lamm_cl.experiments.spec import RunSpec
-from lamm_cl.experiments.work import Outcome
-from lamm_cl.records import Progress
+from lamm_cl.records import Entry, Progress
 
 _LINE_EVERY = 30.0
 
@@ -68,17 +67,17 @@ class Display:
         if runs and not self._live and time.monotonic() - self._said > _LINE_EVERY:
             self._tell("; ".join(f"{spec} · {progress.fraction:.0%} {progress.text}" for spec, progress in runs))
 
-    def finished(self, spec: RunSpec, outcome: Outcome) -> None:
-        """Show that a run is recorded."""
+    def finished(self, spec: RunSpec, entry: Entry, own: bool = True) -> None:
+        """Show that a run is recorded, by this command or by another."""
         self._left.pop(spec.run_id, None)
-        if outcome.seconds:
-            self._seconds.setdefault(_kind(spec), []).append(outcome.seconds)
+        if entry.seconds:
+            self._seconds.setdefault(_kind(spec), []).append(entry.seconds)
         self._count += 1
         self._bars.update(self._all, completed=self._count, more=self._time_left())
         if not self._live:
-            self._tell(verdict(spec, outcome))
-        elif outcome.status == "failed" or outcome.message:
-            self.note(verdict(spec, outcome))
+            self._tell(verdict(spec, entry, own))
+        elif entry.error or entry.note:
+            self.note(verdict(spec, entry, own))
 
     def _time_left(self, before: str = "") -> str:
         """Say after `before` how long is left, as runs of the same kind took; nothing before the first has ended."""
@@ -106,13 +105,13 @@ def say(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def verdict(spec: RunSpec, outcome: Outcome) -> str:
+def verdict(spec: RunSpec, entry: Entry, own: bool = True) -> str:
     """Say in one line how a run ended."""
-    if outcome.status == "failed":
-        return f"FAILED {spec}: {outcome.message}"
-    if outcome.status == "elsewhere":
+    if entry.error:
+        return f"FAILED {spec}: {entry.error}"
+    if not own:
         return f"done by another command: {spec}"
-    return f"done {spec} in {duration(outcome.seconds)}" + (f": {outcome.message}" if outcome.message else "")
+    return f"done {spec} in {duration(entry.seconds)}" + (f": {entry.note}" if entry.note else "")
 
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130

@@ -21,7 +21,7 @@ from lamm_cl.experiments.progress import INTERRUPTED, Display, Summary, say, ver
 from lamm_cl.experiments.signals import TIME_IS_UP, Signals
 from lamm_cl.experiments.slurm import SlurmJobs
 from lamm_cl.experiments.spec import MODEL, Grid, RunSpec
-from lamm_cl.experiments.work import Outcome, Work, Worker, worker_name
+from lamm_cl.experiments.work import Work, Worker, worker_name
 from lamm_cl.records import ExperimentDirectory
 
 TIME_WAS_UP = 75
@@ -112,8 +112,9 @@ def join(directory: Path, device: str | None, console: Console, make_work: Calla
     set_compute(grid.specs[0].threads, grid.specs[0].deterministic)
     wanted = [spec for spec in grid.specs if grid.wants(spec.run_id, home.entry(spec.run_id))]
 
-    def tell(spec: RunSpec, outcome: Outcome) -> None:
-        say(console, verdict(spec, outcome))
+    def tell(spec: RunSpec) -> None:
+        if entry := home.entry(spec.run_id):
+            say(console, verdict(spec, entry))
         home.refresh_table()
 
     with Signals(TIME_IS_UP) as signals:
@@ -128,7 +129,7 @@ def join(directory: Path, device: str | None, console: Console, make_work: Calla
             with signals.held():
                 ended = worker.run()
                 summary = Summary(len(grid.specs))
-                if ended is not None:
+                if ended.status != "done":
                     summary.interrupted = ended.status == "stopped"
                     summary.stopped = ended.message or "asked to end; what was begun is saved."
                 settle(home, grid, summary, wanted, {worker_name()}, others_go_on=True)

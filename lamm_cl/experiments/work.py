@@ -48,10 +48,6 @@ class Work:
         return execute(job)
 
 
-# "elsewhere": another command recorded it; "stopped": saved for later; "disk": the experiment's directory cannot be
-# written; "memory": there was no room for it beside others; "device": an error of CUDA, after which this process can
-# use the GPU no more; another tries the run once more, then it has failed.
-Status = Literal["done", "failed", "elsewhere", "stopped", "disk", "memory", "device"]
 # After one of these, every later call of the process fails in the same way: assertions and wrong addresses in kernels.
 _BROKEN = ("CUDA error", "CUBLAS_STATUS_", "CUDNN_STATUS_", "cuDNN error", "device-side assert")
 _NO_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
@@ -60,11 +56,15 @@ BROKE_ONCE = "device-error"  # in a run's directory: a worker gave it up, and an
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended for the one who did it; what is "done" or "failed" is recorded."""
+    """How a worker ended.
 
-    status: Status
+    "done": nothing is left to claim; "stopped": what was begun is saved for later; "disk": the experiment's directory
+    cannot be written; "memory": there was no room for a run beside others; "device": an error of CUDA, after which this
+    process can use the GPU no more; another tries the run once more, then it has failed.
+    """
+
+    status: Literal["done", "stopped", "disk", "memory", "device"]
     message: str = ""  # one line about it
-    seconds: float = 0.0  # that it took
 
 
 def worker_name(number: int | None = None) -> str:
@@ -85,7 +85,7 @@ def _executed(work: Work, job: Job) -> Result:
 
 def record_failure(
     home: ExperimentDirectory, spec: RunSpec, error: BaseException | str, started: datetime.datetime | None = None
-) -> Outcome:
+) -> None:
     """Write the record of a run that failed; the next command tries it again from its start."""
     started = started or datetime.datetime.now(datetime.UTC)
     if isinstance(error, str):
@@ -95,17 +95,15 @@ def record_failure(
         text = {"kind": type(error).__name__, "message": str(error), "traceback": trace}
     first = (text["message"].strip() or text["kind"]).splitlines()[0]
     text["line"] = first if isinstance(error, str | UsageError) else f"{text['kind']}: {first}"
-    return Outcome("failed", text["line"], _record(home, spec, FAILED, started, Result((), {"error": text})))
+    _record(home, spec, FAILED, started, Result((), {"error": text}))
 
 
-def _record(home: ExperimentDirectory, spec: RunSpec, status: str, started: datetime.datetime, result: Result) -> float:
-    """Write how a run ended, and return the seconds that it took."""
+def _record(home: ExperimentDirectory, spec: RunSpec, status: str, started: datetime.datetime, result: Result) -> None:
     seconds = (datetime.datetime.now(datetime.UTC) - started).total_seconds()
     ran = {"worker": worker_name(), "started": started.isoformat(timespec="seconds"), "seconds": seconds}
     known = {"config": spec.determines(), **origin(), **ran, "error": None, **result.details}
     Record(spec.run_id, status, spec.columns(), result.rows, known).write(home.record(spec.run_id))
     forget_checkpoint(home, spec.run_id)
-    return float(known["seconds"])
 
 
 def forget_checkpoint(home: ExperimentDirectory, run_id: str) -> None:
@@ -180,44 +178,41 @@ class Worker:
     work: Work
     device: str
     signals: Signals  # held ones; they ask to save and stop
-    tell: Callable[[RunSpec, Outcome], None] = lambda spec, outcome: None  # hears of each run that is recorded
+    tell: Callable[[RunSpec], None] = lambda spec: None  # hears of each run that is recorded
     on_device: int = 1  # workers of the device that are known, this one included; see `Job`
     sharing: int = 1  # workers of this machine that are known, this one included
 
-    def run(self) -> Outcome | None:
-        """Work until nothing is left to claim; return None, or what ended it: stopped, disk, memory or device."""
+    def run(self) -> Outcome:
+        """Work until nothing is left to claim, or something else ends it."""
         worked = True
         try:
             while worked:
                 worked = False
                 for spec in self.grid.specs:
-                    outcome = self._perform(spec)
-                    if outcome is None:
+                    if self.signals.noted:
+                        return Outcome("stopped")
+                    if not self._is_wanted(spec):
                         continue
-                    if outcome.status not in ("done", "failed"):
-                        return outcome
+                    with self.home.claim(spec.run_id) as mine:
+                        if not mine or not self._is_wanted(spec):
+                            continue
+                        ended = self._do(spec)
+                    if ended is not None:
+                        return ended
                     worked = True
-                    self.tell(spec, outcome)
+                    self.tell(spec)
                     # Strategies, models and loaders refer to each other in cycles. They are few objects with much
                     # memory behind them, and Python, which counts objects, would collect them late.
                     gc.collect()
         except OSError as error:
             return Outcome("disk", self.home.explain(error))
-        return None
-
-    def _perform(self, spec: RunSpec) -> Outcome | None:
-        """Do a run and record how it ended; None where another process does or did it."""
-        if self.signals.noted:
-            return Outcome("stopped")
-        if not self._is_wanted(spec):
-            return None
-        with self.home.claim(spec.run_id) as mine:
-            return self._do(spec) if mine and self._is_wanted(spec) else None
+        return Outcome("done")
 
     def _is_wanted(self, spec: RunSpec) -> bool:
         return self.grid.wants(spec.run_id, self.home.entry(spec.run_id))
 
-    def _do(self, spec: RunSpec) -> Outcome:
+    def _do(self, spec: RunSpec) -> Outcome | None:
+        """Do a run and record it, done or failed; return what ends the worker, if anything does."""
         due = 0.0
 
         def report(fraction: float, text: str) -> None:
@@ -242,7 +237,8 @@ class Worker:
             if self.on_device > 1 and _is_gpu_memory(error):
                 return Outcome("memory", str(error).splitlines()[0])
             if not _is_broken_device(error):
-                return record_failure(self.home, spec, error, started)
+                record_failure(self.home, spec, error, started)
+                return None
             # Another worker goes on from the checkpoint; the second time the run has failed.
             first = f"{self.device}: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
             met = directory / BROKE_ONCE
@@ -251,5 +247,5 @@ class Worker:
                 return Outcome("device", f"{first}; the run has failed, twice.")
             met.write_text(first, encoding="utf-8")
             return Outcome("device", f"{first}; another worker process will try the run once more.")
-        seconds = _record(self.home, spec, DONE, started, result)
-        return Outcome("done", " ".join(result.details.get("notes", ())), seconds)
+        _record(self.home, spec, DONE, started, result)
+        return None

@@ -67,7 +67,6 @@ def test_damage_during_a_run_stops_the_command(tmp_path: Path, write_config: Wri
     home = ExperimentDirectory(tmp_path / "out")
     work: Any = Damaging(home, name)
     said = Worker(home, Grid([spec], Environment()), work, "cpu", Signals()).run()
-    assert said is not None
     assert said == Outcome("disk", said.message)
     assert said.message.startswith(f"cannot write {home.run(spec.run_id) / name}: Is a directory; remove it or choose")
 

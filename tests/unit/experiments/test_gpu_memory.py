@@ -42,12 +42,11 @@ def run(tmp_path: Path, write_config: Write, monkeypatch: pytest.MonkeyPatch) ->
         spec = grid(config)[0]
         home = ExperimentDirectory(tmp_path / str(room))
         home.open("try", "0", {})
-        told: list[Outcome] = []
         with pretended_gpu():
             here = Grid([spec], environment(config))
-            ended = Worker(home, here, Work(), "cuda:0", Signals(), lambda _, said: told.append(said), on_device).run()
+            outcome = Worker(home, here, Work(), "cuda:0", Signals(), on_device=on_device).run()
         place = home.record(spec.run_id)
-        return ended or told[0], Record.from_json(json.loads(place.read_text())) if place.exists() else None, seen
+        return outcome, Record.from_json(json.loads(place.read_text())) if place.exists() else None, seen
 
     return go
 
@@ -57,20 +56,20 @@ def numbers(record: Record) -> list[Any]:
 
 
 def test_it_gives_the_same_numbers(run: Callable[..., Any]) -> None:
-    outcome, whole, seen = run(256)
-    assert (outcome.status, max(seen)) == ("done", 256)
-    outcome, halves, seen = run(128)
-    assert outcome.status == "done"
-    assert outcome.message == "the GPU ran out of memory: it was tried once more with pieces of half the size"
+    _, whole, seen = run(256)
+    assert (whole.status, max(seen)) == ("done", 256)
+    _, halves, seen = run(128)
+    assert halves.status == "done"
+    assert halves.details["notes"] == ["the GPU ran out of memory: it was tried once more with pieces of half the size"]
     assert seen.count(256) == 1
     assert set(seen[seen.index(256) + 1 :]) >= {128}
     assert numbers(halves) == numbers(whole)
 
 
 def test_it_fails_the_second_time(run: Callable[..., Any]) -> None:
-    outcome, record, seen = run(64)
-    assert outcome.status == "failed"
-    assert outcome.message == f"OutOfMemoryError: {MESSAGE}"
+    _, record, seen = run(64)
+    assert record.status == "failed"
+    assert record.details["error"]["line"] == f"OutOfMemoryError: {MESSAGE}"
     assert record.details["error"]["message"] == MESSAGE
     assert [size for size in seen if size > 64] == [256, 128]
 

@@ -8,8 +8,7 @@ from rich.console import Console
 from lamm_cl.experiments import progress
 from lamm_cl.experiments.progress import Display, Summary
 from lamm_cl.experiments.spec import RunSpec
-from lamm_cl.experiments.work import Outcome
-from lamm_cl.records import Progress
+from lamm_cl.records import DONE, FAILED, Entry, Progress
 
 RUN = RunSpec("e", "few_shot", ("digits",), "digits", "lamm", "lamm", "tiny", 16, 1)
 RUNS = [replace(RUN, seed=seed) for seed in range(4)]
@@ -19,10 +18,10 @@ def test_time_left_comes_from_runs_of_the_same_kind() -> None:
     slow = [replace(run, label="maple", method="maple") for run in RUNS]
     text = io.StringIO()
     display = Display(Console(file=text), [*RUNS, *slow], 8, workers=2)
-    display.finished(RUNS[0], Outcome("elsewhere"))
+    display.finished(RUNS[0], Entry(DONE), own=False)
     assert "left" not in text.getvalue()
-    display.finished(RUNS[1], Outcome("done", seconds=1.0))
-    display.finished(slow[0], Outcome("done", seconds=9.0))
+    display.finished(RUNS[1], Entry(DONE, seconds=1.0))
+    display.finished(slow[0], Entry(DONE, seconds=9.0))
     assert text.getvalue().endswith(f" · about {(2 * 1.0 + 3 * 9.0) / 2:.1f} s left\n")
 
 
@@ -30,13 +29,13 @@ def test_lines_for_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     text = io.StringIO()
     display = Display(Console(file=text, width=60), RUNS, 6, 2)
     display.doing([(RUNS[0], Progress("here:1", 0.5, "stage 1, epoch 3"))])
-    display.finished(RUNS[0], Outcome("done", seconds=2.0))
-    display.finished(RUNS[1], Outcome("failed", "ValueError: no", 1.0))
+    display.finished(RUNS[0], Entry(DONE, seconds=2.0))
+    display.finished(RUNS[1], Entry(FAILED, error="ValueError: no", seconds=1.0))
     monkeypatch.setattr(progress, "_LINE_EVERY", -1.0)
     display.doing([])
     display.doing([(run, Progress("there:2", 0.25, "starting")) for run in RUNS[2:]])
-    display.finished(RUNS[2], Outcome("elsewhere"))
-    display.finished(RUNS[3], Outcome("done", "it began anew", 2.0))
+    display.finished(RUNS[2], Entry(DONE), own=False)
+    display.finished(RUNS[3], Entry(DONE, note="it began anew", seconds=2.0))
     display.note("a worker died")
     display.close()
     assert text.getvalue().splitlines() == [
@@ -57,8 +56,8 @@ def test_bars_for_a_terminal() -> None:
     assert len(display._rows) == 2
     display.doing([(RUNS[1], Progress("here:1", 0.75, "stage 1, epoch 4"))])
     assert list(display._rows) == [RUNS[1].run_id]
-    display.finished(RUNS[0], Outcome("done", seconds=2.0))
-    display.finished(RUNS[1], Outcome("failed", "ValueError: no", 1.0))
+    display.finished(RUNS[0], Entry(DONE, seconds=2.0))
+    display.finished(RUNS[1], Entry(FAILED, error="ValueError: no", seconds=1.0))
     display.close()
     assert "all runs" in text.getvalue()
     assert "FAILED lamm on digits" in text.getvalue()
