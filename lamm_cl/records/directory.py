@@ -118,35 +118,26 @@ class ExperimentDirectory:
 
     # -- whose directory this is ---------------------------------------------------------------------------------
 
-    def identity(self) -> dict[str, Any] | None:
-        """What `experiment.json` says, None where there is none."""
-        path = self.path / "experiment.json"
-        data = files.read_bytes(path)
-        if data is None:
-            return None
-        content = files.parse_json(data)
-        if content is None or not isinstance(content.get("settings"), dict):
-            raise UsageError(f"{path} is damaged: it does not say whose results these are. Choose another --out.")
-        return content
-
-    def check(self, experiment: str, version: str, settings: Mapping[str, Any]) -> None:
+    def check(self, experiment: str, version: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Refuse results that must not stand in one table with these: a setting may be new, but not other than it was.
 
-        Writes nothing. The version is that of lamm_cl. Raises `UsageError` where the directory is another
-        experiment's or among its runs, another version's, has other settings, or is nobody's and has a `runs.csv`.
+        Writes nothing, and returns the settings that are there. The version is that of lamm_cl. Raises `UsageError`
+        where the directory is another experiment's or among its runs, another version's, has other settings, or is
+        nobody's and has a `runs.csv`.
         """
         settings = files.finite(settings)
+        path = self.path / "experiment.json"
         try:
             if self.path.is_symlink() and not self.path.exists():
                 raise UsageError(
                     f"--out {self.path} is a link to {self.path.readlink()}, which is not there. "
                     "Make that directory, or choose another --out."
                 )
-            found = self.identity()
+            data = files.read_bytes(path)
             files.check_writable(self.path)
         except OSError as error:
             raise self.unusable(error) from error
-        if found is None:
+        if data is None:
             place = Path(os.path.realpath(self.path))
             for folder in (place, *place.parents):
                 if folder.name == "runs" and files.mode_of(folder.parent / "experiment.json"):
@@ -156,7 +147,10 @@ class ExperimentDirectory:
                     f"{self.path} has a runs.csv but no experiment.json: it was not made by this command and would be "
                     "overwritten. Choose another --out."
                 )
-            return
+            return {}
+        found = files.parse_json(data)
+        if found is None or not isinstance(found.get("settings"), dict):
+            raise UsageError(f"{path} is damaged: it does not say whose results these are. Choose another --out.")
         if found.get("experiment") != experiment:
             there = found.get("experiment")
             raise UsageError(f"{self.path} holds the experiment {there!r}, not {experiment!r}. Choose another --out.")
@@ -171,6 +165,7 @@ class ExperimentDirectory:
                 f"{self.path} holds this experiment with other settings:\n  " + "\n  ".join(lines) + "\n"
                 "Their results must not stand in one table: choose another --out, or undo the change."
             )
+        return dict(found["settings"])
 
     def open(self, experiment: str, version: str, settings: Mapping[str, Any]) -> None:
         """Make the directory this experiment's; raises `UsageError` as `check` does, or where it cannot be written."""
@@ -178,8 +173,7 @@ class ExperimentDirectory:
         try:
             (self.path / "runs").mkdir(parents=True, exist_ok=True)
             with self.locked():
-                self.check(experiment, version, settings)
-                old = (self.identity() or {}).get("settings", {})
+                old = self.check(experiment, version, settings)
                 merged = dict(sorted({**old, **files.finite(settings)}.items()))
                 if not old or merged != old:
                     content = {"format": FORMAT, "experiment": experiment, "version": version, "settings": merged}
