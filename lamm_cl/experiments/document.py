@@ -50,9 +50,8 @@ def dotted(key: Key) -> str:
 class _Reader(yaml.SafeLoader):
     """Builds the content of one YAML text, and remembers where each key stands and what is wrong."""
 
-    def __init__(self, text: str, source: str) -> None:
+    def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.source = source
         self.places: dict[Key, str] = {}
         self.problems: list[Problem] = []
         self._nodes = 0
@@ -149,7 +148,7 @@ def _difference(written: str, old: Any) -> str:
 def _parse(text: str, source: str) -> tuple[Any, _Reader]:
     """Return what a text says, and its reader; raises `UsageError` where it is not YAML."""
     try:
-        reader = _Reader(text, source)
+        reader = _Reader(text)
         node = reader.get_single_node()
         return None if node is None else reader.build(node, ()), reader
     except yaml.MarkedYAMLError as error:
@@ -157,9 +156,7 @@ def _parse(text: str, source: str) -> tuple[Any, _Reader]:
         where = f", line {mark.line + 1}" if mark else ""
         raise UsageError(f"{source}{where}: not YAML: {error.problem or error.context}.") from error
     except RecursionError as error:
-        raise UsageError(
-            f"{source}: its aliases (&, *) expand without end, or brackets are nested too deep."
-        ) from error
+        raise UsageError(f"{source}: its aliases (&, *) expand without end, or it is nested too deep.") from error
     except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"{source}: not YAML: {' '.join(str(error).split())}.") from error
 
