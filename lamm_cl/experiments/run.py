@@ -107,8 +107,8 @@ def join(directory: Path, device: str | None, console: Console, make_work: Calla
         )
     if Path(grid.folder).is_dir():
         os.chdir(grid.folder)  # where relative paths of the config start
-    for folder in filter(None, (grid.folder, grid.environment.folder)):
-        imports.look_in(Path(folder))  # for modules that the config imports
+    for folder in (grid.folder, grid.environment.folder) if grid.environment.imports else ():
+        imports.look_in(Path(folder or grid.folder))  # for modules that the config imports
     set_compute(grid.specs[0].threads, grid.specs[0].deterministic)
     wanted = [spec for spec in grid.specs if grid.wants(spec.run_id, home.entry(spec.run_id))]
 
