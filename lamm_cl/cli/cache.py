@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lamm_cl.cli.listing import show
 from lamm_cl.clip.cache_folder import Scope, clear, default_folder, limit, status
 from lamm_cl.errors import UsageError
 from lamm_cl.files import size_in_words
@@ -20,7 +21,7 @@ Folder = Annotated[
 
 
 @app.command("status")
-def show(
+def status_command(
     folder: Folder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
@@ -35,17 +36,12 @@ def show(
     if not scopes:
         typer.echo(f"{where}: nothing is cached.")
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=None)
-    for name in ("backbone", "weights", "device", "features", "views", "size", "last used"):
-        table.add_column(name, justify="right" if name in ("features", "views", "size") else "left")
+    rows = []
     for scope, entry in zip(scopes, entries, strict=True):
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(scope.used)) if scope.used else "-"
-        shown = [str(entry[key]) for key in ("backbone", "pretrained", "device", "features", "views")]
-        table.add_row(*shown, size_in_words(scope.bytes), used)
-    Console().print(table)
+        shown = [entry[key] for key in ("backbone", "pretrained", "device", "features", "views")]
+        rows.append((*shown, size_in_words(scope.bytes), used))
+    show(("backbone", "weights", "device", "features", "views", "size", "last used"), rows)
     room = f"{size_in_words(total)} of at most {size_in_words(limit())}"
     typer.echo(f"{where}: {room}; what was used longest ago goes first.")
 

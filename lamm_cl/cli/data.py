@@ -1,11 +1,11 @@
 """`lamm-cl data`: what is on disk, whether it is whole, and how to get the rest."""
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from lamm_cl.errors import UsageError
@@ -33,6 +33,7 @@ def status_command(
     ] = False,
 ) -> None:
     """Show what is there and what is missing."""
+    from rich.console import Console
     from rich.table import Table
 
     from lamm_cl.data.status import state_of
@@ -51,13 +52,13 @@ def status_command(
         classes = " / ".join([str(row.classes or "-"), *([str(row.entry.classes)] if row.entry else [])])
         size = [size_in_words(row.size) if row.size else "-"] if sizes else []
         table.add_row(escape(name), row.state, row.split or "-", classes, images, *size)
-    console = _console()
-    console.print(table)
+    # Piped output keeps whole lines: a path that is broken in two cannot be copied.
+    Console(soft_wrap=True, width=None if sys.stdout.isatty() else 160).print(table)
     for row in rows:
         if row.note and (row.state != "absent" or "lies at" in row.note):
-            console.print(f"{row.name}: {row.note}", markup=False)
+            typer.echo(f"{row.name}: {row.note}")
     if any(row.state == "absent" for row in rows):
-        console.print(f"`lamm-cl data prepare NAME --root {folders[0]}` fetches what is absent.", markup=False)
+        typer.echo(f"`lamm-cl data prepare NAME --root {folders[0]}` fetches what is absent.")
 
 
 @app.command("verify")
@@ -76,22 +77,22 @@ def verify_command(names: Names = None, root: Root = None) -> None:
                 load_dataset(spec, folder)  # says so, before the others are opened
     if not states:
         raise UsageError(f"{targets[0][1]} holds none of the catalogue's data sets. Name one, or give another --root.")
-    console = _console()
-    whole = [_verify(console, state) for state in states]
+    whole = [_verify(state) for state in states]
     if not all(whole):
         raise typer.Exit(1)
 
 
-def _verify(console: Console, state: "Status") -> bool:
+def _verify(state: "Status") -> bool:
     """Verify one data set and say what was found; one that cannot be read at all does not stop the others."""
+    from rich.console import Console
     from rich.progress import Progress
 
     from lamm_cl.data.verify import verify
 
     if state.dataset is None:
-        console.print(f"{state.name}: {state.note}", markup=False)
+        typer.echo(f"{state.name}: {state.note}")
         return False
-    with Progress(console=_console(stderr=True), transient=True) as bar:
+    with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(state.name, total=len(state.dataset.items))
         found = verify(state.dataset, lambda done, total: bar.update(task, completed=done, total=total))
     lines = [f"note: {note}" for note in found.warnings] + [f"  {problem}" for problem in found.problems[:20]]
@@ -102,7 +103,7 @@ def _verify(console: Console, state: "Status") -> bool:
     lines.append(f"  split fingerprint   {found.fingerprint}")
     if found.content:
         lines.append(f"  content fingerprint {found.content}")
-    console.print("\n".join(lines), markup=False)
+    typer.echo("\n".join(lines))
     return found.content is not None
 
 
@@ -119,6 +120,7 @@ def prepare_command(
 
     LAMM_CL_MIRROR is an address, or a folder, that is asked before the makers' addresses.
     """
+    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     from lamm_cl.data.download.prepare import Tools, prepare
@@ -127,27 +129,26 @@ def prepare_command(
 
     if local is not None and not local.is_dir():
         raise UsageError(f"--from {local} is no folder.")
-    console = _console()
     complete = True
     for spec, folder in _targets(names, root):
         if is_own(spec):  # a library may fetch it; what else is wrong with it is said
             try:
                 dataset = load_dataset(spec, folder)
-                console.print(f"{dataset.name}:\n  there: {dataset.folder}", markup=False)
+                typer.echo(f"{dataset.name}:\n  there: {dataset.folder}")
             except UsageError as error:
-                console.print(str(error), markup=False)
+                typer.echo(str(error))
                 complete = False
             continue
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=_console(stderr=True)) as bars:
+        with Progress(*columns, console=Console(stderr=True, width=None if sys.stderr.isatty() else 160)) as bars:
             tools = Tools(report=partial(_show_file, bars, {}), local=local, fix=fix)
             outcome = prepare(spec["name"] if isinstance(spec, dict) else spec, folder, tools)
-        console.print(f"{outcome.name}:", markup=False)
+        typer.echo(f"{outcome.name}:")
         groups = {"there": outcome.present, "put in place": outcome.fixed, "fetched": outcome.fetched}
         groups |= {"by hand": outcome.by_hand, "failed": outcome.failed, "damaged": outcome.damaged}
         groups |= {"optional, not fetched": outcome.optional, "note": outcome.notes}
         for line in (f"  {word}: {line}" for word, lines in groups.items() for line in lines):
-            console.print(line, markup=False)
+            typer.echo(line)
         complete = complete and outcome.complete
     if not complete:
         raise typer.Exit(1)
@@ -178,9 +179,3 @@ def _targets(names: list[str], root: Path | None) -> list[tuple[Any, Path]]:
         else:
             found.append((find(name).name, data_root(root)))
     return [one for k, one in enumerate(found) if one not in found[:k]]
-
-
-def _console(stderr: bool = False) -> Console:
-    # Piped output keeps whole lines: a path that is broken in two cannot be copied.
-    console = Console(stderr=stderr, soft_wrap=True)
-    return console if console.is_terminal else Console(stderr=stderr, soft_wrap=True, width=160)

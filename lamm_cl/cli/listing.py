@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lamm_cl.errors import unknown
+from lamm_cl.errors import check_known
 from lamm_cl.experiments import imports
 
 KINDS = ("methods", "datasets", "protocols", "backbones", "published")
@@ -21,8 +21,7 @@ def listing(
     ] = None,
 ) -> None:
     """List methods, data sets, protocols, backbones, or published tables."""
-    if kind not in KINDS:
-        raise unknown("kind", kind, KINDS)
+    check_known("kind", [kind], KINDS)
     imports.load([imports.find(one, Path()) for one in imported or ()])
     if parts and kind == "methods":
         _parts()
@@ -31,12 +30,15 @@ def listing(
     lists[KINDS.index(kind)](options)
 
 
-def _show(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print aligned columns; on a terminal and in a pipe alike, nothing is cut off."""
-    table = [list(header), *[[str(cell) for cell in row] for row in rows]]
-    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
-    for row in table:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+def show(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print aligned columns, numbers to the right; on a terminal and in a pipe alike, nothing is cut off."""
+    columns = list(zip(header, *([str(cell) for cell in row] for row in rows), strict=True))
+    for number, (name, *cells) in enumerate(columns):
+        right = all(cell[:1].isdigit() or cell == "-" for cell in cells)
+        width = max(map(len, (name, *cells)))
+        columns[number] = tuple(cell.rjust(width) if right else cell.ljust(width) for cell in (name, *cells))
+    for row in zip(*columns, strict=True):
+        typer.echo("  ".join(row).rstrip())
 
 
 def _methods(options: bool) -> None:
@@ -44,9 +46,9 @@ def _methods(options: bool) -> None:
     from lamm_cl.methods.registry import METHODS, SUFFIXES
 
     rows = [(method.name, *method.row.values(), method.paper) for method in METHODS.values()]
-    _show(("method", *SLOTS, "paper"), rows)
+    show(("method", *SLOTS, "paper"), rows)
     typer.echo("\nOn top of a method X (`lamm-cl list methods --parts` says of which, and why of others not):")
-    _show(("", ""), [(f"X{suffix.name}", suffix.adds) for suffix in SUFFIXES.values()])
+    show(("", ""), [(f"X{suffix.name}", suffix.adds) for suffix in SUFFIXES.values()])
     if options:
         from lamm_cl.experiments.names import method_options
 
@@ -67,10 +69,10 @@ def _parts() -> None:
             users.setdefault((part.slot, part.name), {})[method.name] = None
     order = {slot: place for place, slot in enumerate(SLOTS)}
     rows = [(*part, ", ".join(names)) for part, names in sorted(users.items(), key=lambda item: order[item[0][0]])]
-    _show(("slot", "part", "methods"), rows)
+    show(("slot", "part", "methods"), rows)
     typer.echo()
     fits = {name: [suffix.unfit(method) or "yes" for suffix in SUFFIXES.values()] for name, method in METHODS.items()}
-    _show(("method", *(f"X{name}" for name in SUFFIXES)), [(name, *found) for name, found in fits.items()])
+    show(("method", *(f"X{name}" for name in SUFFIXES)), [(name, *found) for name, found in fits.items()])
     typer.echo("\nSuffixes may follow each other, as in coop+kg+lamm.")
 
 
@@ -82,7 +84,7 @@ def _options(where: str, model: type) -> None:
         none = "recipe's" if name in Recipe.model_fields else "-"
         rows.append((f"{where}.{name}", none if info.default is None else info.default, info.description or ""))
     typer.echo()
-    _show(("option", "default", "meaning"), rows)
+    show(("option", "default", "meaning"), rows)
 
 
 def _datasets(options: bool) -> None:
@@ -93,7 +95,7 @@ def _datasets(options: bool) -> None:
         sizes = (f"{size:,}" if size else "-" for size in entry.sizes)
         licence = ("synthetic; " if entry.synthetic else "") + entry.licence
         rows.append((entry.name, entry.classes, *sizes, "embedded" if entry.embedded else entry.folder, licence))
-    _show(("data set", "classes", "train", "val", "test", "where", "licence"), rows)
+    show(("data set", "classes", "train", "val", "test", "where", "licence"), rows)
     typer.echo("\n`lamm-cl data status --root DIR` says which of them are there. Your own data: see configs/README.md.")
 
 
@@ -102,7 +104,7 @@ def _protocols(options: bool) -> None:
 
     together = {one.name: "all in one run" if one.at_least > 1 else "one a run" for one in PROTOCOLS.values()}
     rows = [(one.name, one.title, together[one.name], one.source) for one in PROTOCOLS.values()]
-    _show(("protocol", "what it does", "data sets", "source"), rows)
+    show(("protocol", "what it does", "data sets", "source"), rows)
     if options:
         from lamm_cl.experiments.names import protocol_options
 
@@ -117,7 +119,7 @@ def _backbones(options: bool) -> None:
     for entry in table():
         marks = ("yes" if entry[key] else "no" for key in ("text_methods", "vision_prompts", "exact_engine"))
         rows.append((entry["name"], entry["family"], *marks, ", ".join(entry["pretrained"]) or "-"))
-    _show(("backbone", "family", "text methods", "vision prompts", "exact engine", "pretrained"), rows)
+    show(("backbone", "family", "text methods", "vision prompts", "exact engine", "pretrained"), rows)
     typer.echo("\nFamilies: lamm_cl/clip/README.md. A weights file of one's own: pretrained: PATH.")
 
 
@@ -125,5 +127,5 @@ def _published(options: bool) -> None:
     from lamm_cl.reports.published import names, standings
 
     rows = [(name, title, standings(name), citation) for name, title, citation in names()]
-    _show(("table", "what it holds", "numbers", "from"), rows)
+    show(("table", "what it holds", "numbers", "from"), rows)
     typer.echo("\n`lamm-cl report DIR --compare TABLE` puts it beside measured numbers.")

@@ -1,34 +1,21 @@
 """The command `lamm-cl`. Commands import what they need when they run: `--help` and wrong use answer at once."""
 
-import importlib
 import io
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from lamm_cl import __version__
+from lamm_cl.cli import cache, configs, data, listing, predict, report, run
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments.signals import Signals
 
 # typer brings its own copy of click in some versions; its public exceptions lead to the bases in all of them.
 _WrongUse: Any = typer.BadParameter.__bases__[0]
 _Refusal: Any = _WrongUse.__bases__[0]
-# Each command's module in this folder, in the order that `--help` shows, and the function in it; a module without one
-# has an `app` with sub-commands of its own.
-COMMANDS = {
-    "quickstart": "run.quickstart",
-    "init": "configs.init",
-    "run": "run.run",
-    "work": "run.work",
-    "validate": "configs.validate",
-    "report": "report.report",
-    "predict": "predict.predict",
-    "data": "data",
-    "cache": "cache",
-    "list": "listing.listing",
-}
 COMPLETING = "_LAMM_CL_COMPLETE"
 
 app = typer.Typer(
@@ -57,18 +44,27 @@ def _options(
     """Take the options that stand before a command."""
 
 
+_COMMANDS: dict[str, Callable[..., object]] = {  # in the order that `--help` shows
+    "quickstart": run.quickstart,
+    "init": configs.init,
+    "run": run.run,
+    "work": run.work,
+    "validate": configs.validate,
+    "report": report.report,
+    "predict": predict.predict,
+    "list": listing.listing,
+}
+for _name, _command in _COMMANDS.items():
+    app.command(_name)(_command)
+app.add_typer(data.app, name="data")
+app.add_typer(cache.app, name="cache")
+
+
 def call(arguments: list[str]) -> int:
     """Run the command line; returns the exit code: 0 done, 1 something failed, 2 wrong use, 130 after Ctrl-C."""
     _print_every_letter()
     with Signals() as signals:
         try:
-            for name, place in COMMANDS.items():
-                home, _, function = place.partition(".")
-                module = importlib.import_module(f"lamm_cl.cli.{home}")
-                if function:
-                    app.command(name)(getattr(module, function))
-                else:
-                    app.add_typer(module.app, name=name)
             command = typer.main.get_command(app)
             if COMPLETING in os.environ:  # a shell asks what may come next: typer's own way in answers
                 command.main([], prog_name="lamm-cl", standalone_mode=True)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lamm_cl.errors import UsageError, unknown
+from lamm_cl.errors import UsageError, check_known
 from lamm_cl.experiments import imports
 
 FORMATS = ("text", "csv", "json")
@@ -22,8 +22,7 @@ def predict(
     ] = None,
 ) -> None:
     """Print the class of each picture and its probability; the model comes from the file alone."""
-    if form not in FORMATS:
-        raise unknown("format", form, FORMATS)
+    check_known("format", [form], FORMATS)
     if top < 1:
         raise UsageError(f"--top {top}: at least 1 class an image.")
     paths = _pictures(images)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lamm_cl.errors import UsageError, unknown
+from lamm_cl.errors import UsageError, check_known
 
 if TYPE_CHECKING:
     from lamm_cl.reports.report import Report
@@ -49,10 +49,8 @@ def report(
     from lamm_cl.reports.report import make_report
     from lamm_cl.reports.results import read_results
 
-    if form not in FORMATS:
-        raise unknown("format", form, FORMATS)
-    if width not in (None, *WIDTHS):
-        raise unknown("width", width or "", WIDTHS)
+    check_known("format", [form], FORMATS)
+    check_known("width", [] if width is None else [width], WIDTHS)
     if compare is not None:
         published.numbers(compare)
     for directory in directories:

@@ -1,7 +1,7 @@
 """What runs will cost, from a few timed steps of each kind. Imported by workers only."""
 
 import time
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,8 +40,8 @@ class _Speed:
 class Calibration:
     """Times each method at several numbers of classes; after a minute, others lie on a line through those."""
 
-    def __init__(self, environment: Environment, device: str, loaded: MutableMapping[Any, Any]) -> None:
-        self._environment, self._device, self._loaded = environment, device, loaded
+    def __init__(self, environment: Environment, device: str) -> None:
+        self._environment, self._device = environment, device
         self._layouts: dict[str, Any] = {}
         self._pictures: dict[Any, tuple[float, float]] = {}
         self._speeds: dict[Any, dict[int, _Speed]] = {}  # of method and backbone, by the number of classes
@@ -85,9 +85,9 @@ class Calibration:
     def _backbone(self, spec: RunSpec) -> ClipBackbone:
         """Return a run's backbone; where its weights are not there, with random ones, which take as long."""
         try:
-            return backbone_of(spec, self._device, self._environment, self._loaded)[0]
+            return backbone_of(spec, self._device, self._environment)[0]
         except UsageError:
-            return backbone_of(replace(spec, pretrained=RANDOM), self._device, self._environment, self._loaded)[0]
+            return backbone_of(replace(spec, pretrained=RANDOM), self._device, self._environment)[0]
 
     def _picture(self, spec: RunSpec, backbone: Any, layout: Any) -> tuple[float, float]:
         """Return the seconds that it takes to read a picture, and to encode it."""
@@ -178,12 +178,10 @@ def _time(work: Callable[[], None], most: int, device: str) -> float:
     return min(times)
 
 
-def measure(
-    specs: Sequence[RunSpec], environment: Environment, device: str, loaded: MutableMapping[Any, Any]
-) -> list[Cost]:
+def measure(specs: Sequence[RunSpec], environment: Environment, device: str) -> list[Cost]:
     """Return what each run will cost; data and weights that are not there have stand-ins."""
     imports.load(environment.imports)
-    calibration = Calibration(environment, device, loaded)
+    calibration = Calibration(environment, device)
     classes = {spec.run_id: len(calibration.layout(spec).class_names) for spec in specs}
     few, many = min(classes.values(), default=0), max(classes.values(), default=0)
     # Those with the fewest and the most classes first: the others may lie between.

@@ -50,12 +50,10 @@ def dotted(key: Key) -> str:
 class _Reader(yaml.SafeLoader):
     """Builds the content of one YAML text, and remembers where each key stands and what is wrong."""
 
-    def __init__(self, text: str, source: str) -> None:
+    def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.source = source
         self.places: dict[Key, str] = {}
         self.problems: list[Problem] = []
-        self._open: list[yaml.Node] = []
         self._nodes = 0
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
@@ -68,20 +66,16 @@ class _Reader(yaml.SafeLoader):
         return _AMBIGUOUS if other or _LEADING_ZERO.fullmatch(value) else tag
 
     def build(self, node: yaml.Node, key: Key) -> Any:
-        """Return what a node says; raises `UsageError` for aliases without end."""
+        """Return what a node says; raises `RecursionError` for aliases without end."""
         self.places.setdefault(key, f"line {node.start_mark.line + 1}")
         self._nodes += 1
-        if self._nodes > _MOST_NODES or any(node is parent for parent in self._open):
-            raise UsageError(f"{self.source}: its aliases (&, *) expand without end.")
+        if self._nodes > _MOST_NODES:
+            raise RecursionError
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, key)
-        self._open.append(node)
-        try:
-            if isinstance(node, yaml.MappingNode):
-                return self._mapping(node, key)
-            return [self.build(item, (*key, index)) for index, item in enumerate(node.value)]
-        finally:
-            self._open.pop()
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, key)
+        return [self.build(item, (*key, index)) for index, item in enumerate(node.value)]
 
     def _mapping(self, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
         seen: dict[str, int] = {}
@@ -102,33 +96,27 @@ class _Reader(yaml.SafeLoader):
         return result
 
     def _scalar(self, node: yaml.ScalarNode, key: Key) -> Any:
-        written = str(node.value)
-        value: Any = written
-        wrong, doubt = "", False
+        written, doubt = str(node.value), False
         try:
-            if node.tag == _AMBIGUOUS or (node.tag == f"{_TAG}int" and _LEADING_ZERO.fullmatch(written)):
-                wrong, doubt = _ambiguity(written)
-            elif not isinstance(value := self._plain(node, written), str | int | float | None):
-                value, wrong = str(value), f"is read as a {type(value).__name__}; put it in quotes."
+            ambiguous = node.tag == _AMBIGUOUS or (node.tag == f"{_TAG}int" and _LEADING_ZERO.fullmatch(written))
+            value = yaml.safe_load(written) if ambiguous else self._plain(node, written)
+            plain = isinstance(value, str | int | float | None)
+            if plain and not ambiguous:
+                return value
+            doubt = plain
+            wrong = _difference(written, value) if plain else f"is read as a {type(value).__name__}; put it in quotes."
         except ValueError as error:  # 2020-99-99 looks like a date, and Python reads no number of 5000 digits
             wrong = f"cannot be read ({error}); put it in quotes if it is text."
-        if wrong:
-            self.problems.append(Problem(key, wrong, doubt))
-        return value
+        self.problems.append(Problem(key, wrong, doubt))
+        return written
 
     def _plain(self, node: yaml.ScalarNode, written: str) -> Any:
         kind = node.tag.removeprefix(_TAG)
         pattern = _PATTERNS.get(kind)
-        if pattern is None:
-            return self.construct_object(node)
-        if not pattern.fullmatch(written) and not (kind == "float" and _INT.fullmatch(written)):
+        if pattern and not pattern.fullmatch(written) and not (kind == "float" and _INT.fullmatch(written)):
             raise ValueError(f"{written!r} is no {kind} of YAML 1.2")
-        if kind == "null":
-            return None
-        if kind == "bool":
-            return written.lower() == "true"
-        if kind == "float":
-            return float(re.sub(r"\.(?=[in])", "", written.lower()))
+        if kind != "int":
+            return self.construct_object(node)
         number = int(written, 0) if written[:2] in ("0o", "0x") else int(written)
         return number if str(number) == written else SpelledInt(number)
 
@@ -143,40 +131,32 @@ def _key_of(node: yaml.Node) -> str:
     return str(node.value if isinstance(node, yaml.ScalarNode) else node.tag)
 
 
-def _ambiguity(written: str) -> tuple[str, bool]:
-    """Say how the two versions read a value, and whether the context may tell what is meant: not for a date.
-
-    Raises `ValueError` where version 1.1 takes it for a date that there is not, or a number too long to read.
-    """
-    old = yaml.safe_load(written)
+def _difference(written: str, old: Any) -> str:
+    """Say how the two versions read a value; `old` is what it is in version 1.1."""
     shown = written if len(written) <= 40 else written[:37] + "..."
     if isinstance(old, bool):
         plain = str(old).lower()
         said, remedy = f"is {plain} in YAML 1.1 and text in YAML 1.2", f"write {plain} if that is meant"
-    elif not isinstance(old, int | float | str):
-        return f"is read as a {type(old).__name__}; put it in quotes.", False
     elif _LEADING_ZERO.fullmatch(written):
         said = "begins with a zero, which YAML 1.1 reads as octal and YAML 1.2 as decimal"
         remedy = "write the number without it"
     else:
         said, remedy = f"is {old} in YAML 1.1 and text in YAML 1.2", "write the number in plain digits"
-    return f"{shown} {said}: {remedy}, or put it in quotes if it is text.", True
+    return f"{shown} {said}: {remedy}, or put it in quotes if it is text."
 
 
 def _parse(text: str, source: str) -> tuple[Any, _Reader]:
     """Return what a text says, and its reader; raises `UsageError` where it is not YAML."""
     try:
-        reader = _Reader(text, source)
+        reader = _Reader(text)
         node = reader.get_single_node()
         return None if node is None else reader.build(node, ()), reader
-    except UsageError:
-        raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}" if mark else ""
         raise UsageError(f"{source}{where}: not YAML: {error.problem or error.context}.") from error
     except RecursionError as error:
-        raise UsageError(f"{source}: its brackets are nested too deep.") from error
+        raise UsageError(f"{source}: its aliases (&, *) expand without end, or it is nested too deep.") from error
     except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"{source}: not YAML: {' '.join(str(error).split())}.") from error
 
@@ -255,8 +235,7 @@ class Document:
         self._places = {place: line for place, line in self._places.items() if place[: len(key)] != key}
         for length in range(1, len(key)):
             self._places.setdefault(key[:length], source)
-        self._places |= {(*key, *below): source for below in reader.places}
-        self._places[key] = source
+        self._places |= {(*key, *below): source for below in reader.places}  # () too, which every value has
 
 
 def _position(holder: Any, part: str, source: str) -> str | int:

@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
-from lamm_cl.data.catalogue import CATALOGUE
-from lamm_cl.data.own_data import FORMULA, is_formula, is_own
+from lamm_cl.data.catalogue import CATALOGUE, find
+from lamm_cl.data.own_data import FORMULA, is_formula, is_own, name_of
 from lamm_cl.errors import UsageError, refusal, unknown_name
 from lamm_cl.experiments import names
 from lamm_cl.experiments.document import Problem, as_methods, named_methods
@@ -43,10 +43,8 @@ class Reading:
         """Add one problem."""
         self.problems.append(Problem(key, text))
 
-    def current(self, options: Any, place: str) -> Any:
+    def current(self, options: dict[str, Any], place: str) -> dict[str, Any]:
         """Return options of a method by the names that they have now, with the digests of the files they name."""
-        if not isinstance(options, dict):
-            return options
         for old, new in RENAMED.items():
             if old in options and new not in options:
                 options = {(new if name == old else name): value for name, value in options.items()}
@@ -123,28 +121,31 @@ def _protocol_problems(name: str, options: Mapping[str, Any]) -> list[Problem]:
 
 def read_datasets(value: Any, reading: Reading) -> list[Any]:
     """Take names in any spelling, and mappings that describe data; check them together with the protocol."""
-    entries = [_as_dataset(entry) for entry in _listed_once("datasets", value, reading)]
-    problems = []
-    for index, entry in enumerate(entries):
-        if isinstance(entry, str) and names.dataset_name(entry) is None:
-            problems.append(Problem(("datasets", index), unknown_name("data set", entry, CATALOGUE)))
-        elif isinstance(entry, dict):
-            problems += [Problem(("datasets", index), text) for text in names.described_data_problems(entry)]
-    if not problems and reading.protocol and all(isinstance(entry, str | dict) for entry in entries):
+    listed = _listed_once("datasets", value, reading)
+    before = len(reading.problems)
+    entries = [_read_dataset(entry, ("datasets", index), reading) for index, entry in enumerate(listed)]
+    if len(reading.problems) == before and reading.protocol and all(isinstance(entry, str | dict) for entry in entries):
         name, given = reading.protocol
         options = names.protocol_options(name).model_validate(given).model_dump()
-        problems = stream_problems(name, options, [names.shown_name(entry) for entry in entries])
-    reading.problems += problems
+        reading.problems += stream_problems(name, options, list(map(name_of, entries)))
     reading.own = [entry.get("name") for entry in entries if isinstance(entry, dict)]
     return entries
 
 
-def _as_dataset(value: Any) -> Any:
+def _read_dataset(value: Any, key: Key, reading: Reading) -> Any:
     """Write the catalogue's name for any spelling of it, also where options stand beside it."""
-    if isinstance(value, dict) and isinstance(value.get("name"), str) and not is_own(value):
-        name = _as_dataset(value["name"])
-        return name if set(value) == {"name"} else {**value, "name": name}
-    return names.dataset_name(value) or value if isinstance(value, str) else value
+    named = {"name": value} if isinstance(value, str) else value
+    if not isinstance(named, dict):
+        return value
+    error = None if is_own(named) or "name" not in named else refusal(find, named["name"])
+    texts = [str(error)] if error else []
+    if isinstance(value, dict):
+        texts += names.described_data_problems(value)
+    reading.problems += [Problem(key, text) for text in texts]
+    if error or is_own(named) or not isinstance(named.get("name"), str):
+        return value
+    name = find(named["name"]).name
+    return name if set(named) == {"name"} else {**named, "name": name}
 
 
 def read_methods(value: Any, reading: Reading) -> Any:
@@ -159,24 +160,23 @@ def read_methods(value: Any, reading: Reading) -> Any:
 
 def _read_method(label: Any, given: Any, reading: Reading) -> dict[str, Any]:
     key: Key = ("methods", label)
-    options = reading.current({} if given is None else given, f"methods.{label}")
-    name = options.pop("method", label) if isinstance(options, dict) else label
-    if isinstance(options, dict) and reading.plugins is not None:
+    if not isinstance(given, dict | None):
+        reading.say(key, f"takes a mapping of options, not {given!r}.")
+    options = reading.current(given if isinstance(given, dict) else {}, f"methods.{label}")
+    name = options.pop("method", label)
+    if reading.plugins is not None:
         options.setdefault("plugins", reading.plugins)
-    entry = {"label": label, "name": name, "options": options if isinstance(options, dict) else {}}
+    entry = {"label": label, "name": name, "options": options}
     reading.labels.append(label)
     if not isinstance(name, str):
         return entry  # said where types are checked
-    if problem := names.method_problem(name):
-        reading.say(key, problem)
+    if problem := refusal(get_method, name):
+        reading.say(key, str(problem))
         return entry
     reading.methods.append(entry)
-    if isinstance(options, dict):
-        reading.problems += _recipe_problems(name, options, key)
-        reading.problems += _option_problems(names.method_options(name), names.applicable(name, options), key)
-        reading.problems += _plugin_problems(options.get("plugins"), key)
-    else:
-        reading.say(key, f"takes a mapping of options, not {options!r}.")
+    reading.problems += _recipe_problems(name, options, key)
+    reading.problems += _option_problems(names.method_options(name), names.applicable(name, options), key)
+    reading.problems += _plugin_problems(options.get("plugins"), key)
     return entry
 
 
@@ -202,15 +202,10 @@ def _plugin_problems(plugins: Any, key: Key) -> list[Problem]:
 
 def read_backbones(value: Any, reading: Reading) -> list[Any]:
     """Take names in any spelling, and mappings that have weights and precision beside the name."""
-    entries = [_as_backbone(entry) for entry in _listed_once("backbone", value, reading)]
-    for index, entry in enumerate(entries):
-        named = entry if isinstance(entry, dict) else {}
-        name = named.get("name")
-        if text := names.backbone_problem(name) if isinstance(name, str) else None:
-            reading.say(("backbone", index, "name"), text)
-        for key in ("name", "pretrained"):
-            if isinstance(named.get(key), str) and is_formula(named[key]):
-                reading.say(("backbone", index, key), f"{named[key]!r} {FORMULA}, a path with ./ before it.")
+    entries = [
+        _read_backbone(entry, ("backbone", index), reading)
+        for index, entry in enumerate(_listed_once("backbone", value, reading))
+    ]
     if any(isinstance(entry, dict) and entry.get("precision") == "pure_fp16" for entry in entries):
         for method in reading.methods:
             if not get_method(method["name"]).prompts_only:
@@ -219,12 +214,19 @@ def read_backbones(value: Any, reading: Reading) -> list[Any]:
     return entries
 
 
-def _as_backbone(value: Any) -> Any:
+def _read_backbone(value: Any, key: Key, reading: Reading) -> Any:
     value = {"name": value} if isinstance(value, str) else value
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         return value
-    name, weights = names.backbone_and_weights(value["name"], value.get("pretrained"))
-    return {**value, "name": name, "pretrained": weights}
+    try:
+        name, weights = names.backbone_and_weights(value["name"], value.get("pretrained"))
+        value = {**value, "name": name, "pretrained": weights}
+    except UsageError as error:
+        reading.say((*key, "name"), str(error))
+    for part in ("name", "pretrained"):
+        if isinstance(value.get(part), str) and is_formula(value[part]):
+            reading.say((*key, part), f"{value[part]!r} {FORMULA}, a path with ./ before it.")
+    return value
 
 
 def read_loggers(value: Any, reading: Reading) -> dict[str, Any]:
@@ -274,11 +276,11 @@ def _when_problems(when: Mapping[str, Any], reading: Reading, key: Key) -> Itera
         if name not in CATALOGUE and name not in reading.own and "+" not in name:
             yield Problem((*key, "dataset"), unknown_name("data set", name, CATALOGUE))
     for name in _texts(when.get("method")):
-        if name not in reading.labels and names.method_problem(name):
+        if name not in reading.labels and refusal(get_method, name):
             yield Problem((*key, "method"), unknown_name("method", name, map(str, reading.labels)))
     for name in _texts(when.get("backbone")):
-        if text := names.backbone_problem(name):
-            yield Problem((*key, "backbone"), text)
+        if error := refusal(names.backbone_and_weights, name):
+            yield Problem((*key, "backbone"), str(error))
 
 
 def _texts(value: Any) -> list[str]:

@@ -2,15 +2,16 @@
 
 import contextlib
 import itertools
+import signal
 import time
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from lamm_cl.experiments.progress import Lines, Summary
-from lamm_cl.experiments.signals import Interrupted, Signals
+from lamm_cl.experiments.progress import Display, Summary
+from lamm_cl.experiments.signals import Signals
 from lamm_cl.experiments.spec import Grid, RunSpec
-from lamm_cl.experiments.work import Outcome, record_failure, tidy
-from lamm_cl.records import DAMAGED, FAILED, Entry, ExperimentDirectory, Progress
+from lamm_cl.experiments.work import record_failure, tidy
+from lamm_cl.records import DAMAGED, FAILED, ExperimentDirectory, Progress
 
 _GRACE = 20.0
 
@@ -43,25 +44,26 @@ def settle(
     home: ExperimentDirectory,
     grid: Grid,
     summary: Summary,
-    before: Collection[str],
+    pending: Sequence[RunSpec],
     own: Collection[str] | None,
     others_go_on: bool = False,
 ) -> None:
     """Count what there is in the end, remove what killed workers left, and make the table anew.
 
     The summary takes the numbers, and what keeps this from being done. A record that somebody deleted meanwhile is one
-    that is left. `before` are the runs that were done before the command began, `own` the workers whose runs count as
-    its own, None for all. Where `others_go_on`, a run that somebody works on is not this command's to wait for.
+    that is left. `pending` are the runs that were to be done when the command began, `own` the workers whose runs count
+    as its own, None for all. Where `others_go_on`, a run that somebody works on is not this command's to wait for.
     """
+    now = {spec.run_id for spec in pending}
     try:
         for spec in grid.specs:
             entry = home.entry(spec.run_id)
             if entry is None or grid.wants(spec.run_id, entry):
                 summary.taken += others_go_on and home.is_claimed(spec.run_id)
-            elif spec.run_id in before:
-                summary.before += 1
             elif entry.status == FAILED:
                 summary.failed.append((spec, entry.error))
+            elif spec.run_id not in now:
+                summary.before += 1
             elif own is None or entry.worker in own:
                 summary.done += 1
             else:
@@ -77,12 +79,11 @@ class Follower:
     """Follows a grid until every run is recorded; `pending` are those that were to be done when the command began."""
 
     def __init__(
-        self, home: ExperimentDirectory, grid: Grid, pending: Sequence[RunSpec], workers: Workers, display: Lines
+        self, home: ExperimentDirectory, grid: Grid, pending: Sequence[RunSpec], workers: Workers, display: Display
     ) -> None:
         self.home, self.grid, self.display, self._workers = home, grid, display, workers
         self.left: dict[str, RunSpec] = {spec.run_id: spec for spec in pending}  # still to be done
-        self._before = {spec.run_id for spec in grid.specs} - self.left.keys()
-        self._ended = 0
+        self._pending = pending
         self._doing: dict[str, Progress] = {}
         self._damaged: set[str] = set()
         self._table_is_old = True
@@ -95,8 +96,8 @@ class Follower:
                 self._watch(signals)
             except GaveUp as error:
                 summary.stopped = str(error)
-            except KeyboardInterrupt as error:
-                summary.stopped = "ended by SIGTERM." if isinstance(error, Interrupted) else "interrupted."
+            except KeyboardInterrupt:
+                summary.stopped = "ended by SIGTERM." if signals.first == signal.SIGTERM else "interrupted."
                 summary.interrupted = True
             except OSError as error:
                 summary.stopped = self.home.explain(error)
@@ -105,7 +106,7 @@ class Follower:
                 summary.stopped += farewell if summary.interrupted else ""
             with contextlib.suppress(OSError):  # met again, and said, by what follows
                 self.look()
-            settle(self.home, self.grid, summary, self._before, self._workers.names)
+            settle(self.home, self.grid, summary, self._pending, self._workers.names)
         return summary
 
     def _watch(self, signals: Signals) -> None:
@@ -140,10 +141,10 @@ class Follower:
         self._doing = {}
         for run_id, spec in list(self.left.items()):
             entry = self.home.entry(run_id)
-            if not self.grid.wants(run_id, entry):
+            if entry is not None and not self.grid.wants(run_id, entry):
                 del self.left[run_id]
-                self._ended += 1
-                self.display.finished(spec, self._outcome(entry))
+                own = self._workers.names is None or entry.worker in self._workers.names
+                self.display.finished(spec, entry, own)
                 self._table_is_old = True
                 continue
             if entry is not None and entry.status == DAMAGED and run_id not in self._damaged:
@@ -155,13 +156,6 @@ class Follower:
                 self._doing[run_id] = progress
         self.display.doing([(self.left[run_id], progress) for run_id, progress in self._doing.items()])
 
-    def _outcome(self, entry: Entry | None) -> Outcome:
-        assert entry is not None
-        if entry.status == FAILED:
-            return Outcome("failed", entry.error, entry.seconds)
-        own = self._workers.names is None or entry.worker in self._workers.names
-        return Outcome("done" if own else "elsewhere", entry.note, entry.seconds)
-
     def free(self, most: int) -> int:
         """Return how many runs, at most so many, are left that nobody works on."""
         free = (run_id for run_id in self.left if not self.home.is_claimed(run_id))
@@ -169,7 +163,7 @@ class Follower:
 
     def come_so_far(self) -> tuple[int, float]:
         """Return how many runs are recorded, and how much of the others is done: it grows as long as anything does."""
-        return self._ended, sum(progress.fraction for progress in self._doing.values())
+        return len(self._pending) - len(self.left), sum(progress.fraction for progress in self._doing.values())
 
     def unfinished_by(self, worker: str) -> RunSpec | None:
         """Return the run that a worker was doing when it was heard of last."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from lamm_cl.data.few_shot import shortfalls
 from lamm_cl.data.load import data_root
-from lamm_cl.data.own_data import OPTIONS, find_from, placed
+from lamm_cl.data.own_data import OPTIONS, find_from, name_of, placed
 from lamm_cl.data.status import Status, readable, slow_to_list, state_of
 from lamm_cl.errors import UsageError
 from lamm_cl.experiments import imports, names
@@ -25,7 +25,7 @@ def grid(config: ExperimentConfig, device: str | None = None) -> list[RunSpec]:
     runs: dict[str, RunSpec] = {}
     shown: dict[tuple[Any, ...], RunSpec] = {}
     for backbone, datasets, method, shots, seed in itertools.product(*_lists(config)):
-        title = "+".join(names.shown_name(dataset) for dataset in datasets)
+        title = "+".join(name_of(dataset) for dataset in datasets)
         given = dict(method.options)
         for override in config.overrides:
             if override.when.matches(dataset=title, method=method.label, backbone=backbone.name, shots=shots):
@@ -84,14 +84,10 @@ def environment(config: ExperimentConfig) -> Environment:
     return Environment(
         root=None if config.root is None else str(find_from(config.folder, config.root)),
         folder=str(config.folder),
-        cache=config.cache,
-        loggers={str(name): options for name, options in config.loggers.items()},
-        checkpoint_minutes=config.checkpoint_minutes,
         imports=tuple(config.imports),
         unprojected=any(get_method(method.name).unprojected for method in config.methods),
-        num_workers=config.num_workers,
-        graph=config.graph,
         save=config.save is not None,
+        **config.model_dump(include={"cache", "loggers", "checkpoint_minutes", "num_workers", "graph"}),
     )
 
 
@@ -109,7 +105,7 @@ def settings(config: ExperimentConfig, device: str) -> dict[str, Any]:
     fixed |= {f"import {name}": {"sha256": digest} for name, digest in _imports(config).items()}
     for dataset in config.datasets:
         given = dataset if isinstance(dataset, dict) else {}
-        fixed[f"datasets.{names.shown_name(dataset)}"] = {key: given[key] for key in OPTIONS if key in given}
+        fixed[f"datasets.{name_of(dataset)}"] = {key: given[key] for key in OPTIONS if key in given}
     for backbone in config.backbones:
         name = backbone.name + (f" ({backbone.pretrained})" if backbone.pretrained else "")
         fixed[f"{name}: backbone"] = backbone.model_dump(include={"precision", "resize_mode"}, exclude_none=True)

@@ -1,5 +1,6 @@
 """Python files and modules that a config imports: methods, data and plugins of the user's own."""
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
@@ -23,23 +24,8 @@ def find(entry: str, folder: Path) -> str:
             raise UsageError(f"there is no file {path}.")
         return str(path)
     look_in(folder)
-    known = _known(entry)
-    if known is None or known.origin is None:
-        raise UsageError(f"there is no module {entry!r} in {folder.resolve()} or among what is installed.")
+    _origin(entry)
     return entry
-
-
-def folders(found: Sequence[str]) -> list[str]:
-    """Return where modules that `find` returned lie, for processes on other machines; installed ones are there too."""
-    roots = []
-    for one in found:
-        spec = None if one.endswith(".py") else importlib.util.find_spec(one)
-        if spec is not None and spec.origin is not None:
-            up = one.count(".") + (Path(spec.origin).name == "__init__.py")
-            root = Path(spec.origin).parents[up]
-            if not root.is_relative_to(sys.prefix):
-                roots.append(str(root))
-    return list(dict.fromkeys(roots))
 
 
 def look_in(folder: Path) -> None:
@@ -79,10 +65,19 @@ def shown_name(one: str) -> str:
 
 
 def _known(module: str) -> ModuleSpec | None:
-    try:
+    with contextlib.suppress(ImportError, ValueError):
         return importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        return None
+    return None
+
+
+def _origin(module: str) -> Path:
+    """Return the file of a module that is there."""
+    known = _known(module)
+    if known is None or known.origin is None:
+        raise UsageError(
+            f"there is no module {module!r} beside the config, in {Path.cwd()} or among what is installed."
+        )
+    return Path(known.origin)
 
 
 def _module_name(one: str) -> str:
@@ -123,13 +118,9 @@ def _import(one: str, name: str) -> None:
 
 def _digest(one: str) -> str:
     """Return the SHA-256 of a file, of a module's file, or of all Python files of a package."""
-    files = [Path(one)]
-    if not one.endswith(".py"):
-        spec = importlib.util.find_spec(one)
-        assert spec is not None
-        files = [Path(str(spec.origin))]
-        for folder in spec.submodule_search_locations or ():
-            files = sorted(Path(folder).rglob("*.py"))
+    file = Path(one) if one.endswith(".py") else _origin(one)
+    package = file.name == "__init__.py" and not one.endswith(".py")
+    files = sorted(file.parent.rglob("*.py")) if package else [file]
     digest = hashlib.sha256()
     for file in files:
         digest.update(hashlib.sha256(file.read_bytes()).digest())

@@ -20,15 +20,12 @@ from lamm_cl.errors import UsageError
 from lamm_cl.experiments.follow import Follower, GaveUp
 from lamm_cl.experiments.signals import Signals
 from lamm_cl.experiments.spec import Grid, RunSpec
-from lamm_cl.experiments.work import Work, Worker, worker_name
+from lamm_cl.experiments.work import Outcome, Work, Worker, worker_name
 from lamm_cl.records import ExperimentDirectory
 from lamm_cl.strategies.settings import FIXED, WORKSPACE
 
 _ASK_AGAIN = 0.5
 _MOST_DEATHS = 2
-# How a worker process ends when not because nothing is left to claim. Numbers that nothing else uses.
-_CODES = {"stopped": 83, "memory": 84, "disk": 85, "device": 86}
-_ENDS: dict[int | None, str] = {0: "done", **{code: end for end, code in _CODES.items()}}
 
 
 # -- in the worker process -----------------------------------------------------------------------------------------
@@ -39,7 +36,8 @@ def main(
 ) -> None:
     """Answer what the parent asks, a method of `Work` and its runs each time, until it asks to work on the grid.
 
-    `log` takes what is printed; `place` is what `Worker` takes beside: its device, and how many share that.
+    The last answer is how that ended: "done" when nothing is left to claim. `log` takes what is printed; `place` is
+    what `Worker` takes beside: its device, and how many share that.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -57,14 +55,12 @@ def main(
         if question == "work":
             break
         try:
-            pipe.send((getattr(work, question)(asked, grid.environment, place["device"]), ""))
+            answer = getattr(work, question)(asked, grid.environment, place["device"])
         except UsageError as error:
-            pipe.send((None, str(error)))
+            answer = UsageError(str(error))  # one of a plugin's own may not go through a pipe
+        pipe.send(answer)
     with Signals() as signals, signals.held():
-        ended = Worker(home, grid, work, signals=signals, **place).run()
-    if ended is not None:
-        print(ended.message, flush=True)
-        sys.exit(_CODES[ended.status])
+        pipe.send(Worker(home, grid, work, signals=signals, **place).run())
 
 
 def set_compute(threads: int, deterministic: bool) -> None:
@@ -117,22 +113,17 @@ class _Process:
     def name(self) -> str:
         return worker_name(self.process.pid)
 
-    def ask(self, question: str, asked: Any) -> tuple[Any, str] | None:
-        """Return an answer and what is wrong, None when the process is gone."""
-        try:
+    def ask(self, question: str, asked: Any = None) -> None:
+        """Ask something; when the process is gone, `answer` says so."""
+        with contextlib.suppress(OSError):
             self.pipe.send((question, asked))
-            answer: tuple[Any, str] = self.pipe.recv()
+
+    def answer(self, seconds: float | None = None) -> Any:
+        """Return the next answer, None when the process is gone, or said nothing for so long."""
+        try:
+            return self.pipe.recv() if self.pipe.poll(seconds) else None
         except (EOFError, OSError):
             return None
-        return answer
-
-    def last_words(self) -> str:
-        """Return the last line that it printed."""
-        try:
-            lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        except OSError:
-            return ""
-        return lines[-1][:500] if lines else ""
 
     def obituary(self) -> str:
         """Say how the process ended, with the last thing it printed."""
@@ -142,8 +133,10 @@ class _Process:
         if code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
             cause = f"killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
-        last = self.last_words()
-        return f"the worker process was {cause}" + (f"; it last said: {last}" if last else "")
+        lines = []
+        with contextlib.suppress(OSError):
+            lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return f"the worker process was {cause}" + (f"; it last said: {lines[-1][:500]}" if lines else "")
 
     def end(self, seconds: float) -> None:
         """Wait for its end, then force it."""
@@ -176,14 +169,14 @@ class LocalWorkers:
         """Let a worker `check` or `measure` beforehand; raises `UsageError` as it does, or if none can start."""
         for _ in range(_MOST_DEATHS):
             worker = self._processes.get(0) or self._start(0)
-            answer = worker.ask(question, list(specs))
-            if answer is None:
-                cause = worker.obituary()
-                self._let_go(worker)
-            elif answer[1]:
-                raise UsageError(answer[1])
-            else:
-                return answer[0]
+            worker.ask(question, list(specs))
+            answer = worker.answer()
+            if isinstance(answer, UsageError):
+                raise answer
+            if answer is not None:
+                return answer
+            cause = worker.obituary()
+            self._let_go(worker)
         raise UsageError(f"no run can start: {cause}.")
 
     def tend(self, follower: Follower) -> None:
@@ -197,10 +190,8 @@ class LocalWorkers:
         idle = [number for number in self._devices if number not in self._working]
         if idle and time.monotonic() >= self._ask_at:
             for number in idle[: follower.free(len(idle))]:
-                worker = self._processes.get(number) or self._start(number)
                 self._working.add(number)
-                with contextlib.suppress(OSError):  # it died: seen soon
-                    worker.pipe.send(("work", None))
+                (self._processes.get(number) or self._start(number)).ask("work")
             self._ask_at = time.monotonic() + _ASK_AGAIN
 
     def ask_to_stop(self) -> str:
@@ -250,18 +241,18 @@ class LocalWorkers:
 
     def _bury(self, worker: _Process, follower: Follower) -> None:
         """See why a worker ended; what it worked on is done again."""
-        ended = _ENDS.get(worker.process.exitcode)
-        last = worker.last_words()
+        ended: Outcome | None = worker.answer(0)
+        cause = "" if ended else worker.obituary()
         self._let_go(worker)
-        if ended == "disk":
-            raise GaveUp(last or f"{follower.home.path} cannot be written.")
-        if ended == "memory" and self._on_device(worker.number) > 1:
-            device = self._devices.pop(worker.number)
-            follower.display.note(f"{device} is too small for one more run at a time: one worker less")
-        elif ended == "device":
-            follower.display.note(f"a worker process is replaced after an error of its GPU: {last}")
-        elif ended is None:
-            cause = worker.obituary()
+        if ended is not None:
+            if ended.status == "disk":
+                raise GaveUp(ended.message)
+            if ended.status == "memory" and self._on_device(worker.number) > 1:
+                device = self._devices.pop(worker.number)
+                follower.display.note(f"{device} is too small for one more run at a time: one worker less")
+            elif ended.status == "device":
+                follower.display.note(f"a worker process is replaced after an error of its GPU: {ended.message}")
+        else:
             spec = follower.unfinished_by(worker.name)
             key = spec.run_id if spec else f"after {follower.come_so_far()[0]} runs"
             self._deaths[key] += 1

@@ -1,6 +1,5 @@
 """What the names in a config stand for, and their options; none of this imports torch."""
 
-import contextlib
 import functools
 import importlib.util
 import inspect
@@ -13,10 +12,9 @@ from typing import Any
 from pydantic import BaseModel, Field, create_model
 
 from lamm_cl.clip.families import split_name
-from lamm_cl.data.catalogue import CATALOGUE, find
 from lamm_cl.data.load import OPTIONS
 from lamm_cl.data.own_data import KEYS, ONE_SOURCE, SOURCES, is_own, name_of, wrong_values
-from lamm_cl.errors import UsageError, refusal, unknown_name
+from lamm_cl.errors import refusal, unknown_name
 from lamm_cl.methods.recipe import Recipe, Training
 from lamm_cl.methods.registry import get_method, recipe_for
 from lamm_cl.methods.values import Values
@@ -25,12 +23,6 @@ from lamm_cl.streams.protocols import MEANINGS, VARIANTS, find_protocol
 RECIPE = tuple(Recipe.model_fields)
 # Left out at their defaults, so that the runs of earlier versions keep their ids.
 _LATE = ("optimizer", "adam_eps", "min_lr", "milestones", "gamma", "steps_per_shot", "plugins", "text", "cosine_epochs")
-
-
-def method_problem(name: str) -> str | None:
-    """Say what is wrong with a method's name, None when it is one."""
-    error = refusal(get_method, name)
-    return f"{str(error).rstrip('.')}." if error else None
 
 
 def takes_steps(name: str) -> bool:
@@ -107,22 +99,6 @@ def datasets_beside(protocol: str, datasets: Sequence[Any]) -> list[str]:
     return list(VARIANTS) if protocol == "domain_generalization" and list(datasets) == ["imagenet"] else []
 
 
-def dataset_name(name: str) -> str | None:
-    """Return the catalogue's name for any spelling of it, None for what it does not have."""
-    try:
-        return find(name).name
-    except UsageError:
-        return None
-
-
-def shown_name(dataset: str | Mapping[str, Any]) -> str:
-    """Return what tables call a data set: its name, or that of its folder or file."""
-    try:
-        return name_of(dataset)
-    except UsageError:
-        return "own"  # said where descriptions are checked
-
-
 def described_data_problems(description: Mapping[str, Any]) -> list[str]:
     """Say what is wrong, but for files, with a mapping for the user's own data, or for the catalogue's with options."""
     own = is_own(description)
@@ -131,9 +107,6 @@ def described_data_problems(description: Mapping[str, Any]) -> list[str]:
     texts += [f"{key} is for data of one's own only." for key in description if key in KEYS and key not in keys]
     if sum(key in description for key in SOURCES) > 1 or not (own or "name" in description):
         texts.append(ONE_SOURCE)
-    name = description.get("name")
-    if not own and "name" in description and (not isinstance(name, str) or dataset_name(name) is None):
-        texts.append(unknown_name("data set", name, CATALOGUE))
     if own and description.get("name", "") is None:
         texts.append("name says nothing: leave it out, or put it in quotes if it is a name.")
     if own and "name" not in description and (error := refusal(name_of, description)):
@@ -145,21 +118,12 @@ def described_data_problems(description: Mapping[str, Any]) -> list[str]:
 def architectures() -> tuple[str, ...]:
     """Return the names of open_clip's architectures, read from its folder of configs: importing it takes seconds."""
     found = importlib.util.find_spec("open_clip")
-    folders = found.submodule_search_locations if found else None
-    names = {path.stem for folder in folders or () for path in (Path(folder) / "model_configs").glob("*.json")}
-    return tuple(sorted(names))
+    folder = Path(str(found and found.origin)).parent / "model_configs"
+    return tuple(sorted(path.stem for path in folder.glob("*.json")))
 
 
-def backbone_and_weights(name: str, pretrained: str | None) -> tuple[str, str | None]:
-    """Return a backbone's own name and its weights as far as they are known; what is wrong is said elsewhere."""
-    with contextlib.suppress(UsageError):
-        return split_name(name, pretrained, architectures)
-    return name, pretrained
-
-
-def backbone_problem(name: str) -> str | None:
-    """Say what is wrong with a backbone's name, None when it can be one."""
+def backbone_and_weights(name: str, pretrained: str | None = None) -> tuple[str, str | None]:
+    """Return a backbone's own name and its weights as far as they are known; `UsageError` where there is none such."""
     if ":" in name or not architectures():
-        return None
-    error = refusal(split_name, name, None, architectures, "pretrained: openai")
-    return str(error) if error else None
+        return name, pretrained
+    return split_name(name, pretrained, architectures, "pretrained: openai")

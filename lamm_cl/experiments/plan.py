@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lamm_cl import __version__
-from lamm_cl.errors import UsageError, unknown
+from lamm_cl.errors import UsageError, check_known
 from lamm_cl.experiments.config import ExperimentConfig
 from lamm_cl.experiments.environment import check_loggers, default_jobs, find_device, one_per_worker
 from lamm_cl.experiments.grid import environment, grid, grid_size, settings
@@ -82,8 +82,7 @@ class Plan:
 
 def make_plan(config: ExperimentConfig, request: Request) -> Plan:
     """Check a request; raises `UsageError` where this machine or the directory forbids it, or it takes `--yes`."""
-    if request.executor not in EXECUTORS:
-        raise unknown("executor", request.executor, EXECUTORS)
+    check_known("executor", [request.executor], EXECUTORS)
     if request.jobs is not None and request.jobs < 1:
         raise UsageError(f"--jobs {request.jobs}: at least 1 worker is needed.")
     device = find_device(request.device or config.device, remote=request.executor == "slurm")

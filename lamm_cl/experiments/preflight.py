@@ -1,6 +1,7 @@
 """What no run could survive, found out before anything is written: data, weights, class names, device."""
 
-from collections.abc import Iterable, MutableMapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from lamm_cl.errors import UsageError
@@ -16,9 +17,7 @@ from lamm_cl.streams.build import build_layout
 from lamm_cl.streams.layout import require_pictures, require_words
 
 
-def check(
-    specs: Sequence[RunSpec], environment: Environment, device: str, loaded: MutableMapping[Any, Any]
-) -> dict[str, str]:
+def check(specs: Sequence[RunSpec], environment: Environment, device: str) -> dict[str, str]:
     """Read every data set, load every backbone, and put every method together once.
 
     Returns fingerprints of data sets and weights, by name; the last backbones stay loaded for the runs. Raises
@@ -34,20 +33,17 @@ def check(
     for spec in specs:
         by_weights.setdefault((spec.backbone, spec.pretrained, spec.resize_mode), []).append(spec)
     for (name, weights, _), own in by_weights.items():
-        try:
-            backbone, _ = backbone_of(own[0], device, environment, loaded)
-        except UsageError as error:
-            problems.append(str(error))
-            continue
-        found[f"weights.{name}" + (f" ({weights})" if weights else "")] = backbone.fingerprint
-        looks_at = {
-            spec.label: _collect(problems, _assemble, spec, backbone, layouts[_data(spec)], environment)
-            for spec in _one_of_each(own)
-        }
-        for spec in own:
-            layout = layouts[_data(spec)]
-            missing = [split for split in sorted(looks_at[spec.label] or ()) if not getattr(layout, split)]
-            problems += [f"{spec.dataset}: {missing_images(spec.method, split)}" for split in missing[:1]]
+        with _noted(problems):
+            backbone, _ = backbone_of(own[0], device, environment)
+            found[f"weights.{name}" + (f" ({weights})" if weights else "")] = backbone.fingerprint
+            looks_at: dict[str, frozenset[Split]] = {}
+            for spec in _one_of_each(own):
+                with _noted(problems):
+                    looks_at[spec.label] = _assemble(spec, backbone, layouts[_data(spec)], environment)
+            for spec in own:
+                layout = layouts[_data(spec)]
+                missing = [split for split in sorted(looks_at.get(spec.label, ())) if not getattr(layout, split)]
+                problems += [f"{spec.dataset}: {missing_images(spec.method, split)}" for split in missing[:1]]
     _raise(problems)
     return found
 
@@ -55,26 +51,22 @@ def check(
 def _layouts(specs: Iterable[RunSpec], environment: Environment) -> dict[str, Any]:
     """Draw every distinct stream, look for its images, and return a layout for each data; one `UsageError` says all."""
     problems: list[str] = []
-    layouts: dict[str, Any] = {}
     drawings: dict[str, list[Any]] = {}
     drawn = {(_data(spec), spec.shots, spec.seed): spec for spec in specs}
     for (key, _, _), spec in drawn.items():
-        known = layouts.get(key)
-        if known is None and key in layouts:
+        some = drawings.get(key)
+        if some == []:
             continue  # what is wrong with this data was said
+        some = drawings.setdefault(key, [])
         root, options = environment.root, spec.protocol_options
-        try:
-            data = environment.placed(spec.datasets) if known is None else known.datasets  # read from disk once
-            layout = build_layout(spec.protocol, data, spec.shots, spec.seed, root, **options, check_images=False)
-        except UsageError as error:
-            problems.append(str(error))
-            layout = None
-        layouts.setdefault(key, layout)
-        drawings.setdefault(key, []).append(layout)
+        with _noted(problems):
+            data = some[0].datasets if some else environment.placed(spec.datasets)  # read from disk once
+            some.append(build_layout(spec.protocol, data, spec.shots, spec.seed, root, **options, check_images=False))
     for some in drawings.values():  # no image is asked for twice, however many runs draw it
-        _collect(problems, require_pictures, *(layout for layout in some if layout is not None))
+        with _noted(problems):
+            require_pictures(*some)
     _raise(problems)
-    return layouts
+    return {key: some[0] for key, some in drawings.items()}
 
 
 def _data(spec: RunSpec) -> str:
@@ -104,12 +96,13 @@ def _assemble(spec: RunSpec, backbone: Any, layout: Any, environment: Environmen
     return build_model(spec.method, backbone, names, shots=shots, learn=False, **of_data, **options).looks_at
 
 
-def _collect(problems: list[str], work: Any, *arguments: Any) -> Any:
+@contextlib.contextmanager
+def _noted(problems: list[str]) -> Iterator[None]:
+    """Go on after what is refused inside, which is one of the problems."""
     try:
-        return work(*arguments)
+        yield
     except UsageError as error:
         problems.append(str(error))
-        return None
 
 
 def _raise(problems: Sequence[str]) -> None:

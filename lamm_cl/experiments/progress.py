@@ -1,9 +1,11 @@
 """What a command shows while it works, live on a terminal and one line an event elsewhere, and how it ended."""
 
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -11,39 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
 from lamm_cl.experiments.spec import RunSpec
-from lamm_cl.experiments.work import Outcome
-from lamm_cl.records import Progress
+from lamm_cl.records import Entry, Progress
 
 _LINE_EVERY = 30.0
-
-
-class Clock:
-    """Estimates the time left from what finished runs of the same method, data set and backbone took."""
-
-    def __init__(self, pending: Sequence[RunSpec], workers: int) -> None:
-        self._left = {spec.run_id: _kind(spec) for spec in pending}
-        self._workers = max(1, workers)
-        self._seconds: dict[tuple[str, ...], list[float]] = {}
-
-    def finished(self, spec: RunSpec, seconds: float) -> None:
-        """Take note of a run that ended."""
-        self._left.pop(spec.run_id, None)
-        if seconds:
-            self._seconds.setdefault(_kind(spec), []).append(seconds)
-
-    def left(self) -> float | None:
-        """Return the seconds left; None before the first run has ended."""
-        times = [time for known in self._seconds.values() for time in known]
-        if not times:
-            return None
-        mean = sum(times) / len(times)
-        each = [sum(known) / len(known) if (known := self._seconds.get(kind)) else mean for kind in self._left.values()]
-        return sum(each) / min(self._workers, max(1, len(each)))
-
-    def words(self, before: str = "") -> str:
-        """Return the time left in words, after others; nothing where it is not known."""
-        left = self.left()
-        return f"{before}about {duration(left)} left" if left else ""
 
 
 def _kind(spec: RunSpec) -> tuple[str, ...]:
@@ -67,28 +39,56 @@ def counted(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
 
 
-class Lines:
-    """One line for each run that ends, and a sign of life in between: for files and pipes."""
+class Display:
+    """On a terminal a bar for the whole and for each run in progress; else a line for each run, and signs of life."""
 
     def __init__(self, console: Console, pending: Sequence[RunSpec], total: int, workers: int) -> None:
-        self._console = console
-        self._clock = Clock(pending, workers)
+        self._console, self._live = console, console.is_terminal
         self._total, self._count = total, total - len(pending)
         self._said = time.monotonic()
+        self._left = {spec.run_id: _kind(spec) for spec in pending}
+        self._workers = max(1, workers)
+        self._seconds: dict[tuple[str, ...], list[float]] = {}  # that runs of a kind took
+        columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[more]}"))
+        described = TextColumn("{task.description}")
+        self._bars = Bars(described, *columns, console=console, transient=True, disable=not self._live)
+        self._all = self._bars.add_task("all runs", total=total, completed=self._count, more="")
+        self._rows: dict[str, TaskID] = {}
+        self._bars.start()
 
     def doing(self, runs: Sequence[tuple[RunSpec, Progress]]) -> None:
         """Show which runs are in progress."""
-        if runs and time.monotonic() - self._said > _LINE_EVERY:
+        for run_id in self._rows.keys() - {spec.run_id for spec, _ in runs}:
+            self._bars.remove_task(self._rows.pop(run_id))
+        for spec, progress in runs:
+            if spec.run_id not in self._rows:
+                self._rows[spec.run_id] = self._bars.add_task(f"  {spec}", total=100, more="")
+            self._bars.update(self._rows[spec.run_id], completed=int(100 * progress.fraction), more=progress.text)
+        if runs and not self._live and time.monotonic() - self._said > _LINE_EVERY:
             self._tell("; ".join(f"{spec} · {progress.fraction:.0%} {progress.text}" for spec, progress in runs))
 
-    def finished(self, spec: RunSpec, outcome: Outcome) -> None:
-        """Show that a run is recorded."""
-        self._clock.finished(spec, outcome.seconds)
+    def finished(self, spec: RunSpec, entry: Entry, own: bool = True) -> None:
+        """Show that a run is recorded, by this command or by another."""
+        self._left.pop(spec.run_id, None)
+        if entry.seconds:
+            self._seconds.setdefault(_kind(spec), []).append(entry.seconds)
         self._count += 1
-        self._tell(verdict(spec, outcome))
+        self._bars.update(self._all, completed=self._count, more=self._time_left())
+        if not self._live:
+            self._tell(verdict(spec, entry, own))
+        elif entry.error or entry.note:
+            self.note(verdict(spec, entry, own))
+
+    def _time_left(self, before: str = "") -> str:
+        """Say after `before` how long is left, as runs of the same kind took; nothing before the first has ended."""
+        if not self._seconds or not self._left:
+            return ""
+        mean = fmean(itertools.chain(*self._seconds.values()))
+        each = [fmean(self._seconds.get(kind, [mean])) for kind in self._left.values()]
+        return f"{before}about {duration(sum(each) / min(self._workers, len(each)))} left"
 
     def _tell(self, text: str) -> None:
-        self.note(f"[{self._count}/{self._total}] {text}{self._clock.words(' · ')}")
+        self.note(f"[{self._count}/{self._total}] {text}{self._time_left(' · ')}")
 
     def note(self, text: str) -> None:
         """Say something that the user should know."""
@@ -96,44 +96,8 @@ class Lines:
         say(self._console, text)
 
     def close(self) -> None:
-        """Show nothing more."""
-
-
-class Live(Lines):
-    """Bars on a terminal: one for the whole, one for each run in progress, and the time left."""
-
-    def __init__(self, console: Console, pending: Sequence[RunSpec], total: int, workers: int) -> None:
-        super().__init__(console, pending, total, workers)
-        columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[more]}"))
-        self._bars = Bars(TextColumn("{task.description}"), *columns, console=console, transient=True)
-        self._all = self._bars.add_task("all runs", total=total, completed=self._count, more="")
-        self._rows: dict[str, TaskID] = {}
-        self._bars.start()
-
-    def doing(self, runs: Sequence[tuple[RunSpec, Progress]]) -> None:  # noqa: D102
-        for run_id in self._rows.keys() - {spec.run_id for spec, _ in runs}:
-            self._bars.remove_task(self._rows.pop(run_id))
-        for spec, progress in runs:
-            if spec.run_id not in self._rows:
-                self._rows[spec.run_id] = self._bars.add_task(f"  {spec}", total=100, more="")
-            self._bars.update(self._rows[spec.run_id], completed=int(100 * progress.fraction), more=progress.text)
-
-    def finished(self, spec: RunSpec, outcome: Outcome) -> None:  # noqa: D102
-        self._clock.finished(spec, outcome.seconds)
-        self._bars.update(self._all, advance=1, more=self._clock.words())
-        if outcome.status == "failed" or outcome.message:
-            self.note(verdict(spec, outcome))
-
-    def note(self, text: str) -> None:  # noqa: D102
-        self._console.print(text, highlight=False, markup=False)
-
-    def close(self) -> None:  # noqa: D102
+        """Take the bars away."""
         self._bars.stop()
-
-
-def make_display(console: Console, pending: Sequence[RunSpec], total: int, workers: int) -> Lines:
-    """Return what suits where the output goes."""
-    return (Live if console.is_terminal else Lines)(console, pending, total, workers)
 
 
 def say(console: Console, text: str) -> None:
@@ -141,13 +105,13 @@ def say(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def verdict(spec: RunSpec, outcome: Outcome) -> str:
+def verdict(spec: RunSpec, entry: Entry, own: bool = True) -> str:
     """Say in one line how a run ended."""
-    if outcome.status == "failed":
-        return f"FAILED {spec}: {outcome.message}"
-    if outcome.status == "elsewhere":
+    if entry.error:
+        return f"FAILED {spec}: {entry.error}"
+    if not own:
         return f"done by another command: {spec}"
-    return f"done {spec} in {duration(outcome.seconds)}" + (f": {outcome.message}" if outcome.message else "")
+    return f"done {spec} in {duration(entry.seconds)}" + (f": {entry.note}" if entry.note else "")
 
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130

@@ -8,7 +8,7 @@ import functools
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lamm_cl.data.catalogue import CATALOGUE, find
 from lamm_cl.data.items import Dataset, Item
@@ -23,9 +23,6 @@ from lamm_cl.methods.values import Key
 from lamm_cl.streams.build import build_layout
 from lamm_cl.streams.layout import Layout
 
-if TYPE_CHECKING:
-    from PIL import Image
-
 _PHOTOGRAPH = (500, 375)  # pixels: the median of ImageNet, of the pets and of most sets of photographs
 
 
@@ -33,24 +30,17 @@ def stream_problems(protocol: str, options: Mapping[str, Any], datasets: Sequenc
     """Return what building the streams of a config would refuse; its protocol is known, its options well-typed."""
     found: dict[tuple[Key, str], list[str]] = {}
     for names in [list(datasets)] if takes_all_datasets(protocol) else [[name] for name in datasets]:
-        for problem in _of_one_stream(protocol, options, names):
-            found.setdefault((problem.key, problem.text), []).extend(names)
+        left = _checkable(protocol, options, names)
+        while (error := _refusal(protocol, left, names)) is not None:
+            option = error.option if error.option in left else None
+            found.setdefault((("protocol", option) if option else ("datasets",), str(error)), []).extend(names)
+            if option != "order":  # which sets there are to evaluate on does not depend on the order
+                break
+            del left[option]
     return [
         Problem(key, text if len(names) == len(datasets) else f"{text} Said of {', '.join(names)}.")
         for (key, text), names in found.items()
     ]
-
-
-def _of_one_stream(protocol: str, options: Mapping[str, Any], names: Sequence[str]) -> list[Problem]:
-    problems: list[Problem] = []
-    left = _checkable(protocol, options, names)
-    while (error := _refusal(protocol, left, names)) is not None:
-        option = error.option if error.option in left else None
-        problems.append(Problem(("protocol", option) if option else ("datasets",), str(error)))
-        if option != "order":  # which sets there are to evaluate on does not depend on the order
-            break
-        del left[option]
-    return problems
 
 
 def _checkable(protocol: str, options: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -82,7 +72,7 @@ def _refusal(protocol: str, options: Mapping[str, Any], names: Sequence[str]) ->
 class StandIn(Dataset):
     """A data set whose pictures are not there: each is opened as the same photograph."""
 
-    def open(self, item: Item) -> "Image.Image":
+    def open(self, item: Item) -> Any:
         """Return a picture that takes as long to decode as a photograph."""
         from PIL import Image
 

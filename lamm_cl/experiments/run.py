@@ -17,11 +17,11 @@ from lamm_cl.experiments.follow import Follower, Workers, settle
 from lamm_cl.experiments.grid import notes
 from lamm_cl.experiments.local import set_compute
 from lamm_cl.experiments.plan import Plan, Request, dry_run, local_workers, make_plan
-from lamm_cl.experiments.progress import INTERRUPTED, Summary, make_display, say, verdict
+from lamm_cl.experiments.progress import INTERRUPTED, Display, Summary, say, verdict
 from lamm_cl.experiments.signals import TIME_IS_UP, Signals
 from lamm_cl.experiments.slurm import SlurmJobs
 from lamm_cl.experiments.spec import MODEL, Grid, RunSpec
-from lamm_cl.experiments.work import Outcome, Work, Worker, worker_name
+from lamm_cl.experiments.work import Work, Worker, worker_name
 from lamm_cl.records import ExperimentDirectory
 
 TIME_WAS_UP = 75
@@ -66,7 +66,7 @@ def run_experiment(
 
 def _work(plan: Plan, console: Console, make_work: Callable[[], Work], signals: Signals) -> Summary:
     """Let workers do what is left of a plan, here or on a cluster, and follow them."""
-    display = make_display(console, plan.pending, len(plan.grid.specs), plan.jobs)
+    display = Display(console, plan.pending, len(plan.grid.specs), plan.jobs)
     local = local_workers(plan, make_work)
     try:
         plan.open(plan.check(local))
@@ -107,13 +107,19 @@ def join(directory: Path, device: str | None, console: Console, make_work: Calla
         )
     if Path(grid.folder).is_dir():
         os.chdir(grid.folder)  # where relative paths of the config start
-    for folder in grid.modules:
-        imports.look_in(Path(folder))
+    for folder in (grid.folder, grid.environment.folder) if grid.environment.imports else ():
+        imports.look_in(Path(folder or grid.folder))  # for modules that the config imports
     set_compute(grid.specs[0].threads, grid.specs[0].deterministic)
     wanted = [spec for spec in grid.specs if grid.wants(spec.run_id, home.entry(spec.run_id))]
+
+    def tell(spec: RunSpec) -> None:
+        if entry := home.entry(spec.run_id):
+            say(console, verdict(spec, entry))
+        home.refresh_table()
+
     with Signals(TIME_IS_UP) as signals:
         try:
-            worker = Worker(home, grid, make_work(), device, signals)
+            worker = Worker(home, grid, make_work(), device, signals, tell)
             if wanted:  # data or weights other than those of the results that are there are refused
                 check_loggers(grid.environment.loggers)
                 found = worker.work.check(wanted, grid.environment, device)
@@ -121,7 +127,12 @@ def join(directory: Path, device: str | None, console: Console, make_work: Calla
                 if trouble := cache_trouble(grid.environment):
                     say(console, f"warning: {trouble}")
             with signals.held():
-                summary = _take_part(worker, console)
+                ended = worker.run()
+                summary = Summary(len(grid.specs))
+                if ended.status != "done":
+                    summary.interrupted = ended.status == "stopped"
+                    summary.stopped = ended.message or "asked to end; what was begun is saved."
+                settle(home, grid, summary, wanted, {worker_name()}, others_go_on=True)
         except KeyboardInterrupt:
             if signals.first != TIME_IS_UP:
                 raise
@@ -131,21 +142,3 @@ def join(directory: Path, device: str | None, console: Console, make_work: Calla
         for line in summary.lines(directory, again):
             say(console, line)
         return TIME_WAS_UP if summary.interrupted and signals.first == TIME_IS_UP else summary.exit_code
-
-
-def _take_part(worker: Worker, console: Console) -> Summary:
-    home, grid = worker.home, worker.grid
-    before = {spec.run_id for spec in grid.specs if home.is_done(spec.run_id)}
-
-    def tell(spec: RunSpec, outcome: Outcome) -> None:
-        say(console, verdict(spec, outcome))
-        home.refresh_table()
-
-    worker.tell = tell
-    ended = worker.run()
-    summary = Summary(len(grid.specs))
-    if ended is not None:
-        summary.interrupted = ended.status == "stopped"
-        summary.stopped = ended.message or "asked to end; what was begun is saved."
-    settle(home, grid, summary, before, {worker_name()}, others_go_on=True)
-    return summary

@@ -5,7 +5,6 @@ import gc
 import json
 import logging
 import time
-from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,14 +34,10 @@ from lamm_cl.streams.build import build_stream
 from lamm_cl.tensor_file import pack, unpack
 
 LOG = logging.getLogger("lamm_cl")
-Backbones = MutableMapping[Any, tuple[ClipBackbone, FeatureStore | None]]
-_MOST_BACKBONES = 2
 
 
-def backbone_of(
-    spec: RunSpec, device: str, environment: Environment, loaded: Backbones
-) -> tuple[ClipBackbone, FeatureStore | None]:
-    """Return a run's backbone and its store of features; loads them once and keeps the last few.
+def backbone_of(spec: RunSpec, device: str, environment: Environment) -> tuple[ClipBackbone, FeatureStore | None]:
+    """Return a run's backbone and its store of features; a process loads them once and keeps the last few.
 
     A GPU becomes the process's current one: pinned memory and waits go to that, whichever the tensors lie on.
     """
@@ -50,41 +45,25 @@ def backbone_of(
     if place.type == "cuda" and place.index is not None:
         torch.cuda.set_device(place)
     precision = "fp16" if spec.precision == PURE else "fp32"  # the others are autocast's
-    key = (spec.backbone, spec.pretrained, spec.resize_mode, device, precision)
-    if key not in loaded:
-        while len(loaded) >= _MOST_BACKBONES:
-            loaded.pop(next(iter(loaded)))
-        backbone = load_clip(
-            spec.backbone, spec.pretrained, precision=precision, device=device, resize_mode=spec.resize_mode
-        )
-        kinds: Sequence[FeatureKind] = ["raw", "unprojected"] if environment.unprojected else []
-        loaded[key] = backbone, FeatureStore(backbone, cache_folder(environment), kinds=kinds)
-    return loaded[key]
+    kinds: tuple[FeatureKind, ...] = ("raw", "unprojected") if environment.unprojected else ()
+    how = {"precision": precision, "device": device, "resize_mode": spec.resize_mode}
+    return _loaded(cache_folder(environment), kinds, spec.backbone, spec.pretrained, **how)
+
+
+@functools.lru_cache(maxsize=2)
+def _loaded(folder: Path | None, kinds: tuple[FeatureKind, ...], *which: Any, **how: Any) -> tuple[Any, Any]:
+    backbone = load_clip(*which, **how)
+    return backbone, FeatureStore(backbone, folder, kinds=kinds)
 
 
 # -- checkpoints: tensors, and JSON in the same file's header; nothing is pickled --------------------------------------
 
 
-@dataclass(frozen=True)
-class Saved:
-    """What a checkpoint holds: tensors (learned ones, momentum, generators), the rest of the strategy, the course."""
+def load_checkpoint(path: Path, run_id: str) -> tuple[dict[str, Tensor], Any, Any] | None:
+    """Return what a run has saved; None when there is nothing, or by another version.
 
-    run_id: str
-    tensors: dict[str, Tensor]
-    state: Mapping[str, Any]
-    course: Mapping[str, Any]
-
-
-def save_checkpoint(path: Path, saved: Saved) -> None:
-    """Write a checkpoint, whole or not at all, with a digest of all that it holds."""
-    told = {"state": json.dumps(saved.state), "course": json.dumps(saved.course)}
-    write_atomic(path, pack({"version": __version__, "run_id": saved.run_id, **told}, saved.tensors))
-
-
-def load_checkpoint(path: Path, run_id: str) -> Saved | None:
-    """Return the checkpoint of a run; None when there is none, or one of another version.
-
-    A damaged one is renamed to `checkpoint.damaged.safetensors`, and counts as none. Raises `OSError` where there is
+    That is tensors (learned ones, momentum, generators), the rest of the strategy, and the course of the run. A damaged
+    one is renamed to `checkpoint.damaged.safetensors`, and counts as none. Raises `OSError` where there is
     one that cannot be read.
     """
     data = read_bytes(path)
@@ -94,7 +73,7 @@ def load_checkpoint(path: Path, run_id: str) -> Saved | None:
         header, tensors = unpack(data)
         if header["run_id"] != run_id or header["version"] != __version__:
             return None
-        return Saved(run_id, tensors, json.loads(header["state"]), json.loads(header["course"]))
+        return tensors, json.loads(header["state"]), json.loads(header["course"])
     except (LookupError, ValueError) as error:
         aside = path.replace(path.with_name(f"{path.stem}.damaged{path.suffix}"))
         LOG.warning("%s is damaged (%s): it is kept as %s, and the run begins anew.", path, error, aside.name)
@@ -127,7 +106,9 @@ class Course:
             LOG.info("%s: %s", self.job.spec, error)
             return
         course = {"trained": self.trained, "evaluated": self.evaluated, "seconds": self.total()}
-        save_checkpoint(self.job.directory / CHECKPOINT, Saved(self.job.spec.run_id, tensors, state, course))
+        head = {"version": __version__, "run_id": self.job.spec.run_id}
+        head |= {"state": json.dumps(state), "course": json.dumps(course)}
+        write_atomic(self.job.directory / CHECKPOINT, pack(head, tensors))
 
     def resume(self, strategy: Any) -> bool | None:
         """Take up the state that an earlier process left; returns whether it stopped inside a stage's training.
@@ -137,11 +118,11 @@ class Course:
         saved = load_checkpoint(self.job.directory / CHECKPOINT, self.job.spec.run_id)
         if saved is None:
             return False
+        tensors, state, course = saved
         try:
-            strategy.restore(saved.tensors, saved.state)
-            inside = saved.state["epoch"] is not None
-            trained, evaluated = int(saved.course["trained"]), int(saved.course["evaluated"])
-            seconds = float(saved.course["seconds"])
+            strategy.restore(tensors, state)
+            inside = state["epoch"] is not None
+            trained, evaluated, seconds = int(course["trained"]), int(course["evaluated"]), float(course["seconds"])
             if strategy.stage != trained + inside or not 0 <= evaluated <= trained:
                 raise UsageError(f"it tells of {strategy.stage} stages, and its course of {trained} and {evaluated}.")
         except Exception as error:  # whatever another build of this version may have saved
@@ -173,7 +154,7 @@ class Course:
             raise
 
 
-def execute(job: Job, loaded: Backbones) -> Result:
+def execute(job: Job) -> Result:
     """Do a run from its last checkpoint or the start; raises `UsageError`, or `Stopped` with the state saved."""
     spec = job.spec
     _set_imports_apart()
@@ -185,12 +166,12 @@ def execute(job: Job, loaded: Backbones) -> Result:
         arithmetic(torch.device(job.device), spec.precision == "tf32", spec.deterministic),
         shared(job.on_device, job.halved),
     ):
-        return _execute(job, loaded)
+        return _execute(job)
 
 
-def _execute(job: Job, loaded: Backbones) -> Result:
+def _execute(job: Job) -> Result:
     spec, environment, loading = job.spec, job.environment, job.environment.num_workers
-    backbone, store = backbone_of(spec, job.device, environment, loaded)
+    backbone, store = backbone_of(spec, job.device, environment)
     data, more = environment.placed(spec.datasets), spec.protocol_options
     benchmark = build_stream(
         spec.protocol, data, spec.shots, spec.seed, root=environment.root, backbone=backbone, **more

@@ -14,10 +14,6 @@ TIME_IS_UP: signal.Signals | None = getattr(signal, "SIGUSR1", None)
 AGAIN_AFTER = 0.01
 
 
-class Interrupted(KeyboardInterrupt):
-    """SIGTERM, treated as Ctrl-C is."""
-
-
 class Signals:
     """Ctrl-C, SIGTERM and whatever more is asked for: raised at once, or held until somebody looks.
 
@@ -48,9 +44,8 @@ class Signals:
         sys.unraisablehook = self._tell_before
 
     def _lost(self, what: "sys.UnraisableHookArgs") -> None:
-        number = signal.SIGTERM if what.exc_type is Interrupted else signal.SIGINT
-        if issubclass(what.exc_type, KeyboardInterrupt) and number in self._before:
-            again = threading.Timer(AGAIN_AFTER, _send_again, [number])
+        if issubclass(what.exc_type, KeyboardInterrupt) and self.first in self._before:
+            again = threading.Timer(AGAIN_AFTER, _send_again, [self.first])
             again.daemon = True
             again.start()
         else:
@@ -72,11 +67,10 @@ class Signals:
             self._holding = False
 
     def check(self) -> None:
-        """Raise what came since the last check: `KeyboardInterrupt`, or `Interrupted` for SIGTERM."""
+        """Raise `KeyboardInterrupt` where a signal came since the last check."""
         if self.noted:
-            first = self.noted[0]
             self.noted.clear()
-            raise Interrupted if first == signal.SIGTERM else KeyboardInterrupt
+            raise KeyboardInterrupt
 
 
 def _send_again(number: signal.Signals) -> None:

@@ -66,19 +66,17 @@ class SlurmJobs:
     def __init__(self, wanted: Slurm, home: ExperimentDirectory, name: str, device: str, most: int) -> None:
         self._wanted, self._name, self._device, self._most = wanted, name, device, most
         self._folder = home.path.absolute() / "slurm"
-        self._number = ""
+        self._number: str | None = None  # of the array; None before the first look
         self._fruitless = 0
         self._came = (-1, 0.0)
-        self._earlier = True
 
     def tend(self, follower: Follower) -> None:
         """Submit jobs when there are none; raises `GaveUp` where those before them brought nothing."""
-        if self._earlier:
-            self._earlier = False
+        if self._number is None:
             known = parse_json(read_bytes(self._folder / "jobs.json") or b"") or {}
             number = str(known.get("job", ""))
-            if number.isdigit() and _queued(number):
-                self._number = number
+            self._number = number if number.isdigit() and _queued(number) else ""
+            if self._number:
                 follower.display.note(f"waiting for the SLURM jobs of an earlier command: {number}")
         if self._number and _queued(self._number):
             return

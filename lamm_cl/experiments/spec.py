@@ -9,7 +9,6 @@ from typing import Any, Literal
 from lamm_cl import __version__
 from lamm_cl.data.own_data import placed
 from lamm_cl.errors import UsageError
-from lamm_cl.experiments import imports
 from lamm_cl.files import digest, finite, parse_json, read_bytes, write_json
 from lamm_cl.methods import text_bank
 from lamm_cl.records import DAMAGED, FAILED, Entry, ExperimentDirectory
@@ -161,14 +160,13 @@ class Grid:
     # Digests of failures that are tried again, by run; a failure that comes later stays.
     again: Mapping[str, str] = field(default_factory=dict)
     folder: str = field(default_factory=os.getcwd)  # where relative paths start
-    modules: Sequence[str] = ()  # folders of the modules that the config imports
 
     @classmethod
     def of(cls, specs: Sequence[RunSpec], environment: Environment, home: ExperimentDirectory) -> "Grid":
         """Return the grid in which what has failed so far is tried again."""
         entries = [(spec.run_id, home.entry(spec.run_id)) for spec in specs]
         failed = {run: entry.digest for run, entry in entries if entry and entry.status == FAILED}
-        return cls(specs, environment, failed, modules=tuple(imports.folders(environment.imports)))
+        return cls(specs, environment, failed)
 
     def wants(self, run_id: str, entry: Entry | None) -> bool:
         """Whether a run is still to be done, given what is known of its record."""
@@ -180,7 +178,7 @@ class Grid:
         """Make this the grid that workers of the directory join."""
         runs = [{"run_id": spec.run_id, **vars(spec)} for spec in self.specs]
         content = {"version": __version__, "runs": runs, "environment": vars(self.environment)}
-        content |= {"again": self.again, "folder": self.folder, "modules": self.modules}
+        content |= {"again": self.again, "folder": self.folder}
         with home.locked():
             write_json(home.path / "grid.json", sealed(finite(content)))
 
@@ -197,15 +195,11 @@ class Grid:
         content = parse_json(data) or {}
         if "digest" not in content or content != sealed(content):
             raise UsageError(f"{path} is damaged: repeat the `lamm-cl run` that made it.")
-        if content["version"] != __version__:
-            raise UsageError(
-                f"{home.path} was made by lamm_cl {content['version']}, this is {__version__}: their results must not "
-                f"stand in one table. Install lamm_cl {content['version']} to take part."
-            )
+        home.check(content["runs"][0]["experiment"], __version__, {})
         specs = []
         for entry in content["runs"]:
             run_id = entry.pop("run_id")
             specs.append(RunSpec(**{**entry, "datasets": tuple(entry["datasets"])}))
             assert specs[-1].run_id == run_id, "a run that is read is the run that was written"
         environment = Environment(**{**content["environment"], "imports": tuple(content["environment"]["imports"])})
-        return cls(specs, environment, content["again"], content["folder"], tuple(content["modules"]))
+        return cls(specs, environment, content["again"], content["folder"])

@@ -4,7 +4,6 @@ import contextlib
 import datetime
 import functools
 import gc
-import importlib
 import importlib.metadata
 import os
 import platform
@@ -25,37 +24,30 @@ from lamm_cl.records import DONE, FAILED, ExperimentDirectory, Progress, Record
 
 
 class Work:
-    """What a worker does; made once a worker, since it keeps the backbones that are dear to load."""
-
-    def __init__(self) -> None:
-        self._backbones: dict[Any, Any] = {}
+    """What a worker does; it alone imports torch, when it does something."""
 
     def check(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> dict[str, str]:
         """Raise `UsageError` for what no run could survive; return fingerprints of data and weights."""
-        found: dict[str, str] = _with_torch("preflight").check(specs, environment, device, self._backbones)
-        return found
+        import_avalanche()
+        from lamm_cl.experiments.preflight import check
+
+        return check(specs, environment, device)
 
     def measure(self, specs: Sequence[RunSpec], environment: Environment, device: str) -> list[Cost]:
         """Return what each run will cost, from a few timed steps; raises `UsageError` as `check` does."""
-        costs: list[Cost] = _with_torch("calibrate").measure(specs, environment, device, self._backbones)
-        return costs
+        import_avalanche()
+        from lamm_cl.experiments.calibrate import measure
+
+        return measure(specs, environment, device)
 
     def execute(self, job: Job) -> Result:
         """Do a run from its last checkpoint, or from the start."""
-        result: Result = _with_torch("run_one").execute(job, self._backbones)
-        return result
+        import_avalanche()
+        from lamm_cl.experiments.run_one import execute
+
+        return execute(job)
 
 
-def _with_torch(module: str) -> Any:
-    """Import one of the modules here that import torch, which only the worker that needs it does."""
-    import_avalanche()
-    return importlib.import_module(f"lamm_cl.experiments.{module}")
-
-
-# "elsewhere": another command recorded it meanwhile; "busy": another works on it; "stopped": saved for later; "disk":
-# the experiment's directory cannot be written; "memory": there was no room for it beside others; "device": an error of
-# CUDA, after which this process can use the GPU no more; another tries the run once more, then it has failed.
-Status = Literal["done", "failed", "elsewhere", "busy", "stopped", "disk", "memory", "device"]
 # After one of these, every later call of the process fails in the same way: assertions and wrong addresses in kernels.
 _BROKEN = ("CUDA error", "CUBLAS_STATUS_", "CUDNN_STATUS_", "cuDNN error", "device-side assert")
 _NO_MEMORY = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
@@ -64,56 +56,20 @@ BROKE_ONCE = "device-error"  # in a run's directory: a worker gave it up, and an
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended for the one who did it; what is "done" or "failed" is recorded."""
+    """How a worker ended.
 
-    status: Status
+    "done": nothing is left to claim; "stopped": what was begun is saved for later; "disk": the experiment's directory
+    cannot be written; "memory": there was no room for a run beside others; "device": an error of CUDA, after which this
+    process can use the GPU no more; another tries the run once more, then it has failed.
+    """
+
+    status: Literal["done", "stopped", "disk", "memory", "device"]
     message: str = ""  # one line about it
-    seconds: float = 0.0  # that it took
 
 
 def worker_name(number: int | None = None) -> str:
     """Return what records and progress call a worker: its machine and the number of its process, of this one."""
     return f"{platform.node()}:{number or os.getpid()}"
-
-
-def perform(home: ExperimentDirectory, work: Work, job: Job, failure: str | None = None) -> Outcome:
-    """Do a run unless another process does or did it, and record how it ended.
-
-    `failure` is the digest of the failed record that is tried again; any other record is left alone.
-    """
-    run_id = job.spec.run_id
-    try:
-        with home.claim(run_id) as mine:
-            if not mine:
-                return Outcome("busy")
-            home.set_aside(run_id)
-            entry = home.entry(run_id)
-            if entry is None or (entry.status == FAILED and entry.digest == failure):
-                return _do(home, work, job)
-            if entry.status == DONE:
-                forget_checkpoint(home, run_id)  # of a worker that was killed before it could
-            return Outcome("elsewhere")
-    except OSError as error:
-        return Outcome("disk", home.explain(error))
-
-
-def _do(home: ExperimentDirectory, work: Work, job: Job) -> Outcome:
-    started = datetime.datetime.now(datetime.UTC)
-    try:
-        job.progress(0.0, "starting")
-        result = _executed(work, job)
-    except Stopped:
-        return Outcome("stopped")
-    except Exception as error:
-        if trouble := home.trouble(error):
-            return Outcome("disk", trouble)
-        if job.on_device > 1 and _is_gpu_memory(error):
-            return Outcome("memory", str(error).splitlines()[0])
-        if _is_broken_device(error):
-            return _after_device_error(home, job, error, started)
-        return record_failure(home, job.spec, error, started)
-    seconds = _record(home, job.spec, DONE, started, result)
-    return Outcome("done", " ".join(result.details.get("notes", ())), seconds)
 
 
 def _executed(work: Work, job: Job) -> Result:
@@ -129,7 +85,7 @@ def _executed(work: Work, job: Job) -> Result:
 
 def record_failure(
     home: ExperimentDirectory, spec: RunSpec, error: BaseException | str, started: datetime.datetime | None = None
-) -> Outcome:
+) -> None:
     """Write the record of a run that failed; the next command tries it again from its start."""
     started = started or datetime.datetime.now(datetime.UTC)
     if isinstance(error, str):
@@ -139,17 +95,15 @@ def record_failure(
         text = {"kind": type(error).__name__, "message": str(error), "traceback": trace}
     first = (text["message"].strip() or text["kind"]).splitlines()[0]
     text["line"] = first if isinstance(error, str | UsageError) else f"{text['kind']}: {first}"
-    return Outcome("failed", text["line"], _record(home, spec, FAILED, started, Result((), {"error": text})))
+    _record(home, spec, FAILED, started, Result((), {"error": text}))
 
 
-def _record(home: ExperimentDirectory, spec: RunSpec, status: str, started: datetime.datetime, result: Result) -> float:
-    """Write how a run ended, and return the seconds that it took."""
+def _record(home: ExperimentDirectory, spec: RunSpec, status: str, started: datetime.datetime, result: Result) -> None:
     seconds = (datetime.datetime.now(datetime.UTC) - started).total_seconds()
     ran = {"worker": worker_name(), "started": started.isoformat(timespec="seconds"), "seconds": seconds}
     known = {"config": spec.determines(), **origin(), **ran, "error": None, **result.details}
-    home.write_record(Record(spec.run_id, status, spec.columns(), result.rows, known))
+    Record(spec.run_id, status, spec.columns(), result.rows, known).write(home.record(spec.run_id))
     forget_checkpoint(home, spec.run_id)
-    return float(known["seconds"])
 
 
 def forget_checkpoint(home: ExperimentDirectory, run_id: str) -> None:
@@ -165,17 +119,6 @@ def tidy(home: ExperimentDirectory, run_id: str) -> None:
         with home.claim(run_id) as mine:
             if mine:
                 forget_checkpoint(home, run_id)
-
-
-def _after_device_error(home: ExperimentDirectory, job: Job, error: Exception, started: datetime.datetime) -> Outcome:
-    """Leave the run to another worker, which goes on from its checkpoint; the second time it has failed."""
-    first = f"{job.device}: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
-    met = home.run(job.spec.run_id) / BROKE_ONCE
-    if met.exists():
-        record_failure(home, job.spec, error, started)
-        return Outcome("device", f"{first}; the run has failed, twice.")
-    met.write_text(first, encoding="utf-8")
-    return Outcome("device", f"{first}; another worker process will try the run once more.")
 
 
 def _is_gpu_memory(error: BaseException) -> bool:
@@ -207,16 +150,12 @@ def _git(directory: Path) -> dict[str, Any] | None:
     """Return the commit of the source and whether files differ from it; None for an installed package."""
     if not (directory.parents[1] / ".git").exists():
         return None
-
-    def ask(*words: str) -> str:
-        command = ["git", "-C", str(directory), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
+    command = ["git", "-C", str(directory), "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty"]
     try:
-        changed = ask("status", "--porcelain", "--untracked-files=no")
-        return {"commit": ask("rev-parse", "HEAD"), "changed": bool(changed)}
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
+    return {"commit": said.removesuffix("-dirty"), "changed": said.endswith("-dirty")}
 
 
 def _processor() -> str:
@@ -239,35 +178,41 @@ class Worker:
     work: Work
     device: str
     signals: Signals  # held ones; they ask to save and stop
-    tell: Callable[[RunSpec, Outcome], None] = lambda spec, outcome: None  # hears of each run that is recorded
+    tell: Callable[[RunSpec], None] = lambda spec: None  # hears of each run that is recorded
     on_device: int = 1  # workers of the device that are known, this one included; see `Job`
     sharing: int = 1  # workers of this machine that are known, this one included
 
-    def run(self) -> Outcome | None:
-        """Work until nothing is left to claim; return None, or what ended it: stopped, disk, memory or device."""
+    def run(self) -> Outcome:
+        """Work until nothing is left to claim, or something else ends it."""
         worked = True
         try:
             while worked:
                 worked = False
                 for spec in self.grid.specs:
-                    outcome = self._perform(spec)
-                    if outcome.status in ("done", "failed"):
-                        worked = True
-                        self.tell(spec, outcome)
-                        # Strategies, models and loaders refer to each other in cycles. They are few objects with much
-                        # memory behind them, and Python, which counts objects, would collect them late.
-                        gc.collect()
-                    elif outcome.status in ("stopped", "disk", "memory", "device"):
-                        return outcome
+                    if self.signals.noted:
+                        return Outcome("stopped")
+                    if not self._is_wanted(spec):
+                        continue
+                    with self.home.claim(spec.run_id) as mine:
+                        if not mine or not self._is_wanted(spec):
+                            continue
+                        ended = self._do(spec)
+                    if ended is not None:
+                        return ended
+                    worked = True
+                    self.tell(spec)
+                    # Strategies, models and loaders refer to each other in cycles. They are few objects with much
+                    # memory behind them, and Python, which counts objects, would collect them late.
+                    gc.collect()
         except OSError as error:
             return Outcome("disk", self.home.explain(error))
-        return None
+        return Outcome("done")
 
-    def _perform(self, spec: RunSpec) -> Outcome:
-        if self.signals.noted:
-            return Outcome("stopped")
-        if not self.grid.wants(spec.run_id, self.home.entry(spec.run_id)):
-            return Outcome("elsewhere")
+    def _is_wanted(self, spec: RunSpec) -> bool:
+        return self.grid.wants(spec.run_id, self.home.entry(spec.run_id))
+
+    def _do(self, spec: RunSpec) -> Outcome | None:
+        """Do a run and record it, done or failed; return what ends the worker, if anything does."""
         due = 0.0
 
         def report(fraction: float, text: str) -> None:
@@ -278,6 +223,29 @@ class Worker:
                 due = time.monotonic() + _SECONDS_BETWEEN_REPORTS
                 Progress(worker_name(), fraction, text).write(self.home.progress(spec.run_id))
 
+        started = datetime.datetime.now(datetime.UTC)
         directory = self.home.run(spec.run_id)
         job = Job(spec, directory, self.grid.environment, self.device, report, self.on_device, self.sharing)
-        return perform(self.home, self.work, job, self.grid.again.get(spec.run_id))
+        try:
+            report(0.0, "starting")
+            result = _executed(self.work, job)
+        except Stopped:
+            return Outcome("stopped")
+        except Exception as error:
+            if trouble := self.home.trouble(error):
+                return Outcome("disk", trouble)
+            if self.on_device > 1 and _is_gpu_memory(error):
+                return Outcome("memory", str(error).splitlines()[0])
+            if not _is_broken_device(error):
+                record_failure(self.home, spec, error, started)
+                return None
+            # Another worker goes on from the checkpoint; the second time the run has failed.
+            first = f"{self.device}: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
+            met = directory / BROKE_ONCE
+            if met.exists():
+                record_failure(self.home, spec, error, started)
+                return Outcome("device", f"{first}; the run has failed, twice.")
+            met.write_text(first, encoding="utf-8")
+            return Outcome("device", f"{first}; another worker process will try the run once more.")
+        _record(self.home, spec, DONE, started, result)
+        return None

@@ -40,7 +40,7 @@ class ExperimentDirectory:
     # -- records -------------------------------------------------------------------------------------------------
 
     def record(self, run_id: str) -> Path:
-        """The file of a run's record."""
+        """The file of a run's record, written inside `claim`; from there on the run is done, or failed."""
         return self.run(run_id) / "record.json"
 
     def entry(self, run_id: str) -> Entry | None:
@@ -66,7 +66,10 @@ class ExperimentDirectory:
 
     @contextlib.contextmanager
     def claim(self, run_id: str) -> Iterator[bool]:
-        """Work on a run alone: yields whether it could be had. Its leftovers of a killed process are removed."""
+        """Work on a run alone: yields whether it could be had.
+
+        Its leftovers of a killed process are removed, and a damaged record is renamed, so that it can be done again.
+        """
         directory = self.run(run_id)
         directory.mkdir(parents=True, exist_ok=True)
         lock = Lock(directory / "lock")
@@ -75,6 +78,9 @@ class ExperimentDirectory:
             return
         try:
             files.remove_leftovers(directory)
+            entry, record = self.entry(run_id), self.record(run_id)
+            if entry is not None and entry.status == DAMAGED:
+                record.replace(record.with_name("record.damaged.json"))
             yield True
         finally:
             with contextlib.suppress(OSError):
@@ -87,16 +93,6 @@ class ExperimentDirectory:
         taken = lock.path.exists() and not lock.acquire()
         lock.release()
         return taken
-
-    def set_aside(self, run_id: str) -> Path | None:
-        """Rename a damaged record, so that the run can be done again, inside `claim`; return its new place."""
-        path, entry = self.record(run_id), self.entry(run_id)
-        damaged = entry is not None and entry.status == DAMAGED
-        return path.replace(path.with_name("record.damaged.json")) if damaged else None
-
-    def write_record(self, record: Record) -> None:
-        """Store a run's record. From here on the run is done, or failed; call it inside `claim`."""
-        record.write(self.record(record.run_id))
 
     def progress(self, run_id: str) -> Path:
         """The file of a run's `Progress`, written inside `claim`, whose end removes it; a kill leaves it there."""
@@ -122,37 +118,26 @@ class ExperimentDirectory:
 
     # -- whose directory this is ---------------------------------------------------------------------------------
 
-    def identity(self) -> dict[str, Any] | None:
-        """What `experiment.json` says, None where there is none."""
-        path = self.path / "experiment.json"
-        data = files.read_bytes(path)
-        if data is None:
-            return None
-        content = files.parse_json(data)
-        if content is None or not isinstance(content.get("settings"), dict):
-            raise UsageError(f"{path} is damaged: it does not say whose results these are. Choose another --out.")
-        return content
-
-    def check(self, experiment: str, version: str, settings: Mapping[str, Any]) -> None:
+    def check(self, experiment: str, version: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Refuse results that must not stand in one table with these: a setting may be new, but not other than it was.
 
-        Writes nothing. The version is that of lamm_cl. Raises `UsageError` where the directory is another
-        experiment's or among its runs, another version's, has other settings, or is nobody's and has a `runs.csv`.
+        Writes nothing, and returns the settings that are there. The version is that of lamm_cl. Raises `UsageError`
+        where the directory is another experiment's or among its runs, another version's, has other settings, or is
+        nobody's and has a `runs.csv`.
         """
         settings = files.finite(settings)
+        path = self.path / "experiment.json"
         try:
             if self.path.is_symlink() and not self.path.exists():
                 raise UsageError(
                     f"--out {self.path} is a link to {self.path.readlink()}, which is not there. "
                     "Make that directory, or choose another --out."
                 )
-            if self.path.exists() and not self.path.is_dir():
-                raise UsageError(f"--out {self.path} is a file, not a directory.")
-            found = self.identity()
+            data = files.read_bytes(path)
             files.check_writable(self.path)
         except OSError as error:
             raise self.unusable(error) from error
-        if found is None:
+        if data is None:
             place = Path(os.path.realpath(self.path))
             for folder in (place, *place.parents):
                 if folder.name == "runs" and files.mode_of(folder.parent / "experiment.json"):
@@ -162,7 +147,10 @@ class ExperimentDirectory:
                     f"{self.path} has a runs.csv but no experiment.json: it was not made by this command and would be "
                     "overwritten. Choose another --out."
                 )
-            return
+            return {}
+        found = files.parse_json(data)
+        if found is None or not isinstance(found.get("settings"), dict):
+            raise UsageError(f"{path} is damaged: it does not say whose results these are. Choose another --out.")
         if found.get("experiment") != experiment:
             there = found.get("experiment")
             raise UsageError(f"{self.path} holds the experiment {there!r}, not {experiment!r}. Choose another --out.")
@@ -177,6 +165,7 @@ class ExperimentDirectory:
                 f"{self.path} holds this experiment with other settings:\n  " + "\n  ".join(lines) + "\n"
                 "Their results must not stand in one table: choose another --out, or undo the change."
             )
+        return dict(found["settings"])
 
     def open(self, experiment: str, version: str, settings: Mapping[str, Any]) -> None:
         """Make the directory this experiment's; raises `UsageError` as `check` does, or where it cannot be written."""
@@ -184,8 +173,7 @@ class ExperimentDirectory:
         try:
             (self.path / "runs").mkdir(parents=True, exist_ok=True)
             with self.locked():
-                self.check(experiment, version, settings)
-                old = (self.identity() or {}).get("settings", {})
+                old = self.check(experiment, version, settings)
                 merged = dict(sorted({**old, **files.finite(settings)}.items()))
                 if not old or merged != old:
                     content = {"format": FORMAT, "experiment": experiment, "version": version, "settings": merged}

@@ -138,7 +138,7 @@ def grid(config: Path, out: Path) -> int:
             plan.home.rebuild_table()
         except OSError as error:
             return STOPPED if plan.home.explain(error) else CRASHED
-        return DONE if ended is None else STOPPED
+        return DONE if ended.status == "done" else STOPPED
     except UsageError:
         return WRONG_USE
     except BaseException:

@@ -20,7 +20,7 @@ def test_a_workers_gpu_becomes_the_current_one(device: str, made: list[int], mon
     monkeypatch.setattr(run_one, "load_clip", lambda *_, **__: MagicMock())
     monkeypatch.setattr(run_one, "FeatureStore", lambda *_, **__: None)
     spec = MagicMock(backbone="tiny", pretrained=None, precision="fp32")
-    run_one.backbone_of(spec, device, MagicMock(root=Path()), {})
+    run_one.backbone_of(spec, device, MagicMock(root=Path()))
     assert current == made
 
 

@@ -15,7 +15,7 @@ from lamm_cl.experiments.grid import grid
 from lamm_cl.experiments.plan import Request, make_plan
 from lamm_cl.experiments.signals import Signals
 from lamm_cl.experiments.spec import Environment, Grid
-from lamm_cl.experiments.work import Job, Outcome, Result, perform
+from lamm_cl.experiments.work import Job, Outcome, Result, Worker
 from lamm_cl.records import ExperimentDirectory
 
 Write = Callable[..., Path]
@@ -65,9 +65,8 @@ class Damaging:
 def test_damage_during_a_run_stops_the_command(tmp_path: Path, write_config: Write, name: str) -> None:
     spec = grid(read_config(write_config(methods=["coop"], seeds=[1])))[0]
     home = ExperimentDirectory(tmp_path / "out")
-    job = Job(spec, home.run(spec.run_id), Environment(), "cpu", lambda fraction, text: None)
     work: Any = Damaging(home, name)
-    said = perform(home, work, job, None)
+    said = Worker(home, Grid([spec], Environment()), work, "cpu", Signals()).run()
     assert said == Outcome("disk", said.message)
     assert said.message.startswith(f"cannot write {home.run(spec.run_id) / name}: Is a directory; remove it or choose")
 

@@ -12,8 +12,9 @@ from benchmarks.speed.pretended_gpu import pretended_gpu
 from lamm_cl.clip.image_tower import ImageTower
 from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import environment, grid
-from lamm_cl.experiments.spec import Job
-from lamm_cl.experiments.work import Outcome, Work, perform
+from lamm_cl.experiments.signals import Signals
+from lamm_cl.experiments.spec import Grid
+from lamm_cl.experiments.work import Outcome, Work, Worker
 from lamm_cl.records import MEASURED, ExperimentDirectory, Record
 
 MESSAGE = "CUDA out of memory. Tried to allocate 2.00 GiB."
@@ -42,9 +43,8 @@ def run(tmp_path: Path, write_config: Write, monkeypatch: pytest.MonkeyPatch) ->
         home = ExperimentDirectory(tmp_path / str(room))
         home.open("try", "0", {})
         with pretended_gpu():
-            place = home.run(spec.run_id)
-            job = Job(spec, place, environment(config), "cuda:0", lambda *_: None, on_device)
-            outcome = perform(home, Work(), job)
+            here = Grid([spec], environment(config))
+            outcome = Worker(home, here, Work(), "cuda:0", Signals(), on_device=on_device).run()
         place = home.record(spec.run_id)
         return outcome, Record.from_json(json.loads(place.read_text())) if place.exists() else None, seen
 
@@ -56,20 +56,20 @@ def numbers(record: Record) -> list[Any]:
 
 
 def test_it_gives_the_same_numbers(run: Callable[..., Any]) -> None:
-    outcome, whole, seen = run(256)
-    assert (outcome.status, max(seen)) == ("done", 256)
-    outcome, halves, seen = run(128)
-    assert outcome.status == "done"
-    assert outcome.message == "the GPU ran out of memory: it was tried once more with pieces of half the size"
+    _, whole, seen = run(256)
+    assert (whole.status, max(seen)) == ("done", 256)
+    _, halves, seen = run(128)
+    assert halves.status == "done"
+    assert halves.details["notes"] == ["the GPU ran out of memory: it was tried once more with pieces of half the size"]
     assert seen.count(256) == 1
     assert set(seen[seen.index(256) + 1 :]) >= {128}
     assert numbers(halves) == numbers(whole)
 
 
 def test_it_fails_the_second_time(run: Callable[..., Any]) -> None:
-    outcome, record, seen = run(64)
-    assert outcome.status == "failed"
-    assert outcome.message == f"OutOfMemoryError: {MESSAGE}"
+    _, record, seen = run(64)
+    assert record.status == "failed"
+    assert record.details["error"]["line"] == f"OutOfMemoryError: {MESSAGE}"
     assert record.details["error"]["message"] == MESSAGE
     assert [size for size in seen if size > 64] == [256, 128]
 

@@ -130,7 +130,7 @@ def test_a_record_that_is_deleted_at_the_end_is_left_to_do(run: Callable[..., An
     home = ExperimentDirectory(first.out)
     grid = Grid.read(home)
     display = MagicMock()
-    display.finished = lambda spec, outcome: shutil.rmtree(home.run(grid.specs[0].run_id), ignore_errors=True)
+    display.finished = lambda spec, entry, own: shutil.rmtree(home.run(grid.specs[0].run_id), ignore_errors=True)
     summary = Follower(home, grid, grid.specs, MagicMock(names=None), display).follow(Signals())
     assert (summary.done, summary.left, summary.exit_code) == (1, 1, 1)
     assert len(values(first.out)) == 1 + 3

@@ -15,7 +15,7 @@ from lamm_cl.experiments.grid import environment, grid
 from lamm_cl.experiments.run_one import execute
 from lamm_cl.experiments.signals import Signals
 from lamm_cl.experiments.spec import Grid, Job, RunSpec
-from lamm_cl.experiments.work import Outcome, Work, Worker
+from lamm_cl.experiments.work import Work, Worker
 from lamm_cl.records import ExperimentDirectory
 
 Write = Callable[..., Path]
@@ -35,7 +35,7 @@ def alive(*words: str) -> Counter[str]:
     return Counter(name for name in names if any(word in name for word in words))
 
 
-def work(config: Path, out: Path, tell: Callable[[RunSpec, Outcome], None]) -> None:
+def work(config: Path, out: Path, tell: Callable[[RunSpec], None]) -> None:
     read = read_config(config)
     home = ExperimentDirectory(out)
     home.open(read.experiment, "0", {})
@@ -49,8 +49,8 @@ def test_nothing_of_a_run_that_is_over_stays(tmp_path: Path, write_config: Write
     counts: list[Counter[str]] = []
     config = write_config(methods={"coop": {"epochs": 1}}, shots=1, seeds=[1, 2, 3, 4], cache=str(tmp_path / "cache"))
 
-    def tell(spec: RunSpec, outcome: Outcome) -> None:
-        assert outcome.status == "done", outcome
+    def tell(spec: RunSpec) -> None:
+        assert ExperimentDirectory(tmp_path / "out").is_done(spec.run_id)
         counts.append(alive("Strategy", "Experience", "AvalancheDataset", "Optimizer", "SGD"))
 
     work(config, tmp_path / "out", tell)
@@ -76,7 +76,7 @@ def test_nothing_of_a_stage_that_is_over_stays(tmp_path: Path, write_config: Wri
         if text.endswith("evaluated"):
             counts.append(alive("DataLoader", "Optimizer", "SGD", "Sampler", "LP_c_ubyte"))
 
-    execute(Job(grid(read, "cpu")[0], tmp_path, environment(read), "cpu", progress), {})
+    execute(Job(grid(read, "cpu")[0], tmp_path, environment(read), "cpu", progress))
     assert len(counts) == 5
     # Writing a checkpoint leaves a cycle for each tensor, of which there are some more in each stage.
     pointers = [count.pop("LP_c_ubyte") for count in counts]
@@ -109,7 +109,7 @@ def test_two_hundred_runs_take_the_memory_and_files_of_twenty(tmp_path: Path, wr
     config = write_config(
         methods={"coop": {"epochs": 1}}, shots=1, seeds=list(range(200)), cache=str(tmp_path / "cache")
     )
-    work(config, tmp_path / "out", lambda spec, outcome: meter.read())
+    work(config, tmp_path / "out", lambda spec: meter.read())
     assert len(meter.megabytes) == 180
     assert max(meter.megabytes) < meter.megabytes[0] + 40
     assert max(meter.files) == meter.files[0]
@@ -142,7 +142,7 @@ def test_a_hundred_and_fifty_stages_take_the_memory_and_files_of_twenty(tmp_path
         if text.endswith("evaluated"):
             meter.read()
 
-    execute(Job(grid(read, "cpu")[0], tmp_path, environment(read), "cpu", progress), {})
+    execute(Job(grid(read, "cpu")[0], tmp_path, environment(read), "cpu", progress))
     assert len(meter.megabytes) == 130
     assert max(meter.megabytes) < meter.megabytes[0] + 40
     assert max(meter.files) == meter.files[0]

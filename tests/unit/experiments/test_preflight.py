@@ -64,7 +64,7 @@ def test_classes_of_one_prompt_are_refused_before_the_grid(
     specs = grid(read_config(write_config(datasets=[{"folder": str(tmp_path / "drinks")}], shots=[1])))
     place = Environment(cache=False)
     with pytest.raises(UsageError, match=r"\('cafe\\u0301'\) and .*give the same prompt"):
-        check(specs, place, "cpu", {})
+        check(specs, place, "cpu")
 
 
 @pytest.mark.filterwarnings("ignore:tiny has not learned the words")
@@ -81,9 +81,9 @@ def test_a_method_that_looks_at_validation_images_is_refused_before_the_grid_whe
     tips: dict[str, Any] = {"zero_shot": {}, "tip_adapter": {}, "f": {"method": "tip_adapter_f", "best_epoch": "none"}}
     specs = grid(read_config(write_config(datasets=datasets, methods=tips, shots=[1])))
     with pytest.raises(UsageError, match=r"own: tip_adapter looks at validation .*'val' in its options") as caught:
-        check(specs, Environment(cache=False), "cpu", {})
+        check(specs, Environment(cache=False), "cpu")
     assert "own: tip_adapter_f looks at" in str(caught.value)
     assert "digits" not in str(caught.value)
     none = {name: {**options, "selection": "none"} for name, options in tips.items() if name != "zero_shot"}
     specs = grid(read_config(write_config(datasets=datasets, methods=none, shots=[1])))
-    check(specs, Environment(cache=False), "cpu", {})
+    check(specs, Environment(cache=False), "cpu")

@@ -6,10 +6,9 @@ import pytest
 from rich.console import Console
 
 from lamm_cl.experiments import progress
-from lamm_cl.experiments.progress import Clock, Lines, Live, Summary, make_display
+from lamm_cl.experiments.progress import Display, Summary
 from lamm_cl.experiments.spec import RunSpec
-from lamm_cl.experiments.work import Outcome
-from lamm_cl.records import Progress
+from lamm_cl.records import DONE, FAILED, Entry, Progress
 
 RUN = RunSpec("e", "few_shot", ("digits",), "digits", "lamm", "lamm", "tiny", 16, 1)
 RUNS = [replace(RUN, seed=seed) for seed in range(4)]
@@ -17,25 +16,26 @@ RUNS = [replace(RUN, seed=seed) for seed in range(4)]
 
 def test_time_left_comes_from_runs_of_the_same_kind() -> None:
     slow = [replace(run, label="maple", method="maple") for run in RUNS]
-    clock = Clock([*RUNS, *slow], workers=2)
-    assert clock.left() is None
-    clock.finished(RUNS[0], 1.0)
-    clock.finished(slow[0], 9.0)
-    assert clock.left() == (3 * 1.0 + 3 * 9.0) / 2
+    text = io.StringIO()
+    display = Display(Console(file=text), [*RUNS, *slow], 8, workers=2)
+    display.finished(RUNS[0], Entry(DONE), own=False)
+    assert "left" not in text.getvalue()
+    display.finished(RUNS[1], Entry(DONE, seconds=1.0))
+    display.finished(slow[0], Entry(DONE, seconds=9.0))
+    assert text.getvalue().endswith(f" · about {(2 * 1.0 + 3 * 9.0) / 2:.1f} s left\n")
 
 
 def test_lines_for_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     text = io.StringIO()
-    display = make_display(Console(file=text, width=60), RUNS, 6, 2)
-    assert isinstance(display, Lines)
+    display = Display(Console(file=text, width=60), RUNS, 6, 2)
     display.doing([(RUNS[0], Progress("here:1", 0.5, "stage 1, epoch 3"))])
-    display.finished(RUNS[0], Outcome("done", seconds=2.0))
-    display.finished(RUNS[1], Outcome("failed", "ValueError: no", 1.0))
+    display.finished(RUNS[0], Entry(DONE, seconds=2.0))
+    display.finished(RUNS[1], Entry(FAILED, error="ValueError: no", seconds=1.0))
     monkeypatch.setattr(progress, "_LINE_EVERY", -1.0)
     display.doing([])
     display.doing([(run, Progress("there:2", 0.25, "starting")) for run in RUNS[2:]])
-    display.finished(RUNS[2], Outcome("elsewhere"))
-    display.finished(RUNS[3], Outcome("done", "it began anew", 2.0))
+    display.finished(RUNS[2], Entry(DONE), own=False)
+    display.finished(RUNS[3], Entry(DONE, note="it began anew", seconds=2.0))
     display.note("a worker died")
     display.close()
     assert text.getvalue().splitlines() == [
@@ -51,14 +51,13 @@ def test_lines_for_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_bars_for_a_terminal() -> None:
     text = io.StringIO()
-    display = make_display(Console(file=text, width=120, force_terminal=True), RUNS, 6, 2)
-    assert isinstance(display, Live)
+    display = Display(Console(file=text, width=120, force_terminal=True), RUNS, 6, 2)
     display.doing([(run, Progress("here:1", 0.5, "stage 1, epoch 3")) for run in RUNS[:2]])
     assert len(display._rows) == 2
     display.doing([(RUNS[1], Progress("here:1", 0.75, "stage 1, epoch 4"))])
     assert list(display._rows) == [RUNS[1].run_id]
-    display.finished(RUNS[0], Outcome("done", seconds=2.0))
-    display.finished(RUNS[1], Outcome("failed", "ValueError: no", 1.0))
+    display.finished(RUNS[0], Entry(DONE, seconds=2.0))
+    display.finished(RUNS[1], Entry(FAILED, error="ValueError: no", seconds=1.0))
     display.close()
     assert "all runs" in text.getvalue()
     assert "FAILED lamm on digits" in text.getvalue()

@@ -83,7 +83,7 @@ def test_the_cost_grows_with_what_the_data_sets_hold(write_config: Write, tmp_pa
             datasets=["dtd", "oxford_pets"], methods=["zero_shot", "vpt"], seeds=[1], shots=1, root=str(tmp_path)
         )
     )
-    zero, vpt, more, pets = measure(grid(config), environment(config), "cpu", {})
+    zero, vpt, more, pets = measure(grid(config), environment(config), "cpu")
     assert list(zero.views.values()) == [1692, 0]
     assert list(more.views.values()) == [3669, 0]
     assert zero.seconds_a_view > 0.001, "a photograph is decoded"

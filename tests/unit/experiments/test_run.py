@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from lamm_cl.errors import UsageError
+from lamm_cl.experiments import imports
 from lamm_cl.experiments.config import read_config
 from lamm_cl.experiments.grid import grid
 from lamm_cl.experiments.plan import Request, make_plan
@@ -139,7 +140,8 @@ def test_damaged_records_are_done_again_and_kept_aside(out: Path) -> None:
 def test_modules_beside_the_config_are_found_by_who_joins(
     tmp_path: Path, write_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, entry: str, place: str
 ) -> None:
-    monkeypatch.setattr(sys, "path", [*sys.path])
+    path = [*sys.path]
+    monkeypatch.setattr(sys, "path", [*path])
     monkeypatch.setattr(sys, "modules", {**sys.modules})
     (tmp_path / "own" / "pack").mkdir(parents=True)
     (tmp_path / "own" / "pack" / "__init__.py").touch()
@@ -147,8 +149,15 @@ def test_modules_beside_the_config_are_found_by_who_joins(
     config = read_config(write_config(name="own/try.yaml", **{"import": [entry]}))
     home = ExperimentDirectory(tmp_path / "out")
     make_plan(config, Request(out=home.path)).open({})
-    assert Grid.read(home).modules == (str(tmp_path / "own"),)
-    assert Grid.read(home).environment.imports == (entry,)
+    monkeypatch.setattr(sys, "path", path)
+    for name in ("mine", "pack", "pack.mine"):
+        sys.modules.pop(name, None)
+
+    def check(specs: object, environment: Environment, device: str) -> None:
+        raise UsageError(f"found {list(imports.load(environment.imports))}")
+
+    with pytest.raises(UsageError, match=f"found ..{entry}"):
+        join(home.path, None, Console(), lambda: SimpleNamespace(check=check))
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
