@@ -34,6 +34,8 @@ from lamm_cl.streams.build import build_stream
 from lamm_cl.tensor_file import pack, unpack
 
 LOG = logging.getLogger("lamm_cl")
+_MOST_BACKBONES = 2
+_LOADED: dict[Any, tuple[ClipBackbone, FeatureStore]] = {}
 
 
 def backbone_of(spec: RunSpec, device: str, environment: Environment) -> tuple[ClipBackbone, FeatureStore | None]:
@@ -46,14 +48,14 @@ def backbone_of(spec: RunSpec, device: str, environment: Environment) -> tuple[C
         torch.cuda.set_device(place)
     precision = "fp16" if spec.precision == PURE else "fp32"  # the others are autocast's
     kinds: tuple[FeatureKind, ...] = ("raw", "unprojected") if environment.unprojected else ()
-    how = {"precision": precision, "device": device, "resize_mode": spec.resize_mode}
-    return _loaded(cache_folder(environment), kinds, spec.backbone, spec.pretrained, **how)
-
-
-@functools.lru_cache(maxsize=2)
-def _loaded(folder: Path | None, kinds: tuple[FeatureKind, ...], *which: Any, **how: Any) -> tuple[Any, Any]:
-    backbone = load_clip(*which, **how)
-    return backbone, FeatureStore(backbone, folder, kinds=kinds)
+    key = (spec.backbone, spec.pretrained, spec.resize_mode, device, precision, cache_folder(environment), kinds)
+    if key not in _LOADED:
+        while len(_LOADED) >= _MOST_BACKBONES:  # before another one is loaded: a GPU may have no room for three
+            _LOADED.pop(next(iter(_LOADED)))
+        how: Any = {"precision": precision, "device": device, "resize_mode": spec.resize_mode}
+        backbone = load_clip(spec.backbone, spec.pretrained, **how)
+        _LOADED[key] = backbone, FeatureStore(backbone, cache_folder(environment), kinds=kinds)
+    return _LOADED[key]
 
 
 # -- checkpoints: tensors, and JSON in the same file's header; nothing is pickled --------------------------------------
