@@ -17,10 +17,9 @@ import re
 import stat
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from lamm_cl.errors import UsageError
 from lamm_cl.files import write_atomic
@@ -32,7 +31,6 @@ if sys.platform != "win32":
 
 GIB = 1024**3
 SHARED = "LAMM_CL_CACHE_SHARED"  # set to 1, folders that others can write are used too
-T = TypeVar("T")
 DEFAULT_GIB = 10.0
 SEGMENT = ".safetensors"
 _NAME = re.compile(r"[0-9a-f]{16}")
@@ -109,41 +107,27 @@ def list_files(folder: Path) -> list[Path]:
     return []
 
 
-def write_about(scope: Path, about: dict[str, Any]) -> None:
-    """Write a scope's `scope.json` unless it is there; OSError where that is impossible, or the folder not trusted."""
-    refuse_links(scope)
+def make_view(view: Path, about: dict[str, Any]) -> None:
+    """Make a view's folder and its scope's `scope.json`; OSError where that is impossible, or the cache not trusted."""
+    scope = view.parent
+    refuse_links(view, scope)
     if reason := distrust(scope.parent):
         raise PermissionError(errno.EPERM, reason, str(scope.parent))
-    file = scope / "scope.json"
-
-    def write() -> None:
-        make_folder(scope)
-        write_atomic(file, json.dumps(about, indent=1).encode())
-
-    if not file.is_file():
-        though_cleared(write)
-
-
-def though_cleared(work: Callable[[], T]) -> T:
-    """Do something in a folder that another process may be clearing away at this moment: then it is made again."""
-    for _ in range(20):
-        with contextlib.suppress(FileNotFoundError, FileExistsError):  # gone before, or just after, it was made
-            return work()
-        time.sleep(0.005)
-    return work()
+    _make_folder(view)
+    if not (scope / "scope.json").is_file():
+        write_atomic(scope / "scope.json", json.dumps(about, indent=1).encode())
 
 
 def evict(folder: Path, max_bytes: int) -> None:
     """Delete the features that were used longest ago until a cache folder holds at most `max_bytes`."""
-    every = [found for scope in scope_folders(folder) for found in _segments(scope)]
-    stats = [(stat.st_mtime, stat.st_size, file) for stat, file in every]
-    over = sum(size for _, size, _ in stats) - max_bytes
-    for _, size, file in sorted(stats):
+    every = [one for scope in scope_folders(folder) for one in _segments(scope)]
+    over = sum(found.st_size for found, _ in every) - max_bytes
+    for found, file in sorted(every, key=lambda each: each[0].st_mtime):
         if over <= 0:
             return
         with contextlib.suppress(OSError):
             file.unlink()
-            over -= size
+            over -= found.st_size
 
 
 def clear(folder: Path, older_than_days: float = 0.0) -> tuple[int, int]:
@@ -217,16 +201,12 @@ def _is_private(group: int) -> bool:
     return False
 
 
-def make_folder(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     """Make a folder and those above it; what is new can be written by its user alone, unless caches are shared."""
-    mode = 0o777 if os.environ.get(SHARED) == "1" else 0o755
-    missing = []
-    while not folder.exists():
-        missing.append(folder)
-        folder = folder.parent
-    for new in reversed(missing):
+    if not folder.exists():
+        _make_folder(folder.parent)
         with contextlib.suppress(FileExistsError):
-            new.mkdir(mode)
+            folder.mkdir(0o777 if os.environ.get(SHARED) == "1" else 0o755)
 
 
 def refuse_links(*folders: Path) -> None:

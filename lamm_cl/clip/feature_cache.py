@@ -12,17 +12,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lamm_cl.clip.cache_folder import distrust, evict, limit, write_about
+from lamm_cl.clip.backbone import Uncopied
+from lamm_cl.clip.cache_folder import distrust, evict, limit, make_view
 from lamm_cl.clip.feature_files import View
-from lamm_cl.clip.feature_key import describe, digest, engine_of, scope_of
+from lamm_cl.clip.feature_key import describe, engine_of
 from lamm_cl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ Encode = Callable[[Tensor], Tensor]
 Load = Callable[[int], Tensor]
 
 
-class FeatureStore:
+class FeatureStore(Uncopied):
     """Gives the features of images, encoding only those that nobody has encoded before.
 
     What is kept is keyed by the backbone's weights, its transform, the versions and kind of device that computed it,
@@ -83,14 +83,6 @@ class FeatureStore:
         self._views: OrderedDict[str, View] = OrderedDict()
         self._lock = threading.RLock()
 
-    @property
-    def about(self) -> dict[str, Any]:
-        """What the features depend on besides image and view, and the backbone's name."""
-        self._notice_changes()
-        if self._about is None:
-            self._about = describe(self.backbone, self.batch_size)
-        return self._about
-
     def _notice_changes(self) -> None:
         """Forget what is held when the backbone, its transform or torch's settings are no longer what made it."""
         backbone = self.backbone
@@ -121,13 +113,12 @@ class FeatureStore:
             position: dict[str, int] = {}
             for i, key in enumerate(keys):
                 position.setdefault(key, i)
-            views = {one: self._view(f"{view}/{one}", one) for one in (*set(self.kinds).difference([kind]), kind)}
-            found = views[kind]
+            views = {one: self._view(f"{view}/{one}", one) for one in (*self.kinds, kind)}
+            found, before = views[kind], self.encoded
             found.refresh()
-            grown = False
             if self.writable and found.missing(position):
                 try:
-                    grown = self._complete({kind: found, **views}, position, load)
+                    self._complete(found, views, position, load)
                 except _UnusableError as error:
                     self.writable = False
                     LOG.warning(
@@ -140,59 +131,45 @@ class FeatureStore:
                 for one, rows in self._encode(missing, position, load, views).items():
                     views[one].keep(missing, rows)
             features = found.gather(keys)
-            self._keep_house(found, grown)
+            self._keep_house(found, self.encoded > before)
             return features
 
     def _view(self, name: str, kind: "FeatureKind") -> View:
         """Return a view, whose files need not exist yet."""
+        about = self._about = self._about or describe(self.backbone, self.batch_size)
         if self.directory is not None and not self._views:
-            if self.about["transform"] is None:
+            if about["transform"] is None:
                 LOG.info("features stay in memory: the transform does not do the same each time")
                 self.directory, self.writable = None, False
             elif reason := distrust(self.directory):
                 LOG.warning("the feature cache %s is not used: %s.", self.directory, reason)
                 self.directory, self.writable = None, False
         if name not in self._views:
-            scope = scope_of(self.about)
-            where = None if self.directory is None else self.directory / scope[:16] / digest(name)[:16]
-            backbone = self.backbone
-            self._views[name] = View(where, scope, name, backbone.width(kind), backbone.exp_logit_scale.dtype)
+            dtype = self.backbone.exp_logit_scale.dtype
+            self._views[name] = View(self.directory, about, name, self.backbone.width(kind), dtype)
         self._views.move_to_end(name)
         return self._views[name]
 
-    def _complete(self, views: dict["FeatureKind", View], position: dict[str, int], load: Load) -> bool:
-        """Bring what is missing into the files of the first view, unless another process does; tell whether it was.
+    def _complete(self, view: View, views: dict["FeatureKind", View], position: dict[str, int], load: Load) -> None:
+        """Bring what is missing into the files of a view, unless another process does.
 
         The other views take what a pass gives of their kinds, unless another process writes there.
         """
-        view, *others = views.values()
-        assert view.folder is not None
-        with _disk():
-            write_about(view.folder.parent, self.about)
-        wrote = False
         try:
             if not self._take(view, position):
-                return False
-            held = [view]
-            for other in others:
-                with _disk():
-                    if other.acquire(0):
-                        held.append(other)
-                        other.refresh(keep_deleted=True)
+                return
+            with _disk():
+                held = {kind: one for kind, one in views.items() if one is view or one.acquire(0)}
             while missing := view.missing(position)[: self.batch_size * ROUND]:
                 found = self._encode(missing, position, load, views)
-                for kind, one in views.items():
-                    if one in held:
-                        self._write(one, missing, found[kind])
-                wrote = True
-            if wrote:
-                with _disk():
-                    for one in held:
-                        one.merge()
+                for kind, one in held.items():
+                    self._write(one, missing, found[kind])
+            with _disk():
+                for one in held.values():
+                    one.merge()
         finally:
             for one in views.values():
                 one.release()
-        return wrote
 
     @staticmethod
     def _write(view: View, keys: Sequence[str], rows: Tensor) -> None:
@@ -217,7 +194,6 @@ class FeatureStore:
         while True:
             with _disk():
                 taken = view.acquire(0.2)
-            view.refresh(keep_deleted=True)
             if taken or not view.missing(position):
                 return bool(view.missing(position))
             if len(view.files) != files:
@@ -235,9 +211,14 @@ class FeatureStore:
         backbone, size, wanted = self.backbone, self.batch_size, list(kinds)
         indices = [position[key] for key in keys]
         groups: list[Sequence[int]] = [indices[start : start + size] for start in range(0, len(indices), size)]
+
+        def encode(images: Tensor) -> Tensor:
+            found = backbone.encode_kinds(images, wanted)
+            return torch.cat([found[kind] for kind in wanted], dim=1)
+
         with torch.autocast(backbone.device.type, enabled=False):
             run = _on_cpu if backbone.device.type == "cpu" else _on_device
-            parts = run(partial(_joined, backbone, wanted), backbone.device, load, groups, size)
+            parts = run(encode, backbone.device, load, groups, size)
             rows = torch.split(torch.cat(parts), [backbone.width(kind) for kind in wanted], dim=1)
         self.encoded += len(keys)
         return {kind: part.contiguous() for kind, part in zip(wanted, rows, strict=True)}
@@ -248,8 +229,8 @@ class FeatureStore:
         if self.directory is not None and view.folder is not None:
             with contextlib.suppress(OSError):
                 if self.writable and view.files:
-                    write_about(view.folder.parent, self.about)  # without it nobody would count or delete what is there
-            if grown or not self._bounded:
+                    make_view(view.folder, view.about)  # without it nobody would count or delete what is there
+            if (grown and self.writable) or not self._bounded:
                 evict(self.directory, self.max_bytes)
                 self._bounded = True
         older = list(self._views.items())[:-1]
@@ -262,9 +243,6 @@ class FeatureStore:
                 one.files.clear()
             if not one.files and not one.kept_bytes:
                 del self._views[name]
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         return FeatureStore, (self.backbone, self.directory, self.max_bytes, self.batch_size, self.kinds)
@@ -281,12 +259,6 @@ def _disk() -> Iterator[None]:
         yield
     except OSError as error:
         raise _UnusableError(str(error)) from error
-
-
-def _joined(backbone: "ClipBackbone", kinds: Sequence["FeatureKind"], images: Tensor) -> Tensor:
-    """Return all kinds of features of a batch side by side."""
-    found = backbone.encode_kinds(images, kinds)
-    return torch.cat([found[kind] for kind in kinds], dim=1)
 
 
 def _stack(images: Sequence[Tensor], size: int) -> Tensor:
@@ -332,12 +304,9 @@ def _ahead(load: Load, groups: list[Sequence[int]], depth: int = 2) -> Iterator[
     with ThreadPoolExecutor(min(LOADERS, os.cpu_count() or 1)) as pool:
         waiting: list[list[Future[Tensor]]] = []
         try:
-            for group in groups:
+            for group in (*groups, *[()] * depth):
                 waiting.append([pool.submit(load, i) for i in group])
                 if len(waiting) > depth:
                     yield [image.result() for image in waiting.pop(0)]
-            while waiting:
-                yield [image.result() for image in waiting.pop(0)]
         finally:
-            for image in (image for group in waiting for image in group):
-                image.cancel()
+            pool.shutdown(cancel_futures=True)
