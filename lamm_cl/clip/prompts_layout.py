@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamm_cl.clip.precision import lasting
 from lamm_cl.errors import UsageError
 
 MOST = 4  # buckets of sequences that are padded together: attention computes padding as well
@@ -79,10 +78,9 @@ class Layout:
         Packed and padded form are then the same, so that no layer needs to go from one to the other. A GPU computes
         some more rows sooner than it starts two more operations.
         """
-        suffix = torch.full((self.n, self.widest), self.tail)
-        suffix.view(-1)[self.whole.places] = self.suffix
+        suffix = self.codes[:, self.shared : self.shared + self.widest].flatten()
         even = torch.full_like(self.lengths, self.widest)
-        return replace(self, suffix=suffix.flatten(), lengths=even, ends=self.last - self.starts)
+        return replace(self, suffix=suffix, lengths=even, ends=self.last - self.starts)
 
     def part(self, start: int, stop: int) -> "Layout":
         """Return the layout of prompts start..stop-1, with the same prefix."""
@@ -157,8 +155,12 @@ class Layout:
     @cached_property
     def position(self) -> Tensor:
         """(T,) position in the text window for each packed row."""
-        place = torch.arange(self.widest, device=self.lengths.device).repeat(self.n)
-        return self.shared + place[self.whole.places]
+        return self.shared + torch.arange(len(self.suffix), device=self.suffix.device) - self.starts[self.prompt]
+
+    @cached_property
+    def prompt(self) -> Tensor:
+        """(T,) number of the prompt that each packed row is of."""
+        return torch.arange(self.n, device=self.lengths.device).repeat_interleave(self.lengths)
 
     @cached_property
     def whole(self) -> "Bucket":
@@ -176,9 +178,8 @@ class Layout:
     @cached_property
     def last_mask(self) -> Tensor:
         """(n, 1, P + M) True where the code of each prompt that is read may look."""
-        before = torch.ones(self.n, self.shared, dtype=torch.bool, device=self.lengths.device)
-        own = torch.arange(self.widest, device=self.lengths.device)[None] <= (self.last - self.starts)[:, None]
-        return torch.cat([before, own], 1)[:, None, :]
+        every = torch.arange(self.shared + self.widest, device=self.lengths.device)
+        return every <= self.read[:, None, None]
 
     @cached_property
     def known(self) -> dict[Any, Any]:
@@ -195,16 +196,19 @@ class Layout:
     @cached_property
     def codes(self) -> Tensor:
         """(n, window) all codes, filled up to the window with `tail`."""
-        full = torch.full((self.n, self.window), self.tail, dtype=torch.long, device=self.prefix.device)
-        full[:, : self.shared] = self.prefix
-        row = torch.arange(self.n, device=self.prefix.device).repeat_interleave(self.lengths)
-        full[row, self.position] = self.suffix
-        return full
+        return self.spread(torch.cat([self.prefix, self.suffix]), self.window, self.tail)
 
     @cached_property
     def read(self) -> Tensor:
         """(n,) position of each prompt's code that is read in the text window."""
         return self.shared + self.last - self.starts
+
+    def spread(self, rows: Tensor, length: int, fill: int = 0) -> Tensor:
+        """Turn the rows of prefix and suffixes (P + T, ...) into prompts (n, length, ...), filled up behind each."""
+        full = rows.new_full((self.n, length, *rows.shape[1:]), fill)
+        full[:, : self.shared] = rows[: self.shared]
+        full[self.prompt, self.position] = rows[self.shared :]
+        return full
 
 
 @dataclass(frozen=True)
@@ -212,19 +216,19 @@ class Bucket:
     """Some prompts of a layout, `count` b of them, padded to the same length `widest` M."""
 
     count: int
+    shared: int
     widest: int
     padded: Tensor  # (b * M,) packed row for each place of the padded form (row 0 where there is none)
     rows: Tensor  # packed rows of these prompts
     places: Tensor  # for each of them, its place in the padded form
-    causal_mask: Tensor  # (M, P + M) True where a place may look: the whole prefix, itself and what is before it
     _masks: dict[torch.dtype, Tensor] = field(default_factory=dict)
 
     def mask(self, dtype: torch.dtype) -> Tensor:
-        """Return `causal_mask` as it is added to scores: 0, and -inf where a place may not look; made once a type."""
+        """Return what is added to scores (M, P + M): 0, and -inf for what is behind a place; made once a type."""
         if dtype not in self._masks:
-            with lasting():
-                mask = torch.zeros(self.causal_mask.shape, dtype=dtype, device=self.causal_mask.device)
-                self._masks[dtype] = mask.masked_fill_(~self.causal_mask, -torch.inf)
+            shape = (self.widest, self.shared + self.widest)
+            mask = torch.full(shape, -torch.inf, dtype=dtype, device=self.rows.device)
+            self._masks[dtype] = mask.triu(self.shared + 1)
         return self._masks[dtype]
 
     @classmethod
@@ -235,15 +239,13 @@ class Bucket:
         along = torch.arange(widest, device=device)
         real = (along[None] < layout.lengths[chosen][:, None]).flatten()
         rows = (layout.starts[chosen][:, None] + along[None]).flatten()
-        before = torch.ones(widest, layout.shared, dtype=torch.bool, device=device)
-        own = torch.ones(widest, widest, dtype=torch.bool, device=device).tril()
         return cls(
             count=len(members),
+            shared=layout.shared,
             widest=widest,
             padded=torch.where(real, rows, torch.zeros_like(rows)),
             rows=rows[real],
             places=real.nonzero().squeeze(1),
-            causal_mask=torch.cat([before, own], 1),
         )
 
 

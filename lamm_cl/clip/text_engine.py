@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from lamm_cl.clip.blocks import FrozenBlock, each
 from lamm_cl.clip.linear import writes
 from lamm_cl.clip.low_rank import NONE, Delta, Deltas, at
-from lamm_cl.clip.precision import lasting, number_type
+from lamm_cl.clip.precision import number_type
 from lamm_cl.clip.prompts_layout import Bucket, Layout
 
 KeyValue = tuple[Tensor, Tensor]
@@ -87,43 +87,22 @@ class TextEngine:
         self._beginnings: dict[object, Beginning] = {}
         self._changes = 0  # how often the weights had been written to when these were run
 
-    def last_tokens(self, text: PackedText, layout: Layout, chunk: int | None = None) -> Tensor:
+    def run(self, text: PackedText, layout: Layout, chunk: int | None = None, every: int = 0) -> tuple[Tensor, Tensor]:
         """Compute the residual stream (G, n, D) at the token that is read, before the final normalisation.
 
         With a `chunk`, so many prompts are in memory at once; with gradients, a chunk is computed again in the backward
-        pass.
+        pass. Second comes, without gradient and for one group only, the stream at `every` first tokens (n, every, D) of
+        all prompts: zero behind a prompt's end.
         """
+        beginning = None if text.constant is None else self._remembered(text)
         if chunk is None or chunk >= layout.n:
-            return self._run(text, layout, None if text.constant is None else self._remembered(text))[0]
-        beginning = None
-        if layout.shared and text.injection is None:
-            beginning = self._beginning(text) if text.constant is None else self._remembered(text)
-        rest = replace(text, deep=()) if layout.shared else text  # the deep prompts are in the beginning
-        pieces = [recomputed(self._run, *piece, beginning)[0] for piece in _pieces(rest, layout, chunk)]
-        return torch.cat(pieces, 1)
-
-    def all_tokens(self, text: PackedText, layout: Layout, chunk: int | None = None) -> tuple[Tensor, Tensor]:
-        """Compute the token that is read (G, n, D) with gradient, and every token (G, n, P + M, D) without.
-
-        Both are before the final normalisation; behind a prompt's end tokens are zero. `chunk` as for `last_tokens`.
-        """
-        if chunk is None or chunk >= layout.n:
-            return self._every(text, layout, layout.widest)
-        pieces = [recomputed(self._every, *piece, layout.widest) for piece in _pieces(text, layout, chunk)]
-        read, every = zip(*pieces, strict=True)
-        return torch.cat(read, 1), torch.cat(every, 1)
-
-    def _every(self, text: PackedText, layout: Layout, widest: int) -> tuple[Tensor, Tensor]:
-        """Return what `all_tokens` does, with rests padded to `widest`."""
-        read, rows = self._run(text, layout, every=True)
-        assert rows is not None
-        groups, length, width = text.prefix.shape
-        prefix, suffix = rows[: groups * length], rows[groups * length :]
-        padded = rows.new_zeros(groups, layout.n * layout.widest, width)
-        padded[:, layout.whole.places] = suffix.reshape(groups, -1, width)
-        shared = prefix.view(groups, 1, length, width).expand(-1, layout.n, -1, -1)
-        every = torch.cat([shared, padded.view(groups, layout.n, layout.widest, width)], 2)
-        return read, F.pad(every, (0, 0, 0, widest - layout.widest))
+            return self._run(text, layout, beginning, every)
+        if layout.shared and text.injection is None and not every:
+            beginning = beginning or self._beginning(text)
+            text = replace(text, deep=())  # the deep prompts are in the beginning
+        pieces = [recomputed(self._run, *piece, beginning, every) for piece in _pieces(text, layout, chunk)]
+        read, tokens = zip(*pieces, strict=True)
+        return torch.cat(read, 1), torch.cat(tokens)
 
     def _remembered(self, text: PackedText) -> Beginning:
         """Return a beginning with nothing learned in it: it is run once."""
@@ -133,7 +112,7 @@ class TextEngine:
             self._beginnings.clear()
         key = (text.constant, text.prefix.dtype, number_type(text.prefix.device))
         if key not in self._beginnings:
-            with lasting(), torch.no_grad():
+            with torch.no_grad():
                 self._beginnings[key] = self._beginning(text)
         return self._beginnings[key]
 
@@ -154,16 +133,10 @@ class TextEngine:
         """Return the rows (G * P, D) of the shared beginning, with positions."""
         return (text.prefix + self.positional[: text.prefix.shape[1]].to(text.prefix.dtype)).flatten(0, 1)
 
-    def _run(
-        self, text: PackedText, layout: Layout, beginning: Beginning | None = None, every: bool = False
-    ) -> tuple[Tensor, Tensor | None]:
-        """Run the packed rest, and with it the shared beginning where nothing is known of that.
+    def _run(self, text: PackedText, layout: Layout, beginning: Beginning | None, every: int) -> tuple[Tensor, Tensor]:
+        """Return what `run` does: run the rest, and with it the shared beginning where nothing is known of that.
 
         All rows go through the weights together: with few classes, reading the weights is what takes the time.
-
-        Returns:
-            (G, n, D) residual stream at the tokens that are read; with `every`, (G * P + G * T, D) at every row,
-            without gradient.
         """
         groups = len(text.prefix)
         x = text.suffix + self.positional[layout.position].to(text.suffix.dtype)
@@ -177,10 +150,10 @@ class TextEngine:
             x, delta = _replaced(x, text, index, layout), text.delta(index, layout)
             if index < len(self.blocks) - 1:
                 x = self._layer(block, x, places, None if beginning is None else beginning.seen[index], delta)
-        rows: Tensor | None = None
+        tokens = x.detach()[:0]
         if every:
             with torch.no_grad():
-                rows = self._layer(block, x.detach(), places, None, delta)
+                tokens = layout.spread(self._layer(block, x.detach(), places, None, delta), every)
         lead = places.lead if beginning is None else 0
         y = block.norm_1(x)
         shared = None if beginning is None else beginning.last
@@ -189,7 +162,7 @@ class TextEngine:
             shared = first.view(groups, -1, y.shape[-1])
         attended = block.gather(y[places.last], places.padded_form(y), shared, places.last_mask, delta)
         x = x[places.last_of_all if lead else places.last]
-        return block.finish(x, attended, delta).view(groups, layout.n, -1), rows
+        return block.finish(x, attended, delta).view(groups, layout.n, -1), tokens
 
     def _layer(self, block: FrozenBlock, x: Tensor, places: "_Places", seen: KeyValue | None, delta: Delta) -> Tensor:
         """Compute a layer at every row; the first rows are the shared beginning where nothing is `seen` of it."""
@@ -264,8 +237,7 @@ class _Places:
         """Return those of a layout, which keeps them for the next call."""
         known: tuple[int, _Places] | None = layout.known.get(cls)
         if known is None or known[0] != groups:
-            with lasting():
-                known = layout.known[cls] = (groups, cls(layout, groups))
+            known = layout.known[cls] = (groups, cls(layout, groups))
         return known[1]
 
     def padded_form(self, packed: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from lamm_cl.clip.blocks import FEW_ROWS, FrozenBlock, matrix_shapes
 from lamm_cl.clip.families import text_module, text_pool
 from lamm_cl.clip.linear import Rounded
 from lamm_cl.clip.low_rank import NOWHERE, Deltas, Shapes, at, drops
+from lamm_cl.clip.precision import lasting
 from lamm_cl.clip.prompts_layout import Layout
 from lamm_cl.clip.room import room
 from lamm_cl.clip.text_engine import Injection, PackedText, TextEngine, exchanged, recomputed
@@ -94,6 +95,7 @@ class TextTower:
         layout = Layout.of(framed, self.window, self.words.pad)
         return (layout.filled() if self.device.type == "cuda" else layout).to(self.device)
 
+    @lasting()  # layouts and beginnings are kept
     def encode(
         self,
         layout: Layout,
@@ -132,9 +134,10 @@ class TextTower:
             constant = layout.beginning if fixed and all(code >= 0 for code in layout.beginning) else None
             text = PackedText(*self._vectors(layout, given), deep, self.words.start, constant, deltas, injection)
             chunk = self._chunk(layout, layout.widest * len(text.prefix))
-            features = self._read(self._engine.last_tokens(text, layout, chunk))
+            features = self._read(self._engine.run(text, layout, chunk)[0])
         return features if groups is not None else features[0]
 
+    @lasting()
     def encode_tokens(
         self,
         layout: Layout,
@@ -157,9 +160,9 @@ class TextTower:
                 tokens = self._read(torch.cat([rows.detach() for _, rows in parts]))[:, :longest]
             return torch.cat([part for part, _ in parts], 1)[0], tokens
         text = PackedText(*self._vectors(layout, given), deep, self.words.start, None, deltas, None)
-        read, every = self._engine.all_tokens(text, layout, self._chunk(layout, layout.widest))
+        read, every = self._engine.run(text, layout, self._chunk(layout, layout.widest), longest)
         with torch.no_grad():
-            tokens = self._read(every[0])
+            tokens = self._read(every)
         return self._read(read)[0], tokens
 
     def same_tokens(self, layout: Layout, deep: Sequence[Tensor] = (), deltas: Deltas = NOWHERE) -> int:
@@ -213,8 +216,7 @@ class TextTower:
         count = len(prefix)
         tail = self.embed([layout.tail])[0].to(self.dtype)
         embedded = tail.expand(layout.n, layout.window, -1)
-        row = torch.arange(layout.n, device=self.device).repeat_interleave(layout.lengths)
-        embedded = embedded.index_put((row, layout.position), suffix)
+        embedded = embedded.index_put((layout.prompt, layout.position), suffix)
         embedded = embedded.expand(count, -1, -1, -1)[:, :, layout.shared :]
         beginning = prefix[:, None].expand(-1, layout.n, -1, -1)
         whole = torch.cat([beginning, embedded], 2).flatten(0, 1)
