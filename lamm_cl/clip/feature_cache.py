@@ -5,6 +5,7 @@ depends neither on its place nor on the others (measured: README.md). Several ba
 """
 
 import contextlib
+import errno
 import logging
 import os
 import threading
@@ -24,6 +25,7 @@ from lamm_cl.clip.cache_folder import distrust, evict, limit, make_view
 from lamm_cl.clip.feature_files import View
 from lamm_cl.clip.feature_key import describe, engine_of
 from lamm_cl.errors import UsageError
+from lamm_cl.files import disk_error
 
 if TYPE_CHECKING:
     from lamm_cl.clip.backbone import ClipBackbone, FeatureKind
@@ -119,7 +121,9 @@ class FeatureStore(Uncopied):
             if self.writable and found.missing(position):
                 try:
                     self._complete(found, views, position, load)
-                except _UnusableError as error:
+                except OSError as error:
+                    if self.directory is None or not disk_error(error, self.directory):
+                        raise  # it was about an image
                     self.writable = False
                     LOG.warning(
                         "the feature cache %s can't be written (%s): features are computed again in every run. "
@@ -158,15 +162,13 @@ class FeatureStore(Uncopied):
         try:
             if not self._take(view, position):
                 return
-            with _disk():
-                held = {kind: one for kind, one in views.items() if one is view or one.acquire(0)}
+            held = {kind: one for kind, one in views.items() if one is view or one.acquire(0)}
             while missing := view.missing(position)[: self.batch_size * ROUND]:
                 found = self._encode(missing, position, load, views)
                 for kind, one in held.items():
                     self._write(one, missing, found[kind])
-            with _disk():
-                for one in held.values():
-                    one.merge()
+            for one in held.values():
+                one.merge()
         finally:
             for one in views.values():
                 one.release()
@@ -180,9 +182,8 @@ class FeatureStore(Uncopied):
         kept = [row for row, key in enumerate(keys) if key in lacking]
         names, rows = [keys[row] for row in kept], rows[kept]
         try:
-            with _disk():
-                view.write(names, rows)
-        except _UnusableError:
+            view.write(names, rows)
+        except OSError:
             view.keep(names, rows)  # this work is not lost
             raise
         view.refresh(keep_deleted=True)
@@ -192,14 +193,13 @@ class FeatureStore(Uncopied):
         """Take a view's lock, waiting as long as its holder brings anything; False when nothing is missing any more."""
         patience, files = time.monotonic() + PATIENCE_SECONDS, len(view.files)
         while True:
-            with _disk():
-                taken = view.acquire(0.2)
+            taken = view.acquire(0.2)
             if taken or not view.missing(position):
                 return bool(view.missing(position))
             if len(view.files) != files:
                 patience, files = time.monotonic() + PATIENCE_SECONDS, len(view.files)
             elif time.monotonic() > patience:
-                raise _UnusableError(f"another process keeps {view.folder}/lock locked")
+                raise TimeoutError(errno.ETIMEDOUT, "another process keeps it locked", f"{view.folder}/lock")
 
     def _encode(
         self, keys: Sequence[str], position: dict[str, int], load: Load, kinds: Iterable["FeatureKind"]
@@ -246,19 +246,6 @@ class FeatureStore(Uncopied):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return FeatureStore, (self.backbone, self.directory, self.max_bytes, self.batch_size, self.kinds)
-
-
-class _UnusableError(Exception):
-    """The folder of the cache can't be used; the features still can be computed."""
-
-
-@contextlib.contextmanager
-def _disk() -> Iterator[None]:
-    """Tell trouble with the cache's files from trouble with the images'."""
-    try:
-        yield
-    except OSError as error:
-        raise _UnusableError(str(error)) from error
 
 
 def _stack(images: Sequence[Tensor], size: int) -> Tensor:

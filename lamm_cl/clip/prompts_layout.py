@@ -35,8 +35,8 @@ class Layout:
     tail: int  # code that follows every sequence up to the text window (padding), for towers that read it
     window: int  # number of positions of the text tower
     beginning: tuple[int, ...]  # the prefix's codes once more, as plain numbers (without waiting for any device)
+    ends: Tensor  # (n,) row of the code that is read in each suffix
     first: int = 0  # number of the first prompt, where these are some of more
-    ends: Tensor | None = None  # (n,) row of the code that is read in each suffix; None: it is the last
 
     @classmethod
     def of(cls, sequences: Sequence[list[int]], window: int, tail: int = 0) -> "Layout":
@@ -56,10 +56,12 @@ class Layout:
         shared = next((i for i, (a, b) in enumerate(pairs) if a != b), longest)
         shared = min(shared, min(len(sequence) for sequence in sequences) - 1)
         rest = [sequence[shared:] for sequence in sequences]
+        lengths = torch.tensor([len(codes) for codes in rest], dtype=torch.long)
         return cls(
             prefix=torch.tensor(sequences[0][:shared], dtype=torch.long),
             suffix=torch.tensor([code for codes in rest for code in codes], dtype=torch.long),
-            lengths=torch.tensor([len(codes) for codes in rest], dtype=torch.long),
+            lengths=lengths,
+            ends=lengths - 1,
             tail=tail,
             window=window,
             beginning=tuple(sequences[0][:shared]),
@@ -69,8 +71,9 @@ class Layout:
         """Return the same layout with its tensors on `device`."""
         if self.prefix.device == device:
             return self
-        moved = {name: getattr(self, name).to(device) for name in ("prefix", "suffix", "lengths")}
-        return replace(self, **moved, ends=None if self.ends is None else self.ends.to(device))
+        return replace(
+            self, **{name: getattr(self, name).to(device) for name in ("prefix", "suffix", "lengths", "ends")}
+        )
 
     def filled(self) -> "Layout":
         """Return the same prompts with suffixes of one length, filled up with `tail`: nothing reads what is behind.
@@ -80,14 +83,13 @@ class Layout:
         """
         suffix = self.codes[:, self.shared : self.shared + self.widest].flatten()
         even = torch.full_like(self.lengths, self.widest)
-        return replace(self, suffix=suffix, lengths=even, ends=self.last - self.starts)
+        return replace(self, suffix=suffix, lengths=even)
 
     def part(self, start: int, stop: int) -> "Layout":
         """Return the layout of prompts start..stop-1, with the same prefix."""
         first, last = int(self.starts[start]), int(self.starts[stop - 1] + self.lengths[stop - 1])
-        suffix, lengths = self.suffix[first:last], self.lengths[start:stop]
-        ends = None if self.ends is None else self.ends[start:stop]
-        return replace(self, suffix=suffix, lengths=lengths, first=self.first + start, ends=ends)
+        lengths, ends = self.lengths[start:stop], self.ends[start:stop]
+        return replace(self, suffix=self.suffix[first:last], lengths=lengths, ends=ends, first=self.first + start)
 
     def opened(self, keep: int) -> tuple["Layout", Tensor]:
         """Return the same prompts sharing no more than their first `keep` positions (kept for the next call).
@@ -108,7 +110,7 @@ class Layout:
                 suffix=every[rows],
                 lengths=self.lengths + len(own),
                 beginning=self.beginning[:keep],
-                ends=None if self.ends is None else self.ends + len(own),
+                ends=self.ends + len(own),
             )
             self.known[key] = layout, rows
         found: tuple[Layout, Tensor] = self.known[key]
@@ -140,7 +142,7 @@ class Layout:
     @cached_property
     def shortest(self) -> int:
         """Length of the shortest suffix, up to the code that is read."""
-        return int(self.lengths.min() if self.ends is None else self.ends.min() + 1)
+        return int(self.ends.min()) + 1
 
     @cached_property
     def starts(self) -> Tensor:
@@ -149,8 +151,8 @@ class Layout:
 
     @cached_property
     def last(self) -> Tensor:
-        """(n,) packed row of each prompt's code that is read, the last one."""
-        return self.starts + (self.lengths - 1 if self.ends is None else self.ends)
+        """(n,) packed row of each prompt's code that is read."""
+        return self.starts + self.ends
 
     @cached_property
     def position(self) -> Tensor:
@@ -201,7 +203,7 @@ class Layout:
     @cached_property
     def read(self) -> Tensor:
         """(n,) position of each prompt's code that is read in the text window."""
-        return self.shared + self.last - self.starts
+        return self.shared + self.ends
 
     def spread(self, rows: Tensor, length: int, fill: int = 0) -> Tensor:
         """Turn the rows of prefix and suffixes (P + T, ...) into prompts (n, length, ...), filled up behind each."""

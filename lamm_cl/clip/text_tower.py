@@ -122,19 +122,7 @@ class TextTower:
         Returns:
             (n, E), or (G, n, E) with `groups`; not normalised.
         """
-        given = _Given(learned, deep, groups, deltas, injection)
-        layout, plain = self._path(layout, given, plain)
-        if self._engine is None or plain:
-            parts = self._plain_parts(layout, given)
-            features = torch.cat([part for part, _ in parts], 1)
-        else:
-            # One prompt alone is all beginning: remembering it would remember every class that ever was alone.
-            alone = groups is None and not deep and not deltas and injection is None
-            fixed = alone and layout.n > 1 and layout.shared
-            constant = layout.beginning if fixed and all(code >= 0 for code in layout.beginning) else None
-            text = PackedText(*self._vectors(layout, given), deep, self.words.start, constant, deltas, injection)
-            chunk = self._chunk(layout, layout.widest * len(text.prefix))
-            features = self._read(self._engine.run(text, layout, chunk)[0])
+        features = self._encode(layout, _Given(learned, deep, groups, deltas, injection), plain)[0]
         return features if groups is not None else features[0]
 
     @lasting()
@@ -152,18 +140,25 @@ class TextTower:
         undefined: the caller masks it.
         """
         longest = layout.shared + layout.widest
-        given = _Given(learned, deep, deltas=deltas)
+        features, tokens = self._encode(layout, _Given(learned, deep, deltas=deltas), plain, longest)
+        with torch.no_grad():
+            tokens = self._read(tokens)[:, :longest]
+        return features[0], tokens
+
+    def _encode(self, layout: Layout, given: _Given, plain: bool, every: int = 0) -> tuple[Tensor, Tensor]:
+        """Return features (G, n, E), and at least `every` first tokens (n, L, D) before the final normalisation."""
         layout, plain = self._path(layout, given, plain)
         if self._engine is None or plain:
-            parts = self._plain_parts(layout, given)
-            with torch.no_grad():
-                tokens = self._read(torch.cat([rows.detach() for _, rows in parts]))[:, :longest]
-            return torch.cat([part for part, _ in parts], 1)[0], tokens
-        text = PackedText(*self._vectors(layout, given), deep, self.words.start, None, deltas, None)
-        read, every = self._engine.run(text, layout, self._chunk(layout, layout.widest), longest)
-        with torch.no_grad():
-            tokens = self._read(every)
-        return self._read(read)[0], tokens
+            features, tokens = zip(*self._plain_parts(layout, given), strict=True)
+            return torch.cat(features, 1), torch.cat([rows.detach()[: len(rows) if every else 0] for rows in tokens])
+        _, deep, groups, deltas, injection = given
+        # One prompt alone is all beginning: remembering it would remember every class that ever was alone.
+        alone = groups is None and not deep and not deltas and injection is None and not every
+        fixed = alone and layout.n > 1 and layout.shared
+        constant = layout.beginning if fixed and all(code >= 0 for code in layout.beginning) else None
+        text = PackedText(*self._vectors(layout, given), deep, self.words.start, constant, deltas, injection)
+        read, rows = self._engine.run(text, layout, self._chunk(layout, layout.widest * len(text.prefix)), every)
+        return self._read(read), rows
 
     def same_tokens(self, layout: Layout, deep: Sequence[Tensor] = (), deltas: Deltas = NOWHERE) -> int:
         """Return how many first tokens of all prompts have the same features: none where they see what follows."""
