@@ -122,7 +122,9 @@ class FeatureStore(Uncopied):
                 try:
                     self._complete(found, views, position, load)
                 except OSError as error:
-                    if self.directory is None or not disk_error(error, self.directory):
+                    assert self.directory is not None
+                    folder, named = self.directory.absolute(), Path(str(error.filename)).absolute()
+                    if not (disk_error(error, folder) or folder.is_relative_to(named)):
                         raise  # it was about an image
                     self.writable = False
                     LOG.warning(
