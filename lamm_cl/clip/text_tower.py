@@ -271,13 +271,9 @@ class TextTower:
         if self.chunk is not None:
             return self.chunk or None
         bytes_each = rows * self.layers * ACTIVATIONS_PER_TOKEN * self.width * self.dtype.itemsize
-        kept, piece = self._bytes()
-        return None if bytes_each * layout.n <= kept else max(1, piece // bytes_each)
-
-    def _bytes(self) -> tuple[int, int]:
-        """Return how many bytes of activations may be kept, and how many a piece takes that is computed again."""
         found = room(self.device)
-        return (KEPT_BYTES, PIECE_BYTES) if found is None else (found, found)
+        kept, piece = (KEPT_BYTES, PIECE_BYTES) if found is None else (found, found)
+        return None if bytes_each * layout.n <= kept else max(1, piece // bytes_each)
 
 
 def _why_plain(module: Any, pool: str, blocks: Sequence[nn.Module]) -> str:
