@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lamm_cl.clip.cache_folder import Scope, clear, default_folder, limit, status
+from lamm_cl.clip.cache_folder import clear, default_folder, limit, status
 from lamm_cl.errors import UsageError
 from lamm_cl.files import size_in_words
 
@@ -27,10 +27,9 @@ def show(
     """Show what is cached: per backbone, how many features in how many views, how large, when last used."""
     where = folder or default_folder()
     scopes = status(where)
-    total = sum(scope.bytes for scope in scopes)
-    entries = [_entry(scope) for scope in scopes]
+    total = sum(scope["bytes"] for scope in scopes)
     if as_json:
-        typer.echo(json.dumps({"folder": str(where), "bytes": total, "limit": limit(), "scopes": entries}, indent=1))
+        typer.echo(json.dumps({"folder": str(where), "bytes": total, "limit": limit(), "scopes": scopes}, indent=1))
         return
     if not scopes:
         typer.echo(f"{where}: nothing is cached.")
@@ -41,10 +40,10 @@ def show(
     table = Table(title=None)
     for name in ("backbone", "weights", "device", "features", "views", "size", "last used"):
         table.add_column(name, justify="right" if name in ("features", "views", "size") else "left")
-    for scope, entry in zip(scopes, entries, strict=True):
-        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(scope.used)) if scope.used else "-"
-        shown = [str(entry[key]) for key in ("backbone", "pretrained", "device", "features", "views")]
-        table.add_row(*shown, size_in_words(scope.bytes), used)
+    for scope in scopes:
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(scope["used"])) if scope["used"] else "-"
+        shown = [str(scope[key]) for key in ("backbone", "pretrained", "device", "features", "views")]
+        table.add_row(*shown, size_in_words(scope["bytes"]), used)
     Console().print(table)
     room = f"{size_in_words(total)} of at most {size_in_words(limit())}"
     typer.echo(f"{where}: {room}; what was used longest ago goes first.")
@@ -63,18 +62,3 @@ def delete(
     where = folder or default_folder()
     images, freed = clear(where, older_than)
     typer.echo(f"{where}: deleted {images} features, {size_in_words(freed)}.")
-
-
-def _entry(scope: Scope) -> dict[str, str | int | float]:
-    about = scope.about
-    engine = about.get("engine")
-    return {
-        "backbone": str(about.get("backbone", "?")),
-        "pretrained": str(about.get("pretrained", "")),
-        "weights": str(about.get("weights", "?")),
-        "device": str(engine.get("device", "?")) if isinstance(engine, dict) else "?",
-        "features": scope.images,
-        "views": scope.views,
-        "bytes": scope.bytes,
-        "used": scope.used,
-    }

@@ -17,7 +17,6 @@ import re
 import stat
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +38,6 @@ _SEGMENT_NAME = re.compile(r"(\d+)-[0-9a-f]{16}\.safetensors")
 _OTHER_NAME = re.compile(
     r"\.(scope\.json|\d+-[0-9a-f]{16}\.safetensors)\.\d+-[0-9a-f]{8}\.tmp|[0-9a-f]{16}\.(claim|tmp)"
 )
-
-
-@dataclass(frozen=True)
-class Scope:
-    """All features of one backbone with one image transform."""
-
-    folder: Path
-    about: dict[str, Any]  # content of `scope.json`: backbone, weights, transform, engine
-    images: int  # number of features
-    views: int  # of images: evaluation is one, every epoch of training another
-    bytes: int
-    used: float  # when any of them was last used, in seconds since 1970
 
 
 def default_folder() -> Path:
@@ -84,20 +71,32 @@ def scope_folders(folder: Path) -> list[Path]:
     return [scope for scope in _folders(folder) if (scope / "scope.json").is_file()]
 
 
-def status(folder: Path) -> list[Scope]:
-    """Return what is in a cache folder, the last used scope first."""
-    found = []
+def status(folder: Path) -> list[dict[str, Any]]:
+    """Return what is in a cache folder, the last used scope first: all features of a backbone with one transform.
+
+    Each has `backbone`, `pretrained`, `weights` and `device`; the numbers of its `features`, its `views` (evaluation is
+    one, every epoch of training another) and its `bytes`; and when it was last `used`, in seconds since 1970.
+    """
+    found: list[dict[str, Any]] = []
     for scope in scope_folders(folder):
         try:
             about = json.loads((scope / "scope.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             about = {}
-        files = _segments(scope)
-        images = sum(int(file.name.partition("-")[0]) for _, file in files)
-        size, used = sum(stat.st_size for stat, _ in files), max((stat.st_mtime for stat, _ in files), default=0.0)
-        views = len({file.parent for _, file in files})
-        found.append(Scope(scope, about if isinstance(about, dict) else {}, images, views, size, used))
-    return sorted(found, key=lambda scope: -scope.used)
+        about = about if isinstance(about, dict) else {}
+        engine, files = about.get("engine"), _segments(scope)
+        entry: dict[str, Any] = {
+            "backbone": str(about.get("backbone", "?")),
+            "pretrained": str(about.get("pretrained", "")),
+            "weights": str(about.get("weights", "?")),
+            "device": str(engine.get("device", "?")) if isinstance(engine, dict) else "?",
+            "features": sum(int(file.name.partition("-")[0]) for _, file in files),
+            "views": len({file.parent for _, file in files}),
+            "bytes": sum(stat.st_size for stat, _ in files),
+            "used": max((stat.st_mtime for stat, _ in files), default=0.0),
+        }
+        found.append(entry)
+    return sorted(found, key=lambda entry: -entry["used"])
 
 
 def list_files(folder: Path) -> list[Path]:

@@ -54,7 +54,7 @@ class TextTower:
         self.width = int(self.module.token_embedding.weight.shape[1])
         blocks = list(self.module.transformer.resblocks)
         self.layers = len(blocks)
-        self.why_plain = _why_plain(self.module, self.pool, blocks)
+        self.why_plain = _why_plain(self.module, blocks)
         self.exact = not self.why_plain
         self.chunk: int | None = None
         self._blocks = [FrozenBlock(b) for b in blocks] if all(FrozenBlock.supports(b) for b in blocks) else []
@@ -217,7 +217,6 @@ class TextTower:
         whole = torch.cat([beginning, embedded], 2).flatten(0, 1)
         tokens = self._run_window(whole, layout, given)
         read = torch.full_like(layout.read, layout.window - 1) if self.pool == "last" else layout.read
-        read = torch.zeros_like(read) if self.pool == "first" else read
         features = self._read(tokens[torch.arange(len(tokens), device=self.device), read.repeat(count)])
         return features.view(count, layout.n, -1), tokens
 
@@ -276,14 +275,10 @@ class TextTower:
         return None if bytes_each * layout.n <= kept else max(1, piece // bytes_each)
 
 
-def _why_plain(module: Any, pool: str, blocks: Sequence[nn.Module]) -> str:
-    """Say why the exact engine would not be exact on this tower; empty when it is."""
+def _why_plain(module: Any, blocks: Sequence[nn.Module]) -> str:
+    """Say why the exact engine would not be exact on a tower of the families A to F; empty when it is."""
     if module.attn_mask is None:
         return "its attention is not causal, so padding changes what is read"
-    if pool not in ("argmax", "eos"):
-        return f"it reads position {pool!r} instead of the end token"
-    if getattr(module, "cls_emb", None) is not None:
-        return "it appends a class token"
     if not all(FrozenBlock.supports(block) for block in blocks):
         return f"its layers ({type(blocks[0]).__name__}) are not the plain residual attention layer"
     return ""
