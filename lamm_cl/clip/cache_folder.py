@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from lamm_cl.errors import UsageError
-from lamm_cl.files import write_atomic
+from lamm_cl.files import TEMPORARY, write_atomic
 from lamm_cl.locks import Lock
 
 if sys.platform != "win32":
@@ -34,10 +34,10 @@ DEFAULT_GIB = 10.0
 SEGMENT = ".safetensors"
 _NAME = re.compile(r"[0-9a-f]{16}")
 _SEGMENT_NAME = re.compile(r"(\d+)-[0-9a-f]{16}\.safetensors")
-# What a killed process left half written, of this version and, with claims, of earlier ones.
-_OTHER_NAME = re.compile(
-    r"\.(scope\.json|\d+-[0-9a-f]{16}\.safetensors)\.\d+-[0-9a-f]{8}\.tmp|[0-9a-f]{16}\.(claim|tmp)"
-)
+_HALF = (
+    TEMPORARY,
+    ".claim",
+)  # what a killed process left half written, of this version and, with claims, of earlier ones
 
 
 def default_folder() -> Path:
@@ -148,7 +148,7 @@ def clear(folder: Path, older_than_days: float = 0.0) -> tuple[int, int]:
                 match, stat = _SEGMENT_NAME.fullmatch(file.name), stat_of(file)
                 if stat is None or (older_than_days and not stat.st_mtime <= limit):
                     continue
-                if match or (alone and _OTHER_NAME.fullmatch(file.name)):
+                if match or (alone and file.suffix in _HALF):
                     with contextlib.suppress(OSError):
                         file.unlink()
                         images += int(match[1]) if match else 0

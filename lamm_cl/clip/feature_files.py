@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lamm_cl.clip.cache_folder import SEGMENT, list_files, make_view, refuse_links, stat_of
 from lamm_cl.clip.feature_key import digest, scope_of
-from lamm_cl.files import write_atomic
+from lamm_cl.files import remove_leftovers, write_atomic
 from lamm_cl.locks import Lock
 
 MANY = 5  # files of a view that are merged
@@ -133,9 +133,8 @@ class View:
                 if not more:
                     raise
                 time.sleep(0.005)
-        for file in list_files(self.folder):
-            if taken and file.suffix == ".tmp":
-                file.unlink(missing_ok=True)
+        if taken:
+            remove_leftovers(self.folder)
         self.refresh(keep_deleted=True)
         return taken
 

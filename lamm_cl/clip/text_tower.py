@@ -62,11 +62,6 @@ class TextTower:
         self._engine = TextEngine(self._blocks, self.module.positional_embedding) if self.exact else None
 
     @property
-    def window(self) -> int:
-        """Number of positions of the text window."""
-        return self.words.window
-
-    @property
     def dtype(self) -> torch.dtype:
         """Data type in which the layers compute."""
         return cast(torch.dtype, self.module.transformer.get_cast_dtype())
@@ -92,7 +87,7 @@ class TextTower:
             UsageError: a sequence does not fit the text window.
         """
         framed = [[*self.words.head, *body, *self.words.end] for body in bodies]
-        layout = Layout.of(framed, self.window, self.words.pad)
+        layout = Layout.of(framed, self.words.window, self.words.pad)
         return (layout.filled() if self.device.type == "cuda" else layout).to(self.device)
 
     @lasting()  # layouts and beginnings are kept

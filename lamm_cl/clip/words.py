@@ -20,7 +20,7 @@ class Words:
         pool: which token the tower reads ("argmax", "eos", "first", "last").
 
     Attributes:
-        window: number of positions.
+        window, room: number of positions, and of those that are left to a text.
         head, pad: ids before the text (the start token, where there is one), and the one that fills the window.
         end: ids after the text, the last of which is read by towers that read the end token.
         start: first position after the head.
@@ -45,6 +45,7 @@ class Words:
         # Where the end token and the padding are the same id, one of them is the end token that is read.
         self.end = end or ([self.pad] if pool in ("argmax", "eos") else [])
         self.start = len(self.head)
+        self.room = self.window - len(self.head) - len(self.end)
 
     def ids(self, text: str) -> list[int]:
         """Return the ids of `text` alone, without start, end and padding."""
