@@ -1,6 +1,7 @@
 """Words to token ids, with the start, end and padding tokens of any open_clip tokenizer known by name."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 from lamm_cl.errors import UsageError
@@ -27,7 +28,7 @@ class Words:
     """
 
     def __init__(self, tokenizer: Any, module: Any, pool: str) -> None:
-        self.tokenizer, self._known = tokenizer, dict[str, Ids]()
+        self._ids = lru_cache(KNOWN)(partial(_ids, tokenizer))
         declared = getattr(tokenizer, "context_length", None)
         positions = int(module.positional_embedding.shape[0])
         self.window = min(positions, int(declared)) if declared else positions
@@ -49,11 +50,7 @@ class Words:
 
     def ids(self, text: str) -> list[int]:
         """Return the ids of `text` alone, without start, end and padding."""
-        if text not in self._known:
-            if len(self._known) >= KNOWN:
-                self._known.clear()
-            self._known[text] = _ids(self.tokenizer, text)
-        return list(self._known[text])
+        return list(self._ids(text))
 
     def check_names(self, names: Sequence[str]) -> None:
         """Check that each name can stand in a prompt.
