@@ -325,10 +325,9 @@ def test_wrong_use_is_named(small: Callable[..., Any]) -> None:
         tower.matrices(["w"])
     with pytest.raises(UsageError, match="has layers 0 to 2, no layer 3"):
         tower.matrices(["q"], [3])
-    resnet = {"layers": [1, 1, 1, 1], "width": 16, "image_size": 64, "head_width": 16}
     with pytest.raises(UsageError, match="ModifiedResNet takes no low-rank deltas: use deltas in the text tower"):
-        ImageTower(small(vision=resnet)).matrices(["q"])
+        ImageTower(small(**TOWERS["ResNet"])).matrices(["q"])
     with pytest.raises(UsageError, match="this image tower has others"):
-        ImageTower(small(vision={"qk_norm": True, "scale_heads": True})).matrices(["q"])
+        ImageTower(small(**TOWERS["custom blocks"])).matrices(["q"])
     with pytest.raises(UsageError, match="this text tower has others"):
         text_tower(text_model("custom", qk_norm=True)).matrices(["q"])
