@@ -37,6 +37,7 @@ class Layout:
     beginning: tuple[int, ...]  # the prefix's codes once more, as plain numbers (without waiting for any device)
     ends: Tensor  # (n,) row of the code that is read in each suffix
     first: int = 0  # number of the first prompt, where these are some of more
+    groups: int = 1  # of prompts alike, one after the other, each with a beginning of its own
 
     @classmethod
     def of(cls, sequences: Sequence[list[int]], window: int, tail: int = 0) -> "Layout":
@@ -116,6 +117,17 @@ class Layout:
         found: tuple[Layout, Tensor] = self.known[key]
         return found
 
+    def repeated(self, groups: int) -> "Layout":
+        """Return the layout of so many groups of these prompts (kept for the next call)."""
+        if groups == 1:
+            return self
+        key = "repeated", groups
+        if key not in self.known:
+            many = {name: getattr(self, name).repeat(groups) for name in ("suffix", "lengths", "ends")}
+            self.known[key] = replace(self, **many, groups=groups)
+        found: Layout = self.known[key]
+        return found
+
     def parts(self, size: int) -> list["Layout"]:
         """Return the layouts of consecutive groups of at most `size` prompts (kept for the next call)."""
         key = "parts", size
@@ -133,6 +145,11 @@ class Layout:
     def shared(self) -> int:
         """Number of shared codes P."""
         return len(self.prefix)
+
+    @property
+    def lead(self) -> int:
+        """Number of rows of the beginnings of all groups."""
+        return self.groups * self.shared
 
     @cached_property
     def widest(self) -> int:
@@ -155,6 +172,11 @@ class Layout:
         return self.starts + self.ends
 
     @cached_property
+    def last_of_all(self) -> Tensor:
+        """(n,) the same row where the beginnings stand before all packed rows."""
+        return self.last + self.lead
+
+    @cached_property
     def position(self) -> Tensor:
         """(T,) position in the text window for each packed row."""
         return self.shared + torch.arange(len(self.suffix), device=self.suffix.device) - self.starts[self.prompt]
@@ -174,8 +196,36 @@ class Layout:
         """Groups of prompts of like lengths, each padded to its own longest."""
         if self.lengths.is_cuda:  # there padding costs less than further calls
             return [self.whole]
-        lengths = self.lengths.tolist()
-        return [Bucket.of(self, members, max(lengths[i] for i in members)) for members in buckets(lengths)]
+        count = self.n // self.groups
+        lengths = self.lengths[:count].tolist()
+        starts = range(0, self.n, count)
+        return [
+            Bucket.of(self, [start + i for start in starts for i in members], max(lengths[i] for i in members))
+            for members in buckets(lengths)
+        ]
+
+    @cached_property
+    def packed(self) -> Tensor | None:
+        """(T,) place of each packed row in the padded forms of all buckets, in their order; None where they are one."""
+        if len(self.suffix) == self.n * self.widest:
+            return None
+        packed, start = torch.empty_like(self.suffix), 0
+        for bucket in self.buckets:
+            packed[bucket.rows] = start + bucket.places
+            start += len(bucket.padded)
+        return packed
+
+    def padded(self, packed: Tensor) -> Tensor:
+        """Turn packed rows (T, D) into prompts of one length (n, M, D)."""
+        padded = packed if self.packed is None else packed.index_select(0, self.whole.padded)
+        return padded.view(self.n, self.widest, -1)
+
+    @cached_property
+    def together(self) -> Tensor:
+        """Rows of the first beginning of each group, and of all rests, where each prompt has a beginning of its own."""
+        rows = torch.arange(self.n * (self.shared + self.widest), device=self.lengths.device)
+        prompts = rows.view(self.groups, -1, self.shared + self.widest)
+        return torch.cat([prompts[:, 0, : self.shared].flatten(), prompts[:, :, self.shared :].flatten()])
 
     @cached_property
     def last_mask(self) -> Tensor:
@@ -215,9 +265,8 @@ class Layout:
 
 @dataclass(frozen=True)
 class Bucket:
-    """Some prompts of a layout, `count` b of them, padded to the same length `widest` M."""
+    """Some prompts of a layout, b of them, padded to the same length `widest` M."""
 
-    count: int
     shared: int
     widest: int
     padded: Tensor  # (b * M,) packed row for each place of the padded form (row 0 where there is none)
@@ -242,7 +291,6 @@ class Bucket:
         real = (along[None] < layout.lengths[chosen][:, None]).flatten()
         rows = (layout.starts[chosen][:, None] + along[None]).flatten()
         return cls(
-            count=len(members),
             shared=layout.shared,
             widest=widest,
             padded=torch.where(real, rows, torch.zeros_like(rows)),

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lamm_cl.clip.prompts_layout import A_CALL, Layout, slot
-from lamm_cl.clip.text_engine import Injection, _Padded, _Places
+from lamm_cl.clip.text_engine import Injection, _Padded
 from lamm_cl.clip.text_tower import TextTower, _Given
 from lamm_cl.errors import UsageError
 from tests.unit.clip.text_models import F64, NAMES, TEXTS, bpe, learned, photos, prompts, text_model, text_tower
@@ -172,9 +172,9 @@ def test_gradients_of_padded_forms_are_read_and_not_summed() -> None:
     layout = Layout.of([[1, *range(2, 3 + length)] for length in (1, 2, 11, 12) * 40], window=16)
     buckets, rows = layout.buckets, [bucket.padded for bucket in layout.buckets]
     assert len(buckets) > 1
-    places = _Places.of(layout, 1).packed
+    places = layout.packed
     assert places is not None
-    weight = [torch.randn(bucket.count, bucket.widest, 4) for bucket in buckets]
+    weight = [torch.randn(len(bucket.padded) // bucket.widest, bucket.widest, 4) for bucket in buckets]
     for one, bucket in zip(weight, buckets, strict=True):  # places behind a prompt's end are not read
         one.view(-1, 4)[torch.ones(len(bucket.padded), dtype=torch.bool).index_fill(0, bucket.places, value=False)] = 0
     found = []
