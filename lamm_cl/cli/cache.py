@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lamm_cl.cli.listing import show
-from lamm_cl.clip.cache_folder import Scope, clear, default_folder, limit, status
+from lamm_cl.clip.cache_folder import clear, default_folder, limit, status
 from lamm_cl.errors import UsageError
 from lamm_cl.files import size_in_words
 
@@ -28,19 +28,18 @@ def status_command(
     """Show what is cached: per backbone, how many features in how many views, how large, when last used."""
     where = folder or default_folder()
     scopes = status(where)
-    total = sum(scope.bytes for scope in scopes)
-    entries = [_entry(scope) for scope in scopes]
+    total = sum(scope["bytes"] for scope in scopes)
     if as_json:
-        typer.echo(json.dumps({"folder": str(where), "bytes": total, "limit": limit(), "scopes": entries}, indent=1))
+        typer.echo(json.dumps({"folder": str(where), "bytes": total, "limit": limit(), "scopes": scopes}, indent=1))
         return
     if not scopes:
         typer.echo(f"{where}: nothing is cached.")
         return
     rows = []
-    for scope, entry in zip(scopes, entries, strict=True):
-        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(scope.used)) if scope.used else "-"
-        shown = [entry[key] for key in ("backbone", "pretrained", "device", "features", "views")]
-        rows.append((*shown, size_in_words(scope.bytes), used))
+    for scope in scopes:
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(scope["used"])) if scope["used"] else "-"
+        shown = [scope[key] for key in ("backbone", "pretrained", "device", "features", "views")]
+        rows.append((*shown, size_in_words(scope["bytes"]), used))
     show(("backbone", "weights", "device", "features", "views", "size", "last used"), rows)
     room = f"{size_in_words(total)} of at most {size_in_words(limit())}"
     typer.echo(f"{where}: {room}; what was used longest ago goes first.")
@@ -59,18 +58,3 @@ def delete(
     where = folder or default_folder()
     images, freed = clear(where, older_than)
     typer.echo(f"{where}: deleted {images} features, {size_in_words(freed)}.")
-
-
-def _entry(scope: Scope) -> dict[str, str | int | float]:
-    about = scope.about
-    engine = about.get("engine")
-    return {
-        "backbone": str(about.get("backbone", "?")),
-        "pretrained": str(about.get("pretrained", "")),
-        "weights": str(about.get("weights", "?")),
-        "device": str(engine.get("device", "?")) if isinstance(engine, dict) else "?",
-        "features": scope.images,
-        "views": scope.views,
-        "bytes": scope.bytes,
-        "used": scope.used,
-    }

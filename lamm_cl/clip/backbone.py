@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lamm_cl.clip.families import Family, family_of, require_text, text_module
 from lamm_cl.clip.image_tower import ImageTower, evaluation_transform, image_settings
-from lamm_cl.clip.linear import writes
+from lamm_cl.clip.linear import Derived
 from lamm_cl.clip.precision import at_least_float, cast
 from lamm_cl.clip.text_tower import TextTower
 from lamm_cl.errors import UsageError, unknown
@@ -103,8 +103,7 @@ class ClipBackbone(Uncopied):
         self.exp_logit_scale = at_least_float(model.logit_scale.detach()).exp().reshape(())
         bias = getattr(model, "logit_bias", None)
         self.logit_bias = None if bias is None else at_least_float(bias.detach()).reshape(())
-        self._fingerprint: str | None = None
-        self._fingerprinted: list[tuple[int, int]] = []
+        self._fingerprint = Derived[str]()
 
     @property
     def logit_scale(self) -> Tensor:
@@ -118,10 +117,8 @@ class ClipBackbone(Uncopied):
         Computed on first use, and again when weights were changed in place (`load_state_dict`, an optimiser, `mul_`).
         Changes through `parameter.data` leave no trace that torch keeps: call `to()` after them.
         """
-        state = [(x.data_ptr(), writes(x)) for x in (*self.model.parameters(), *self.model.buffers())]
-        if self._fingerprint is None or state != self._fingerprinted:
-            self._fingerprint, self._fingerprinted = fingerprint(self.model), state
-        return self._fingerprint
+        weights = *self.model.parameters(), *self.model.buffers()
+        return self._fingerprint.of(*weights, make=lambda: fingerprint(self.model))
 
     def encode_images(self, images: Tensor, kind: FeatureKind = "unit") -> Tensor:
         """Encode preprocessed images.

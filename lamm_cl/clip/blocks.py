@@ -26,10 +26,13 @@ class FrozenBlock:
     """
 
     def __init__(self, block: nn.Module) -> None:
+        from open_clip.transformer import QuickGELU
+
         owner: Any = block
         self.block = owner
         self.heads = int(owner.attn.num_heads)
         self.weights = list(owner.parameters())
+        self._quick = isinstance(owner.mlp.gelu, QuickGELU)
         self._folded = Derived[tuple[Tensor, Tensor, Tensor]]()
         self._in = FrozenLinear(lambda: (owner.attn.in_proj_weight, owner.attn.in_proj_bias))
         self._out = FrozenLinear(lambda: (owner.attn.out_proj.weight, owner.attn.out_proj.bias))
@@ -187,12 +190,6 @@ class FrozenBlock:
         hidden = plus(self._wide(x), x, [None if wide is None else wide.times(fold)])
         hidden = F.silu(hidden) if self._quick else cast(Tensor, self.block.mlp.gelu(hidden))
         return plus(self._narrow(hidden), hidden, [None if narrow is None else narrow.times(1 / fold)])
-
-    @property
-    def _quick(self) -> bool:
-        from open_clip.transformer import QuickGELU
-
-        return isinstance(self.block.mlp.gelu, QuickGELU)
 
     def _fold(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the feed-forward part's first weight, its bias, and the second weight, as they are multiplied.

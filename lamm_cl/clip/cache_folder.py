@@ -17,13 +17,11 @@ import re
 import stat
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from lamm_cl.errors import UsageError
-from lamm_cl.files import write_atomic
+from lamm_cl.files import TEMPORARY, write_atomic
 from lamm_cl.locks import Lock
 
 if sys.platform != "win32":
@@ -32,27 +30,14 @@ if sys.platform != "win32":
 
 GIB = 1024**3
 SHARED = "LAMM_CL_CACHE_SHARED"  # set to 1, folders that others can write are used too
-T = TypeVar("T")
 DEFAULT_GIB = 10.0
 SEGMENT = ".safetensors"
 _NAME = re.compile(r"[0-9a-f]{16}")
 _SEGMENT_NAME = re.compile(r"(\d+)-[0-9a-f]{16}\.safetensors")
-# What a killed process left half written, of this version and, with claims, of earlier ones.
-_OTHER_NAME = re.compile(
-    r"\.(scope\.json|\d+-[0-9a-f]{16}\.safetensors)\.\d+-[0-9a-f]{8}\.tmp|[0-9a-f]{16}\.(claim|tmp)"
-)
-
-
-@dataclass(frozen=True)
-class Scope:
-    """All features of one backbone with one image transform."""
-
-    folder: Path
-    about: dict[str, Any]  # content of `scope.json`: backbone, weights, transform, engine
-    images: int  # number of features
-    views: int  # of images: evaluation is one, every epoch of training another
-    bytes: int
-    used: float  # when any of them was last used, in seconds since 1970
+_HALF = (
+    TEMPORARY,
+    ".claim",
+)  # what a killed process left half written, of this version and, with claims, of earlier ones
 
 
 def default_folder() -> Path:
@@ -86,20 +71,32 @@ def scope_folders(folder: Path) -> list[Path]:
     return [scope for scope in _folders(folder) if (scope / "scope.json").is_file()]
 
 
-def status(folder: Path) -> list[Scope]:
-    """Return what is in a cache folder, the last used scope first."""
-    found = []
+def status(folder: Path) -> list[dict[str, Any]]:
+    """Return what is in a cache folder, the last used scope first: all features of a backbone with one transform.
+
+    Each has `backbone`, `pretrained`, `weights` and `device`; the numbers of its `features`, its `views` (evaluation is
+    one, every epoch of training another) and its `bytes`; and when it was last `used`, in seconds since 1970.
+    """
+    found: list[dict[str, Any]] = []
     for scope in scope_folders(folder):
         try:
             about = json.loads((scope / "scope.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             about = {}
-        files = _segments(scope)
-        images = sum(int(file.name.partition("-")[0]) for _, file in files)
-        size, used = sum(stat.st_size for stat, _ in files), max((stat.st_mtime for stat, _ in files), default=0.0)
-        views = len({file.parent for _, file in files})
-        found.append(Scope(scope, about if isinstance(about, dict) else {}, images, views, size, used))
-    return sorted(found, key=lambda scope: -scope.used)
+        about = about if isinstance(about, dict) else {}
+        engine, files = about.get("engine"), _segments(scope)
+        entry: dict[str, Any] = {
+            "backbone": str(about.get("backbone", "?")),
+            "pretrained": str(about.get("pretrained", "")),
+            "weights": str(about.get("weights", "?")),
+            "device": str(engine.get("device", "?")) if isinstance(engine, dict) else "?",
+            "features": sum(int(file.name.partition("-")[0]) for _, file in files),
+            "views": len({file.parent for _, file in files}),
+            "bytes": sum(stat.st_size for stat, _ in files),
+            "used": max((stat.st_mtime for stat, _ in files), default=0.0),
+        }
+        found.append(entry)
+    return sorted(found, key=lambda entry: -entry["used"])
 
 
 def list_files(folder: Path) -> list[Path]:
@@ -109,41 +106,27 @@ def list_files(folder: Path) -> list[Path]:
     return []
 
 
-def write_about(scope: Path, about: dict[str, Any]) -> None:
-    """Write a scope's `scope.json` unless it is there; OSError where that is impossible, or the folder not trusted."""
-    refuse_links(scope)
+def make_view(view: Path, about: dict[str, Any]) -> None:
+    """Make a view's folder and its scope's `scope.json`; OSError where that is impossible, or the cache not trusted."""
+    scope = view.parent
+    refuse_links(view, scope)
     if reason := distrust(scope.parent):
         raise PermissionError(errno.EPERM, reason, str(scope.parent))
-    file = scope / "scope.json"
-
-    def write() -> None:
-        make_folder(scope)
-        write_atomic(file, json.dumps(about, indent=1).encode())
-
-    if not file.is_file():
-        though_cleared(write)
-
-
-def though_cleared(work: Callable[[], T]) -> T:
-    """Do something in a folder that another process may be clearing away at this moment: then it is made again."""
-    for _ in range(20):
-        with contextlib.suppress(FileNotFoundError, FileExistsError):  # gone before, or just after, it was made
-            return work()
-        time.sleep(0.005)
-    return work()
+    _make_folder(view)
+    if not (scope / "scope.json").is_file():
+        write_atomic(scope / "scope.json", json.dumps(about, indent=1).encode())
 
 
 def evict(folder: Path, max_bytes: int) -> None:
     """Delete the features that were used longest ago until a cache folder holds at most `max_bytes`."""
-    every = [found for scope in scope_folders(folder) for found in _segments(scope)]
-    stats = [(stat.st_mtime, stat.st_size, file) for stat, file in every]
-    over = sum(size for _, size, _ in stats) - max_bytes
-    for _, size, file in sorted(stats):
+    every = [one for scope in scope_folders(folder) for one in _segments(scope)]
+    over = sum(found.st_size for found, _ in every) - max_bytes
+    for found, file in sorted(every, key=lambda each: each[0].st_mtime):
         if over <= 0:
             return
         with contextlib.suppress(OSError):
             file.unlink()
-            over -= size
+            over -= found.st_size
 
 
 def clear(folder: Path, older_than_days: float = 0.0) -> tuple[int, int]:
@@ -165,7 +148,7 @@ def clear(folder: Path, older_than_days: float = 0.0) -> tuple[int, int]:
                 match, stat = _SEGMENT_NAME.fullmatch(file.name), stat_of(file)
                 if stat is None or (older_than_days and not stat.st_mtime <= limit):
                     continue
-                if match or (alone and _OTHER_NAME.fullmatch(file.name)):
+                if match or (alone and file.suffix in _HALF):
                     with contextlib.suppress(OSError):
                         file.unlink()
                         images += int(match[1]) if match else 0
@@ -217,16 +200,12 @@ def _is_private(group: int) -> bool:
     return False
 
 
-def make_folder(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     """Make a folder and those above it; what is new can be written by its user alone, unless caches are shared."""
-    mode = 0o777 if os.environ.get(SHARED) == "1" else 0o755
-    missing = []
-    while not folder.exists():
-        missing.append(folder)
-        folder = folder.parent
-    for new in reversed(missing):
+    if not folder.exists():
+        _make_folder(folder.parent)
         with contextlib.suppress(FileExistsError):
-            new.mkdir(mode)
+            folder.mkdir(0o777 if os.environ.get(SHARED) == "1" else 0o755)
 
 
 def refuse_links(*folders: Path) -> None:

@@ -5,6 +5,7 @@ depends neither on its place nor on the others (measured: README.md). Several ba
 """
 
 import contextlib
+import errno
 import logging
 import os
 import threading
@@ -12,18 +13,19 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lamm_cl.clip.cache_folder import distrust, evict, limit, write_about
+from lamm_cl.clip.backbone import Uncopied
+from lamm_cl.clip.cache_folder import distrust, evict, limit, make_view
 from lamm_cl.clip.feature_files import View
-from lamm_cl.clip.feature_key import describe, digest, engine_of, scope_of
+from lamm_cl.clip.feature_key import describe, engine_of
 from lamm_cl.errors import UsageError
+from lamm_cl.files import disk_error
 
 if TYPE_CHECKING:
     from lamm_cl.clip.backbone import ClipBackbone, FeatureKind
@@ -39,7 +41,7 @@ Encode = Callable[[Tensor], Tensor]
 Load = Callable[[int], Tensor]
 
 
-class FeatureStore:
+class FeatureStore(Uncopied):
     """Gives the features of images, encoding only those that nobody has encoded before.
 
     What is kept is keyed by the backbone's weights, its transform, the versions and kind of device that computed it,
@@ -83,14 +85,6 @@ class FeatureStore:
         self._views: OrderedDict[str, View] = OrderedDict()
         self._lock = threading.RLock()
 
-    @property
-    def about(self) -> dict[str, Any]:
-        """What the features depend on besides image and view, and the backbone's name."""
-        self._notice_changes()
-        if self._about is None:
-            self._about = describe(self.backbone, self.batch_size)
-        return self._about
-
     def _notice_changes(self) -> None:
         """Forget what is held when the backbone, its transform or torch's settings are no longer what made it."""
         backbone = self.backbone
@@ -121,14 +115,17 @@ class FeatureStore:
             position: dict[str, int] = {}
             for i, key in enumerate(keys):
                 position.setdefault(key, i)
-            views = {one: self._view(f"{view}/{one}", one) for one in (*set(self.kinds).difference([kind]), kind)}
-            found = views[kind]
+            views = {one: self._view(f"{view}/{one}", one) for one in (*self.kinds, kind)}
+            found, before = views[kind], self.encoded
             found.refresh()
-            grown = False
             if self.writable and found.missing(position):
                 try:
-                    grown = self._complete({kind: found, **views}, position, load)
-                except _UnusableError as error:
+                    self._complete(found, views, position, load)
+                except OSError as error:
+                    assert self.directory is not None
+                    folder, named = self.directory.absolute(), Path(str(error.filename)).absolute()
+                    if not (disk_error(error, folder) or folder.is_relative_to(named)):
+                        raise  # it was about an image
                     self.writable = False
                     LOG.warning(
                         "the feature cache %s can't be written (%s): features are computed again in every run. "
@@ -140,59 +137,43 @@ class FeatureStore:
                 for one, rows in self._encode(missing, position, load, views).items():
                     views[one].keep(missing, rows)
             features = found.gather(keys)
-            self._keep_house(found, grown)
+            self._keep_house(found, self.encoded > before)
             return features
 
     def _view(self, name: str, kind: "FeatureKind") -> View:
         """Return a view, whose files need not exist yet."""
+        about = self._about = self._about or describe(self.backbone, self.batch_size)
         if self.directory is not None and not self._views:
-            if self.about["transform"] is None:
+            if about["transform"] is None:
                 LOG.info("features stay in memory: the transform does not do the same each time")
                 self.directory, self.writable = None, False
             elif reason := distrust(self.directory):
                 LOG.warning("the feature cache %s is not used: %s.", self.directory, reason)
                 self.directory, self.writable = None, False
         if name not in self._views:
-            scope = scope_of(self.about)
-            where = None if self.directory is None else self.directory / scope[:16] / digest(name)[:16]
-            backbone = self.backbone
-            self._views[name] = View(where, scope, name, backbone.width(kind), backbone.exp_logit_scale.dtype)
+            dtype = self.backbone.exp_logit_scale.dtype
+            self._views[name] = View(self.directory, about, name, self.backbone.width(kind), dtype)
         self._views.move_to_end(name)
         return self._views[name]
 
-    def _complete(self, views: dict["FeatureKind", View], position: dict[str, int], load: Load) -> bool:
-        """Bring what is missing into the files of the first view, unless another process does; tell whether it was.
+    def _complete(self, view: View, views: dict["FeatureKind", View], position: dict[str, int], load: Load) -> None:
+        """Bring what is missing into the files of a view, unless another process does.
 
         The other views take what a pass gives of their kinds, unless another process writes there.
         """
-        view, *others = views.values()
-        assert view.folder is not None
-        with _disk():
-            write_about(view.folder.parent, self.about)
-        wrote = False
         try:
             if not self._take(view, position):
-                return False
-            held = [view]
-            for other in others:
-                with _disk():
-                    if other.acquire(0):
-                        held.append(other)
-                        other.refresh(keep_deleted=True)
+                return
+            held = {kind: one for kind, one in views.items() if one is view or one.acquire(0)}
             while missing := view.missing(position)[: self.batch_size * ROUND]:
                 found = self._encode(missing, position, load, views)
-                for kind, one in views.items():
-                    if one in held:
-                        self._write(one, missing, found[kind])
-                wrote = True
-            if wrote:
-                with _disk():
-                    for one in held:
-                        one.merge()
+                for kind, one in held.items():
+                    self._write(one, missing, found[kind])
+            for one in held.values():
+                one.merge()
         finally:
             for one in views.values():
                 one.release()
-        return wrote
 
     @staticmethod
     def _write(view: View, keys: Sequence[str], rows: Tensor) -> None:
@@ -203,9 +184,8 @@ class FeatureStore:
         kept = [row for row, key in enumerate(keys) if key in lacking]
         names, rows = [keys[row] for row in kept], rows[kept]
         try:
-            with _disk():
-                view.write(names, rows)
-        except _UnusableError:
+            view.write(names, rows)
+        except OSError:
             view.keep(names, rows)  # this work is not lost
             raise
         view.refresh(keep_deleted=True)
@@ -215,15 +195,13 @@ class FeatureStore:
         """Take a view's lock, waiting as long as its holder brings anything; False when nothing is missing any more."""
         patience, files = time.monotonic() + PATIENCE_SECONDS, len(view.files)
         while True:
-            with _disk():
-                taken = view.acquire(0.2)
-            view.refresh(keep_deleted=True)
+            taken = view.acquire(0.2)
             if taken or not view.missing(position):
                 return bool(view.missing(position))
             if len(view.files) != files:
                 patience, files = time.monotonic() + PATIENCE_SECONDS, len(view.files)
             elif time.monotonic() > patience:
-                raise _UnusableError(f"another process keeps {view.folder}/lock locked")
+                raise TimeoutError(errno.ETIMEDOUT, "another process keeps it locked", f"{view.folder}/lock")
 
     def _encode(
         self, keys: Sequence[str], position: dict[str, int], load: Load, kinds: Iterable["FeatureKind"]
@@ -235,9 +213,14 @@ class FeatureStore:
         backbone, size, wanted = self.backbone, self.batch_size, list(kinds)
         indices = [position[key] for key in keys]
         groups: list[Sequence[int]] = [indices[start : start + size] for start in range(0, len(indices), size)]
+
+        def encode(images: Tensor) -> Tensor:
+            found = backbone.encode_kinds(images, wanted)
+            return torch.cat([found[kind] for kind in wanted], dim=1)
+
         with torch.autocast(backbone.device.type, enabled=False):
             run = _on_cpu if backbone.device.type == "cpu" else _on_device
-            parts = run(partial(_joined, backbone, wanted), backbone.device, load, groups, size)
+            parts = run(encode, backbone.device, load, groups, size)
             rows = torch.split(torch.cat(parts), [backbone.width(kind) for kind in wanted], dim=1)
         self.encoded += len(keys)
         return {kind: part.contiguous() for kind, part in zip(wanted, rows, strict=True)}
@@ -248,8 +231,8 @@ class FeatureStore:
         if self.directory is not None and view.folder is not None:
             with contextlib.suppress(OSError):
                 if self.writable and view.files:
-                    write_about(view.folder.parent, self.about)  # without it nobody would count or delete what is there
-            if grown or not self._bounded:
+                    make_view(view.folder, view.about)  # without it nobody would count or delete what is there
+            if (grown and self.writable) or not self._bounded:
                 evict(self.directory, self.max_bytes)
                 self._bounded = True
         older = list(self._views.items())[:-1]
@@ -263,30 +246,8 @@ class FeatureStore:
             if not one.files and not one.kept_bytes:
                 del self._views[name]
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
     def __reduce__(self) -> tuple[Any, ...]:
         return FeatureStore, (self.backbone, self.directory, self.max_bytes, self.batch_size, self.kinds)
-
-
-class _UnusableError(Exception):
-    """The folder of the cache can't be used; the features still can be computed."""
-
-
-@contextlib.contextmanager
-def _disk() -> Iterator[None]:
-    """Tell trouble with the cache's files from trouble with the images'."""
-    try:
-        yield
-    except OSError as error:
-        raise _UnusableError(str(error)) from error
-
-
-def _joined(backbone: "ClipBackbone", kinds: Sequence["FeatureKind"], images: Tensor) -> Tensor:
-    """Return all kinds of features of a batch side by side."""
-    found = backbone.encode_kinds(images, kinds)
-    return torch.cat([found[kind] for kind in kinds], dim=1)
 
 
 def _stack(images: Sequence[Tensor], size: int) -> Tensor:
@@ -332,12 +293,9 @@ def _ahead(load: Load, groups: list[Sequence[int]], depth: int = 2) -> Iterator[
     with ThreadPoolExecutor(min(LOADERS, os.cpu_count() or 1)) as pool:
         waiting: list[list[Future[Tensor]]] = []
         try:
-            for group in groups:
+            for group in (*groups, *[()] * depth):
                 waiting.append([pool.submit(load, i) for i in group])
                 if len(waiting) > depth:
                     yield [image.result() for image in waiting.pop(0)]
-            while waiting:
-                yield [image.result() for image in waiting.pop(0)]
         finally:
-            for image in (image for group in waiting for image in group):
-                image.cancel()
+            pool.shutdown(cancel_futures=True)

@@ -14,39 +14,44 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lamm_cl.clip.cache_folder import SEGMENT, list_files, make_folder, refuse_links, stat_of, though_cleared
-from lamm_cl.files import write_atomic
+from lamm_cl.clip.cache_folder import SEGMENT, list_files, make_view, refuse_links, stat_of
+from lamm_cl.clip.feature_key import digest, scope_of
+from lamm_cl.files import remove_leftovers, write_atomic
 from lamm_cl.locks import Lock
 
 MANY = 5  # files of a view that are merged
 State = tuple[int, int, int] | None  # number, size and time of change of a file
 
 
-@dataclass(frozen=True)
+@dataclass
 class Segment:
     """Features (n, width) of some images in one view, and the row of each image by its content key."""
 
     rows: Tensor
     index: dict[str, int]
+    state: State = None  # of their file when they were checked
 
 
 class View:
-    """The features of one view; `scope` is a digest of what they depend on besides image and view.
+    """The features of one view; `about` says what they depend on besides image and view, `scope` is a digest of it.
 
     Those in `files` of the folder, which need not exist yet, are open: a file that is taken out is opened again when it
     is wanted. Those in `kept` memory alone has; without a folder, these are all.
     """
 
-    def __init__(self, folder: Path | None, scope: str, name: str, width: int, dtype: torch.dtype) -> None:
-        self.folder, self.scope, self.name = folder, scope, name
+    def __init__(
+        self, directory: Path | None, about: dict[str, Any], name: str, width: int, dtype: torch.dtype
+    ) -> None:
+        self.about, self.scope, self.name = about, scope_of(about), name
+        self.folder = None if directory is None else directory / self.scope[:16] / digest(name)[:16]
         self.width, self.dtype = width, dtype
         self.kept: list[Segment] = []
         self.files: dict[Path, Segment] = {}
-        self._states: dict[Path, State] = {}
         self._lock: Lock | None = None
 
     def missing(self, keys: Iterable[str]) -> list[str]:
@@ -84,7 +89,7 @@ class View:
         files = [file for file in list_files(self.folder) if file.suffix == SEGMENT and not file.is_symlink()]
         for file in list(self.files):
             state = _state(file)
-            if state != self._states[file] and not (state is None and keep_deleted):
+            if state != self.files[file].state and not (state is None and keep_deleted):
                 del self.files[file]
         for file in files:
             if file not in self.files:
@@ -96,39 +101,42 @@ class View:
         segment = self._read(file)
         if segment is None or state is None:
             return False
-        self.files[file], self._states[file] = segment, state
+        segment.state = state
+        self.files[file] = segment
         return True
 
     def touch(self) -> None:
         """Note that the view is used now, so that it is deleted late."""
-        for file in self.files:
+        for file, segment in self.files.items():
             with contextlib.suppress(OSError):
-                if _state(file) == self._states[file]:  # else somebody changed it, which must be seen
+                if _state(file) == segment.state:  # else somebody changed it, which must be seen
                     now = time.time_ns()  # finer than the system's own clock of files: no other change looks the same
                     os.utime(file, ns=(now, now))
-                    self._states[file] = _state(file)
+                    segment.state = _state(file)
 
     def acquire(self, seconds: float) -> bool:
-        """Take the view's lock, waiting at most `seconds`; what dead processes left half written is removed.
+        """Take the view's lock, waiting at most `seconds`, and open what is there then.
+
+        What dead processes left half written is removed.
 
         Raises:
             OSError: There is no place for it.
         """
         assert self.folder is not None
-        folder, lock = self.folder, Lock(self.folder / "lock")
-        self._lock = lock
-
-        def acquire() -> bool:
-            make_folder(folder)
-            refuse_links(folder, folder.parent)
-            return lock.acquire(seconds)
-
-        if not though_cleared(acquire):
-            return False
-        for file in list_files(folder):
-            if file.suffix == ".tmp":
-                file.unlink(missing_ok=True)
-        return True
+        self._lock = Lock(self.folder / "lock")
+        for more in range(20, -1, -1):
+            try:
+                make_view(self.folder, self.about)
+                taken = self._lock.acquire(seconds)
+                break
+            except (FileNotFoundError, FileExistsError):  # another process clears the cache meanwhile: made again
+                if not more:
+                    raise
+                time.sleep(0.005)
+        if taken:
+            remove_leftovers(self.folder)
+        self.refresh(keep_deleted=True)
+        return taken
 
     def release(self) -> None:
         """Give the lock back; harmless when it is not held."""

@@ -65,8 +65,10 @@ def load_clip(
         raise unknown("precision", precision, PRECISIONS)
     if resize_mode not in (None, *RESIZE_MODES):
         raise unknown("resize_mode", resize_mode, RESIZE_MODES)
+    from open_clip import list_models
+
     network = hub.Network(None if cache_dir is None else str(Path(cache_dir).expanduser()), reach, download)
-    name, pretrained = split_name(str(name), None if pretrained is None else str(pretrained), _architectures)
+    name, pretrained = split_name(str(name), None if pretrained is None else str(pretrained), list_models)
     preprocess: Any = None
     if name == EMBEDDED:
         if pretrained:
@@ -118,12 +120,6 @@ def check_device(device: str | torch.device, kinds: Collection[str] = DEVICES) -
     if kind == "mps" and not torch.backends.mps.is_available():
         raise UsageError("device 'mps' is not there: torch finds none on this machine; use device='cpu'.")
     return torch.device(str(device))
-
-
-def _architectures() -> list[str]:
-    from open_clip import list_models
-
-    return list(list_models())
 
 
 def from_library(

@@ -14,31 +14,26 @@ MATRICES = ("q", "k", "v", "o", "c_fc", "c_proj")
 
 
 @dataclass(frozen=True)
-class Dropout:
-    """Dropout whose draws depend on their names and on the shape of what is dropped."""
-
-    rate: float  # share of the values that become zero
-    names: tuple[str | int, ...]
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return `x` with some values zero, the others unchanged: the caller divides by 1 - rate."""
-        generator = torch.Generator(x.device).manual_seed(seed_for("dropout", *self.names))
-        return x.masked_fill(torch.rand(x.shape, generator=generator, device=x.device) < self.rate, 0)
-
-
-@dataclass(frozen=True)
 class LowRank:
     """The delta s B A of one matrix (out, in)."""
 
     a: Tensor  # (r, in)
     b: Tensor  # (out, r)
     scale: float
-    dropout: Dropout | None = None  # what A does not see of its input in a training step
+    rate: float = 0.0  # share of its input that A does not see in a training step
+    names: tuple[str | int, ...] = ()  # on which, and on the input's shape, it depends what is dropped
+
+    def dropped(self, x: Tensor) -> Tensor:
+        """Return `x` as A sees it: some values zero, the others unchanged, for which `factor` makes up."""
+        if not self.rate:
+            return x
+        generator = torch.Generator(x.device).manual_seed(seed_for("dropout", *self.names))
+        return x.masked_fill(torch.rand(x.shape, generator=generator, device=x.device) < self.rate, 0)
 
     @property
     def factor(self) -> float:
         """Factor of B: s, and what makes up for the values that are dropped."""
-        return self.scale if self.dropout is None else self.scale / (1 - self.dropout.rate)
+        return self.scale / (1 - self.rate)
 
     def times(self, factor: float) -> "LowRank":
         """Return the delta times a number."""
@@ -46,8 +41,7 @@ class LowRank:
 
     def at(self, names: tuple[str | int, ...]) -> "LowRank":
         """Return the delta with other draws, of which these are further names."""
-        dropout = self.dropout
-        return self if dropout is None else replace(self, dropout=replace(dropout, names=(*dropout.names, *names)))
+        return replace(self, names=(*self.names, *names)) if self.rate else self
 
 
 # The deltas of one layer, by matrix; those of a tower, by layer (counted from 0).
@@ -60,7 +54,7 @@ Shapes = Mapping[int, Mapping[str, tuple[int, int]]]
 
 def drops(deltas: Deltas) -> bool:
     """Tell whether something is dropped: then like inputs have unlike outputs."""
-    return any(low.dropout is not None for delta in deltas.values() for low in delta.values())
+    return any(low.rate for delta in deltas.values() for low in delta.values())
 
 
 def at(delta: Delta, *names: str | int) -> Delta:
@@ -71,10 +65,9 @@ def at(delta: Delta, *names: str | int) -> Delta:
 def reduced(x: Tensor, deltas: Collection[LowRank | None]) -> Tensor:
     """Return A x of each delta side by side: (..., in) to (..., sum of ranks)."""
     found = [low for low in deltas if low is not None]
-    if all(low.dropout is None for low in found):
+    if not any(low.rate for low in found):
         return F.linear(x, torch.cat([low.a for low in found]).to(x.dtype))
-    seen = [x if low.dropout is None else low.dropout(x) for low in found]
-    return torch.cat([F.linear(part, low.a.to(x.dtype)) for part, low in zip(seen, found, strict=True)], -1)
+    return torch.cat([F.linear(low.dropped(x), low.a.to(x.dtype)) for low in found], -1)
 
 
 def raised(deltas: Sequence[LowRank | None], width: int, like: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ Norms, embeddings and the scale keep at least float32.
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -69,28 +69,23 @@ def arithmetic(device: torch.device, tf32: bool = False, deterministic: bool = F
         deterministic: take the deterministic form of every operation, and raise where torch has none.
     """
     cudnn, gpu = torch.backends.cudnn, device.type == "cuda"
-    products = torch.get_float32_matmul_precision() if gpu else ""
-    convolutions = cudnn.allow_tf32 if gpu else False
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    choice = cudnn.deterministic, cudnn.benchmark
-    numbered = gpu and device.index is not None and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    current: AbstractContextManager[Any] = torch.cuda.device(device) if numbered else nullcontext()
-    try:
+    with ExitStack() as after:
         if gpu:
+            after.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+            after.callback(setattr, cudnn, "allow_tf32", cudnn.allow_tf32)
             torch.set_float32_matmul_precision("high" if tf32 else "highest")
             cudnn.allow_tf32 = tf32
         if deterministic:
+            warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+            before = torch.are_deterministic_algorithms_enabled()
+            after.callback(torch.use_deterministic_algorithms, before, warn_only=warn_only)
+            after.callback(setattr, cudnn, "deterministic", cudnn.deterministic)
+            after.callback(setattr, cudnn, "benchmark", cudnn.benchmark)
             torch.use_deterministic_algorithms(True)
             cudnn.deterministic, cudnn.benchmark = True, False
-        with current:
-            yield
-    finally:
-        if gpu:
-            torch.set_float32_matmul_precision(products)
-            cudnn.allow_tf32 = convolutions
-        if deterministic:
-            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-            cudnn.deterministic, cudnn.benchmark = choice
+        if gpu and device.index is not None and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            after.enter_context(torch.cuda.device(device))
+        yield
 
 
 @contextmanager

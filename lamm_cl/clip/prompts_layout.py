@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lamm_cl.clip.precision import lasting
 from lamm_cl.errors import UsageError
 
 MOST = 4  # buckets of sequences that are padded together: attention computes padding as well
@@ -36,8 +35,9 @@ class Layout:
     tail: int  # code that follows every sequence up to the text window (padding), for towers that read it
     window: int  # number of positions of the text tower
     beginning: tuple[int, ...]  # the prefix's codes once more, as plain numbers (without waiting for any device)
+    ends: Tensor  # (n,) row of the code that is read in each suffix
     first: int = 0  # number of the first prompt, where these are some of more
-    ends: Tensor | None = None  # (n,) row of the code that is read in each suffix; None: it is the last
+    groups: int = 1  # of prompts alike, one after the other, each with a beginning of its own
 
     @classmethod
     def of(cls, sequences: Sequence[list[int]], window: int, tail: int = 0) -> "Layout":
@@ -57,10 +57,12 @@ class Layout:
         shared = next((i for i, (a, b) in enumerate(pairs) if a != b), longest)
         shared = min(shared, min(len(sequence) for sequence in sequences) - 1)
         rest = [sequence[shared:] for sequence in sequences]
+        lengths = torch.tensor([len(codes) for codes in rest], dtype=torch.long)
         return cls(
             prefix=torch.tensor(sequences[0][:shared], dtype=torch.long),
             suffix=torch.tensor([code for codes in rest for code in codes], dtype=torch.long),
-            lengths=torch.tensor([len(codes) for codes in rest], dtype=torch.long),
+            lengths=lengths,
+            ends=lengths - 1,
             tail=tail,
             window=window,
             beginning=tuple(sequences[0][:shared]),
@@ -70,8 +72,9 @@ class Layout:
         """Return the same layout with its tensors on `device`."""
         if self.prefix.device == device:
             return self
-        moved = {name: getattr(self, name).to(device) for name in ("prefix", "suffix", "lengths")}
-        return replace(self, **moved, ends=None if self.ends is None else self.ends.to(device))
+        return replace(
+            self, **{name: getattr(self, name).to(device) for name in ("prefix", "suffix", "lengths", "ends")}
+        )
 
     def filled(self) -> "Layout":
         """Return the same prompts with suffixes of one length, filled up with `tail`: nothing reads what is behind.
@@ -79,17 +82,15 @@ class Layout:
         Packed and padded form are then the same, so that no layer needs to go from one to the other. A GPU computes
         some more rows sooner than it starts two more operations.
         """
-        suffix = torch.full((self.n, self.widest), self.tail)
-        suffix.view(-1)[self.whole.places] = self.suffix
+        suffix = self.codes[:, self.shared : self.shared + self.widest].flatten()
         even = torch.full_like(self.lengths, self.widest)
-        return replace(self, suffix=suffix.flatten(), lengths=even, ends=self.last - self.starts)
+        return replace(self, suffix=suffix, lengths=even)
 
     def part(self, start: int, stop: int) -> "Layout":
         """Return the layout of prompts start..stop-1, with the same prefix."""
         first, last = int(self.starts[start]), int(self.starts[stop - 1] + self.lengths[stop - 1])
-        suffix, lengths = self.suffix[first:last], self.lengths[start:stop]
-        ends = None if self.ends is None else self.ends[start:stop]
-        return replace(self, suffix=suffix, lengths=lengths, first=self.first + start, ends=ends)
+        lengths, ends = self.lengths[start:stop], self.ends[start:stop]
+        return replace(self, suffix=self.suffix[first:last], lengths=lengths, ends=ends, first=self.first + start)
 
     def opened(self, keep: int) -> tuple["Layout", Tensor]:
         """Return the same prompts sharing no more than their first `keep` positions (kept for the next call).
@@ -110,10 +111,21 @@ class Layout:
                 suffix=every[rows],
                 lengths=self.lengths + len(own),
                 beginning=self.beginning[:keep],
-                ends=None if self.ends is None else self.ends + len(own),
+                ends=self.ends + len(own),
             )
             self.known[key] = layout, rows
         found: tuple[Layout, Tensor] = self.known[key]
+        return found
+
+    def repeated(self, groups: int) -> "Layout":
+        """Return the layout of so many groups of these prompts (kept for the next call)."""
+        if groups == 1:
+            return self
+        key = "repeated", groups
+        if key not in self.known:
+            many = {name: getattr(self, name).repeat(groups) for name in ("suffix", "lengths", "ends")}
+            self.known[key] = replace(self, **many, groups=groups)
+        found: Layout = self.known[key]
         return found
 
     def parts(self, size: int) -> list["Layout"]:
@@ -134,6 +146,11 @@ class Layout:
         """Number of shared codes P."""
         return len(self.prefix)
 
+    @property
+    def lead(self) -> int:
+        """Number of rows of the beginnings of all groups."""
+        return self.groups * self.shared
+
     @cached_property
     def widest(self) -> int:
         """Length M of the longest suffix."""
@@ -142,7 +159,7 @@ class Layout:
     @cached_property
     def shortest(self) -> int:
         """Length of the shortest suffix, up to the code that is read."""
-        return int(self.lengths.min() if self.ends is None else self.ends.min() + 1)
+        return int(self.ends.min()) + 1
 
     @cached_property
     def starts(self) -> Tensor:
@@ -151,14 +168,23 @@ class Layout:
 
     @cached_property
     def last(self) -> Tensor:
-        """(n,) packed row of each prompt's code that is read, the last one."""
-        return self.starts + (self.lengths - 1 if self.ends is None else self.ends)
+        """(n,) packed row of each prompt's code that is read."""
+        return self.starts + self.ends
+
+    @cached_property
+    def last_of_all(self) -> Tensor:
+        """(n,) the same row where the beginnings stand before all packed rows."""
+        return self.last + self.lead
 
     @cached_property
     def position(self) -> Tensor:
         """(T,) position in the text window for each packed row."""
-        place = torch.arange(self.widest, device=self.lengths.device).repeat(self.n)
-        return self.shared + place[self.whole.places]
+        return self.shared + torch.arange(len(self.suffix), device=self.suffix.device) - self.starts[self.prompt]
+
+    @cached_property
+    def prompt(self) -> Tensor:
+        """(T,) number of the prompt that each packed row is of."""
+        return torch.arange(self.n, device=self.lengths.device).repeat_interleave(self.lengths)
 
     @cached_property
     def whole(self) -> "Bucket":
@@ -170,15 +196,42 @@ class Layout:
         """Groups of prompts of like lengths, each padded to its own longest."""
         if self.lengths.is_cuda:  # there padding costs less than further calls
             return [self.whole]
-        lengths = self.lengths.tolist()
-        return [Bucket.of(self, members, max(lengths[i] for i in members)) for members in buckets(lengths)]
+        count = self.n // self.groups
+        lengths = self.lengths[:count].tolist()
+        starts = range(0, self.n, count)
+        return [
+            Bucket.of(self, [start + i for start in starts for i in members], max(lengths[i] for i in members))
+            for members in buckets(lengths)
+        ]
+
+    @cached_property
+    def packed(self) -> Tensor | None:
+        """(T,) place of each packed row in the padded forms of all buckets, in their order; None where they are one."""
+        if len(self.suffix) == self.n * self.widest:
+            return None
+        packed, start = torch.empty_like(self.suffix), 0
+        for bucket in self.buckets:
+            packed[bucket.rows] = start + bucket.places
+            start += len(bucket.padded)
+        return packed
+
+    def padded(self, packed: Tensor) -> Tensor:
+        """Turn packed rows (T, D) into prompts of one length (n, M, D)."""
+        padded = packed if self.packed is None else packed.index_select(0, self.whole.padded)
+        return padded.view(self.n, self.widest, -1)
+
+    @cached_property
+    def together(self) -> Tensor:
+        """Rows of the first beginning of each group, and of all rests, where each prompt has a beginning of its own."""
+        rows = torch.arange(self.n * (self.shared + self.widest), device=self.lengths.device)
+        prompts = rows.view(self.groups, -1, self.shared + self.widest)
+        return torch.cat([prompts[:, 0, : self.shared].flatten(), prompts[:, :, self.shared :].flatten()])
 
     @cached_property
     def last_mask(self) -> Tensor:
         """(n, 1, P + M) True where the code of each prompt that is read may look."""
-        before = torch.ones(self.n, self.shared, dtype=torch.bool, device=self.lengths.device)
-        own = torch.arange(self.widest, device=self.lengths.device)[None] <= (self.last - self.starts)[:, None]
-        return torch.cat([before, own], 1)[:, None, :]
+        every = torch.arange(self.shared + self.widest, device=self.lengths.device)
+        return every <= self.read[:, None, None]
 
     @cached_property
     def known(self) -> dict[Any, Any]:
@@ -195,36 +248,38 @@ class Layout:
     @cached_property
     def codes(self) -> Tensor:
         """(n, window) all codes, filled up to the window with `tail`."""
-        full = torch.full((self.n, self.window), self.tail, dtype=torch.long, device=self.prefix.device)
-        full[:, : self.shared] = self.prefix
-        row = torch.arange(self.n, device=self.prefix.device).repeat_interleave(self.lengths)
-        full[row, self.position] = self.suffix
-        return full
+        return self.spread(torch.cat([self.prefix, self.suffix]), self.window, self.tail)
 
     @cached_property
     def read(self) -> Tensor:
         """(n,) position of each prompt's code that is read in the text window."""
-        return self.shared + self.last - self.starts
+        return self.shared + self.ends
+
+    def spread(self, rows: Tensor, length: int, fill: int = 0) -> Tensor:
+        """Turn the rows of prefix and suffixes (P + T, ...) into prompts (n, length, ...), filled up behind each."""
+        full = rows.new_full((self.n, length, *rows.shape[1:]), fill)
+        full[:, : self.shared] = rows[: self.shared]
+        full[self.prompt, self.position] = rows[self.shared :]
+        return full
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """Some prompts of a layout, `count` b of them, padded to the same length `widest` M."""
+    """Some prompts of a layout, b of them, padded to the same length `widest` M."""
 
-    count: int
+    shared: int
     widest: int
     padded: Tensor  # (b * M,) packed row for each place of the padded form (row 0 where there is none)
     rows: Tensor  # packed rows of these prompts
     places: Tensor  # for each of them, its place in the padded form
-    causal_mask: Tensor  # (M, P + M) True where a place may look: the whole prefix, itself and what is before it
     _masks: dict[torch.dtype, Tensor] = field(default_factory=dict)
 
     def mask(self, dtype: torch.dtype) -> Tensor:
-        """Return `causal_mask` as it is added to scores: 0, and -inf where a place may not look; made once a type."""
+        """Return what is added to scores (M, P + M): 0, and -inf for what is behind a place; made once a type."""
         if dtype not in self._masks:
-            with lasting():
-                mask = torch.zeros(self.causal_mask.shape, dtype=dtype, device=self.causal_mask.device)
-                self._masks[dtype] = mask.masked_fill_(~self.causal_mask, -torch.inf)
+            shape = (self.widest, self.shared + self.widest)
+            mask = torch.full(shape, -torch.inf, dtype=dtype, device=self.rows.device)
+            self._masks[dtype] = mask.triu(self.shared + 1)
         return self._masks[dtype]
 
     @classmethod
@@ -235,15 +290,12 @@ class Bucket:
         along = torch.arange(widest, device=device)
         real = (along[None] < layout.lengths[chosen][:, None]).flatten()
         rows = (layout.starts[chosen][:, None] + along[None]).flatten()
-        before = torch.ones(widest, layout.shared, dtype=torch.bool, device=device)
-        own = torch.ones(widest, widest, dtype=torch.bool, device=device).tril()
         return cls(
-            count=len(members),
+            shared=layout.shared,
             widest=widest,
             padded=torch.where(real, rows, torch.zeros_like(rows)),
             rows=rows[real],
             places=real.nonzero().squeeze(1),
-            causal_mask=torch.cat([before, own], 1),
         )
 
 

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from lamm_cl.clip.blocks import FrozenBlock, each
 from lamm_cl.clip.linear import writes
 from lamm_cl.clip.low_rank import NONE, Delta, Deltas, at
-from lamm_cl.clip.precision import lasting, number_type
+from lamm_cl.clip.precision import number_type
 from lamm_cl.clip.prompts_layout import Bucket, Layout
 
 KeyValue = tuple[Tensor, Tensor]
@@ -87,43 +87,22 @@ class TextEngine:
         self._beginnings: dict[object, Beginning] = {}
         self._changes = 0  # how often the weights had been written to when these were run
 
-    def last_tokens(self, text: PackedText, layout: Layout, chunk: int | None = None) -> Tensor:
+    def run(self, text: PackedText, layout: Layout, chunk: int | None = None, every: int = 0) -> tuple[Tensor, Tensor]:
         """Compute the residual stream (G, n, D) at the token that is read, before the final normalisation.
 
         With a `chunk`, so many prompts are in memory at once; with gradients, a chunk is computed again in the backward
-        pass.
+        pass. Second comes, without gradient and for one group only, the stream at `every` first tokens (n, every, D) of
+        all prompts: zero behind a prompt's end.
         """
+        beginning = None if text.constant is None else self._remembered(text)
         if chunk is None or chunk >= layout.n:
-            return self._run(text, layout, None if text.constant is None else self._remembered(text))[0]
-        beginning = None
-        if layout.shared and text.injection is None:
-            beginning = self._beginning(text) if text.constant is None else self._remembered(text)
-        rest = replace(text, deep=()) if layout.shared else text  # the deep prompts are in the beginning
-        pieces = [recomputed(self._run, *piece, beginning)[0] for piece in _pieces(rest, layout, chunk)]
-        return torch.cat(pieces, 1)
-
-    def all_tokens(self, text: PackedText, layout: Layout, chunk: int | None = None) -> tuple[Tensor, Tensor]:
-        """Compute the token that is read (G, n, D) with gradient, and every token (G, n, P + M, D) without.
-
-        Both are before the final normalisation; behind a prompt's end tokens are zero. `chunk` as for `last_tokens`.
-        """
-        if chunk is None or chunk >= layout.n:
-            return self._every(text, layout, layout.widest)
-        pieces = [recomputed(self._every, *piece, layout.widest) for piece in _pieces(text, layout, chunk)]
-        read, every = zip(*pieces, strict=True)
-        return torch.cat(read, 1), torch.cat(every, 1)
-
-    def _every(self, text: PackedText, layout: Layout, widest: int) -> tuple[Tensor, Tensor]:
-        """Return what `all_tokens` does, with rests padded to `widest`."""
-        read, rows = self._run(text, layout, every=True)
-        assert rows is not None
-        groups, length, width = text.prefix.shape
-        prefix, suffix = rows[: groups * length], rows[groups * length :]
-        padded = rows.new_zeros(groups, layout.n * layout.widest, width)
-        padded[:, layout.whole.places] = suffix.reshape(groups, -1, width)
-        shared = prefix.view(groups, 1, length, width).expand(-1, layout.n, -1, -1)
-        every = torch.cat([shared, padded.view(groups, layout.n, layout.widest, width)], 2)
-        return read, F.pad(every, (0, 0, 0, widest - layout.widest))
+            return self._run(text, layout, beginning, every)
+        if layout.shared and text.injection is None and not every:
+            beginning = beginning or self._beginning(text)
+            text = replace(text, deep=())  # the deep prompts are in the beginning
+        pieces = [recomputed(self._run, *piece, beginning, every) for piece in _pieces(text, layout, chunk)]
+        read, tokens = zip(*pieces, strict=True)
+        return torch.cat(read, 1), torch.cat(tokens)
 
     def _remembered(self, text: PackedText) -> Beginning:
         """Return a beginning with nothing learned in it: it is run once."""
@@ -133,7 +112,7 @@ class TextEngine:
             self._beginnings.clear()
         key = (text.constant, text.prefix.dtype, number_type(text.prefix.device))
         if key not in self._beginnings:
-            with lasting(), torch.no_grad():
+            with torch.no_grad():
                 self._beginnings[key] = self._beginning(text)
         return self._beginnings[key]
 
@@ -154,57 +133,54 @@ class TextEngine:
         """Return the rows (G * P, D) of the shared beginning, with positions."""
         return (text.prefix + self.positional[: text.prefix.shape[1]].to(text.prefix.dtype)).flatten(0, 1)
 
-    def _run(
-        self, text: PackedText, layout: Layout, beginning: Beginning | None = None, every: bool = False
-    ) -> tuple[Tensor, Tensor | None]:
-        """Run the packed rest, and with it the shared beginning where nothing is known of that.
+    def _run(self, text: PackedText, layout: Layout, beginning: Beginning | None, every: int) -> tuple[Tensor, Tensor]:
+        """Return what `run` does: run the rest, and with it the shared beginning where nothing is known of that.
 
         All rows go through the weights together: with few classes, reading the weights is what takes the time.
-
-        Returns:
-            (G, n, D) residual stream at the tokens that are read; with `every`, (G * P + G * T, D) at every row,
-            without gradient.
         """
         groups = len(text.prefix)
         x = text.suffix + self.positional[layout.position].to(text.suffix.dtype)
         x = x.repeat(groups, 1) if groups > 1 else x
         x = torch.cat([self._lead(text), x]) if beginning is None and layout.shared else x
-        places = _Places.of(layout, groups)
+        every_group = layout.repeated(groups)
         for index, block in enumerate(self.blocks):
             if text.injection is not None and text.injection.layer == index:
                 x, layout = text.injection.into(x, layout, text.start)
-                places = _Places.of(layout, groups)
+                every_group = layout
             x, delta = _replaced(x, text, index, layout), text.delta(index, layout)
             if index < len(self.blocks) - 1:
-                x = self._layer(block, x, places, None if beginning is None else beginning.seen[index], delta)
-        rows: Tensor | None = None
+                x = self._layer(block, x, every_group, None if beginning is None else beginning.seen[index], delta)
+        tokens = x.detach()[:0]
         if every:
             with torch.no_grad():
-                rows = self._layer(block, x.detach(), places, None, delta)
-        lead = places.lead if beginning is None else 0
+                tokens = layout.spread(self._layer(block, x.detach(), every_group, None, delta), every)
+        lead = every_group.lead if beginning is None else 0
         y = block.norm_1(x)
         shared = None if beginning is None else beginning.last
         if lead:
             first, y = torch.split(y, [lead, len(y) - lead])
             shared = first.view(groups, -1, y.shape[-1])
-        attended = block.gather(y[places.last], places.padded_form(y), shared, places.last_mask, delta)
-        x = x[places.last_of_all if lead else places.last]
-        return block.finish(x, attended, delta).view(groups, layout.n, -1), rows
+        last = every_group.last
+        attended = block.gather(y[last], every_group.padded(y), shared, every_group.last_mask, delta)
+        x = x[every_group.last_of_all if lead else last]
+        return block.finish(x, attended, delta).view(groups, layout.n, -1), tokens
 
-    def _layer(self, block: FrozenBlock, x: Tensor, places: "_Places", seen: KeyValue | None, delta: Delta) -> Tensor:
+    def _layer(self, block: FrozenBlock, x: Tensor, layout: Layout, seen: KeyValue | None, delta: Delta) -> Tensor:
         """Compute a layer at every row; the first rows are the shared beginning where nothing is `seen` of it."""
         projected = block.projected(block.norm_1(x), delta)
         first = []
-        if seen is None and places.lead:
-            lead, projected = torch.split(projected, [places.lead, len(projected) - places.lead])
-            if x.is_cuda and places.packed is None:
-                return block.finish(x, _attend_together(block, lead, projected, places), delta)
-            attended, seen = _causal(block, lead, places.groups)
+        packed, buckets = layout.packed, layout.buckets
+        if seen is None and layout.lead:
+            lead, projected = torch.split(projected, [layout.lead, len(projected) - layout.lead])
+            if x.is_cuda and packed is None:
+                return block.finish(x, _attend_together(block, lead, projected, layout), delta)
+            attended, seen = _causal(block, lead, layout.groups)
             first.append(attended)
-        padded = (projected,) if places.packed is None else _Padded.apply(projected, places.packed, *places.rows)
-        gathered = [_attend(block, one, seen, bucket) for one, bucket in zip(padded, places.buckets, strict=True)]
+        rows = (bucket.padded for bucket in buckets)
+        padded = (projected,) if packed is None else _Padded.apply(projected, packed, *rows)
+        gathered = [_attend(block, one, seen, bucket) for one, bucket in zip(padded, buckets, strict=True)]
         rest = torch.cat(gathered) if len(gathered) > 1 else gathered[0]
-        rest = rest if places.packed is None else rest.index_select(0, places.packed)
+        rest = rest if packed is None else rest.index_select(0, packed)
         return block.finish(x, torch.cat([*first, rest]) if first else rest, delta)
 
 
@@ -223,55 +199,6 @@ def _pieces(text: PackedText, layout: Layout, chunk: int) -> Iterator[tuple[Pack
         injection = None if text.injection is None else text.injection.of(part)
         yield replace(text, suffix=text.suffix[row : row + rows], injection=injection), part
         row += rows
-
-
-class _Places:
-    """The layout's index maps, repeated for every group of prompts.
-
-    `lead` is the number G * P of rows of the shared beginning. `packed` and `padded` are None where packed and padded
-    form are the same: where all suffixes are of one length.
-    """
-
-    padded: Tensor | None = None  # (G * n * M,) packed row for each place of the padded form of all prompts
-    packed: Tensor | None = None  # (G * T,) place of each packed row in the padded forms of all buckets, in their order
-    rows: Sequence[Tensor] = ()  # for each bucket the packed row for each place of its padded forms (G * b * M,)
-
-    def __init__(self, layout: Layout, groups: int) -> None:
-        total = len(layout.suffix)
-        self.groups, self.lead, self.widest = groups, groups * layout.shared, layout.widest
-        self.buckets = layout.buckets
-        self.last = _repeat(layout.last, groups, total)  # (G * n,) packed row that is read, and
-        self.last_of_all = self.last + self.lead  # the same where the shared beginning stands before all rows, and
-        self.last_mask = layout.last_mask.repeat(groups, 1, 1) if groups > 1 else layout.last_mask  # where it may look
-        rows = torch.arange(groups * layout.n * (layout.shared + layout.widest), device=self.last.device)
-        prompts = rows.view(groups, layout.n, -1)
-        first, rest = prompts[:, 0, : layout.shared], prompts[:, :, layout.shared :]
-        # Where each prompt has a beginning of its own: rows of the first one of each group, and of each prompt's rest.
-        self.first = torch.cat([first.flatten(), rest.flatten()])
-        if total == layout.n * layout.widest:
-            return
-        self.padded = _repeat(layout.whole.padded, groups, total)
-        self.rows = [_repeat(bucket.padded, groups, total) for bucket in layout.buckets]
-        self.packed = torch.empty(groups * total, dtype=torch.long, device=self.last.device)
-        start = 0
-        for bucket in layout.buckets:
-            size = bucket.count * bucket.widest
-            self.packed[_repeat(bucket.rows, groups, total)] = start + _repeat(bucket.places, groups, size)
-            start += groups * size
-
-    @classmethod
-    def of(cls, layout: Layout, groups: int) -> "_Places":
-        """Return those of a layout, which keeps them for the next call."""
-        known: tuple[int, _Places] | None = layout.known.get(cls)
-        if known is None or known[0] != groups:
-            with lasting():
-                known = layout.known[cls] = (groups, cls(layout, groups))
-        return known[1]
-
-    def padded_form(self, packed: Tensor) -> Tensor:
-        """Turn packed rows (G * T, D) into (G * n, M, D)."""
-        padded = packed if self.padded is None else packed.index_select(0, self.padded)
-        return padded.view(-1, self.widest, packed.shape[-1])
 
 
 class _Padded(torch.autograd.Function):
@@ -306,18 +233,18 @@ def _attend(block: FrozenBlock, padded: Tensor, seen: KeyValue | None, bucket: B
     return attended.transpose(1, 2).flatten(2).flatten(0, 1)
 
 
-def _attend_together(block: FrozenBlock, lead: Tensor, rest: Tensor, places: _Places) -> Tensor:
+def _attend_together(block: FrozenBlock, lead: Tensor, rest: Tensor, layout: Layout) -> Tensor:
     """Let each prompt attend to itself with a beginning of its own: more arithmetic in fewer operations.
 
     Takes queries, keys and values of the shared beginning (G * P, 3 D) and of all prompts (G * n * M, 3 D), of one
     length; gives gathered values (G * P + G * n * M, D).
     """
-    groups, width = places.groups, rest.shape[-1]
-    own = rest.view(groups, -1, places.widest, width)
+    groups, width = layout.groups, rest.shape[-1]
+    own = rest.view(groups, -1, layout.widest, width)
     lead = lead.view(groups, 1, -1, width).expand(-1, own.shape[1], -1, -1)
     query, key, value = (block.split(part) for part in torch.cat([lead, own], 2).flatten(0, 1).chunk(3, -1))
     attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-    return attended.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, places.first)
+    return attended.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, layout.together)
 
 
 def _causal(block: FrozenBlock, projected: Tensor, groups: int) -> tuple[Tensor, KeyValue]:
@@ -325,12 +252,6 @@ def _causal(block: FrozenBlock, projected: Tensor, groups: int) -> tuple[Tensor,
     query, key, value = (block.split(part) for part in projected.view(groups, -1, projected.shape[-1]).chunk(3, -1))
     attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
     return attended.transpose(1, 2).flatten(2).flatten(0, 1), (key, value)
-
-
-def _repeat(index: Tensor, groups: int, step: int) -> Tensor:
-    if groups == 1:
-        return index
-    return (index[None] + step * torch.arange(groups, device=index.device)[:, None]).flatten()
 
 
 def _replaced(x: Tensor, text: PackedText, layer: int, layout: Layout | None = None) -> Tensor:

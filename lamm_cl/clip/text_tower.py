@@ -15,6 +15,7 @@ from lamm_cl.clip.blocks import FEW_ROWS, FrozenBlock, matrix_shapes
 from lamm_cl.clip.families import text_module, text_pool
 from lamm_cl.clip.linear import Rounded
 from lamm_cl.clip.low_rank import NOWHERE, Deltas, Shapes, at, drops
+from lamm_cl.clip.precision import lasting
 from lamm_cl.clip.prompts_layout import Layout
 from lamm_cl.clip.room import room
 from lamm_cl.clip.text_engine import Injection, PackedText, TextEngine, exchanged, recomputed
@@ -53,17 +54,12 @@ class TextTower:
         self.width = int(self.module.token_embedding.weight.shape[1])
         blocks = list(self.module.transformer.resblocks)
         self.layers = len(blocks)
-        self.why_plain = _why_plain(self.module, self.pool, blocks)
+        self.why_plain = _why_plain(self.module, blocks)
         self.exact = not self.why_plain
         self.chunk: int | None = None
         self._blocks = [FrozenBlock(b) for b in blocks] if all(FrozenBlock.supports(b) for b in blocks) else []
         self._projection = Rounded(self._read_projection)
         self._engine = TextEngine(self._blocks, self.module.positional_embedding) if self.exact else None
-
-    @property
-    def window(self) -> int:
-        """Number of positions of the text window."""
-        return self.words.window
 
     @property
     def dtype(self) -> torch.dtype:
@@ -91,9 +87,10 @@ class TextTower:
             UsageError: a sequence does not fit the text window.
         """
         framed = [[*self.words.head, *body, *self.words.end] for body in bodies]
-        layout = Layout.of(framed, self.window, self.words.pad)
+        layout = Layout.of(framed, self.words.window, self.words.pad)
         return (layout.filled() if self.device.type == "cuda" else layout).to(self.device)
 
+    @lasting()  # layouts and beginnings are kept
     def encode(
         self,
         layout: Layout,
@@ -120,21 +117,10 @@ class TextTower:
         Returns:
             (n, E), or (G, n, E) with `groups`; not normalised.
         """
-        given = _Given(learned, deep, groups, deltas, injection)
-        layout, plain = self._path(layout, given, plain)
-        if self._engine is None or plain:
-            parts = self._plain_parts(layout, given)
-            features = torch.cat([part for part, _ in parts], 1)
-        else:
-            # One prompt alone is all beginning: remembering it would remember every class that ever was alone.
-            alone = groups is None and not deep and not deltas and injection is None
-            fixed = alone and layout.n > 1 and layout.shared
-            constant = layout.beginning if fixed and all(code >= 0 for code in layout.beginning) else None
-            text = PackedText(*self._vectors(layout, given), deep, self.words.start, constant, deltas, injection)
-            chunk = self._chunk(layout, layout.widest * len(text.prefix))
-            features = self._read(self._engine.last_tokens(text, layout, chunk))
+        features = self._encode(layout, _Given(learned, deep, groups, deltas, injection), plain)[0]
         return features if groups is not None else features[0]
 
+    @lasting()
     def encode_tokens(
         self,
         layout: Layout,
@@ -149,18 +135,25 @@ class TextTower:
         undefined: the caller masks it.
         """
         longest = layout.shared + layout.widest
-        given = _Given(learned, deep, deltas=deltas)
+        features, tokens = self._encode(layout, _Given(learned, deep, deltas=deltas), plain, longest)
+        with torch.no_grad():
+            tokens = self._read(tokens)[:, :longest]
+        return features[0], tokens
+
+    def _encode(self, layout: Layout, given: _Given, plain: bool, every: int = 0) -> tuple[Tensor, Tensor]:
+        """Return features (G, n, E), and at least `every` first tokens (n, L, D) before the final normalisation."""
         layout, plain = self._path(layout, given, plain)
         if self._engine is None or plain:
-            parts = self._plain_parts(layout, given)
-            with torch.no_grad():
-                tokens = self._read(torch.cat([rows.detach() for _, rows in parts]))[:, :longest]
-            return torch.cat([part for part, _ in parts], 1)[0], tokens
-        text = PackedText(*self._vectors(layout, given), deep, self.words.start, None, deltas, None)
-        read, every = self._engine.all_tokens(text, layout, self._chunk(layout, layout.widest))
-        with torch.no_grad():
-            tokens = self._read(every[0])
-        return self._read(read)[0], tokens
+            features, tokens = zip(*self._plain_parts(layout, given), strict=True)
+            return torch.cat(features, 1), torch.cat([rows.detach()[: len(rows) if every else 0] for rows in tokens])
+        _, deep, groups, deltas, injection = given
+        # One prompt alone is all beginning: remembering it would remember every class that ever was alone.
+        alone = groups is None and not deep and not deltas and injection is None and not every
+        fixed = alone and layout.n > 1 and layout.shared
+        constant = layout.beginning if fixed and all(code >= 0 for code in layout.beginning) else None
+        text = PackedText(*self._vectors(layout, given), deep, self.words.start, constant, deltas, injection)
+        read, rows = self._engine.run(text, layout, self._chunk(layout, layout.widest * len(text.prefix)), every)
+        return self._read(read), rows
 
     def same_tokens(self, layout: Layout, deep: Sequence[Tensor] = (), deltas: Deltas = NOWHERE) -> int:
         """Return how many first tokens of all prompts have the same features: none where they see what follows."""
@@ -213,14 +206,12 @@ class TextTower:
         count = len(prefix)
         tail = self.embed([layout.tail])[0].to(self.dtype)
         embedded = tail.expand(layout.n, layout.window, -1)
-        row = torch.arange(layout.n, device=self.device).repeat_interleave(layout.lengths)
-        embedded = embedded.index_put((row, layout.position), suffix)
+        embedded = embedded.index_put((layout.prompt, layout.position), suffix)
         embedded = embedded.expand(count, -1, -1, -1)[:, :, layout.shared :]
         beginning = prefix[:, None].expand(-1, layout.n, -1, -1)
         whole = torch.cat([beginning, embedded], 2).flatten(0, 1)
         tokens = self._run_window(whole, layout, given)
         read = torch.full_like(layout.read, layout.window - 1) if self.pool == "last" else layout.read
-        read = torch.zeros_like(read) if self.pool == "first" else read
         features = self._read(tokens[torch.arange(len(tokens), device=self.device), read.repeat(count)])
         return features.view(count, layout.n, -1), tokens
 
@@ -274,23 +265,15 @@ class TextTower:
         if self.chunk is not None:
             return self.chunk or None
         bytes_each = rows * self.layers * ACTIVATIONS_PER_TOKEN * self.width * self.dtype.itemsize
-        kept, piece = self._bytes()
+        found = room(self.device)
+        kept, piece = (KEPT_BYTES, PIECE_BYTES) if found is None else (found, found)
         return None if bytes_each * layout.n <= kept else max(1, piece // bytes_each)
 
-    def _bytes(self) -> tuple[int, int]:
-        """Return how many bytes of activations may be kept, and how many a piece takes that is computed again."""
-        found = room(self.device)
-        return (KEPT_BYTES, PIECE_BYTES) if found is None else (found, found)
 
-
-def _why_plain(module: Any, pool: str, blocks: Sequence[nn.Module]) -> str:
-    """Say why the exact engine would not be exact on this tower; empty when it is."""
+def _why_plain(module: Any, blocks: Sequence[nn.Module]) -> str:
+    """Say why the exact engine would not be exact on a tower of the families A to F; empty when it is."""
     if module.attn_mask is None:
         return "its attention is not causal, so padding changes what is read"
-    if pool not in ("argmax", "eos"):
-        return f"it reads position {pool!r} instead of the end token"
-    if getattr(module, "cls_emb", None) is not None:
-        return "it appends a class token"
     if not all(FrozenBlock.supports(block) for block in blocks):
         return f"its layers ({type(blocks[0]).__name__}) are not the plain residual attention layer"
     return ""

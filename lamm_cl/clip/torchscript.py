@@ -1,39 +1,25 @@
 """The tensors of a TorchScript archive, read without running its code.
 
 `torch.jit.load` runs what the archive brings (`__setstate__`), and a file of weights from elsewhere may bring anything.
-The archive is a zip of a pickle, which names modules, attributes and tensors, and of the tensors' bytes: both can be
-read with nothing but stand-ins. OpenAI published its weights in this form.
+But for its code and constants the archive is what `torch.load` reads with `weights_only`, once it has a stand-in for
+each module and for what marks types. OpenAI published its weights in this form.
 """
 
-import math
-import pickle
-import re
+import io
 import shlex
 import zipfile
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from lamm_cl.errors import UsageError
 
-_TYPES = {
-    "DoubleStorage": torch.float64,
-    "FloatStorage": torch.float32,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "ShortStorage": torch.int16,
-    "CharStorage": torch.int8,
-    "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
-}
 _MOST_CODE = 64 * 2**20
-_CONTENT = re.compile(r"[^/]*/data\.pkl")
+_TYPES = "torch.jit._pickle."  # functions of this module say of which type a list or a dictionary is
 
 
 def is_torchscript(names: list[str]) -> bool:
@@ -57,12 +43,39 @@ def read_torchscript(file: Path) -> tuple[dict[str, Tensor], bytes]:
                 f"weights file {file} is a TorchScript archive whose own code would run when it is loaded "
                 f"(__setstate__): it is not loaded. {convert(file, 'torch.jit.load')}"
             )
-        (root,) = [name.removesuffix("data.pkl") for name in archive.namelist() if _CONTENT.fullmatch(name)]
-        with archive.open(f"{root}data.pkl") as content:
-            module = _Reader(content, archive, root, file).load()
+        checkpoint = _without_code(archive)
+    checkpoint.seek(0)
+    names = get_unsafe_globals_in_checkpoint(checkpoint)
+    for name in names:
+        if not name.startswith(("__torch__.", _TYPES)):
+            raise UsageError(
+                f"weights file {file} is a TorchScript archive that names {name}, which no weights need: it is not "
+                "loaded."
+            )
+    stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+        (_as_it_is if name.startswith(_TYPES) else type("Module", (_Module,), {}), name) for name in names
+    ]
+    checkpoint.seek(0)
+    with safe_globals(stand_ins):
+        module = torch.load(checkpoint, map_location="cpu", weights_only=True)
     if not isinstance(module, _Module):
         raise UsageError(f"weights file {file} is a TorchScript archive without a module: it holds no weights.")
     return dict(_tensors(module, "")), code
+
+
+def _without_code(archive: zipfile.ZipFile) -> io.BytesIO:
+    """Return the part of an archive that `torch.load` reads."""
+    found = io.BytesIO()
+    with zipfile.ZipFile(found, "w") as checkpoint:
+        for info in archive.infolist():
+            if "/code/" not in info.filename and not is_torchscript([info.filename]):
+                checkpoint.writestr(info.filename, archive.read(info))
+    return found
+
+
+def _as_it_is(value: Any, *_: Any) -> Any:
+    """Return a value of the archive without the type that it is marked with."""
+    return value
 
 
 # Where checkpoints keep the weights, beside the epoch, the optimizer and what else there is.
@@ -92,50 +105,3 @@ def _tensors(module: _Module, prefix: str) -> Iterator[tuple[str, Tensor]]:
             yield prefix + name, value
         elif isinstance(value, _Module):
             yield from _tensors(value, f"{prefix}{name}.")
-
-
-class _Reader(pickle.Unpickler):
-    """Builds modules, tensors and plain values, and refuses every other name."""
-
-    def __init__(self, content: Any, archive: zipfile.ZipFile, root: str, file: Path) -> None:
-        super().__init__(content)
-        self._archive, self._root, self._file = archive, root, file
-        self._storages: dict[str, Tensor] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return the stand-in for a name of the pickle, made anew each time: a pickle may write on what it is given."""
-        if module == "__torch__" or module.startswith("__torch__."):
-            return type("Module", (_Module,), {})
-        if module == "torch" and name in _TYPES:
-            return _TYPES[name]
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return lambda *given: self._tensor(*given)
-        if (module, name) == ("collections", "OrderedDict"):
-            return lambda *given: OrderedDict(*given)
-        if (module, name) == ("torch", "device"):
-            return lambda *_: None
-        if module == "torch.jit._pickle" and (name.startswith("build_") or name == "restore_type_tag"):
-            return lambda value, *_: value
-        raise UsageError(
-            f"weights file {self._file} is a TorchScript archive that names {module}.{name}, which no weights need: it "
-            "is not loaded."
-        )
-
-    def persistent_load(self, pid: Any) -> Tensor:
-        """Return the values of a storage, flat, on the CPU."""
-        kind, dtype, key, _, count = pid
-        if kind != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(count, int):
-            raise pickle.UnpicklingError("a storage is described in an unknown way")
-        if key not in self._storages:
-            info = self._archive.getinfo(f"{self._root}data/{key}")
-            if info.compress_type != zipfile.ZIP_STORED or info.file_size != count * dtype.itemsize:
-                raise pickle.UnpicklingError(f"tensor {key} is not {count} values of {dtype}")
-            data = bytearray(self._archive.read(info))
-            self._storages[key] = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
-        return self._storages[key]
-
-    @staticmethod
-    def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
-        if math.prod(size) > len(storage):
-            raise pickle.UnpicklingError(f"a tensor of {tuple(size)} in a storage of {len(storage)} values")
-        return storage.as_strided(tuple(size), tuple(stride), offset)

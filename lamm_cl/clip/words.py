@@ -1,6 +1,7 @@
 """Words to token ids, with the start, end and padding tokens of any open_clip tokenizer known by name."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 from lamm_cl.errors import UsageError
@@ -20,14 +21,14 @@ class Words:
         pool: which token the tower reads ("argmax", "eos", "first", "last").
 
     Attributes:
-        window: number of positions.
+        window, room: number of positions, and of those that are left to a text.
         head, pad: ids before the text (the start token, where there is one), and the one that fills the window.
         end: ids after the text, the last of which is read by towers that read the end token.
         start: first position after the head.
     """
 
     def __init__(self, tokenizer: Any, module: Any, pool: str) -> None:
-        self.tokenizer, self._known = tokenizer, dict[str, Ids]()
+        self._ids = lru_cache(KNOWN)(partial(_ids, tokenizer))
         declared = getattr(tokenizer, "context_length", None)
         positions = int(module.positional_embedding.shape[0])
         self.window = min(positions, int(declared)) if declared else positions
@@ -45,14 +46,11 @@ class Words:
         # Where the end token and the padding are the same id, one of them is the end token that is read.
         self.end = end or ([self.pad] if pool in ("argmax", "eos") else [])
         self.start = len(self.head)
+        self.room = self.window - len(self.head) - len(self.end)
 
     def ids(self, text: str) -> list[int]:
         """Return the ids of `text` alone, without start, end and padding."""
-        if text not in self._known:
-            if len(self._known) >= KNOWN:
-                self._known.clear()
-            self._known[text] = _ids(self.tokenizer, text)
-        return list(self._known[text])
+        return list(self._ids(text))
 
     def check_names(self, names: Sequence[str]) -> None:
         """Check that each name can stand in a prompt.

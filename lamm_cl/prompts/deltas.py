@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from lamm_cl.clip import low_rank
-from lamm_cl.clip.low_rank import Dropout, LowRank, Shapes
+from lamm_cl.clip.low_rank import LowRank, Shapes
 from lamm_cl.prompts.vectors import Initial
 
 Start = Literal["linear", "xavier"]
@@ -54,8 +54,7 @@ class Deltas(nn.Module):
             for matrix, pair in cast(nn.ModuleDict, matrices).items():
                 assert isinstance(pair, _Pair)
                 names = (*(self.step or ()), tower, layer, matrix)
-                dropout = Dropout(self.dropout, names) if drops else None
-                found[int(layer)][matrix] = LowRank(pair.a, pair.b, self.scale, dropout)
+                found[int(layer)][matrix] = LowRank(pair.a, pair.b, self.scale, self.dropout if drops else 0.0, names)
         return found
 
 

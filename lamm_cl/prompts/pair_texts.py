@@ -48,7 +48,7 @@ class PairTexts:
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Return features (n, E), not normalised; a sentence that the text window does not hold is cut off."""
         tower = self._backbone.text
-        room = tower.window - len(tower.words.head) - len(tower.words.end)
+        room = tower.words.room
         return tower.encode(tower.layout([tower.words.ids(text)[:room] for text in texts]))
 
 

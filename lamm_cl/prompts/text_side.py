@@ -170,7 +170,7 @@ class TextSide:
 
     def _check(self, class_ids: Sequence[int], distinct: bool) -> None:
         """Check that prompts fit the text window and, where `distinct`, are no other class's, before any work."""
-        limit = self.tower.window - len(self.tower.words.head) - len(self.tower.words.end)
+        limit = self.tower.words.room
         for variant in range(self.context.variants):
             for class_id, codes in zip(class_ids, self._bodies(class_ids, variant, labels=False), strict=True):
                 if len(codes) > limit:

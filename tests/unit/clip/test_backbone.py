@@ -12,6 +12,7 @@ from torch import nn
 import lamm_cl
 from lamm_cl.clip.backbone import ClipBackbone, fingerprint
 from lamm_cl.errors import UsageError
+from tests.unit.clip.image_models import TOWERS
 
 TEXTS = ["a photo of a dog.", "a cat", "x " * 100]
 
@@ -22,7 +23,7 @@ def backbone(small, tokenizer):
 
 
 def test_the_users_model_comes_back_frozen_and_in_evaluation_mode(small, tokenizer):
-    model = small(vision={"layers": [1, 1, 1, 1], "width": 16, "image_size": 64, "head_width": 16}).train()
+    model = small(**TOWERS["ResNet"]).train()
     backbone = ClipBackbone(model, tokenizer)
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
@@ -52,7 +53,6 @@ def test_features_carry_no_gradient_and_have_length_one(backbone):
         assert not features.requires_grad
         torch.testing.assert_close(features.norm(dim=-1), torch.ones(3))
     assert not backbone.logit_scale.requires_grad
-    assert backbone.encode_text([]).shape == (0, backbone.embed_dim)
 
 
 def test_nothing_to_encode_gives_no_rows(backbone):
@@ -160,14 +160,10 @@ def test_moving_it_is_in_place_and_everything_follows(backbone):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("tower", ["ViT", "ResNet", "timm"])
+@pytest.mark.parametrize("tower", ["GELU", "ResNet", "timm"])
 def test_half_precision_is_close_and_gives_float32_features(small, tokenizer, dtype, tower):
-    vision = {
-        "ViT": {},
-        "ResNet": {"layers": [1, 1, 1, 1], "width": 16, "image_size": 64, "head_width": 16},
-        "timm": {"timm_model_name": "convnext_atto", "timm_pool": "", "timm_proj": "linear", "image_size": 32},
-    }[tower]
-    full = ClipBackbone(small(vision=vision), tokenizer)
+    timm = {"timm_model_name": "convnext_atto", "timm_pool": "", "timm_proj": "linear", "image_size": 32}
+    full = ClipBackbone(small(**{**TOWERS, "timm": {"vision": timm}}[tower]), tokenizer)
     images = torch.randn(2, 3, *full.image_size)
     expected_images, expected_text = full.encode_images(images), full.encode_text(TEXTS)
     half = full.to(dtype=dtype)

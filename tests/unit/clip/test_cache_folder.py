@@ -169,7 +169,7 @@ def test_features_whose_scope_lost_its_name_are_found_by_status_again(store):
     assert cache_folder.status(store.directory) == []
     get(store, range(4))
     assert store.encoded == 4
-    assert cache_folder.status(store.directory)[0].images == 4
+    assert cache_folder.status(store.directory)[0]["features"] == 4
 
 
 def test_a_bound_of_nothing_still_gives_features(tiny, tmp_path):
@@ -197,10 +197,10 @@ def test_status_and_clear(store):
     notes = store.directory / "notes.txt"
     notes.write_text("mine")
     [scope] = cache_folder.status(store.directory)
-    assert (scope.images, scope.views, scope.about["backbone"]) == (8, 2, "tiny")
-    assert scope.bytes == sum(file.stat().st_size for file in files(store) if stranger not in file.parents)
+    assert (scope["features"], scope["views"], scope["backbone"]) == (8, 2, "tiny")
+    assert scope["bytes"] == sum(file.stat().st_size for file in files(store) if stranger not in file.parents)
     assert cache_folder.clear(store.directory, older_than_days=1) == (0, 0)
-    assert cache_folder.clear(store.directory) == (8, scope.bytes)
+    assert cache_folder.clear(store.directory) == (8, scope["bytes"])
     assert cache_folder.status(store.directory) == []
     assert notes.exists()
     assert stranger.exists()

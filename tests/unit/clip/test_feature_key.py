@@ -16,7 +16,7 @@ def test_what_the_features_depend_on_is_in_the_key(store, tiny, change, monkeypa
     get(store, range(3))
     other = FeatureStore(tiny, store.directory, batch_size=8 if change == "batch" else 4)
     if change == "weights":
-        monkeypatch.setattr(tiny, "_fingerprint", "0" * 64)
+        monkeypatch.setattr(type(tiny), "fingerprint", "0" * 64)
     if change == "transform":
         monkeypatch.setattr(tiny, "preprocess", lambda picture: torch.zeros(3, 32, 32))
     get(other, range(3))

@@ -92,7 +92,7 @@ def test_what_a_killed_process_left_is_used_and_the_rest_computed(tiny, tmp_path
     killed = python_elsewhere(code, tmp_path / "cache", "1")
     assert killed.returncode == -signal.SIGKILL
     (view,) = {file.parent for file in (tmp_path / "cache").rglob("*.safetensors")}
-    (view / "00000000deadbeef.tmp").write_text("half")
+    (view / ".00000000deadbeef.tmp").write_text("half")
     store = FeatureStore(tiny, tmp_path / "cache", batch_size=4)
     assert torch.equal(get(store, range(150)), get(FeatureStore(tiny, None, batch_size=4), range(150)))
     assert store.encoded == 150 - 96, "three rounds of 32 were written"

@@ -5,36 +5,11 @@ import torch
 
 from lamm_cl.clip.image_tower import ImageTower, patches
 from lamm_cl.errors import UsageError
-
-F64 = torch.float64
-
-KINDS = {
-    "GELU": {},
-    "QuickGELU": {"quick_gelu": True},
-    "averaged": {"vision": {"pool_type": "avg"}},
-    "norm after pooling": {"vision": {"final_ln_after_pool": True}},
-    "averaged, norm after": {"vision": {"pool_type": "avg", "final_ln_after_pool": True}},
-    "no first norm": {"vision": {"no_ln_pre": True}},
-    "layer scale": {"vision": {"ls_init_value": 0.3}},
-    "attention pool": {"vision": {"attentional_pool": True, "attn_pooler_heads": 2, "attn_pooler_queries": 3}},
-    "sine positions": {"vision": {"pos_embed_type": "sin_cos_2d"}},
-    "custom blocks": {"vision": {"qk_norm": True, "scale_heads": True}},
-    "ResNet": {"vision": {"layers": [1, 1, 1, 1], "width": 16, "image_size": 64, "head_width": 16}},
-}
+from tests.unit.clip.image_models import F64, TOWERS, images, tower_prompts
 
 
 def frozen(model):
     return model.eval().requires_grad_(False).to(F64)
-
-
-def images(tower, count=3):
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(count, 3, *tower.image_size, generator=generator, dtype=F64)
-
-
-def prompts(tower, *shape, seed=2):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, tower.width, generator=generator, dtype=F64).requires_grad_()
 
 
 def reference(visual, x, first, deep=()):
@@ -51,21 +26,21 @@ def reference(visual, x, first, deep=()):
     return visual._pool(x[:, :-n])[0] @ visual.proj, visual.ln_post(x) @ visual.proj if not visual.attn_pool else None
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TOWERS)
 def test_without_prompts_it_is_open_clips_own_feature(small, kind):
-    model = frozen(small(**KINDS[kind]))
+    model = frozen(small(**TOWERS[kind]))
     tower = ImageTower(model)
     x = images(tower)
     torch.testing.assert_close(tower(x), model.encode_image(x), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if k != "ResNet"])
+@pytest.mark.parametrize("kind", [k for k in TOWERS if k != "ResNet"])
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_prompts_give_the_plain_computations_value_and_gradient(small, kind, depth):
-    model = frozen(small(**KINDS[kind]))
+    model = frozen(small(**TOWERS[kind]))
     tower = ImageTower(model)
     x = images(tower)
-    given = [prompts(tower, 2, seed=i) for i in range(depth)]
+    given = [tower_prompts(tower, 2, seed=i) for i in range(depth)]
     out = tower(x, given[0], given[1:])
     expected, _ = reference(model.visual, x, given[0], given[1:])
     torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
@@ -79,7 +54,7 @@ def test_prompts_give_the_plain_computations_value_and_gradient(small, kind, dep
 def test_each_image_may_have_prompts_of_its_own(small):
     model = frozen(small())
     tower = ImageTower(model)
-    x, own, deep = images(tower), prompts(tower, 3, 2), prompts(tower, 3, 2, seed=5)
+    x, own, deep = images(tower), tower_prompts(tower, 3, 2), tower_prompts(tower, 3, 2, seed=5)
     together = tower(x, own, [deep])
     alone = torch.cat([tower(x[i : i + 1], own[i], [deep[i]]) for i in range(3)])
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-12)
@@ -88,9 +63,9 @@ def test_each_image_may_have_prompts_of_its_own(small):
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("kind", ["GELU", "averaged", "custom blocks"])
 def test_each_image_with_several_sets_of_prompts(small, kind, depth):
-    model = frozen(small(**KINDS[kind]))
+    model = frozen(small(**TOWERS[kind]))
     tower = ImageTower(model)
-    x, sets = images(tower), [prompts(tower, 3 * 2, 2, seed=i) for i in range(depth)]
+    x, sets = images(tower), [tower_prompts(tower, 3 * 2, 2, seed=i) for i in range(depth)]
     found = tower(x, sets[0], sets[1:])
     expected = tower(x.repeat_interleave(2, 0), sets[0], sets[1:])
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
@@ -101,9 +76,9 @@ def test_each_image_with_several_sets_of_prompts(small, kind, depth):
 
 @pytest.mark.parametrize("kind", ["GELU", "averaged"])
 def test_token_features_are_all_projected_tokens_without_gradient(small, kind):
-    model = frozen(small(**KINDS[kind]))
+    model = frozen(small(**TOWERS[kind]))
     tower = ImageTower(model)
-    x, first, deep = images(tower), prompts(tower, 2), prompts(tower, 2, seed=5)
+    x, first, deep = images(tower), tower_prompts(tower, 2), tower_prompts(tower, 2, seed=5)
     feature, tokens = tower(x, first, [deep], tokens=True)
     expected, every = reference(model.visual, x, first, [deep])
     torch.testing.assert_close(feature, expected, rtol=0, atol=1e-12)
@@ -116,7 +91,7 @@ def test_token_features_are_all_projected_tokens_without_gradient(small, kind):
 def test_gradients_reach_the_prompts_and_nothing_else(small):
     model = frozen(small())
     tower = ImageTower(model)
-    x, first = images(tower), prompts(tower, 2)
+    x, first = images(tower), tower_prompts(tower, 2)
     assert not tower(x).requires_grad
     tower(x, first).sum().backward()
     assert first.grad is not None
@@ -142,13 +117,13 @@ def test_a_tower_that_is_not_square(small):
 def test_what_it_says_of_itself(small):
     tower = ImageTower(frozen(small()))
     assert (tower.supports_prompts, tower.width, tower.layers) == (True, 48, 3)
-    other = ImageTower(frozen(small(**KINDS["ResNet"])))
+    other = ImageTower(frozen(small(**TOWERS["ResNet"])))
     assert (other.supports_prompts, other.width, other.layers) == (False, 0, 0)
 
 
 def test_wrong_use_is_named(small):
     tower = ImageTower(frozen(small()))
-    x, first = images(tower), prompts(tower, 2)
+    x, first = images(tower), tower_prompts(tower, 2)
     with pytest.raises(UsageError, match=r"\(batch, 3, 32, 32\).*\(3, 3, 16, 16\)"):
         tower(x[:, :, :16, :16])
     with pytest.raises(UsageError, match=r"got \(3, 32, 32\)"):
@@ -159,7 +134,7 @@ def test_wrong_use_is_named(small):
         tower(x, None, [first])
     with pytest.raises(UsageError, match=r"width 48.*\(2, 47\)"):
         tower(x, first[:, 1:])
-    resnet = ImageTower(frozen(small(**KINDS["ResNet"])))
+    resnet = ImageTower(frozen(small(**TOWERS["ResNet"])))
     with pytest.raises(UsageError, match="ModifiedResNet takes no prompts"):
         resnet(images(resnet), first)
 
@@ -170,7 +145,7 @@ def test_half_precision_prompts_and_images_follow_the_weights(small):
     model = small().eval().requires_grad_(False)
     full = ImageTower(model)
     x = images(full).float()
-    first = prompts(full, 2).float().detach().requires_grad_()
+    first = tower_prompts(full, 2).float().detach().requires_grad_()
     expected = full(x, first).detach()
     cast(model, torch.bfloat16)
     out = ImageTower(model)(x.bfloat16(), first)
@@ -184,7 +159,7 @@ def test_half_precision_prompts_and_images_follow_the_weights(small):
 def test_autocast_stays_close(small):
     model = small().eval().requires_grad_(False)
     tower = ImageTower(model)
-    x, first = images(tower).float(), prompts(tower, 2).float()
+    x, first = images(tower).float(), tower_prompts(tower, 2).float()
     expected = tower(x, first)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         torch.testing.assert_close(tower(x, first).float(), expected, rtol=0.1, atol=0.1)

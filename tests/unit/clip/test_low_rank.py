@@ -1,24 +1,21 @@
 """Low-rank deltas in either tower against the same deltas merged into a copy of the weights, values and gradients."""
 
 import copy
-import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-import open_clip
 import pytest
 import torch
 from torch import Tensor
 
 from lamm_cl.clip import text_engine
 from lamm_cl.clip.image_tower import ImageTower
-from lamm_cl.clip.low_rank import MATRICES, Deltas, Dropout, LowRank, drops
-from lamm_cl.clip.prompts_layout import Layout, slot
-from lamm_cl.clip.text_tower import TextTower
+from lamm_cl.clip.low_rank import MATRICES, Deltas, LowRank, drops
 from lamm_cl.errors import UsageError
+from tests.unit.clip.image_models import TOWERS, images, tower_prompts
+from tests.unit.clip.text_models import F64, TEXTS, bpe, learned, photos, prompts, text_model, text_tower
 
-F64 = torch.float64
-NAMES = ["pug", "american bulldog", "staffordshire bull terrier", "wheaten terrier", "C++"]
 CHOICES = {"q": ["q"], "k": ["k"], "v": ["v"], "k and v": ["k", "v"], "q, k, v": ["q", "k", "v"], "all": list(MATRICES)}
 
 
@@ -72,35 +69,6 @@ def same(ours: Tensor, theirs: Tensor, inputs: list[Tensor]) -> None:
 # -- text ----------------------------------------------------------------------------------------------------------
 
 
-@functools.cache
-def text_model(**changes: Any) -> Any:
-    torch.manual_seed(0)
-    text = {"context_length": 20, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 3, **changes}
-    vision = {"image_size": 16, "layers": 1, "width": 32, "patch_size": 8, "head_width": 16}
-    kind = open_clip.CustomTextCLIP if changes else open_clip.CLIP
-    return kind(32, vision, text, quick_gelu=True).double().eval().requires_grad_(False)
-
-
-@functools.cache
-def bpe() -> Any:
-    return open_clip.SimpleTokenizer(context_length=20)
-
-
-def text_tower(model: Any = None) -> TextTower:
-    return TextTower(model or text_model(), bpe())
-
-
-def prompts(tower: TextTower) -> Layout:
-    """[c0][c1] of a [label] NAME. with learned vectors in the beginning and in each rest."""
-    words = tower.words
-    tail = [[slot(2 + i), *words.ids(name + ".")] for i, name in enumerate(NAMES)]
-    return tower.layout([[slot(0), slot(1), *words.ids("of a"), *rest] for rest in tail])
-
-
-def learned(rows: int, seed: int = 0) -> Tensor:
-    return (torch.randn(rows, 32, generator=torch.Generator().manual_seed(seed), dtype=F64) * 0.1).requires_grad_()
-
-
 @pytest.mark.parametrize("chunk", [None, 2])
 @pytest.mark.parametrize("choice", CHOICES)
 def test_text_engine_is_that_of_merged_weights(choice: str, chunk: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,10 +94,9 @@ def test_some_layers_of_the_text_tower(layers: list[int]) -> None:
     tower = text_tower(model)
     given = deltas(tower.matrices(["q", "k", "v", "o"], layers))
     assert sorted(given) == layers
-    texts = [f"a photo of a {name}." for name in NAMES]
-    layout = tower.layout([tower.words.ids(text) for text in texts])
+    layout = photos(tower)
     before = tower.encode(layout)
-    tokens = bpe()(texts)
+    tokens = bpe()(TEXTS)
     same(tower.encode(layout, deltas=given), merged(model, "text", given).encode_text(tokens), parts_of(given))
     assert torch.equal(tower.encode(layout), before)  # nothing of it stays in the tower
 
@@ -162,22 +129,22 @@ def test_deltas_beside_deep_prompts_contexts_of_images_and_token_features(chunk:
 
 @pytest.mark.parametrize("padding", [False, True])
 def test_towers_that_the_engine_does_not_fit(padding: bool) -> None:
-    model = copy.deepcopy(text_model(no_causal_mask=True, pool_type="last"))
+    model = copy.deepcopy(text_model("custom", no_causal_mask=True, pool_type="last"))
     model.text.use_pad_mask = padding  # one mask a sequence and head
-    tower, texts = text_tower(model), [f"a photo of a {name}." for name in NAMES]
+    tower = text_tower(model)
     given = deltas(tower.matrices(MATRICES))
-    layout = tower.layout([tower.words.ids(text) for text in texts])
+    layout = photos(tower)
     plain = tower.encode(layout, deltas=given, plain=True)
     copied = copy.deepcopy(model)
     copied.text = merged(model.text, "text", given)
-    same(plain, copied.encode_text(bpe()(texts)), parts_of(given))
+    same(plain, copied.encode_text(bpe()(TEXTS)), parts_of(given))
     torch.testing.assert_close(tower.encode(layout, deltas=given), plain, rtol=1e-10, atol=1e-12)
 
 
 def test_a_beginning_with_deltas_is_not_remembered() -> None:
     tower = text_tower()
     given = deltas(tower.matrices(["k"]))
-    layout = tower.layout([tower.words.ids(f"a photo of a {name}.") for name in NAMES])
+    layout = photos(tower)
     first = tower.encode(layout, deltas=given).detach()
     with torch.no_grad():
         given[0]["k"].b.mul_(2)
@@ -186,28 +153,13 @@ def test_a_beginning_with_deltas_is_not_remembered() -> None:
 
 # -- images --------------------------------------------------------------------------------------------------------
 
-KINDS: dict[str, dict[str, Any]] = {
-    "GELU": {},
-    "QuickGELU": {"quick_gelu": True},
-    "averaged": {"vision": {"pool_type": "avg"}},
-    "layer scale": {"vision": {"ls_init_value": 0.3}},
-    "attention pool": {"vision": {"attentional_pool": True, "attn_pooler_heads": 2, "attn_pooler_queries": 3}},
-}
-
-
-def images(tower: ImageTower, count: int = 3) -> Tensor:
-    return torch.randn(count, 3, *tower.image_size, generator=torch.Generator().manual_seed(1), dtype=F64)
-
-
-def vision_prompts(tower: ImageTower, *shape: int, seed: int = 2) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, tower.width, generator=generator, dtype=F64).requires_grad_()
+KINDS = ("GELU", "QuickGELU", "averaged", "layer scale", "attention pool")
 
 
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_image_tower_is_that_of_merged_weights(kind: str, choice: str, small: Callable[..., Any]) -> None:
-    model = small(**KINDS[kind]).eval().requires_grad_(False).double()
+    model = small(**TOWERS[kind]).eval().requires_grad_(False).double()
     tower = ImageTower(model)
     x, given = images(tower), deltas(tower.matrices(CHOICES[choice]))
     before = tower(x)
@@ -229,7 +181,7 @@ def test_deltas_beside_prompts_in_the_image_tower(
     given = deltas(tower.matrices(MATRICES, layers))
     other = ImageTower(merged(model, "image", given))
     x, shape = images(tower), (6, 2) if several else (2,)
-    sets = [vision_prompts(tower, *shape, seed=seed) for seed in range(depth)]
+    sets = [tower_prompts(tower, *shape, seed=seed) for seed in range(depth)]
     found, tokens = tower(x, sets[0], sets[1:], tokens=True, deltas=given)
     expected, every = other(x, sets[0], sets[1:], tokens=True)
     same(found, expected, [*sets, *parts_of(given)])
@@ -241,16 +193,16 @@ def test_deltas_beside_prompts_in_the_image_tower(
 
 def dropping(given: dict[int, dict[str, LowRank]], step: int = 0, rate: float = 0.3) -> dict[int, dict[str, LowRank]]:
     return {
-        layer: {n: LowRank(low.a, low.b, low.scale, Dropout(rate, (step, layer, n))) for n, low in named.items()}
+        layer: {n: LowRank(low.a, low.b, low.scale, rate, (step, layer, n)) for n, low in named.items()}
         for layer, named in given.items()
     }
 
 
 def test_what_is_dropped_is_a_function_of_names() -> None:
-    x = torch.ones(200, 300)
-    dropped = Dropout(0.25, ("a", 1))(x)
-    assert torch.equal(dropped, Dropout(0.25, ("a", 1))(x))
-    assert not torch.equal(dropped, Dropout(0.25, ("a", 2))(x))
+    x, low = torch.ones(200, 300), LowRank(torch.zeros(0), torch.zeros(0), 1.0, 0.25, ("a", 1))
+    dropped = low.dropped(x)
+    assert torch.equal(dropped, low.dropped(x))
+    assert not torch.equal(dropped, replace(low, names=("a", 2)).dropped(x))
     assert set(dropped.unique().tolist()) == {0.0, 1.0}
     assert abs(float(dropped.mean()) - 0.75) < 0.01
 
@@ -258,14 +210,14 @@ def test_what_is_dropped_is_a_function_of_names() -> None:
 def test_the_engine_drops_in_the_deltas_input_alone(monkeypatch: pytest.MonkeyPatch, small: Callable[..., Any]) -> None:
     """With draws that are the same in every row, dropping inputs is dropping columns of A."""
 
-    def columns(self: Dropout, x: Tensor) -> Tensor:
-        return x * kept(self.names[:3], x.shape[-1])
+    def columns(self: LowRank, x: Tensor) -> Tensor:
+        return x * kept(self.names[:3], x.shape[-1]) if self.rate else x
 
     def kept(names: Any, width: int) -> Tensor:
         generator = torch.Generator().manual_seed(sum(map(ord, repr(names))))
         return (torch.rand(width, generator=generator) > 0.3).to(F64)
 
-    monkeypatch.setattr(Dropout, "__call__", columns)
+    monkeypatch.setattr(LowRank, "dropped", columns)
     model = text_model()
     tower = text_tower(model)
     vision = ImageTower(small().eval().requires_grad_(False).double())
@@ -292,7 +244,7 @@ def test_the_engine_drops_in_the_deltas_input_alone(monkeypatch: pytest.MonkeyPa
 
 
 def beside(tower: ImageTower) -> tuple[Tensor, list[Tensor]]:
-    return vision_prompts(tower, 2), [vision_prompts(tower, 2, seed=4)]
+    return tower_prompts(tower, 2), [tower_prompts(tower, 2, seed=4)]
 
 
 def test_every_prompt_drops_for_itself() -> None:
@@ -337,7 +289,7 @@ def test_the_mean_over_draws_is_the_product_without() -> None:
     from lamm_cl.clip.low_rank import plus
 
     zero = torch.zeros(4, 6, dtype=F64)
-    draws = [plus(zero, x, [LowRank(a, b, 0.5, Dropout(0.25, (i,)))]) for i in range(1500)]
+    draws = [plus(zero, x, [LowRank(a, b, 0.5, 0.25, (i,))]) for i in range(1500)]
     expected = plus(zero, x, [LowRank(a, b, 0.5)])
     torch.testing.assert_close(expected, 0.5 * x @ a.T @ b.T)
     assert (torch.stack(draws).mean(0) - expected).abs().max() < 0.08 * expected.abs().max()
@@ -373,10 +325,9 @@ def test_wrong_use_is_named(small: Callable[..., Any]) -> None:
         tower.matrices(["w"])
     with pytest.raises(UsageError, match="has layers 0 to 2, no layer 3"):
         tower.matrices(["q"], [3])
-    resnet = {"layers": [1, 1, 1, 1], "width": 16, "image_size": 64, "head_width": 16}
     with pytest.raises(UsageError, match="ModifiedResNet takes no low-rank deltas: use deltas in the text tower"):
-        ImageTower(small(vision=resnet)).matrices(["q"])
+        ImageTower(small(**TOWERS["ResNet"])).matrices(["q"])
     with pytest.raises(UsageError, match="this image tower has others"):
-        ImageTower(small(vision={"qk_norm": True, "scale_heads": True})).matrices(["q"])
+        ImageTower(small(**TOWERS["custom blocks"])).matrices(["q"])
     with pytest.raises(UsageError, match="this text tower has others"):
-        text_tower(text_model(qk_norm=True)).matrices(["q"])
+        text_tower(text_model("custom", qk_norm=True)).matrices(["q"])

@@ -1,62 +1,16 @@
 """The exact text engine against open_clip's own encoder and against the plain path, in values and gradients."""
 
-from functools import cache
+import copy
 from typing import Any
 
-import open_clip
 import pytest
 import torch
 
-from lamm_cl.clip.prompts_layout import Layout, slot
-from lamm_cl.clip.text_engine import Injection, _Padded, _Places
+from lamm_cl.clip.prompts_layout import A_CALL, Layout, slot
+from lamm_cl.clip.text_engine import Injection, _Padded
 from lamm_cl.clip.text_tower import TextTower, _Given
 from lamm_cl.errors import UsageError
-
-TEXT = {"context_length": 20, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 3}
-VISION = {"image_size": 16, "layers": 1, "width": 32, "patch_size": 8, "head_width": 16}
-NAMES = ["pug", "american bulldog", "staffordshire bull terrier", "wheaten terrier", "C++"]
-
-
-def tower(kind: str = "quick", **changes: Any) -> tuple[Any, Any, TextTower]:
-    torch.manual_seed(0)
-    config = {**TEXT, **changes}
-    if kind == "custom":
-        model: Any = open_clip.CustomTextCLIP(32, VISION, config)
-    else:
-        model = open_clip.CLIP(32, VISION, config, quick_gelu=kind == "quick")
-    model = model.double().eval().requires_grad_(False)
-    return model, bpe(), TextTower(model, bpe())
-
-
-@cache
-def bpe() -> Any:
-    return open_clip.SimpleTokenizer(context_length=20)
-
-
-def prompts(found: TextTower, label: bool = True) -> Layout:
-    """[c0][c1] of a [label] NAME. with learned vectors in the beginning and in each rest."""
-    words = found.words
-    bodies = []
-    for i, name in enumerate(NAMES):
-        mine = [slot(2 + i)] if label else []
-        bodies.append([slot(0), slot(1), *words.ids("of a"), *mine, *words.ids(name + ".")])
-    return found.layout(bodies)
-
-
-def learned(rows: int, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return (torch.randn(rows, 32, generator=generator, dtype=torch.float64) * 0.1).requires_grad_()
-
-
-def both(found: TextTower, layout: Layout, **options: Any) -> list[list[torch.Tensor]]:
-    """Features and gradients by the engine and by the plain path."""
-    results = []
-    for plain in (False, True):
-        vectors, deep = learned(7), [learned(2, 1), learned(2, 2)]
-        features = found.encode(layout, vectors, deep, plain=plain, **options)
-        (features * torch.linspace(-1, 1, features.numel(), dtype=torch.float64).view_as(features)).sum().backward()
-        results.append([features.detach(), vectors.grad, *(d.grad for d in deep)])
-    return results
+from tests.unit.clip.text_models import F64, NAMES, TEXTS, bpe, learned, photos, prompts, text_model, text_tower
 
 
 def close(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -65,38 +19,45 @@ def close(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 @pytest.mark.parametrize("kind", ["quick", "gelu", "custom"])
 def test_equals_the_library(kind: str) -> None:
-    model, tokenizer, found = tower(kind)
-    texts = [f"a photo of a {name}." for name in NAMES]
-    layout = found.layout([found.words.ids(text) for text in texts])
+    model = text_model(kind)
+    found = text_tower(model)
+    layout = photos(found)
     assert found.exact
     assert layout.shared == 5  # the start token and "a photo of a"
-    assert close(found.encode(layout), model.encode_text(tokenizer(texts)))
-    assert close(found.encode(layout, plain=True), model.encode_text(tokenizer(texts)))
+    assert close(found.encode(layout), model.encode_text(bpe()(TEXTS)))
+    assert close(found.encode(layout, plain=True), model.encode_text(bpe()(TEXTS)))
 
 
-@pytest.mark.parametrize("chunk", [None, 2])
-def test_engine_equals_plain_path_with_gradients(chunk: int | None) -> None:
-    _, _, found = tower()
-    found.chunk = chunk
-    engine, plain = both(found, prompts(found))
-    assert all(close(a, b) for a, b in zip(engine, plain, strict=True))
+def compared(found: TextTower, layout: Layout) -> None:
+    """Compare the engine with the plain path in all that prompts may have beside them, values and gradients."""
+    results, tokens = [], []
+    for plain in (False, True):
+        inputs = [learned(7), learned(2, 1), learned(2, 2), learned(6, 3)]
+        vectors, *deep, contexts = inputs
+        every = [
+            found.encode(layout, vectors, deep, plain=plain),
+            found.encode(layout, vectors, groups=contexts.view(3, 2, 32), plain=plain),
+        ]
+        read, seen = found.encode_tokens(layout, vectors, deep[:1], plain=plain)
+        assert not seen.requires_grad
+        loss = sum((one * torch.linspace(-1, 1, one.numel(), dtype=F64).view_as(one)).sum() for one in (*every, read))
+        gradients = torch.autograd.grad(loss, inputs, allow_unused=True)  # type: ignore[arg-type]
+        results.append([*every, read, *(one for one in gradients if one is not None)])
+        tokens.append(seen)
+    assert all(close(a, b) for a, b in zip(*results, strict=True))
+    for i, stop in enumerate(layout.read.tolist()):
+        assert close(*(seen[i, : stop + 1] for seen in tokens))
 
 
-@pytest.mark.parametrize("chunk", [None, 3])
-def test_prompts_of_like_lengths_attend_together(chunk: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lamm_cl.clip.prompts_layout.A_CALL", 0)  # as many groups as there may be
-    _, _, found = tower()
+@pytest.mark.parametrize("call", [0, A_CALL], ids=["many buckets", "few buckets"])
+@pytest.mark.parametrize("chunk", [None, 2, 3])
+def test_engine_equals_plain_path(chunk: int | None, call: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lamm_cl.clip.prompts_layout.A_CALL", call)
+    found = text_tower()
     found.chunk = chunk
     layout = prompts(found)
-    assert len(layout.buckets) > 2
-    engine, plain = both(found, layout)
-    assert all(close(a, b) for a, b in zip(engine, plain, strict=True))
-    contexts = torch.stack([learned(2, seed) for seed in range(3)])
-    features = found.encode(layout, learned(7), groups=contexts)
-    assert close(features, found.encode(layout, learned(7), groups=contexts, plain=True))
-    every, plain_every = (found.encode_tokens(layout, learned(7), [learned(2, 1)], plain=p)[1] for p in (False, True))
-    for i, stop in enumerate(layout.read.tolist()):
-        assert close(every[i, : stop + 1], plain_every[i, : stop + 1])
+    assert (len(layout.buckets) > 2) == (call == 0)
+    compared(found, layout)
 
 
 @pytest.mark.parametrize("same", ["", "pug "])  # what all names begin with lies behind the vectors that come in
@@ -104,7 +65,7 @@ def test_prompts_of_like_lengths_attend_together(chunk: int | None, monkeypatch:
 @pytest.mark.parametrize("layer", [0, 1, 2, 3])
 @pytest.mark.parametrize("chunk", [None, 2])
 def test_vectors_of_each_class_come_in_between(same: str, count: int, layer: int, chunk: int | None) -> None:
-    _, _, found = tower()
+    found = text_tower()
     found.chunk = chunk
     bodies = [[slot(0), slot(1), *found.words.ids(f"of a {same}{name}.")] for name in NAMES]
     layout, results = found.layout(bodies), []
@@ -121,7 +82,7 @@ def test_vectors_of_each_class_come_in_between(same: str, count: int, layer: int
 
 
 def test_vectors_that_reach_the_end_take_the_plain_path() -> None:
-    _, _, found = tower()
+    found = text_tower()
     layout = found.layout([[*found.words.ids(f"a {name}")] for name in NAMES])
     tokens = learned(len(NAMES) * 3, 1).view(len(NAMES), 3, 32)
     assert found._path(layout, _Given(injection=Injection(1, tokens)), False)[1]  # the end of "a pug" is at position 3
@@ -129,10 +90,10 @@ def test_vectors_that_reach_the_end_take_the_plain_path() -> None:
 
 
 def test_chunks_hold_few_prompts_at_once() -> None:
-    _, _, found = tower()
+    found = text_tower()
     seen: list[int] = []
     run = found._engine._run  # type: ignore[union-attr]
-    found._engine._run = lambda text, layout, beginning: seen.append(layout.n) or run(text, layout, beginning)  # type: ignore
+    found._engine._run = lambda text, layout, *more: seen.append(layout.n) or run(text, layout, *more)  # type: ignore
     found.chunk = 2
     vectors = learned(7)
     found.encode(prompts(found), vectors).sum().backward()
@@ -141,65 +102,44 @@ def test_chunks_hold_few_prompts_at_once() -> None:
 
 
 def test_half_precision_weights_keep_their_type() -> None:
-    model, tokenizer, _ = tower()
-    found = TextTower(model.float(), tokenizer)
+    found = text_tower(copy.deepcopy(text_model()).float())
     assert found.encode(prompts(found), learned(7).float()).dtype == torch.float32
 
 
 def test_image_conditioned_contexts() -> None:
-    _, _, found = tower()
+    found = text_tower()
     layout, vectors = prompts(found), learned(7)
     contexts = torch.stack([learned(2, seed) for seed in range(3)])
     engine = found.encode(layout, vectors, groups=contexts)
     assert engine.shape == (3, len(NAMES), 32)
-    assert close(engine, found.encode(layout, vectors, groups=contexts, plain=True))
-    single = found.encode(layout, torch.cat([contexts[1], vectors[2:]]))
-    assert close(engine[1], single)
-
-
-@pytest.mark.parametrize("chunk", [None, 2])
-def test_every_token_without_gradient(chunk: int | None) -> None:
-    _, _, found = tower()
-    found.chunk = chunk
-    layout = prompts(found)
-    results = []
-    for plain in (False, True):
-        vectors, deep = learned(7), learned(2, 1)
-        features, tokens = found.encode_tokens(layout, vectors, [deep], plain=plain)
-        assert not tokens.requires_grad
-        (features * torch.linspace(-1, 1, features.numel(), dtype=torch.float64).view_as(features)).sum().backward()
-        results.append((features.detach(), vectors.grad, deep.grad, tokens))
-    assert all(close(a, b) for a, b in zip(results[0][:3], results[1][:3], strict=True))
-    for i, stop in enumerate(layout.read.tolist()):
-        assert close(results[0][3][i, : stop + 1], results[1][3][i, : stop + 1])
+    assert close(engine[1], found.encode(layout, torch.cat([contexts[1], vectors[2:]])))
 
 
 def test_prompts_that_share_nothing_take_the_plain_path_for_deep_prompts() -> None:
-    _, _, found = tower()
-    bodies = [[slot(i), *found.words.ids(name)] for i, name in enumerate(NAMES)]
-    engine, plain = both(found, found.layout(bodies))
-    assert all(close(a, b) for a, b in zip(engine, plain, strict=True))
+    found = text_tower()
+    compared(found, found.layout([[slot(i), *found.words.ids(name)] for i, name in enumerate(NAMES)]))
 
 
 def test_towers_without_causal_mask_fall_back_and_say_so() -> None:
-    model, tokenizer, found = tower("custom", no_causal_mask=True, pool_type="last")
+    model = text_model("custom", no_causal_mask=True, pool_type="last")
+    found = text_tower(model)
     assert not found.exact
     assert "not causal" in found.why_plain
-    texts = [f"a photo of a {name}." for name in NAMES]
-    layout = found.layout([found.words.ids(text) for text in texts])
-    assert close(found.encode(layout), model.encode_text(tokenizer(texts)))
+    assert close(found.encode(photos(found)), model.encode_text(bpe()(TEXTS)))
 
 
-def test_eos_pooling() -> None:
-    model, tokenizer, found = tower("custom", pool_type="eos", eos_id=49407)
-    texts = [f"a photo of a {name}." for name in NAMES]
-    layout = found.layout([found.words.ids(text) for text in texts])
-    assert found.exact
-    assert close(found.encode(layout), model.encode_text(tokenizer(texts)))
+@pytest.mark.parametrize("changes", [{}, {"no_causal_mask": True, "pool_type": "last"}], ids=["exact", "plain"])
+def test_a_layout_first_met_in_inference_mode_trains_later(changes: dict[str, Any]) -> None:
+    found = text_tower(text_model("custom", **changes))
+    layout, vectors = prompts(found), learned(7)
+    with torch.inference_mode():
+        found.encode(layout, vectors)
+    found.encode(layout, vectors).sum().backward()
+    assert vectors.grad is not None
 
 
 def test_too_long_prompt_is_refused() -> None:
-    _, _, found = tower()
+    found = text_tower()
     with pytest.raises(UsageError, match="longer than the text window of 20"):
         found.layout([[320] * 30])
 
@@ -216,11 +156,11 @@ def test_layout_shares_what_all_prompts_share_but_the_end() -> None:
 
 
 def test_fixed_beginning_is_computed_once() -> None:
-    _, _, found = tower()
+    found = text_tower()
     calls: list[int] = []
     original = found._engine._beginning  # type: ignore[union-attr]
     found._engine._beginning = lambda text: calls.append(1) or original(text)  # type: ignore
-    layout = found.layout([found.words.ids(f"a photo of a {name}.") for name in NAMES])
+    layout = photos(found)
     for _ in range(3):
         found.encode(layout)
     assert len(calls) == 1
@@ -232,9 +172,9 @@ def test_gradients_of_padded_forms_are_read_and_not_summed() -> None:
     layout = Layout.of([[1, *range(2, 3 + length)] for length in (1, 2, 11, 12) * 40], window=16)
     buckets, rows = layout.buckets, [bucket.padded for bucket in layout.buckets]
     assert len(buckets) > 1
-    places = _Places.of(layout, 1).packed
+    places = layout.packed
     assert places is not None
-    weight = [torch.randn(bucket.count, bucket.widest, 4) for bucket in buckets]
+    weight = [torch.randn(len(bucket.padded) // bucket.widest, bucket.widest, 4) for bucket in buckets]
     for one, bucket in zip(weight, buckets, strict=True):  # places behind a prompt's end are not read
         one.view(-1, 4)[torch.ones(len(bucket.padded), dtype=torch.bool).index_fill(0, bucket.places, value=False)] = 0
     found = []

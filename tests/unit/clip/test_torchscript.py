@@ -113,6 +113,7 @@ def test_code_of_an_archive_is_never_run(listed: str, tmp_path: Path) -> None:
 def archive(file: Path, content: bytes, compress: int = zipfile.ZIP_STORED) -> Path:
     with zipfile.ZipFile(file, "w", compress) as made:
         made.writestr("x/data.pkl", content)
+        made.writestr("x/version", "3\n")
         made.writestr("x/constants.pkl", pickle.dumps(()))
         made.writestr("x/data/0", struct.pack("<2f", 1, 2))
         made.writestr("x/code/__torch__.py", "class M(Module):\n  pass\n")

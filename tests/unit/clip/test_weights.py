@@ -44,11 +44,6 @@ def test_files_that_do_not_fit_name_what_differs(listed, small, tmp_path):
     torch.save(state | {"extra.weight": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(UsageError, match=r"visual.proj is missing; extra.weight is not part of it"):
         load_clip(listed, tmp_path / "other.pt")
-    state = small().state_dict()
-    state["visual.proj"][0, 0] = float("nan")
-    torch.save(state, tmp_path / "nan.pt")
-    with pytest.raises(UsageError, match=r"visual.proj has values that are not finite"):
-        load_clip(listed, tmp_path / "nan.pt")
 
 
 class Runs:
