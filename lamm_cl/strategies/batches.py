@@ -131,7 +131,7 @@ class StageBatches(SupervisedTemplate):
     _trained: list[tuple[int, ...]]
     _kept: list[Any]
     _earlier: list[int]
-    _pending: Any
+    _pending: Any  # state and unpacker of a stage that was interrupted
 
     def samples(self, positions: Sequence[int]) -> Any:
         """Return the samples at these positions of the benchmark's source, as an Avalanche data set."""

@@ -2,13 +2,12 @@
 
 Takes part what has `state_dict()` and `load_state_dict(state)` (loaded again when an interrupted stage goes on), or
 `state()` and `load_state(state)` (loaded before that stage starts anew, as our own metrics want it). The memory of any
-other plugin is walked, see below; what cannot be walked is refused, since a resumed run would be another run.
+other plugin is walked, see below; what cannot be packed is refused, since a resumed run would be another run.
 """
 
 import copy
 import importlib
 import inspect
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -49,7 +48,9 @@ class Packer:
         if value is None or isinstance(value, bool | int | float | str):
             return value
         if isinstance(value, Tensor):
-            return {"tensor": self._keep(value)}
+            key = str(len(self.tensors))
+            self.tensors[key] = value.detach().cpu().contiguous().clone()
+            return {"tensor": key}
         if isinstance(value, torch.Size | tuple | list | set | frozenset):
             kind = next(k for k in ("Size", "tuple", "list", "set") if k in {c.__name__ for c in type(value).__mro__})
             return {kind: [self.pack(item) for item in value]}
@@ -58,8 +59,8 @@ class Packer:
         if isinstance(value, AvalancheDataset):
             return {"samples": self._positions(value)}
         if isinstance(value, Learner):
-            values = {name: self._keep(tensor) for name, tensor in value.state_dict().items()}
             trains = [name for name, p in value.named_parameters() if p.requires_grad]
+            values = self.pack(value.state_dict())
             return {"learner": value.growth(), "values": values, "trains": trains, "training": value.training}
         if type(value).__module__.startswith("avalanche."):
             return {"object": f"{type(value).__module__}:{type(value).__name__}", "state": self.attributes(value)}
@@ -71,11 +72,6 @@ class Packer:
         if not self._source or not hasattr(dataset, "index"):
             raise CannotSaveError("it holds samples that do not know their place, as those of lamm_cl's benchmarks do")
         return [int(i) for i in dataset.index]
-
-    def _keep(self, tensor: Tensor) -> str:
-        key = str(len(self.tensors))
-        self.tensors[key] = tensor.detach().cpu().contiguous().clone()
-        return key
 
 
 class Unpacker:
@@ -97,7 +93,7 @@ class Unpacker:
         if not isinstance(state, dict):
             return state
         if "tensor" in state:
-            return self._tensors[state["tensor"]].clone().to(self._device)
+            return self._tensors[state["tensor"]].to(self._device, copy=True)
         if "dict" in state:
             made = copy.copy(like) if isinstance(like, dict) else {}  # a defaultdict stays one
             made.clear()
@@ -116,7 +112,7 @@ class Unpacker:
     def _copy_of_learner(self, state: dict[str, Any]) -> Learner:
         other = copy.deepcopy(self._learner)
         other.regrow(state["learner"])
-        other.load_state_dict({name: self._tensors[key] for name, key in state["values"].items()})
+        other.load_state_dict(self.unpack(state["values"]))
         for name, parameter in other.named_parameters():
             parameter.requires_grad_(name in state["trains"])
         return other.to(self._device).train(state["training"])
@@ -141,11 +137,7 @@ def _is_fixed(value: Any) -> bool:
     return loads or inspect.isroutine(value) or inspect.isclass(value) or isinstance(value, partial | torch.device)
 
 
-_WITHOUT_STATE = (
-    Clock,
-    PeriodicEval,
-    avalanche_plugins.EvaluationPlugin,
-)  # both have a place of their own
+_WITHOUT_STATE = (Clock, PeriodicEval, avalanche_plugins.EvaluationPlugin)  # they have a place of their own
 # Where these are inside a stage depends on loaders and models that no checkpoint holds.
 _BETWEEN_STAGES = (
     avalanche_plugins.AGEMPlugin,
@@ -153,30 +145,26 @@ _BETWEEN_STAGES = (
     avalanche_plugins.FromScratchTrainingPlugin,
     avalanche_plugins.GDumbPlugin,
 )
-_PLACES = ("train_exp_id", "eval_exp_id", "at_init")  # of Avalanche's metrics that compare
 
 
-def plugin_states(strategy: StageBatches, *, inside: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return the states by `<position>:<class name>`, and the tensors that they refer to.
+def plugin_states(strategy: StageBatches, packer: Packer, *, inside: bool) -> dict[str, Any]:
+    """Return the states by `<position>:<class name>`; the packer gets the tensors that they refer to.
 
     Raises:
         CannotSaveError: For a plugin whose state cannot be saved.
     """
-    states, packer = {}, Packer(strategy.settings.source is not None)
+    states = {}
     for key, thing in _things(strategy):
         try:
             state = _state(thing, packer, inside=inside)
-            json.dumps(state)
-        except TypeError as error:
-            raise CannotSaveError(f"{type(thing).__name__}'s state_dict() is not JSON-able: {error}.") from error
         except CannotSaveError as error:
             raise CannotSaveError(
                 f"{type(thing).__name__} remembers things that a checkpoint cannot hold: {error}. Run without "
-                "checkpoints, or give the plugin state_dict() and load_state_dict() that are JSON-able."
+                "checkpoints, or give the plugin state_dict() and load_state_dict() of numbers, texts and tensors."
             ) from error
         if state is not None:
             states[key] = state
-    return states, packer.tensors
+    return states
 
 
 def set_plugin_states(strategy: StageBatches, states: dict[str, Any], unpacker: Unpacker, *, inside: bool) -> None:
@@ -198,46 +186,33 @@ def _things(strategy: StageBatches) -> Iterator[tuple[str, Any]]:
         yield f"{k}:{type(thing).__name__}", thing
 
 
-def _compared(thing: Any) -> list[tuple[Any, str]]:
-    """Return where Avalanche's forgetting, backward and forward transfer keep what they compare with."""
-    sides = [getattr(thing, name, None) for name in ("forgetting", "forward_transfer")]
-    return [(side, name) for side in sides for name in ("initial", "last", "previous") if hasattr(side, name)]
-
-
 def _state(thing: Any, packer: Packer, *, inside: bool) -> Any:
     if isinstance(thing, avalanche_plugins.LRSchedulerPlugin):
-        return thing.scheduler.state_dict()
+        thing = thing.scheduler
     if callable(getattr(thing, "state_dict", None)):
-        return thing.state_dict()
+        return packer.pack(thing.state_dict())
     if callable(getattr(thing, "load_state", None)):
-        return thing.state()
-    if compared := _compared(thing):
-        values = {name: [[key, value] for key, value in getattr(side, name).items()] for side, name in compared}
-        return {**values, **{name: getattr(thing, name) for name in _PLACES if hasattr(thing, name)}}
-    if hasattr(thing, "result") or isinstance(thing, _WITHOUT_STATE):
+        return packer.pack(thing.state())
+    # Metrics begin anew, but for those that compare with what earlier stages gave.
+    forgets = hasattr(thing, "result") and not (hasattr(thing, "forgetting") or hasattr(thing, "forward_transfer"))
+    if forgets or isinstance(thing, _WITHOUT_STATE):
         return None
     if inside and isinstance(thing, _BETWEEN_STAGES):
         raise CannotSaveError("inside a stage it cannot be interrupted")
-    return {"memory": packer.attributes(thing)}
+    return packer.attributes(thing)
 
 
 def _set_state(thing: Any, state: Any, unpacker: Unpacker, *, inside: bool) -> None:
     if isinstance(thing, avalanche_plugins.LRSchedulerPlugin):
-        thing.scheduler.load_state_dict(state)
-    elif callable(getattr(thing, "load_state_dict", None)):
-        thing.load_state_dict(state)
+        thing = thing.scheduler
+    if callable(getattr(thing, "load_state_dict", None)):
+        thing.load_state_dict(unpacker.unpack(state))
     elif callable(getattr(thing, "load_state", None)):
         if not inside:
-            thing.load_state(state)
-    elif "memory" in state:
-        unpacker.attributes(thing, state["memory"])
+            thing.load_state(unpacker.unpack(state))
+    else:
+        unpacker.attributes(thing, state)
         if isinstance(thing, avalanche_plugins.AGEMPlugin) and thing.buffers:
             size = thing.sample_size // len(thing.buffers)
             thing.buffer_dataloader = GroupBalancedInfiniteDataLoader(thing.buffers, batch_size=size, num_workers=0)
             thing.buffer_dliter = iter(thing.buffer_dataloader)
-    else:
-        for side, name in _compared(thing):
-            setattr(side, name, dict(state[name]))
-        for name in _PLACES:
-            if name in state:
-                setattr(thing, name, state[name])

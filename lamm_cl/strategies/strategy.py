@@ -19,7 +19,7 @@ from lamm_cl.methods.stage import Stage, Step
 from lamm_cl.seeds import seed_for
 from lamm_cl.strategies import plugins as composing
 from lamm_cl.strategies.batches import LoaderOptions, StreamData
-from lamm_cl.strategies.checkpoint import Checkpointed, Pending
+from lamm_cl.strategies.checkpoint import Checkpointed
 from lamm_cl.strategies.exemplars import ExemplarMemory
 from lamm_cl.strategies.generators import preserved_generators, seed_generators
 from lamm_cl.strategies.graph import Done, StepGraphs, graphs_of, work_of
@@ -122,7 +122,7 @@ class LearnerStrategy(Checkpointed):
         self._eval_loss = LabelSpaceLoss()
         self._kept: list[Any] = []  # experiences of cumulative and joint training
         self._earlier: list[int] = []
-        self._pending: Pending | None = None
+        self._pending = None
         model.backbone.to(place)
         self.model.to(place)
 
@@ -193,7 +193,7 @@ class LearnerStrategy(Checkpointed):
         if self._pending is None:
             self._trained = [*self.trained, own]
         else:
-            self._pending.check(own)
+            self._check_interrupted(own)
         # Counted here, since a plugin (GDumb) may train a fresh model in every stage.
         old = tuple(sorted({c for earlier in self.trained[:-1] for c in earlier}))
         self.current = Stage(self.stage, own, old, self.settings.regime == "cumulative")
@@ -239,7 +239,7 @@ class LearnerStrategy(Checkpointed):
             images, batches = len(self.adapted_dataset), len(self.dataloader)
             self.train_epochs, self._steps = self.recipe.length(images, len(own), batches)
         if self._pending is not None:
-            self._pending.apply(self)
+            self._take_up()
         plain = all(getattr(type(self), step) is getattr(LearnerStrategy, step) for step in _STEP)  # no subclass's
         if self.settings.graph == "auto" and plain and not composing.act_inside(self.plugins):
             work = work_of(self.model, self.columns, self.precision, self._computed)
