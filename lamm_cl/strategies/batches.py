@@ -60,61 +60,40 @@ class EpochBatches(Sampler[list[int]]):
             yield order[k * self.batch_size : (k + 1) * self.batch_size]
 
 
-class _Loader:
-    """Mini-batches (x, label, position in the source, task) of a data set whose x the source gives.
+Batches = EpochBatches | list[list[int]]
+
+
+class SourceLoader:
+    """Mini-batches (x, label, position in the source, task) of a data set whose x the benchmark's source gives.
+
+    A data loader that collates single rows costs more than a whole step on cached features; this one cuts them from few
+    tensors, which go to the device once an epoch: within a step nothing has to wait for it.
 
     Args:
         dataset: An Avalanche data set with the attributes `index` (position in the source) and `targets`.
+        read: Yields the x of each list of positions in the source.
         batches: Of positions in `dataset`.
+        device: Where labels, positions and tasks are wanted.
     """
 
-    def __init__(self, dataset: Any, batches: EpochBatches) -> None:
-        self.batch_sampler = batches
+    def __init__(
+        self, dataset: Any, read: Callable[[list[list[int]]], Iterator[Tensor]], batches: Batches, device: torch.device
+    ) -> None:
+        self.batch_sampler, self._read, self._device = batches, read, device
         self._index = [int(i) for i in dataset.index]
         tasks = getattr(dataset, "targets_task_labels", None)
-        self._columns = [torch.tensor([int(y) for y in dataset.targets]), torch.tensor(self._index)]
-        if tasks is not None:
-            self._columns.append(torch.tensor([int(t) for t in tasks]))
+        columns = [dataset.targets, self._index, *([] if tasks is None else [tasks])]
+        self._columns = [torch.tensor([int(value) for value in column]) for column in columns]
 
     def __len__(self) -> int:
         return len(self.batch_sampler)
 
-
-class ImageLoader(_Loader):
-    """Mini-batches of images, which may be read ahead: `images` yields those (b, 3, H, W) of each list of positions."""
-
-    def __init__(
-        self, dataset: Any, images: Callable[[list[list[int]]], Iterator[Tensor]], batches: EpochBatches
-    ) -> None:
-        super().__init__(dataset, batches)
-        self._images = images
-
     def __iter__(self) -> Iterator[list[Tensor]]:
         batches = list(self.batch_sampler)
-        images = self._images([[self._index[place] for place in batch] for batch in batches])
-        for batch, x in zip(batches, images, strict=True):
-            yield [x, *(column[batch] for column in self._columns)]
-
-
-class FeatureLoader(_Loader):
-    """Mini-batches cut from one tensor of image features, which `rows` gives (n, d) when an epoch starts.
-
-    A data loader that collates single rows costs more than a whole step on cached features; this one gathers.
-    """
-
-    def __init__(
-        self, dataset: Any, rows: Callable[[Sequence[int]], Tensor], batches: EpochBatches, device: torch.device
-    ) -> None:
-        super().__init__(dataset, batches)
-        self._rows, self._device = rows, device
-
-    def __iter__(self) -> Iterator[list[Tensor]]:
-        # One copy to the device an epoch: within a step nothing has to wait for it.
-        tensors = [t.to(self._device) for t in (self._rows(self._index), *self._columns)]
-        batches = list(self.batch_sampler)
-        order = torch.tensor([place for batch in batches for place in batch], device=self._device)
-        for places in torch.split(order, [len(batch) for batch in batches]):
-            yield [tensor[places] for tensor in tensors]
+        order, sizes = [place for batch in batches for place in batch], [len(batch) for batch in batches]
+        columns = [torch.split(column[order].to(self._device), sizes) for column in self._columns]
+        found = self._read([[self._index[place] for place in batch] for batch in batches])
+        yield from map(list, zip(found, *columns, strict=True))
 
 
 class StageBatches(SupervisedTemplate):
@@ -191,21 +170,19 @@ class StageBatches(SupervisedTemplate):
             (lambda epoch: seed_for("order", self.settings.seed, self.stage, epoch)) if shuffle else None,
             drop_last=self.recipe.drop_last if drop_last is None else drop_last,
         )
-        self.dataloader = self._loader(self._batches, num_workers)
-        if self.dataloader is None:
-            self.dataloader = DataLoader(
-                self.adapted_dataset,
-                batch_sampler=self._batches,
-                collate_fn=self.adapted_dataset.collate_fn,
-                num_workers=self._foreign_workers(num_workers),
-                pin_memory=self.device.type == "cuda",
-            )
+        self.dataloader = self.loader(self.adapted_dataset, self._batches, num_workers) or DataLoader(
+            self.adapted_dataset,
+            batch_sampler=self._batches,
+            collate_fn=self.adapted_dataset.collate_fn,
+            num_workers=self._foreign_workers(num_workers),
+            pin_memory=self.device.type == "cuda",
+        )
 
     def make_eval_dataloader(self, num_workers: int | None = None, **kwargs: Any) -> None:
         """Make the loader of an evaluation: features from the cache where there is one."""
         size = self.scored_at_once(self.adapted_dataset)
         batches = EpochBatches(len(self.adapted_dataset), size, None, drop_last=False)
-        self.dataloader = self._loader(batches, num_workers)
+        self.dataloader = self.loader(self.adapted_dataset, batches, num_workers)
         if self.dataloader is None:
             kept, self.eval_mb_size = self.eval_mb_size, size
             try:
@@ -213,13 +190,13 @@ class StageBatches(SupervisedTemplate):
             finally:
                 self.eval_mb_size = kept
 
-    def _loader(self, batches: EpochBatches, num_workers: int | None) -> FeatureLoader | ImageLoader | None:
+    def loader(self, dataset: Any, batches: Batches, num_workers: int | None = None) -> SourceLoader | None:
         """Return a loader of what the benchmark's source gives; None for a data set of the user's own."""
-        dataset, pictures = self.adapted_dataset, self.pictures
+        pictures, cpu = self.pictures, torch.device("cpu")
         if pictures.serves(dataset):
-            return FeatureLoader(dataset, pictures.rows, batches, self.device)
-        if pictures.gives(dataset):
-            return ImageLoader(dataset, partial(pictures.images, workers=num_workers), batches)
+            return SourceLoader(dataset, partial(pictures.features, device=self.device), batches, self.device)
+        if pictures.gives(dataset):  # images bring their labels to the device with them
+            return SourceLoader(dataset, partial(pictures.images, workers=num_workers), batches, cpu)
         return None
 
     def _foreign_workers(self, num_workers: int | None) -> int:
@@ -246,20 +223,14 @@ class StreamData:
         yield from self._read(dataset.eval(), list(range(len(dataset))), None)
 
     def _read(self, dataset: Any, order: list[int], epoch: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-        pictures, size = self._strategy.pictures, self._strategy.scored_at_once(dataset)
-        shown = pictures.epoch
+        strategy, pictures = self._strategy, self._strategy.pictures
+        size, shown = strategy.scored_at_once(dataset), pictures.epoch
+        batches = [order[start : start + size] for start in range(0, len(order), size)]
         pictures.show(epoch)
         try:
-            if not (pictures.serves(dataset) or pictures.gives(dataset)):
-                for batch in DataLoader(dataset.subset(order), size, collate_fn=dataset.collate_fn):
-                    yield batch[0], batch[1]
-                return
-            index = [int(dataset.index[i]) for i in order]
-            labels = torch.tensor([int(dataset.targets[i]) for i in order])
-            batches = [index[start : start + size] for start in range(0, len(index), size)]
-            pictures.prepare(index)
-            found = map(pictures.rows, batches) if pictures.serves(dataset) else pictures.images(batches)
-            yield from zip(found, torch.split(labels, size), strict=True)
+            foreign = partial(DataLoader, dataset, batch_sampler=batches, collate_fn=dataset.collate_fn)
+            for x, labels, *_ in strategy.loader(dataset, batches) or foreign():
+                yield x, labels
         finally:
             pictures.show(shown)
 

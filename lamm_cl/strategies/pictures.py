@@ -209,10 +209,11 @@ class Pictures:
         self._source.use_features(None)
         return features
 
-    def rows(self, indices: Sequence[int]) -> Tensor:
-        """Return the features (n, d) of these positions of the source, for the views that are shown."""
+    def features(self, batches: Sequence[Sequence[int]], device: torch.device) -> Iterator[Tensor]:
+        """Yield the features (b, d) of each list of positions of the source, for the views that are shown now."""
         assert self._source is not None
-        return self._source.gather(indices)
+        rows = self._source.gather([place for batch in batches for place in batch])
+        yield from torch.split(rows.to(device), [len(batch) for batch in batches])
 
     def gives(self, dataset: Any) -> bool:
         """Whether the samples of a data set are images just as the source gives them: no transform is put on top."""

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 import lamm_cl
 from lamm_cl.clip.feature_cache import FeatureStore
 from lamm_cl.errors import UsageError
-from lamm_cl.strategies.batches import EpochBatches, FeatureLoader
+from lamm_cl.strategies.batches import EpochBatches, SourceLoader
 from lamm_cl.strategies.generators import (
     generator_state,
     preserved_generators,
@@ -166,7 +167,9 @@ class TestPictures:
 
         source = Source()
         pictures = Pictures("store", "backbone")
-        loader = FeatureLoader(Data(), pictures.rows, EpochBatches(3, 2, None, drop_last=False), torch.device("cpu"))
+        cpu = torch.device("cpu")
+        read = partial(pictures.features, device=cpu)
+        loader = SourceLoader(Data(), read, EpochBatches(3, 2, None, drop_last=False), cpu)
         with pictures.shown(source, 4):
             batches = list(loader)
         assert len(loader) == len(batches) == 2
