@@ -70,12 +70,11 @@ class TestGuard:
             guard.see(3, {**self.terms(ce=1.0, total=1.0), PENALTY: torch.tensor([float("inf")])})
 
     def test_remembers_the_first_bad_step_elsewhere(self) -> None:
-        guard = LossGuard(torch.device("cpu"))
-        guard._at_once = False  # what a CUDA device does, with tensors of the CPU
+        guard = LossGuard(torch.device("cuda"))
         guard.see(1, self.terms(ce=1.0, kd=1.0, total=1.0))
         guard.see(2, self.terms(ce=1.0, kd=float("inf"), total=float("inf")))
         guard.see(3, self.terms(ce=float("nan"), kd=1.0, total=float("nan")))
-        with pytest.raises(NonFiniteLossError, match="'kd' became NaN or infinite at training step 2 "):
+        with pytest.raises(NonFiniteLossError, match="'kd' became inf at training step 2 "):
             guard.flush()
         guard.flush()
 
