@@ -9,7 +9,7 @@ from avalanche.benchmarks.utils.utils import concat_datasets
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import BatchSampler, DataLoader
 
 from lamm_cl.clip.backbone import ClipBackbone
 from lamm_cl.clip.room import fitting
@@ -32,7 +32,7 @@ class LoaderOptions(TypedDict, total=False):
     persistent_workers: bool
 
 
-class EpochBatches(Sampler[list[int]]):
+class EpochBatches(BatchSampler):
     """Batches of the positions of n samples, shuffled by a generator that each epoch starts anew.
 
     The order needs no state that would have to be saved: epoch 7 is the same whether epochs 0-6 ran in this
@@ -41,26 +41,14 @@ class EpochBatches(Sampler[list[int]]):
     """
 
     def __init__(self, n: int, batch_size: int, seed_of: Callable[[int], int] | None, *, drop_last: bool) -> None:
-        self.n = n
-        self.batch_size = batch_size
-        self.epoch = 0
-        self._seed_of = seed_of
-        self._drop = drop_last and n >= batch_size
-
-    def __len__(self) -> int:
-        return self.n // self.batch_size if self._drop else -(-self.n // self.batch_size)
+        super().__init__(range(n), batch_size, drop_last and n >= batch_size)
+        self.n, self.epoch, self._seed_of = n, 0, seed_of
 
     def __iter__(self) -> Iterator[list[int]]:
-        if self._seed_of is None:
-            order = list(range(self.n))
-        else:
+        if self._seed_of is not None:
             generator = torch.Generator().manual_seed(self._seed_of(self.epoch))
-            order = torch.randperm(self.n, generator=generator).tolist()
-        for k in range(len(self)):
-            yield order[k * self.batch_size : (k + 1) * self.batch_size]
-
-
-Batches = EpochBatches | list[list[int]]
+            self.sampler = torch.randperm(self.n, generator=generator).tolist()
+        return super().__iter__()
 
 
 class SourceLoader:
@@ -77,7 +65,11 @@ class SourceLoader:
     """
 
     def __init__(
-        self, dataset: Any, read: Callable[[list[list[int]]], Iterator[Tensor]], batches: Batches, device: torch.device
+        self,
+        dataset: Any,
+        read: Callable[[list[list[int]]], Iterator[Tensor]],
+        batches: BatchSampler,
+        device: torch.device,
     ) -> None:
         self.batch_sampler, self._read, self._device = batches, read, device
         self._index = [int(i) for i in dataset.index]
@@ -190,12 +182,12 @@ class StageBatches(SupervisedTemplate):
             finally:
                 self.eval_mb_size = kept
 
-    def loader(self, dataset: Any, batches: Batches, num_workers: int | None = None) -> SourceLoader | None:
+    def loader(self, dataset: Any, batches: BatchSampler, num_workers: int | None = None) -> SourceLoader | None:
         """Return a loader of what the benchmark's source gives; None for a data set of the user's own."""
         pictures, cpu = self.pictures, torch.device("cpu")
         if pictures.serves(dataset):
             return SourceLoader(dataset, partial(pictures.features, device=self.device), batches, self.device)
-        if pictures.gives(dataset):  # images bring their labels to the device with them
+        if pictures.gives(dataset):  # labels of images are looked at before they go to the device
             return SourceLoader(dataset, partial(pictures.images, workers=num_workers), batches, cpu)
         return None
 
@@ -203,18 +195,10 @@ class StageBatches(SupervisedTemplate):
         """Return the loading workers of a data set of the user's own: none unasked, for its views may be drawn."""
         return (self.settings.num_workers or 0) if num_workers is None else num_workers
 
-
-class StreamData:
-    """The current stage of a strategy as `StageData`: features from the cache where the learner takes features."""
-
-    def __init__(self, strategy: StageBatches) -> None:
-        self._strategy = strategy
-
     def batches(self, split: Split = "train", epoch: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (x, labels) in an order that depends on the seed and the stage alone; see `StageData.batches`."""
-        strategy = self._strategy
-        dataset = strategy.adapted_dataset if split == "train" else self._evaluated(split)
-        seed = seed_for("order", strategy.settings.seed, strategy.stage, f"end/{split}")
+        dataset = self.adapted_dataset if split == "train" else self._evaluated(split)
+        seed = seed_for("order", self.settings.seed, self.stage, f"end/{split}")
         order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed)).tolist()
         yield from self._read(dataset if epoch is not None else dataset.eval(), order, epoch)
 
@@ -223,18 +207,16 @@ class StreamData:
         yield from self._read(dataset.eval(), list(range(len(dataset))), None)
 
     def _read(self, dataset: Any, order: list[int], epoch: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-        strategy, pictures = self._strategy, self._strategy.pictures
-        size, shown = strategy.scored_at_once(dataset), pictures.epoch
-        batches = [order[start : start + size] for start in range(0, len(order), size)]
-        pictures.show(epoch)
+        batches, shown = BatchSampler(order, self.scored_at_once(dataset), drop_last=False), self.pictures.epoch
+        foreign = partial(DataLoader, dataset, batch_sampler=batches, collate_fn=dataset.collate_fn)
+        self.pictures.show(epoch)
         try:
-            foreign = partial(DataLoader, dataset, batch_sampler=batches, collate_fn=dataset.collate_fn)
-            for x, labels, *_ in strategy.loader(dataset, batches) or foreign():
+            for x, labels, *_ in self.loader(dataset, batches) or foreign():
                 yield x, labels
         finally:
-            pictures.show(shown)
+            self.pictures.show(shown)
 
-    def check(self, splits: Iterable[Split]) -> None:
+    def check_looks(self, splits: Iterable[Split]) -> None:
         """Check, before anything is trained, that the benchmark has what a learner looks at.
 
         Raises:
@@ -242,16 +224,16 @@ class StreamData:
         """
         for split in sorted(splits):
             if not self._stream(split):
-                raise missing_images(self._strategy.model.method, split)
+                raise missing_images(self.model.method, split)
 
     def _stream(self, split: Split) -> Any:
-        benchmark = getattr(getattr(self._strategy.experience, "origin_stream", None), "benchmark", None)
+        benchmark = getattr(getattr(self.experience, "origin_stream", None), "benchmark", None)
         return getattr(benchmark, f"{split}_stream", None) or ()
 
     def _evaluated(self, split: Split) -> Any:
         """Return the validation or test images of the classes seen so far."""
-        seen = set(self._strategy.seen_classes)
+        seen = set(self.seen_classes)
         found = [e.dataset for e in self._stream(split) if {int(c) for c in e.dataset.targets.uniques} <= seen]
         if not found:
-            raise missing_images(self._strategy.model.method, split)
+            raise missing_images(self.model.method, split)
         return concat_datasets(found)

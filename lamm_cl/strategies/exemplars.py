@@ -10,7 +10,7 @@ from avalanche.core import SupervisedPlugin
 from avalanche.training.storage_policy import HerdingSelectionStrategy, ParametricBuffer
 
 from lamm_cl.methods.rehearsal import Exemplars
-from lamm_cl.strategies.batches import StageBatches, StreamData
+from lamm_cl.strategies.batches import StageBatches
 
 
 class Herding(HerdingSelectionStrategy):
@@ -29,7 +29,7 @@ class Herding(HerdingSelectionStrategy):
         if class_id in self.sorted:
             return list(range(len(data)))
         self.sorted.add(class_id)
-        features = torch.cat([strategy.model.features(x) for x, _ in StreamData(strategy).evaluated(data)])
+        features = torch.cat([strategy.model.features(x) for x, _ in strategy.evaluated(data)])
         order: list[int] = self.make_sorted_indices_from_features(F.normalize(features, dim=-1).double())
         return order
 

@@ -18,7 +18,7 @@ from lamm_cl.methods.recipe import Recipe
 from lamm_cl.methods.stage import Stage, Step
 from lamm_cl.seeds import seed_for
 from lamm_cl.strategies import plugins as composing
-from lamm_cl.strategies.batches import LoaderOptions, StreamData
+from lamm_cl.strategies.batches import LoaderOptions
 from lamm_cl.strategies.checkpoint import Checkpointed
 from lamm_cl.strategies.exemplars import ExemplarMemory
 from lamm_cl.strategies.generators import preserved_generators, seed_generators
@@ -198,7 +198,7 @@ class LearnerStrategy(Checkpointed):
         old = tuple(sorted({c for earlier in self.trained[:-1] for c in earlier}))
         self.current = Stage(self.stage, own, old, self.settings.regime == "cumulative")
         if self._pending is None:
-            self.model.begin_stage(self.current, StreamData(self))
+            self.model.begin_stage(self.current, self)
         after = self.settings.freeze_context_after
         if after is not None and self.stage > after:
             self.model.freeze_shared()
@@ -222,7 +222,7 @@ class LearnerStrategy(Checkpointed):
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         seed_generators(seed_for("plugins", self.settings.seed, self.clock.train_exp_counter))
-        StreamData(self).check(self.model.looks_at)
+        self.check_looks(self.model.looks_at)
         super()._before_training_exp(**kwargs)
         # A plugin may have put other parameters in (FromScratchTraining) or another loader (Replay).
         fill(self.optimizer, self.model, self._follows_recipe)
@@ -313,14 +313,14 @@ class LearnerStrategy(Checkpointed):
 
     def _after_training_epoch(self, **kwargs: Any) -> None:
         self.guard.flush()
-        self.model.end_epoch(self.current, self.clock.train_exp_epochs, StreamData(self))
+        self.model.end_epoch(self.current, self.clock.train_exp_epochs, self)
         super()._after_training_epoch(**kwargs)
         if self.settings.on_epoch_end is not None:
             self.settings.on_epoch_end(self)
 
     def _after_training_exp(self, **kwargs: Any) -> None:
         self._graphs = self._replayed = None
-        self.model.end_stage(self.current, StreamData(self))
+        self.model.end_stage(self.current, self)
         super()._after_training_exp(**kwargs)
 
     @property
