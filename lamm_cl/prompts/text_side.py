@@ -21,7 +21,7 @@ from lamm_cl.prompts.deltas import Deltas
 from lamm_cl.prompts.labels import FixedLabels
 from lamm_cl.prompts.matching import Side, averaged
 from lamm_cl.prompts.vectors import trains
-from lamm_cl.prompts.wording import Slots, TextBank, Wording, body
+from lamm_cl.prompts.wording import TextBank, Wording, body
 
 Ids = tuple[int, ...]
 LAYOUTS = 256  # kept at once: label spaces that are drawn anew at each step must not fill the memory
@@ -59,7 +59,7 @@ class TextSide:
         self._backbone = backbone
         self._layouts: dict[tuple[Ids, int, bool, bool], list[tuple[list[int], Layout]]] = {}
         self._constant: dict[int, Tensor] = {}
-        self._original: dict[TextBank | None, dict[int, Tensor]] = {}
+        self._original: dict[TextBank | None, Tensor] = {}  # of all classes
         self._joined: dict[TextBank | None, tuple[Ids, Tensor]] = {}  # of those, what was asked for last
         self._snapshot: tuple[Ids, Tensor | None, Side, Tensor | None] | None = None
         self._prompts: Prompts = {}
@@ -128,31 +128,26 @@ class TextSide:
         None is `templates`, whose features are normalised, averaged and normalised again.
         """
         self._follow_autocast()
-        known = self._original.setdefault(bank, {})
-        missing = [c for c in range(len(self.names)) if c not in known]
-        if missing:
-            with lasting(), torch.no_grad():
-                rows = [list(self.templates) if bank is None else bank.wordings(c) for c in missing]
-                found = [self._in_wordings([row[i] for row in rows], missing) for i in range(len(rows[0]))]
-                if bank is None or bank.unit:
-                    found = [F.normalize(features, dim=-1) for features in found]
-                features = torch.stack(found).mean(0) if len(found) > 1 else found[0]
-                done = len(found) == 1 and (bank is None or bank.unit)
-                known.update(zip(missing, features if done else F.normalize(features, dim=-1), strict=True))
-        asked = self._joined.get(bank)
-        if missing or asked is None or asked[0] != columns:
-            with lasting(), torch.no_grad():
-                asked = self._joined[bank] = (columns, torch.stack([known[c] for c in columns]))
-        return asked[1]
+        unit = bank is None or bank.unit
+        with lasting(), torch.no_grad():
+            known = self._original.get(bank)
+            if known is None:
+                every = range(len(self.names))
+                rows = [self.templates if bank is None else bank.wordings(c) for c in every]
+                found = [self._in_wordings([row[i] for row in rows], every) for i in range(len(rows[0]))]
+                found = [F.normalize(features, dim=-1) for features in found] if unit else found
+                known = torch.stack(found).mean(0) if len(found) > 1 else found[0]
+                known = known if unit and len(found) == 1 else F.normalize(known, dim=-1)
+                self._original[bank] = known
+            if self._joined.get(bank, ((), None))[0] != columns:
+                self._joined[bank] = columns, torch.stack([known[c] for c in columns])
+        return self._joined[bank][1]
 
     def _in_wordings(self, wordings: Sequence[Wording], class_ids: Sequence[int]) -> Tensor:
         """Return features (n, E) of original names, each in its own words; not normalised."""
-        places: dict[str, list[int]] = {}
-        for place, wording in enumerate(wordings):
-            places.setdefault(wording.before, []).append(place)
         found: dict[int, Tensor] = {}
-        for members in places.values():
-            bodies = [body(self.tower.words, wordings[i], self.names[class_ids[i]], Slots()) for i in members]
+        for members in _alike(wordings):
+            bodies = [body(self.tower.words, wordings[i], self.names[class_ids[i]]) for i in members]
             found.update(zip(members, self.tower.encode(self.tower.layout(bodies)).to(self.dtype), strict=True))
         return torch.stack([found[i] for i in range(len(class_ids))])
 
@@ -307,11 +302,8 @@ class TextSide:
         return self._layouts[key]
 
     def _build(self, columns: Ids, variant: int, original: bool, teacher: bool) -> list[tuple[list[int], Layout]]:
-        wordings: dict[str, list[int]] = {}
-        for place, class_id in enumerate(columns):
-            wordings.setdefault(self.context.wording(class_id, variant).before, []).append(place)
         found = []
-        for members in wordings.values():
+        for members in _alike([self.context.wording(class_id, variant) for class_id in columns]):
             ids = [columns[place] for place in members]
             own = self._bodies(ids, variant, labels=not original)
             bodies = [*own, *self._bodies(ids, variant, labels=False)] if teacher else own
@@ -327,12 +319,17 @@ class TextSide:
         bodies = []
         for row, (class_id, length) in enumerate(zip(class_ids, lengths, strict=True)):
             first = row * context.n_ctx if own else 0
-            slots = Slots(
-                context=[slot(first + i) for i in range(context.n_ctx)],
-                label=[slot(free + i) for i in range(length)] if labels else (),
-                place=self.labels.place,
-                position=context.position,
-            )
+            vectors = [slot(first + i) for i in range(context.n_ctx)]
+            label = [slot(free + i) for i in range(length)] if labels else ()
             free += length
-            bodies.append(body(self.tower.words, context.wording(class_id, variant), self.names[class_id], slots))
+            wording, name = context.wording(class_id, variant), self.names[class_id]
+            bodies.append(body(self.tower.words, wording, name, vectors, label, self.labels.place, context.position))
         return bodies
+
+
+def _alike(wordings: Sequence[Wording]) -> list[list[int]]:
+    """Return the places of the wordings that have the same words before the name, together."""
+    places: dict[str, list[int]] = {}
+    for place, wording in enumerate(wordings):
+        places.setdefault(wording.before, []).append(place)
+    return list(places.values())
