@@ -25,6 +25,7 @@ from lamm_cl.errors import UsageError
 from lamm_cl.methods.learner import Learner
 from lamm_cl.strategies.batches import StageBatches
 
+_WALKED = ("avalanche.", "lamm_cl.")  # whose objects are taken apart
 Samples = Callable[[list[int]], Any]  # positions in the source -> data set
 
 
@@ -62,7 +63,7 @@ class Packer:
             trains = [name for name, p in value.named_parameters() if p.requires_grad]
             values = self.pack(value.state_dict())
             return {"learner": value.growth(), "values": values, "trains": trains, "training": value.training}
-        if type(value).__module__.startswith("avalanche."):
+        if type(value).__module__.startswith(_WALKED):
             return {"object": f"{type(value).__module__}:{type(value).__name__}", "state": self.attributes(value)}
         raise CannotSaveError(f"it holds a {type(value).__name__}")
 
@@ -119,9 +120,9 @@ class Unpacker:
 
     def _object(self, state: dict[str, Any], like: Any) -> Any:
         home, _, name = state["object"].partition(":")
-        kind = getattr(importlib.import_module(home), name) if home.startswith("avalanche.") else None
+        kind = getattr(importlib.import_module(home), name) if home.startswith(_WALKED) else None
         if not isinstance(kind, type):
-            raise UsageError(f"the checkpoint names a class {state['object']!r} that is not one of Avalanche's.")
+            raise UsageError(f"the checkpoint names a class {state['object']!r} that is neither Avalanche's nor ours.")
         thing: Any = like if type(like) is kind else object.__new__(kind)
         if kind is ParamData:
             thing.init_function = torch.zeros  # what it is made with everywhere in Avalanche
