@@ -193,7 +193,7 @@ class TextSide:
             return self._with_tokens(columns), None
         if trains(*self._shared):
             return self._live(columns)
-        moving = self.labels.trainable
+        moving = self.labels.token_classes.trainable
         if moving and columns in self.groups and moving.intersection(columns):
             return Side(self._live(columns)[0].features), None
         features = dict(self._remembered([c for c in columns if c not in moving]))

@@ -161,14 +161,9 @@ class Pictures:
         self._workers, self._device = workers, device or torch.device("cpu")
         self._readers: Readers | None = None
 
-    @property
-    def as_features(self) -> bool:
-        """Whether batches hold image features instead of images."""
-        return self._features is not None and self._source is not None
-
     def serves(self, dataset: Any) -> bool:
         """Whether the samples of a data set can be read from the source as features."""
-        return self.as_features and hasattr(dataset, "index")
+        return self._features is not None and self._source is not None and hasattr(dataset, "index")
 
     def show(self, epoch: int | None) -> None:
         """Make the source give the training views of `epoch`, or the evaluation view for None."""
@@ -197,8 +192,8 @@ class Pictures:
 
     def prepare(self, indices: Iterable[int]) -> None:
         """Compute the features of these positions of the source in large batches, for the views that are shown."""
-        if self._source is not None and self.as_features:
-            self._source.prefetch(list(indices), self.epoch)
+        assert self._source is not None
+        self._source.prefetch(list(indices), self.epoch)
 
     def beside(self, indices: Sequence[int]) -> Tensor | None:
         """Return the unit features (n, d) of these positions, for the views that are shown as images; None without."""

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Sequence
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -157,8 +158,7 @@ class TestPictures:
     def test_without_a_source_nothing_happens(self) -> None:
         pictures = Pictures("store", "backbone")
         with pictures.shown(None, 1):
-            pictures.prepare([1])
-            assert not pictures.as_features
+            assert not pictures.serves(SimpleNamespace(index=[1]))
 
     def test_loader_gathers_rows_of_the_current_epoch(self) -> None:
         class Data:
