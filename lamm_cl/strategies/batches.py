@@ -162,25 +162,25 @@ class StageBatches(SupervisedTemplate):
             (lambda epoch: seed_for("order", self.settings.seed, self.stage, epoch)) if shuffle else None,
             drop_last=self.recipe.drop_last if drop_last is None else drop_last,
         )
-        self.dataloader = self.loader(self.adapted_dataset, self._batches, num_workers) or DataLoader(
-            self.adapted_dataset,
-            batch_sampler=self._batches,
-            collate_fn=self.adapted_dataset.collate_fn,
-            num_workers=self._foreign_workers(num_workers),
-            pin_memory=self.device.type == "cuda",
-        )
+        self._read_ahead(self._batches, num_workers, **kwargs)
 
     def make_eval_dataloader(self, num_workers: int | None = None, **kwargs: Any) -> None:
         """Make the loader of an evaluation: features from the cache where there is one."""
-        size = self.scored_at_once(self.adapted_dataset)
-        batches = EpochBatches(len(self.adapted_dataset), size, None, drop_last=False)
-        self.dataloader = self.loader(self.adapted_dataset, batches, num_workers)
-        if self.dataloader is None:
-            kept, self.eval_mb_size = self.eval_mb_size, size
-            try:
-                super().make_eval_dataloader(num_workers=self._foreign_workers(num_workers), **kwargs)
-            finally:
-                self.eval_mb_size = kept
+        order, size = range(len(self.adapted_dataset)), self.scored_at_once(self.adapted_dataset)
+        self._read_ahead(BatchSampler(order, size, drop_last=False), num_workers, **kwargs)
+
+    def _read_ahead(self, batches: BatchSampler, num_workers: int | None, **asked: Any) -> None:
+        dataset, pinned = self.adapted_dataset, asked.get("pin_memory")
+        # Unasked, no process reads a data set of the user's own, for its views may be drawn.
+        workers = (self.settings.num_workers or 0) if num_workers is None else num_workers
+        self.dataloader = self.loader(dataset, batches, num_workers) or DataLoader(
+            dataset,
+            batch_sampler=batches,
+            collate_fn=dataset.collate_fn,
+            num_workers=workers,
+            pin_memory=self.device.type == "cuda" if pinned is None else pinned,
+            persistent_workers=workers > 0 and asked.get("persistent_workers", False),
+        )
 
     def loader(self, dataset: Any, batches: BatchSampler, num_workers: int | None = None) -> SourceLoader | None:
         """Return a loader of what the benchmark's source gives; None for a data set of the user's own."""
@@ -190,10 +190,6 @@ class StageBatches(SupervisedTemplate):
         if pictures.gives(dataset):  # labels of images are looked at before they go to the device
             return SourceLoader(dataset, partial(pictures.images, workers=num_workers), batches, cpu)
         return None
-
-    def _foreign_workers(self, num_workers: int | None) -> int:
-        """Return the loading workers of a data set of the user's own: none unasked, for its views may be drawn."""
-        return (self.settings.num_workers or 0) if num_workers is None else num_workers
 
     def batches(self, split: Split = "train", epoch: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (x, labels) in an order that depends on the seed and the stage alone; see `StageData.batches`."""
