@@ -481,7 +481,8 @@ class PromptedCLIP(ComposedLearner):
         features = text.features[:, :1] if first else text.features
         features = F.normalize(features if self.text_adapter is None else self.text_adapter(features), dim=-1)
         if self.parts.average_variants and features.shape[1] > 1:
-            features = averaged(features, self.text.counts(columns))
+            counts = self.context.counts(columns) if isinstance(self.text, TextSide) else None
+            features = averaged(features, counts)
         return replace(text, features=features)
 
     def _image(self, features: Tensor) -> Side:

@@ -179,10 +179,6 @@ class TextSide:
             texts = [(name, f"{words.before} {spoken(name)}{words.after}".strip()) for name, words in names]
             self._prompts = self.tower.words.check_distinct(texts, self._prompts)
 
-    def counts(self, columns: Ids) -> list[int] | None:
-        """Return how many of its variants are each class's own; None: all."""
-        return self.context.counts(columns)
-
     @property
     def tower(self) -> TextTower:
         """The frozen text tower."""
