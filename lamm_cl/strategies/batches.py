@@ -98,7 +98,6 @@ class StageBatches(SupervisedTemplate):
     settings: Settings
     recipe: Recipe
     pictures: Pictures
-    dataloader: Any
     _trained: list[tuple[int, ...]]
     _kept: list[Any]
     _earlier: list[int]
