@@ -192,25 +192,22 @@ class TextSide:
         moving = self.labels.token_classes.trainable
         if moving and columns in self.groups and moving.intersection(columns):
             return Side(self._live(columns)[0].features), None
-        features = dict(self._remembered([c for c in columns if c not in moving]))
-        for group in self.groups:
-            if moving.intersection(group) and set(group).intersection(columns):
+        grouped = {c for group in self.groups for c in group}
+        unlearned = tuple(c for c in range(len(self.names)) if c not in grouped)
+        features: dict[int, Tensor] = {}  # (v, E)
+        for group in [*self.groups, unlearned]:
+            wanted = set(group).intersection(columns)
+            if wanted and moving.intersection(group):
                 features.update(zip(group, self._live(group)[0].features, strict=True))
+            elif wanted:  # nothing trainable reaches them
+                if not wanted <= self._constant.keys():
+                    with torch.no_grad():
+                        self._constant.update(zip(group, self._live(group)[0].features, strict=True))
+                features |= {c: self._constant[c] for c in wanted}
         return Side(torch.stack([features[c] for c in columns])), None
 
     def _given_deltas(self) -> low_rank.Deltas:
         return low_rank.NOWHERE if self.deltas is None else self.deltas.of("text")
-
-    def _remembered(self, class_ids: Sequence[int]) -> dict[int, Tensor]:
-        """Return features (v, E) of classes that nothing trainable reaches."""
-        missing = set(class_ids) - set(self._constant)
-        with torch.no_grad():
-            grouped = {c for group in self.groups for c in group}
-            unlearned = tuple(c for c in range(len(self.names)) if c not in grouped)
-            for group in [*self.groups, unlearned]:
-                if missing.intersection(group):
-                    self._constant.update(zip(group, self._live(group)[0].features, strict=True))
-        return {c: self._constant[c] for c in class_ids}
 
     def _live(self, columns: Ids) -> tuple[Side, Tensor | None]:
         """Encode classes with whatever gradients there are."""
