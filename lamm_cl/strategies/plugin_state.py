@@ -25,6 +25,7 @@ from lamm_cl.errors import UsageError
 from lamm_cl.methods.learner import Learner
 from lamm_cl.strategies.batches import StageBatches
 
+_KINDS: dict[str, Any] = {kind.__name__: kind for kind in (torch.Size, tuple, list, set)}
 _WALKED = ("avalanche.", "lamm_cl.")  # whose objects are taken apart
 Samples = Callable[[list[int]], Any]  # positions in the source -> data set
 
@@ -34,7 +35,7 @@ class CannotSaveError(UsageError):
 
 
 class Packer:
-    """Turns what plugins hold into JSON, with `tensors` beside it."""
+    """Turns what strategies and plugins hold into JSON, with `tensors` beside it."""
 
     def __init__(self, source: bool) -> None:
         self._source = source  # whether samples can be found again in the benchmark's
@@ -52,9 +53,9 @@ class Packer:
             key = str(len(self.tensors))
             self.tensors[key] = value.detach().cpu().contiguous().clone()
             return {"tensor": key}
-        if isinstance(value, torch.Size | tuple | list | set | frozenset):
-            kind = next(k for k in ("Size", "tuple", "list", "set") if k in {c.__name__ for c in type(value).__mro__})
-            return {kind: [self.pack(item) for item in value]}
+        for name, kind in _KINDS.items():
+            if isinstance(value, kind):
+                return {name: [self.pack(item) for item in value]}
         if isinstance(value, dict):
             return {"dict": [[self.pack(key), self.pack(item)] for key, item in value.items()]}
         if isinstance(value, AvalancheDataset):
@@ -76,7 +77,7 @@ class Packer:
 
 
 class Unpacker:
-    """Gives plugins back what a `Packer` took.
+    """Gives back what a `Packer` took.
 
     `learner` is the strategy's before it trained: a remembered one is a copy of it with other values.
     """
@@ -107,8 +108,8 @@ class Unpacker:
             return self._copy_of_learner(state)
         if "object" in state:
             return self._object(state, like)
-        kind, items = next(iter(state.items()))
-        return {"Size": torch.Size, "tuple": tuple, "list": list, "set": set}[kind](self.unpack(one) for one in items)
+        [(name, items)] = state.items()
+        return _KINDS[name](self.unpack(one) for one in items)
 
     def _copy_of_learner(self, state: dict[str, Any]) -> Learner:
         other = copy.deepcopy(self._learner)
