@@ -100,21 +100,17 @@ class TextSide:
         if torch.is_grad_enabled():
             return self._encode(columns)
         with lasting():
-            return self._unchanged(columns)
-
-    def _unchanged(self, columns: Ids) -> tuple[Side, Tensor | None]:
-        """Return the features of the last call if no value has changed since, without gradient."""
-        values = [value.detach().flatten() for part in (self.labels, *self._shared) for value in part.parameters()]
-        # Joined, since each look at a value on a GPU waits for it. Counts of writes would not do: `.data` leaves none.
-        now = torch.cat(values) if values else None
-        if self._snapshot is not None:
-            known, old, side, teacher = self._snapshot
-            same = old is now is None or (old is not None and now is not None and torch.equal(old, now))
-            if known == columns and same:
-                return side, teacher
-        side, teacher = self._encode(columns)
-        self._snapshot = (columns, now, side, teacher)
-        return side, teacher
+            values = [value.detach().flatten() for part in (self.labels, *self._shared) for value in part.parameters()]
+            # Joined, since each look at a value on a GPU waits for it. Counts of writes won't do: `.data` leaves none.
+            now = torch.cat(values) if values else None
+            if self._snapshot is not None:
+                known, old, side, teacher = self._snapshot
+                same = old is now is None or (old is not None and now is not None and torch.equal(old, now))
+                if known == columns and same:
+                    return side, teacher
+            side, teacher = self._encode(columns)
+            self._snapshot = (columns, now, side, teacher)
+            return side, teacher
 
     def encode_for_images(self, columns: Ids, contexts: Tensor) -> Side:
         """Return features (batch, n, 1, E) of classes whose context (batch, n_ctx, D) depends on the image."""
