@@ -91,7 +91,7 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
         self._training = False
         self._met: list[list[int]] = []  # columns that each stage trained
         self._scores: dict[tuple[int, int], dict[str, Score]] = {}
-        self._found: dict[int, tuple[str, tuple[int, ...]]] = {}  # without a plan: name and columns of each set
+        self._found: dict[int, tuple[str, tuple[int, ...], int]] = {}  # without a plan: name, columns, images
         self._place = 0
         self._tally: Tally | None = None
 
@@ -187,7 +187,7 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
             score = self._scores.get((self.stage, j), {}).get("all")
             if score is not None:
                 counts = torch.zeros(score.columns, score.columns, dtype=torch.long)
-                true, predicted, images = torch.from_numpy(score.confusion).T
+                true, predicted, images = torch.tensor(score.confusion).T
                 counts[true, predicted] = images
                 yield self._value(strategy, "Confusion", "all", counts, name)
 
@@ -205,12 +205,12 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
         return spaces
 
     def _columns_of(self, experience: Any) -> tuple[int, ...]:
-        """Return the own columns of a test set, ascending; without a plan, note its name and columns."""
+        """Return the own columns of a test set, ascending; without a plan, note what it is."""
         self._plan = self._plan or getattr(experience.origin_stream.benchmark, "plan", None)
         if self._plan is not None:
             return tuple(self._plan.sets[self._place].own)
-        columns = classes_of(experience)
-        self._found[self._place] = (getattr(experience, "name", f"set{self._place + 1}"), columns)
+        columns, name = classes_of(experience), getattr(experience, "name", f"set{self._place + 1}")
+        self._found[self._place] = name, columns, len(experience.dataset)
         return columns
 
     # -- what has been found -----------------------------------------------------------------------------------
@@ -224,18 +224,14 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
     def sets(self) -> Sets:
         """The test sets: those of the plan, else those that were evaluated."""
         if self._plan is not None:
-            planned = self._plan.sets
-            stages = stages_of([one.own for one in planned], self._met)
             # A variant of a trained data set has classes that were trained, and was itself never trained on.
-            trained = (None if one.trained_in is None else k for one, k in zip(planned, stages, strict=True))
-            return Sets(tuple(one.name for one in planned), tuple(one.n for one in planned), tuple(trained))
-        counts = {j: spaces["all"].n for (_, j), spaces in self._scores.items()}
-        found = [self._found.get(j, (f"set{j + 1}", ())) for j in range(max(self._found, default=-1) + 1)]
-        return Sets(
-            tuple(name for name, _ in found),
-            tuple(counts.get(j, 0) for j in range(len(found))),
-            stages_of([columns for _, columns in found], self._met),
-        )
+            every = [(one.name, one.own, one.n, one.trained_in is not None) for one in self._plan.sets]
+        else:
+            last = max(self._found, default=-1)
+            every = [(*self._found.get(j, (f"set{j + 1}", (), 0)), True) for j in range(last + 1)]
+        stages = stages_of([own for _, own, _, _ in every], self._met)
+        trained = (k if one[3] else None for one, k in zip(every, stages, strict=True))
+        return Sets(tuple(one[0] for one in every), tuple(one[2] for one in every), tuple(trained))
 
     def result(self) -> dict[str, Matrix]:
         """Return `matrices()`."""
@@ -310,21 +306,16 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
 
     def state(self) -> dict[str, Any]:
         """Return all that was found as plain lists, numbers and text, for JSON. Call it between stages."""
-        scores = [
-            {"stage": stage, "set": j, "spaces": {space: score.state() for space, score in spaces.items()}}
-            for (stage, j), spaces in sorted(self._scores.items())
-        ]
-        found = [[j, name, list(columns)] for j, (name, columns) in sorted(self._found.items())]
-        return {"met": [list(columns) for columns in self._met], "found": found, "scores": scores}
+        return {"met": self._met, "found": list(self._found.items()), "scores": list(self._scores.items())}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up a state that `state` gave."""
         self._training = False
-        self._met = [list(columns) for columns in state["met"]]
-        self._found = {j: (name, tuple(columns)) for j, name, columns in state["found"]}
+        self._met = state["met"]
+        self._found = {j: (name, tuple(own), n) for j, (name, own, n) in state["found"]}
         self._scores = {
-            (one["stage"], one["set"]): {space: Score.of_state(score) for space, score in one["spaces"].items()}
-            for one in state["scores"]
+            (stage, j): {space: Score(*score) for space, score in spaces.items()}
+            for (stage, j), spaces in state["scores"]
         }
 
 

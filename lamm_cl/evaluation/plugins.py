@@ -123,15 +123,13 @@ class StageCost(PluginMetric[list[dict[str, float]]]):
 
     def state(self) -> dict[str, Any]:
         """Return all that was found, with the seconds and images of a stage that is not over, for JSON."""
-        stages = [dict(costs) for costs in self._stages]
-        return {"stages": stages, "earlier": self._earlier, "inside": self._seconds(), "images": self._images}
+        inside, images = self._seconds(), self._images
+        return {"stages": self._stages, "earlier": self._earlier, "inside": inside, "images": images}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up a state that `state` gave; an interrupted stage goes on at its next `before_training_exp`."""
-        self._stages = [dict(costs) for costs in state["stages"]]
-        self._earlier = int(state["earlier"])
-        self._start, self._before = None, float(state["inside"])
-        self._images = int(state.get("images", 0))
+        self._stages, self._earlier, self._images = state["stages"], state["earlier"], state["images"]
+        self._start, self._before = None, state["inside"]
 
 
 def trained_parameters(strategy: Any) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,20 +10,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lamm_cl.clip.precision import at_least_float
-from lamm_cl.evaluation.metrics import CALIBRATION_BINS, Matrix, calibration_bins, calibration_error
+from lamm_cl.evaluation.metrics import CALIBRATION_BINS, calibration_bins, calibration_error
 
 NOTHING = -1  # predicted column where every logit is -inf
 
 
-@dataclass
-class Score:
-    """How one test set was classified in one label space."""
+class Score(NamedTuple):
+    """How one test set was classified in one label space, in plain numbers and lists."""
 
     n: int  # images
     columns: int  # of the label space
     correct: int  # images whose class was predicted
-    bins: Matrix  # (3, 15) images, confidence and correct predictions per bin of confidence
-    confusion: NDArray[np.int64]  # (k, 3) true column, predicted column, images; pairs that never occurred are left out
+    bins: list[list[float]]  # (3, 15) images, confidence and correct predictions per bin of confidence
+    confusion: list[list[int]]  # (k, 3) true column, predicted column, images; pairs that never occurred are left out
 
     @property
     def accuracy(self) -> float:
@@ -37,20 +36,9 @@ class Score:
 
     def class_accuracies(self) -> dict[int, tuple[float, int]]:
         """Return (accuracy, images) per true column, ascending; columns without images are left out."""
-        true, predicted, counts = self.confusion.T
+        true, predicted, counts = np.array(self.confusion, dtype=np.int64).reshape(-1, 3).T
         images, right = np.bincount(true, counts), np.bincount(true, counts * (true == predicted))
         return {c: (float(right[c] / images[c]), int(images[c])) for c in np.unique(true).tolist()}
-
-    def state(self) -> dict[str, Any]:
-        """Return everything as plain lists and numbers."""
-        return {**vars(self), "bins": self.bins.tolist(), "confusion": self.confusion.tolist()}
-
-    @classmethod
-    def of_state(cls, state: Mapping[str, Any]) -> "Score":
-        """Make a score from its state."""
-        confusion = np.array(state["confusion"], dtype=np.int64).reshape(-1, 3)
-        bins = np.array(state["bins"], dtype=np.float64)
-        return cls(int(state["n"]), int(state["columns"]), int(state["correct"]), bins, confusion)
 
 
 @dataclass
@@ -97,4 +85,4 @@ def _score(true: NDArray[np.int64], columns: int, predictions: Tensor, confidenc
     # A confidence that is not a number belongs to no bin; the step that made it is reported where it is made.
     confidence = np.nan_to_num(confidences.cpu().numpy().astype(np.float64), nan=0.0)
     bins = calibration_bins(confidence, right, CALIBRATION_BINS)
-    return Score(len(true), columns, int(right.sum()), bins, np.column_stack([pairs, counts]).astype(np.int64))
+    return Score(len(true), columns, int(right.sum()), bins.tolist(), np.column_stack([pairs, counts]).tolist())

@@ -117,7 +117,7 @@ class Calibration:
         names = layout.class_names
         repeated = may_repeat(names, layout.datasets)
         model = build_model(spec.method, backbone, names, learn=False, repeated_names=repeated, **chosen.method)
-        own = list(layout.train[0].columns)
+        own = list(layout.train[0].own)
         model.to(self._device)
         batch = min(chosen.recipe.batch_size, max(1, len(layout.train[0].samples)))
         if model.takes == "images":
@@ -159,7 +159,7 @@ def _views_and_steps(layout: Any, recipe: Recipe) -> tuple[int, int]:
     views = steps = 0
     for part in layout.train:
         images = len(part.samples)
-        epochs, more = recipe.length(images, len(part.columns), max(1, images // recipe.batch_size))
+        epochs, more = recipe.length(images, len(part.own), max(1, images // recipe.batch_size))
         views, steps = views + images * epochs, steps + more
     return views, steps
 

@@ -283,6 +283,6 @@ def _result(
     if chosen.get("confusion"):
         scores = {one.name: matrix.score(matrix.stage, one.name, "all") for one in benchmark.plan.sets}
         # (true column, predicted column, images) after the last stage, by test set, among all classes
-        sets = {name: score.confusion.tolist() for name, score in scores.items() if score is not None}
+        sets = {name: score.confusion for name, score in scores.items() if score is not None}
         details["confusion"] = {"classes": list(benchmark.class_names), "sets": sets}
     return Result([*rows, *costs], details)

@@ -101,7 +101,8 @@ class PromptedOutput(Output):
 
     def label_vectors(self) -> tuple[list[Tensor], list[Tensor]]:
         """Return the vectors (m, D) of the classes whose labels train, maybe joined, and what each is kept near."""
-        labels, trainable = self.model.labels, self.model.labels.trainable  # it looks at every class: once a step
+        labels = self.model.labels
+        trainable = labels.token_classes.trainable  # it looks at every class: once a step
         moving = [c for c in self.columns if c in trainable]
         return labels.in_this_step(moving), labels.anchors(moving)
 
@@ -373,7 +374,7 @@ class PromptedCLIP(ComposedLearner):
     def freeze_classes(self) -> None:
         """Stop training every learned label, and the head."""
         super().freeze_classes()
-        self.labels.freeze()
+        self.labels.token_classes.freeze()
         self.context.freeze_classes()
         self.text.forget()
 
@@ -480,7 +481,8 @@ class PromptedCLIP(ComposedLearner):
         features = text.features[:, :1] if first else text.features
         features = F.normalize(features if self.text_adapter is None else self.text_adapter(features), dim=-1)
         if self.parts.average_variants and features.shape[1] > 1:
-            features = averaged(features, self.text.counts(columns))
+            counts = self.context.counts(columns) if isinstance(self.text, TextSide) else None
+            features = averaged(features, counts)
         return replace(text, features=features)
 
     def _image(self, features: Tensor) -> Side:

@@ -63,19 +63,17 @@ class FixedContext(Context):
     """Hand-written templates or sentences; several are averaged.
 
     Args:
-        templates: the templates of each class, or one list for all; a text without "{}" is a sentence, which stands
-            for the class without its name.
+        templates: the templates of each class, or one list of them for all;
+            a text without "{}" is a sentence, which stands for the class without its name.
     """
 
-    def __init__(self, templates: Sequence[str] | Sequence[Sequence[str]]) -> None:
+    def __init__(self, templates: Sequence[Sequence[str]]) -> None:
         super().__init__()
-        rows = [[row] if isinstance(row, str) else list(row) for row in templates]
-        if isinstance(templates[0], str):
-            rows = [[row[0] for row in rows]]
-        self.variants = max(map(len, rows))
-        self._counts = None if {len(row) for row in rows} == {self.variants} else [len(row) for row in rows]
-        read = {text: Wording.read(text) for text in dict.fromkeys(chain.from_iterable(rows))}
-        self._wordings = [[read[text] for text in row] for row in rows]
+        self.variants = max(map(len, templates))
+        same = {len(row) for row in templates} == {self.variants}
+        self._counts = None if same else [len(row) for row in templates]
+        read = {text: Wording.read(text) for text in dict.fromkeys(chain.from_iterable(templates))}
+        self._wordings = [[read[text] for text in row] for row in templates]
         self.whole = any(wording.whole for wording in read.values())
 
     def wording(self, class_id: int, variant: int) -> Wording:

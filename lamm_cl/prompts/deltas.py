@@ -51,10 +51,10 @@ class Deltas(nn.Module):
         found: dict[int, dict[str, LowRank]] = {}
         for layer, matrices in (self.text if tower == "text" else self.image).items():
             found[int(layer)] = {}
-            for matrix, pair in cast(nn.ModuleDict, matrices).items():
-                assert isinstance(pair, _Pair)
+            for matrix, pair in cast(dict[str, nn.ParameterDict], matrices).items():
                 names = (*(self.step or ()), tower, layer, matrix)
-                found[int(layer)][matrix] = LowRank(pair.a, pair.b, self.scale, self.dropout if drops else 0.0, names)
+                dropout = self.dropout if drops else 0.0
+                found[int(layer)][matrix] = LowRank(pair["a"], pair["b"], self.scale, dropout, names)
         return found
 
 
@@ -63,17 +63,13 @@ def _layers(tower: str, shapes: Shapes, rank: int, initial: Initial, start: Star
     layers = nn.ModuleDict()
     for layer, matrices in shapes.items():
         names = {matrix: f"delta/{tower}/{layer}/{matrix}" for matrix in matrices}
-        pairs = {matrix: _Pair(names[matrix], shape, rank, initial, start) for matrix, shape in matrices.items()}
+        pairs = {matrix: _pair(names[matrix], shape, rank, initial, start) for matrix, shape in matrices.items()}
         layers[str(layer)] = nn.ModuleDict(pairs)
     return layers
 
 
-class _Pair(nn.Module):
-    """A (r, in) and B (out, r) of one matrix (out, in)."""
-
-    def __init__(self, name: str, shape: tuple[int, int], rank: int, initial: Initial, start: Start) -> None:
-        super().__init__()
-        outputs, inputs = shape
-        bound = inputs**-0.5 if start == "linear" else (6 / (inputs + rank)) ** 0.5
-        self.a = nn.Parameter(initial.uniform(name, bound, rank, inputs))
-        self.b = nn.Parameter(self.a.detach().new_zeros(outputs, rank))
+def _pair(name: str, shape: tuple[int, int], rank: int, initial: Initial, start: Start) -> nn.ParameterDict:
+    """Return A (r, in) and B (out, r) of one matrix (out, in)."""
+    outputs, inputs = shape
+    a = initial.uniform(name, inputs**-0.5 if start == "linear" else (6 / (inputs + rank)) ** 0.5, rank, inputs)
+    return nn.ParameterDict({"a": nn.Parameter(a), "b": nn.Parameter(a.new_zeros(outputs, rank))})

@@ -43,10 +43,6 @@ class GivenText:
         """Return the same as `original`: no context is learned."""
         return self.original(columns)
 
-    def counts(self, columns: Ids) -> list[int] | None:
-        """Return nothing: every class has equally many features."""
-        return None
-
     def forget(self) -> None:
         """Do nothing: nothing is remembered."""
 

@@ -31,30 +31,12 @@ class FixedLabels(nn.Module):
         values = self.token_classes.values
         return [len(values[str(c)]) if str(c) in values else 0 for c in class_ids]
 
-    @property
-    def learned(self) -> list[int]:
-        """Class ids with learned vectors, in the order in which they were learned."""
-        return self.token_classes.learned
-
-    @property
-    def trainable(self) -> set[int]:
-        """Class ids whose vectors train now."""
-        return self.token_classes.trainable
-
     def learn(self, names: dict[int, str]) -> None:
         """Make exactly these classes trainable, where labels are learned."""
 
-    def freeze(self) -> None:
-        """Stop training every class."""
-        self.token_classes.freeze()
-
-    def rows(self, class_ids: Sequence[int]) -> list[Tensor]:
-        """Return the learned vectors (m, D) of each class."""
-        return self.token_classes.rows(class_ids)
-
     def joined(self, class_ids: Sequence[int]) -> Tensor:
         """Return the vectors of all these classes as one tensor (K, D), kept for the terms of the same step."""
-        rows = self.rows(class_ids)
+        rows = self.token_classes.rows(class_ids)
         self._last = None  # before the next is made: nothing of an older step stays alive
         self._last = list(class_ids), torch.cat(rows)
         return self._last[1]
@@ -63,7 +45,7 @@ class FixedLabels(nn.Module):
         """Return the vectors of these classes, joined where `joined` was last asked for just them, with gradients."""
         last, self._last = self._last, None
         known = last is not None and last[0] == list(class_ids) and last[1].requires_grad
-        return [last[1]] if last is not None and known else self.rows(class_ids)
+        return [last[1]] if last is not None and known else self.token_classes.rows(class_ids)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_last": None}  # a copy has no step under way
@@ -106,7 +88,7 @@ class LearnedLabels(FixedLabels):
 
     def learn(self, names: dict[int, str]) -> None:
         """Make exactly these classes trainable; new ones start from their names (or random values)."""
-        known = set(self.learned)
+        known = set(self.token_classes.learned)
         words = self._embed({class_id: name for class_id, name in names.items() if class_id not in known})
         start = {class_id: self._start(class_id, embedding) for class_id, embedding in words.items()}  # of new classes
         noise = self._random and self._dialect == "official"

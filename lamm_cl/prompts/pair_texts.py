@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lamm_cl.clip.feature_backbone import Backbone
-from lamm_cl.errors import UsageError
+from lamm_cl.errors import UsageError, check_known
 
 Pairs = Mapping[str, Mapping[str, Sequence[str]]]
 BATCH = 256
@@ -53,17 +53,12 @@ class PairTexts:
 
 
 def _check(pairs: Pairs, names: Sequence[str]) -> None:
-    known = set(names)
-    for name in pairs:
-        if name not in known:
-            raise UsageError(f"descriptions hold the class {name!r}, which is none of the {len(known)} classes")
+    check_known("class in the descriptions", pairs, names)
     for name in names:
-        others = pairs.get(name)
-        if others is None:
-            raise UsageError(f"descriptions have nothing on the class {name!r}: give every class its sentences")
+        others = pairs.get(name, {})
+        check_known(f"class that descriptions tell from {name!r}", others, names)
         missing = [other for other in names if other != name and not others.get(other)]
         if missing:
-            raise UsageError(f"descriptions have no sentence that tells {name!r} from {missing[0]!r}")
-        strange = [other for other in others if other not in known]
-        if strange:
-            raise UsageError(f"descriptions tell {name!r} from {strange[0]!r}, which is none of the classes")
+            raise UsageError(
+                f"descriptions have no sentence that tells {name!r} from {missing[0]!r}: give every class its sentences"
+            )

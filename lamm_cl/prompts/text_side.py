@@ -21,7 +21,7 @@ from lamm_cl.prompts.deltas import Deltas
 from lamm_cl.prompts.labels import FixedLabels
 from lamm_cl.prompts.matching import Side, averaged
 from lamm_cl.prompts.vectors import trains
-from lamm_cl.prompts.wording import Slots, TextBank, Wording, body
+from lamm_cl.prompts.wording import TextBank, Wording, body
 
 Ids = tuple[int, ...]
 LAYOUTS = 256  # kept at once: label spaces that are drawn anew at each step must not fill the memory
@@ -59,7 +59,7 @@ class TextSide:
         self._backbone = backbone
         self._layouts: dict[tuple[Ids, int, bool, bool], list[tuple[list[int], Layout]]] = {}
         self._constant: dict[int, Tensor] = {}
-        self._original: dict[TextBank | None, dict[int, Tensor]] = {}
+        self._original: dict[TextBank | None, Tensor] = {}  # of all classes
         self._joined: dict[TextBank | None, tuple[Ids, Tensor]] = {}  # of those, what was asked for last
         self._snapshot: tuple[Ids, Tensor | None, Side, Tensor | None] | None = None
         self._prompts: Prompts = {}
@@ -100,21 +100,17 @@ class TextSide:
         if torch.is_grad_enabled():
             return self._encode(columns)
         with lasting():
-            return self._unchanged(columns)
-
-    def _unchanged(self, columns: Ids) -> tuple[Side, Tensor | None]:
-        """Return the features of the last call if no value has changed since, without gradient."""
-        values = [value.detach().flatten() for part in (self.labels, *self._shared) for value in part.parameters()]
-        # Joined, since each look at a value on a GPU waits for it. Counts of writes would not do: `.data` leaves none.
-        now = torch.cat(values) if values else None
-        if self._snapshot is not None:
-            known, old, side, teacher = self._snapshot
-            same = old is now is None or (old is not None and now is not None and torch.equal(old, now))
-            if known == columns and same:
-                return side, teacher
-        side, teacher = self._encode(columns)
-        self._snapshot = (columns, now, side, teacher)
-        return side, teacher
+            values = [value.detach().flatten() for part in (self.labels, *self._shared) for value in part.parameters()]
+            # Joined, since each look at a value on a GPU waits for it. Counts of writes won't do: `.data` leaves none.
+            now = torch.cat(values) if values else None
+            if self._snapshot is not None:
+                known, old, side, teacher = self._snapshot
+                same = old is now is None or (old is not None and now is not None and torch.equal(old, now))
+                if known == columns and same:
+                    return side, teacher
+            side, teacher = self._encode(columns)
+            self._snapshot = (columns, now, side, teacher)
+            return side, teacher
 
     def encode_for_images(self, columns: Ids, contexts: Tensor) -> Side:
         """Return features (batch, n, 1, E) of classes whose context (batch, n_ctx, D) depends on the image."""
@@ -128,31 +124,26 @@ class TextSide:
         None is `templates`, whose features are normalised, averaged and normalised again.
         """
         self._follow_autocast()
-        known = self._original.setdefault(bank, {})
-        missing = [c for c in range(len(self.names)) if c not in known]
-        if missing:
-            with lasting(), torch.no_grad():
-                rows = [list(self.templates) if bank is None else bank.wordings(c) for c in missing]
-                found = [self._in_wordings([row[i] for row in rows], missing) for i in range(len(rows[0]))]
-                if bank is None or bank.unit:
-                    found = [F.normalize(features, dim=-1) for features in found]
-                features = torch.stack(found).mean(0) if len(found) > 1 else found[0]
-                done = len(found) == 1 and (bank is None or bank.unit)
-                known.update(zip(missing, features if done else F.normalize(features, dim=-1), strict=True))
-        asked = self._joined.get(bank)
-        if missing or asked is None or asked[0] != columns:
-            with lasting(), torch.no_grad():
-                asked = self._joined[bank] = (columns, torch.stack([known[c] for c in columns]))
-        return asked[1]
+        unit = bank is None or bank.unit
+        with lasting(), torch.no_grad():
+            known = self._original.get(bank)
+            if known is None:
+                every = range(len(self.names))
+                rows = [self.templates if bank is None else bank.wordings(c) for c in every]
+                found = [self._in_wordings([row[i] for row in rows], every) for i in range(len(rows[0]))]
+                found = [F.normalize(features, dim=-1) for features in found] if unit else found
+                known = torch.stack(found).mean(0) if len(found) > 1 else found[0]
+                known = known if unit and len(found) == 1 else F.normalize(known, dim=-1)
+                self._original[bank] = known
+            if self._joined.get(bank, ((), None))[0] != columns:
+                self._joined[bank] = columns, torch.stack([known[c] for c in columns])
+        return self._joined[bank][1]
 
     def _in_wordings(self, wordings: Sequence[Wording], class_ids: Sequence[int]) -> Tensor:
         """Return features (n, E) of original names, each in its own words; not normalised."""
-        places: dict[str, list[int]] = {}
-        for place, wording in enumerate(wordings):
-            places.setdefault(wording.before, []).append(place)
         found: dict[int, Tensor] = {}
-        for members in places.values():
-            bodies = [body(self.tower.words, wordings[i], self.names[class_ids[i]], Slots()) for i in members]
+        for members in _alike(wordings):
+            bodies = [body(self.tower.words, wordings[i], self.names[class_ids[i]]) for i in members]
             found.update(zip(members, self.tower.encode(self.tower.layout(bodies)).to(self.dtype), strict=True))
         return torch.stack([found[i] for i in range(len(class_ids))])
 
@@ -184,10 +175,6 @@ class TextSide:
             texts = [(name, f"{words.before} {spoken(name)}{words.after}".strip()) for name, words in names]
             self._prompts = self.tower.words.check_distinct(texts, self._prompts)
 
-    def counts(self, columns: Ids) -> list[int] | None:
-        """Return how many of its variants are each class's own; None: all."""
-        return self.context.counts(columns)
-
     @property
     def tower(self) -> TextTower:
         """The frozen text tower."""
@@ -198,28 +185,25 @@ class TextSide:
             return self._with_tokens(columns), None
         if trains(*self._shared):
             return self._live(columns)
-        moving = self.labels.trainable
+        moving = self.labels.token_classes.trainable
         if moving and columns in self.groups and moving.intersection(columns):
             return Side(self._live(columns)[0].features), None
-        features = dict(self._remembered([c for c in columns if c not in moving]))
-        for group in self.groups:
-            if moving.intersection(group) and set(group).intersection(columns):
+        grouped = {c for group in self.groups for c in group}
+        unlearned = tuple(c for c in range(len(self.names)) if c not in grouped)
+        features: dict[int, Tensor] = {}  # (v, E)
+        for group in [*self.groups, unlearned]:
+            wanted = set(group).intersection(columns)
+            if wanted and moving.intersection(group):
                 features.update(zip(group, self._live(group)[0].features, strict=True))
+            elif wanted:  # nothing trainable reaches them
+                if not wanted <= self._constant.keys():
+                    with torch.no_grad():
+                        self._constant.update(zip(group, self._live(group)[0].features, strict=True))
+                features |= {c: self._constant[c] for c in wanted}
         return Side(torch.stack([features[c] for c in columns])), None
 
     def _given_deltas(self) -> low_rank.Deltas:
         return low_rank.NOWHERE if self.deltas is None else self.deltas.of("text")
-
-    def _remembered(self, class_ids: Sequence[int]) -> dict[int, Tensor]:
-        """Return features (v, E) of classes that nothing trainable reaches."""
-        missing = set(class_ids) - set(self._constant)
-        with torch.no_grad():
-            grouped = {c for group in self.groups for c in group}
-            unlearned = tuple(c for c in range(len(self.names)) if c not in grouped)
-            for group in [*self.groups, unlearned]:
-                if missing.intersection(group):
-                    self._constant.update(zip(group, self._live(group)[0].features, strict=True))
-        return {c: self._constant[c] for c in class_ids}
 
     def _live(self, columns: Ids) -> tuple[Side, Tensor | None]:
         """Encode classes with whatever gradients there are."""
@@ -307,11 +291,8 @@ class TextSide:
         return self._layouts[key]
 
     def _build(self, columns: Ids, variant: int, original: bool, teacher: bool) -> list[tuple[list[int], Layout]]:
-        wordings: dict[str, list[int]] = {}
-        for place, class_id in enumerate(columns):
-            wordings.setdefault(self.context.wording(class_id, variant).before, []).append(place)
         found = []
-        for members in wordings.values():
+        for members in _alike([self.context.wording(class_id, variant) for class_id in columns]):
             ids = [columns[place] for place in members]
             own = self._bodies(ids, variant, labels=not original)
             bodies = [*own, *self._bodies(ids, variant, labels=False)] if teacher else own
@@ -327,12 +308,17 @@ class TextSide:
         bodies = []
         for row, (class_id, length) in enumerate(zip(class_ids, lengths, strict=True)):
             first = row * context.n_ctx if own else 0
-            slots = Slots(
-                context=[slot(first + i) for i in range(context.n_ctx)],
-                label=[slot(free + i) for i in range(length)] if labels else (),
-                place=self.labels.place,
-                position=context.position,
-            )
+            vectors = [slot(first + i) for i in range(context.n_ctx)]
+            label = [slot(free + i) for i in range(length)] if labels else ()
             free += length
-            bodies.append(body(self.tower.words, context.wording(class_id, variant), self.names[class_id], slots))
+            wording, name = context.wording(class_id, variant), self.names[class_id]
+            bodies.append(body(self.tower.words, wording, name, vectors, label, self.labels.place, context.position))
         return bodies
+
+
+def _alike(wordings: Sequence[Wording]) -> list[list[int]]:
+    """Return the places of the wordings that have the same words before the name, together."""
+    places: dict[str, list[int]] = {}
+    for place, wording in enumerate(wordings):
+        places.setdefault(wording.before, []).append(place)
+    return list(places.values())

@@ -35,17 +35,15 @@ class Wording:
         return cls.of(sentence) if "{}" in sentence else cls(sentence.strip(), "", whole=True)
 
 
-@dataclass(frozen=True)
-class Slots:
-    """The learned vectors in one prompt, as codes (`clip.prompts_layout.slot`)."""
-
-    context: Sequence[int] = ()  # in the place of the first words before the name
-    label: Sequence[int] = ()  # in the place of what `place` says
-    place: LabelPlace = "name_start"
-    position: Position = "end"
-
-
-def body(words: Words, wording: Wording, class_name: str, slots: Slots) -> list[int]:
+def body(
+    words: Words,
+    wording: Wording,
+    class_name: str,
+    context: Sequence[int] = (),  # codes of vectors (`prompts_layout.slot`) in the place of the first words before it
+    label: Sequence[int] = (),  # of those in the place of what `place` says
+    place: LabelPlace = "name_start",
+    position: Position = "end",
+) -> list[int]:
     """Return the codes of one prompt, without start and end tokens.
 
     The text is tokenised whole, as the papers' codes do: a name that ends in punctuation may share a token with what
@@ -59,17 +57,17 @@ def body(words: Words, wording: Wording, class_name: str, slots: Slots) -> list[
     # Words are split at spaces before they become tokens, so what stands before the name keeps its tokens.
     rest = rest[len(before) :] if rest[: len(before)] == before else words.ids(f"{name}{wording.after}")
     name_length = min(len(words.ids(name)), len(rest))
-    if slots.label and slots.place == "whole_name":
-        rest = [*slots.label, *(words.ids(wording.after.strip()) if wording.after.strip() else [])]
-        name_length = len(slots.label)
-    elif slots.label and slots.place == "name_start":
-        rest = [*slots.label, *rest[len(slots.label) :]]
-    context = [*slots.context, *before[len(slots.context) :]]
-    if slots.label and slots.place == "after_context":
-        first, stop = len(slots.context), len(slots.context) + len(slots.label)
-        context = [*context[:first], *slots.label, *context[stop:]]
-    half = {"front": 0, "middle": len(context) // 2, "end": len(context)}[slots.position]
-    return [*context[:half], *rest[:name_length], *context[half:], *rest[name_length:]]
+    if label and place == "whole_name":
+        rest = [*label, *(words.ids(wording.after.strip()) if wording.after.strip() else [])]
+        name_length = len(label)
+    elif label and place == "name_start":
+        rest = [*label, *rest[len(label) :]]
+    front = [*context, *before[len(context) :]]
+    if label and place == "after_context":
+        first, stop = len(context), len(context) + len(label)
+        front = [*front[:first], *label, *front[stop:]]
+    half = {"front": 0, "middle": len(front) // 2, "end": len(front)}[position]
+    return [*front[:half], *rest[:name_length], *front[half:], *rest[name_length:]]
 
 
 @dataclass(frozen=True)

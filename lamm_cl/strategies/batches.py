@@ -9,7 +9,7 @@ from avalanche.benchmarks.utils.utils import concat_datasets
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import BatchSampler, DataLoader
 
 from lamm_cl.clip.backbone import ClipBackbone
 from lamm_cl.clip.room import fitting
@@ -32,7 +32,7 @@ class LoaderOptions(TypedDict, total=False):
     persistent_workers: bool
 
 
-class EpochBatches(Sampler[list[int]]):
+class EpochBatches(BatchSampler):
     """Batches of the positions of n samples, shuffled by a generator that each epoch starts anew.
 
     The order needs no state that would have to be saved: epoch 7 is the same whether epochs 0-6 ran in this
@@ -41,80 +41,51 @@ class EpochBatches(Sampler[list[int]]):
     """
 
     def __init__(self, n: int, batch_size: int, seed_of: Callable[[int], int] | None, *, drop_last: bool) -> None:
-        self.n = n
-        self.batch_size = batch_size
-        self.epoch = 0
-        self._seed_of = seed_of
-        self._drop = drop_last and n >= batch_size
-
-    def __len__(self) -> int:
-        return self.n // self.batch_size if self._drop else -(-self.n // self.batch_size)
+        super().__init__(range(n), batch_size, drop_last and n >= batch_size)
+        self.n, self.epoch, self._seed_of = n, 0, seed_of
 
     def __iter__(self) -> Iterator[list[int]]:
-        if self._seed_of is None:
-            order = list(range(self.n))
-        else:
+        if self._seed_of is not None:
             generator = torch.Generator().manual_seed(self._seed_of(self.epoch))
-            order = torch.randperm(self.n, generator=generator).tolist()
-        for k in range(len(self)):
-            yield order[k * self.batch_size : (k + 1) * self.batch_size]
+            self.sampler = torch.randperm(self.n, generator=generator).tolist()
+        return super().__iter__()
 
 
-class _Loader:
-    """Mini-batches (x, label, position in the source, task) of a data set whose x the source gives.
+class SourceLoader:
+    """Mini-batches (x, label, position in the source, task) of a data set whose x the benchmark's source gives.
+
+    A data loader that collates single rows costs more than a whole step on cached features; this one cuts them from few
+    tensors, which go to the device once an epoch: within a step nothing has to wait for it.
 
     Args:
         dataset: An Avalanche data set with the attributes `index` (position in the source) and `targets`.
+        read: Yields the x of each list of positions in the source.
         batches: Of positions in `dataset`.
+        device: Where labels, positions and tasks are wanted.
     """
 
-    def __init__(self, dataset: Any, batches: EpochBatches) -> None:
-        self.batch_sampler = batches
+    def __init__(
+        self,
+        dataset: Any,
+        read: Callable[[list[list[int]]], Iterator[Tensor]],
+        batches: BatchSampler,
+        device: torch.device,
+    ) -> None:
+        self.batch_sampler, self._read, self._device = batches, read, device
         self._index = [int(i) for i in dataset.index]
         tasks = getattr(dataset, "targets_task_labels", None)
-        self._columns = [torch.tensor([int(y) for y in dataset.targets]), torch.tensor(self._index)]
-        if tasks is not None:
-            self._columns.append(torch.tensor([int(t) for t in tasks]))
+        columns = [dataset.targets, self._index, *([] if tasks is None else [tasks])]
+        self._columns = [torch.tensor([int(value) for value in column]) for column in columns]
 
     def __len__(self) -> int:
         return len(self.batch_sampler)
 
-
-class ImageLoader(_Loader):
-    """Mini-batches of images, which may be read ahead: `images` yields those (b, 3, H, W) of each list of positions."""
-
-    def __init__(
-        self, dataset: Any, images: Callable[[list[list[int]]], Iterator[Tensor]], batches: EpochBatches
-    ) -> None:
-        super().__init__(dataset, batches)
-        self._images = images
-
     def __iter__(self) -> Iterator[list[Tensor]]:
         batches = list(self.batch_sampler)
-        images = self._images([[self._index[place] for place in batch] for batch in batches])
-        for batch, x in zip(batches, images, strict=True):
-            yield [x, *(column[batch] for column in self._columns)]
-
-
-class FeatureLoader(_Loader):
-    """Mini-batches cut from one tensor of image features, which `rows` gives (n, d) when an epoch starts.
-
-    A data loader that collates single rows costs more than a whole step on cached features; this one gathers.
-    """
-
-    def __init__(
-        self, dataset: Any, rows: Callable[[Sequence[int]], Tensor], batches: EpochBatches, device: torch.device
-    ) -> None:
-        super().__init__(dataset, batches)
-        self._rows, self._device = rows, device
-
-    def __iter__(self) -> Iterator[list[Tensor]]:
-        # One copy to the device an epoch: within a step nothing has to wait for it.
-        tensors = [t.to(self._device) for t in (self._rows(self._index), *self._columns)]
-        batches = list(self.batch_sampler)
-        order = torch.tensor([place for batch in batches for place in batch], device=self._device)
-        for places in torch.split(order, [len(batch) for batch in batches]):
-            yield [tensor[places] for tensor in tensors]
+        order, sizes = [place for batch in batches for place in batch], [len(batch) for batch in batches]
+        columns = [torch.split(column[order].to(self._device), sizes) for column in self._columns]
+        found = self._read([[self._index[place] for place in batch] for batch in batches])
+        yield from map(list, zip(found, *columns, strict=True))
 
 
 class StageBatches(SupervisedTemplate):
@@ -127,11 +98,10 @@ class StageBatches(SupervisedTemplate):
     settings: Settings
     recipe: Recipe
     pictures: Pictures
-    dataloader: Any
     _trained: list[tuple[int, ...]]
     _kept: list[Any]
     _earlier: list[int]
-    _pending: Any
+    _pending: Any  # state and unpacker of a stage that was interrupted
 
     def samples(self, positions: Sequence[int]) -> Any:
         """Return the samples at these positions of the benchmark's source, as an Avalanche data set."""
@@ -191,53 +161,39 @@ class StageBatches(SupervisedTemplate):
             (lambda epoch: seed_for("order", self.settings.seed, self.stage, epoch)) if shuffle else None,
             drop_last=self.recipe.drop_last if drop_last is None else drop_last,
         )
-        self.dataloader = self._loader(self._batches, num_workers)
-        if self.dataloader is None:
-            self.dataloader = DataLoader(
-                self.adapted_dataset,
-                batch_sampler=self._batches,
-                collate_fn=self.adapted_dataset.collate_fn,
-                num_workers=self._foreign_workers(num_workers),
-                pin_memory=self.device.type == "cuda",
-            )
+        self._read_ahead(self._batches, num_workers, **kwargs)
 
     def make_eval_dataloader(self, num_workers: int | None = None, **kwargs: Any) -> None:
         """Make the loader of an evaluation: features from the cache where there is one."""
-        size = self.scored_at_once(self.adapted_dataset)
-        batches = EpochBatches(len(self.adapted_dataset), size, None, drop_last=False)
-        self.dataloader = self._loader(batches, num_workers)
-        if self.dataloader is None:
-            kept, self.eval_mb_size = self.eval_mb_size, size
-            try:
-                super().make_eval_dataloader(num_workers=self._foreign_workers(num_workers), **kwargs)
-            finally:
-                self.eval_mb_size = kept
+        order, size = range(len(self.adapted_dataset)), self.scored_at_once(self.adapted_dataset)
+        self._read_ahead(BatchSampler(order, size, drop_last=False), num_workers, **kwargs)
 
-    def _loader(self, batches: EpochBatches, num_workers: int | None) -> FeatureLoader | ImageLoader | None:
+    def _read_ahead(self, batches: BatchSampler, num_workers: int | None, **asked: Any) -> None:
+        dataset, pinned = self.adapted_dataset, asked.get("pin_memory")
+        # Unasked, no process reads a data set of the user's own, for its views may be drawn.
+        workers = (self.settings.num_workers or 0) if num_workers is None else num_workers
+        self.dataloader = self.loader(dataset, batches, num_workers) or DataLoader(
+            dataset,
+            batch_sampler=batches,
+            collate_fn=dataset.collate_fn,
+            num_workers=workers,
+            pin_memory=self.device.type == "cuda" if pinned is None else pinned,
+            persistent_workers=workers > 0 and asked.get("persistent_workers", False),
+        )
+
+    def loader(self, dataset: Any, batches: BatchSampler, num_workers: int | None = None) -> SourceLoader | None:
         """Return a loader of what the benchmark's source gives; None for a data set of the user's own."""
-        dataset, pictures = self.adapted_dataset, self.pictures
+        pictures, cpu = self.pictures, torch.device("cpu")
         if pictures.serves(dataset):
-            return FeatureLoader(dataset, pictures.rows, batches, self.device)
-        if pictures.gives(dataset):
-            return ImageLoader(dataset, partial(pictures.images, workers=num_workers), batches)
+            return SourceLoader(dataset, partial(pictures.features, device=self.device), batches, self.device)
+        if pictures.gives(dataset):  # labels of images are looked at before they go to the device
+            return SourceLoader(dataset, partial(pictures.images, workers=num_workers), batches, cpu)
         return None
-
-    def _foreign_workers(self, num_workers: int | None) -> int:
-        """Return the loading workers of a data set of the user's own: none unasked, for its views may be drawn."""
-        return (self.settings.num_workers or 0) if num_workers is None else num_workers
-
-
-class StreamData:
-    """The current stage of a strategy as `StageData`: features from the cache where the learner takes features."""
-
-    def __init__(self, strategy: StageBatches) -> None:
-        self._strategy = strategy
 
     def batches(self, split: Split = "train", epoch: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (x, labels) in an order that depends on the seed and the stage alone; see `StageData.batches`."""
-        strategy = self._strategy
-        dataset = strategy.adapted_dataset if split == "train" else self._evaluated(split)
-        seed = seed_for("order", strategy.settings.seed, strategy.stage, f"end/{split}")
+        dataset = self.adapted_dataset if split == "train" else self._evaluated(split)
+        seed = seed_for("order", self.settings.seed, self.stage, f"end/{split}")
         order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed)).tolist()
         yield from self._read(dataset if epoch is not None else dataset.eval(), order, epoch)
 
@@ -246,24 +202,16 @@ class StreamData:
         yield from self._read(dataset.eval(), list(range(len(dataset))), None)
 
     def _read(self, dataset: Any, order: list[int], epoch: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-        pictures, size = self._strategy.pictures, self._strategy.scored_at_once(dataset)
-        shown = pictures.epoch
-        pictures.show(epoch)
+        batches, shown = BatchSampler(order, self.scored_at_once(dataset), drop_last=False), self.pictures.epoch
+        foreign = partial(DataLoader, dataset, batch_sampler=batches, collate_fn=dataset.collate_fn)
+        self.pictures.show(epoch)
         try:
-            if not (pictures.serves(dataset) or pictures.gives(dataset)):
-                for batch in DataLoader(dataset.subset(order), size, collate_fn=dataset.collate_fn):
-                    yield batch[0], batch[1]
-                return
-            index = [int(dataset.index[i]) for i in order]
-            labels = torch.tensor([int(dataset.targets[i]) for i in order])
-            batches = [index[start : start + size] for start in range(0, len(index), size)]
-            pictures.prepare(index)
-            found = map(pictures.rows, batches) if pictures.serves(dataset) else pictures.images(batches)
-            yield from zip(found, torch.split(labels, size), strict=True)
+            for x, labels, *_ in self.loader(dataset, batches) or foreign():
+                yield x, labels
         finally:
-            pictures.show(shown)
+            self.pictures.show(shown)
 
-    def check(self, splits: Iterable[Split]) -> None:
+    def check_looks(self, splits: Iterable[Split]) -> None:
         """Check, before anything is trained, that the benchmark has what a learner looks at.
 
         Raises:
@@ -271,16 +219,16 @@ class StreamData:
         """
         for split in sorted(splits):
             if not self._stream(split):
-                raise missing_images(self._strategy.model.method, split)
+                raise missing_images(self.model.method, split)
 
     def _stream(self, split: Split) -> Any:
-        benchmark = getattr(getattr(self._strategy.experience, "origin_stream", None), "benchmark", None)
+        benchmark = getattr(getattr(self.experience, "origin_stream", None), "benchmark", None)
         return getattr(benchmark, f"{split}_stream", None) or ()
 
     def _evaluated(self, split: Split) -> Any:
         """Return the validation or test images of the classes seen so far."""
-        seen = set(self._strategy.seen_classes)
+        seen = set(self.seen_classes)
         found = [e.dataset for e in self._stream(split) if {int(c) for c in e.dataset.targets.uniques} <= seen]
         if not found:
-            raise missing_images(self._strategy.model.method, split)
+            raise missing_images(self.model.method, split)
         return concat_datasets(found)

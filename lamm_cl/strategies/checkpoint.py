@@ -7,7 +7,6 @@ uninterrupted run ends.
 import copy
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,42 +19,10 @@ from lamm_cl.files import write_atomic
 from lamm_cl.methods.optimizer import trainable
 from lamm_cl.strategies.batches import StageBatches
 from lamm_cl.strategies.generators import generator_state, set_generator_state
-from lamm_cl.strategies.plugin_state import Unpacker, plugin_states, set_plugin_states
+from lamm_cl.strategies.plugin_state import Packer, Unpacker, plugin_states, set_plugin_states
 from lamm_cl.tensor_file import pack, unpack
 
-FORMAT = 4  # raise it whenever `checkpoint` returns something else than before
-
-
-@dataclass(frozen=True)
-class Pending:
-    """A stage that was interrupted: what its next training call takes up."""
-
-    tensors: Mapping[str, Tensor]
-    state: Mapping[str, Any]
-    unpacker: Unpacker
-
-    def check(self, own: tuple[int, ...]) -> None:
-        """Refuse an experience that is not the interrupted one.
-
-        Raises:
-            UsageError: When its classes differ.
-        """
-        expected = tuple(self.state["trained"][-1])
-        if own != expected:
-            raise UsageError(
-                f"the checkpoint is inside a stage with the classes {list(expected)}, "
-                f"but the experience has {list(own)}. Resume with the experience that was interrupted."
-            )
-
-    def apply(self, strategy: "Checkpointed") -> None:
-        """Set what the start of a stage has reset: momentum, clock, metrics, plugins."""
-        parameters = dict(trainable(strategy.model))
-        for key, value in _under("optimizer", self.tensors).items():
-            name, _, owner = key.partition("/")
-            place = parameters[owner].device if value.dim() else value.device
-            strategy.optimizer.state[parameters[owner]][name] = value.clone().to(place)
-        strategy._set_progress(self.state, self.unpacker, inside=True)
-        strategy._pending = None
+FORMAT = 5  # raise it whenever `checkpoint` returns something else than before
 
 
 class Checkpointed(StageBatches):
@@ -69,41 +36,37 @@ class Checkpointed(StageBatches):
         Raises:
             UsageError: When a plugin holds a state that is not known how to save.
         """
-        inside = self.experience is not None
-        plugins, memory = plugin_states(self, inside=inside)
-        generators, rest = generator_state()
-        tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
-        tensors |= {f"generators/{name}": value for name, value in generators.items()}
-        tensors |= {f"plugins/{key}": value for key, value in memory.items()}
-        for name, parameter in trainable(self.model) if inside else ():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                if value is not None:
-                    tensors[f"optimizer/{key}/{name}"] = torch.as_tensor(value)
-        group, evaluator = self.optimizer.param_groups[0], self.evaluator
-        state = {
-            "format": FORMAT,
-            **self._identity(),
-            "trained": [list(own) for own in self.trained],
+        packer = Packer(self.settings.source is not None)
+        plugins = plugin_states(self, packer, inside=self.experience is not None)
+        state = {name: packer.pack(value) for name, value in self._state().items()}
+        whole = {"format": FORMAT, **self._identity(), **state, "plugins": plugins, "tensors": len(packer.tensors)}
+        return packer.tensors, whole
+
+    def _state(self) -> dict[str, Any]:
+        """Return what a checkpoint has beside plugins, as it is here."""
+        inside, evaluator = self.experience is not None, self.evaluator
+        moving = self.optimizer.state if inside else {}
+        return {
+            "trained": self.trained,
             "epoch": self.clock.train_exp_epochs if inside else None,
             # Restored and not trained on since: the earlier experiences are known by number only.
-            "kept": list(self._earlier)
+            "kept": self._earlier
             or [e.current_experience for e in self._kept if not (inside and e is self.experience)],
-            "clock": dict(vars(self.clock)),
+            "clock": vars(self.clock),
             "last_metrics": {name: _number(value) for name, value in evaluator.last_metric_results.items()},
             "all_metrics": {
-                name: [[int(x) for x in xs], [_number(value) for value in values]]
+                name: (list(map(int, xs)), list(map(_number, values)))
                 for name, (xs, values) in evaluator.all_metric_results.items()
             },
             "growth": self.model.growth(),
+            "model": self.model.state_dict(),
             "trains": [name for name, _ in trainable(self.model)],
-            "plugins": plugins,
             # What steers the optimizer now: lr, momentum, a scheduler's initial_lr, ...
-            "optimizer": {name: value for name, value in group.items() if isinstance(value, bool | int | float)},
+            "optimizer": {k: v for k, v in self.optimizer.param_groups[0].items() if isinstance(v, bool | int | float)},
+            "momentum": {name: moving[one] for name, one in trainable(self.model) if one in moving},
             "scaler": self.precision.scaler.state_dict(),
-            "generators": rest,
-            "tensors": sorted(tensors),
+            "generators": generator_state(),
         }
-        return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, state
 
     def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Take up a checkpoint in a strategy that was just built in the same way.
@@ -120,29 +83,18 @@ class Checkpointed(StageBatches):
         for key, here in self._identity().items():
             if state.get(key) != here:
                 raise UsageError(f"the checkpoint was taken with {key} {state.get(key)!r}, the strategy has {here!r}.")
-        self._check_complete(tensors, state)
-        unpacker = Unpacker(_under("plugins", tensors), copy.deepcopy(self.model), self.samples, self.device)
-        self._earlier = list(state["kept"])
-        self.model.regrow(state["growth"])
-        self._trained = [tuple(own) for own in state["trained"]]
-        learned = _under("model", tensors)
-        odd = self.model.misfits(learned)
-        if odd:
+        unpacker = Unpacker(tensors, copy.deepcopy(self.model), self.samples, self.device)
+        found = self._unpacked(tensors, state, unpacker)
+        self._earlier, self._trained = found["kept"], found["trained"]
+        self.model.regrow(found["growth"])
+        if odd := self.model.misfits(found["model"]):
             raise UsageError(f"the checkpoint's tensors do not fit the model: {', '.join(odd[:5])}.")
         for name, parameter in self.model.named_parameters():
-            parameter.requires_grad_(name in state["trains"])
-        trains, strays = dict(trainable(self.model)), []
-        for name, value in _under("optimizer", tensors).items():
-            owner = name.partition("/")[2]
-            if owner not in trains or value.shape not in (learned[owner].shape, ()):
-                strays.append(name)
-        if strays:
-            raise UsageError(f"the checkpoint has momentum of what does not train: {', '.join(sorted(strays)[:5])}.")
-        self.model.load_state_dict(learned)
-        set_generator_state(_under("generators", tensors), state["generators"])
-        self._set_progress(state, unpacker, inside=False)
-        if state["epoch"] is not None:
-            self._pending = Pending(dict(tensors), dict(state), unpacker)
+            parameter.requires_grad_(name in found["trains"])
+        self.model.load_state_dict(found["model"])
+        self._set_progress(found, unpacker, inside=False)
+        if found["epoch"] is not None:
+            self._pending = found, unpacker
 
     def save(self, path: str | Path) -> None:
         """Write `checkpoint()` to a file: model, metrics and the memory of plugins; the backbone is not part of it.
@@ -175,23 +127,47 @@ class Checkpointed(StageBatches):
         names = list(self.model.class_names)
         return {"method": str(self.model.method), "class_names": names, "regime": self.settings.regime}
 
-    def _check_complete(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Compare with the state of the strategy as it is: what another build saved may lack a part, or have more."""
+    def _unpacked(self, tensors: Mapping[str, Tensor], state: dict[str, Any], unpacker: Unpacker) -> dict[str, Any]:
+        """Unpack a state and compare it with the strategy's: another build's may lack a part, or have one more."""
         whole = self.checkpoint()[1]
         different = set(map(str, set(whole) ^ set(state)))
-        for key in ("clock", "optimizer", "scaler", "generators", "plugins"):
-            if isinstance(state.get(key), Mapping):
-                # Plugins of the checkpoint that are not here are named where they are set.
-                different |= {f"{key}.{name}" for name in set(whole[key]) - set(state[key])}
-            else:
-                different.add(key)
-        named = state.get("tensors")
-        different |= set(map(str, named if isinstance(named, list) else ())) ^ set(tensors)
-        # Those of the model are compared with the model.
-        if different := {name for name in different if not name.startswith("model/")}:
+        if not different and state["tensors"] != len(tensors):
+            different = {"tensors"}
+        if not different:
+            here = self._state()
+            state = {**state, **{name: unpacker.unpack(state[name]) for name in here}}
+            for name, parts in {**here, "plugins": whole["plugins"]}.items():
+                if name in ("clock", "optimizer", "scaler", "generators", "plugins"):
+                    # Plugins of the checkpoint that are not here are named where they are set.
+                    different |= {f"{name}.{part}" for part in set(parts) - set(state[name])}
+        if different:
             raise UsageError(
                 f"the checkpoint is of another build of this version: it differs in {', '.join(sorted(different)[:5])}."
             )
+        return state
+
+    def _check_interrupted(self, own: tuple[int, ...]) -> None:
+        """Refuse an experience that is not the interrupted one.
+
+        Raises:
+            UsageError: When its classes differ.
+        """
+        expected = self._trained[-1]
+        if own != expected:
+            raise UsageError(
+                f"the checkpoint is inside a stage with the classes {list(expected)}, "
+                f"but the experience has {list(own)}. Resume with the experience that was interrupted."
+            )
+
+    def _take_up(self) -> None:
+        """Set what the start of the interrupted stage has reset: momentum, clock, metrics, plugins."""
+        state, unpacker = self._pending
+        self._set_progress(state, unpacker, inside=True)
+        names = {parameter: name for name, parameter in trainable(self.model)}
+        order = [names.get(parameter) for group in self.optimizer.param_groups for parameter in group["params"]]
+        momentum = {k: state["momentum"][name] for k, name in enumerate(order) if name in state["momentum"]}
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": momentum})
+        self._pending = None
 
     def _set_progress(self, state: Mapping[str, Any], unpacker: Unpacker, *, inside: bool) -> None:
         for name, count in state["clock"].items():
@@ -200,16 +176,11 @@ class Checkpointed(StageBatches):
         evaluator.last_metric_results.clear()
         evaluator.last_metric_results.update(state["last_metrics"])
         evaluator.all_metric_results.clear()
-        for name, (xs, values) in state["all_metrics"].items():
-            evaluator.all_metric_results[name] = (list(xs), list(values))
+        evaluator.all_metric_results.update(copy.deepcopy(state["all_metrics"]))
         set_plugin_states(self, state["plugins"], unpacker, inside=inside)
         self.optimizer.param_groups[0].update(state["optimizer"])
         self.precision.scaler.load_state_dict(state["scaler"])
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    start = prefix + "/"
-    return {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+        set_generator_state(state["generators"])  # after the last epoch of a stage, plugins go on drawing from them
 
 
 def _number(value: Any) -> Any:

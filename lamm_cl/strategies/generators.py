@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 
 def seed_generators(seed: int) -> None:
@@ -37,24 +36,15 @@ def preserved_generators() -> Iterator[None]:
             np.random.set_state(numpy)
 
 
-def generator_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the states of the global CPU generators as tensors and a JSON-able dict."""
-    version, words, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
-    tensors = {
-        "python": torch.tensor(words, dtype=torch.int64),
-        "numpy": torch.from_numpy(np.asarray(keys, dtype=np.int64)),
-        "torch": torch.get_rng_state(),
-    }
-    rest = {"python": [version, gauss], "numpy": [name, int(position), int(has_gauss), float(cached)]}
-    return tensors, rest
+def generator_state() -> dict[str, Any]:
+    """Return the states of the global CPU generators: numbers, texts, tuples and lists of them, and a tensor."""
+    name, keys, *rest = np.random.get_state()
+    words = np.asarray(keys).tolist()
+    return {"python": random.getstate(), "numpy": (name, words, *rest), "torch": torch.get_rng_state()}
 
 
-def set_generator_state(tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
+def set_generator_state(state: dict[str, Any]) -> None:
     """Set what `generator_state` returned."""
-    version, gauss = rest["python"]
-    random.setstate((version, tuple(tensors["python"].tolist()), gauss))
-    name, position, has_gauss, cached = rest["numpy"]
-    keys = tensors["numpy"].numpy().astype(np.uint32)
-    np.random.set_state((name, keys, position, has_gauss, cached))
-    torch.set_rng_state(tensors["torch"])
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"].cpu())

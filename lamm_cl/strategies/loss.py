@@ -69,10 +69,9 @@ class LossGuard:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._at_once = device.type == "cpu"
-        self._names: tuple[str, ...] = ()
-        self._seen: list[Tensor] = []
-        self._steps: list[int] = []
+        self._most = 1 if device.type == "cpu" else MOST
+        self._seen: list[tuple[int, str]] = []  # step and term of each value
+        self._values: list[Tensor] = []  # of each step
 
     def see(self, step: int, terms: Mapping[str, Tensor]) -> None:
         """Look at the scalar terms of one step.
@@ -82,41 +81,25 @@ class LossGuard:
         """
         # Sums are bad whenever a part is: name the part.
         named = sorted(terms, key=lambda name: (name == PENALTY, name == "total"))
-        if self._at_once:
-            for name in named:
-                value = float(terms[name].detach())
-                if not math.isfinite(value):
-                    raise NonFiniteLossError(_message(name, step, str(value)))
-            return
-        if self._names != tuple(named):
-            self.flush()
-            self._names = tuple(named)
-        self._steps.append(step)
-        self._seen.append(torch.stack([terms[name].detach().float().reshape(()) for name in named]))
-        if len(self._seen) >= MOST:
+        self._seen += [(step, name) for name in named]
+        self._values.append(torch.stack([terms[name].detach().reshape(()) for name in named]))
+        if len(self._values) >= self._most:
             self.flush()
 
     def flush(self) -> None:
-        """Read what was remembered on the device.
+        """Read what was remembered.
 
         Raises:
             NonFiniteLossError: When a term was NaN or infinite at any step since the last call.
         """
-        if not self._seen:
-            return
-        values, names, steps = torch.stack(self._seen).tolist(), self._names, self._steps
-        self._names, self._seen, self._steps = (), [], []
-        for step, row in zip(steps, values, strict=True):
-            for name, value in zip(names, row, strict=True):
-                if not math.isfinite(value):
-                    raise NonFiniteLossError(_message(name, step, "NaN or infinite"))
-
-
-def _message(term: str, step: int, value: str) -> str:
-    return (
-        f"the loss term {term!r} became {value} at training step {step} (counted over all stages). "
-        "A lower lr, a smaller weight of that term, or precision='fp32' usually helps."
-    )
+        values, seen = torch.cat(self._values).tolist() if self._values else [], self._seen
+        self._values, self._seen = [], []
+        for value, (step, term) in zip(values, seen, strict=True):
+            if not math.isfinite(value):
+                raise NonFiniteLossError(
+                    f"the loss term {term!r} became {value} at training step {step} (counted over all stages). "
+                    "A lower lr, a smaller weight of that term, or precision='fp32' usually helps."
+                )
 
 
 class LossTerms(PluginMetric[dict[str, float]]):

@@ -161,14 +161,9 @@ class Pictures:
         self._workers, self._device = workers, device or torch.device("cpu")
         self._readers: Readers | None = None
 
-    @property
-    def as_features(self) -> bool:
-        """Whether batches hold image features instead of images."""
-        return self._features is not None and self._source is not None
-
     def serves(self, dataset: Any) -> bool:
         """Whether the samples of a data set can be read from the source as features."""
-        return self.as_features and hasattr(dataset, "index")
+        return self._features is not None and self._source is not None and hasattr(dataset, "index")
 
     def show(self, epoch: int | None) -> None:
         """Make the source give the training views of `epoch`, or the evaluation view for None."""
@@ -197,8 +192,8 @@ class Pictures:
 
     def prepare(self, indices: Iterable[int]) -> None:
         """Compute the features of these positions of the source in large batches, for the views that are shown."""
-        if self._source is not None and self.as_features:
-            self._source.prefetch(list(indices), self.epoch)
+        assert self._source is not None
+        self._source.prefetch(list(indices), self.epoch)
 
     def beside(self, indices: Sequence[int]) -> Tensor | None:
         """Return the unit features (n, d) of these positions, for the views that are shown as images; None without."""
@@ -209,10 +204,11 @@ class Pictures:
         self._source.use_features(None)
         return features
 
-    def rows(self, indices: Sequence[int]) -> Tensor:
-        """Return the features (n, d) of these positions of the source, for the views that are shown."""
+    def features(self, batches: Sequence[Sequence[int]], device: torch.device) -> Iterator[Tensor]:
+        """Yield the features (b, d) of each list of positions of the source, for the views that are shown now."""
         assert self._source is not None
-        return self._source.gather(indices)
+        rows = self._source.gather([place for batch in batches for place in batch])
+        yield from torch.split(rows.to(device), [len(batch) for batch in batches])
 
     def gives(self, dataset: Any) -> bool:
         """Whether the samples of a data set are images just as the source gives them: no transform is put on top."""

@@ -2,13 +2,12 @@
 
 Takes part what has `state_dict()` and `load_state_dict(state)` (loaded again when an interrupted stage goes on), or
 `state()` and `load_state(state)` (loaded before that stage starts anew, as our own metrics want it). The memory of any
-other plugin is walked, see below; what cannot be walked is refused, since a resumed run would be another run.
+other plugin is walked, see below; what cannot be packed is refused, since a resumed run would be another run.
 """
 
 import copy
 import importlib
 import inspect
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -26,6 +25,8 @@ from lamm_cl.errors import UsageError
 from lamm_cl.methods.learner import Learner
 from lamm_cl.strategies.batches import StageBatches
 
+_KINDS: dict[str, Any] = {kind.__name__: kind for kind in (torch.Size, tuple, list, set)}
+_WALKED = ("avalanche.", "lamm_cl.")  # whose objects are taken apart
 Samples = Callable[[list[int]], Any]  # positions in the source -> data set
 
 
@@ -34,7 +35,7 @@ class CannotSaveError(UsageError):
 
 
 class Packer:
-    """Turns what plugins hold into JSON, with `tensors` beside it."""
+    """Turns what strategies and plugins hold into JSON, with `tensors` beside it."""
 
     def __init__(self, source: bool) -> None:
         self._source = source  # whether samples can be found again in the benchmark's
@@ -49,19 +50,21 @@ class Packer:
         if value is None or isinstance(value, bool | int | float | str):
             return value
         if isinstance(value, Tensor):
-            return {"tensor": self._keep(value)}
-        if isinstance(value, torch.Size | tuple | list | set | frozenset):
-            kind = next(k for k in ("Size", "tuple", "list", "set") if k in {c.__name__ for c in type(value).__mro__})
-            return {kind: [self.pack(item) for item in value]}
+            key = str(len(self.tensors))
+            self.tensors[key] = value.detach().cpu().contiguous().clone()
+            return {"tensor": key}
+        for name, kind in _KINDS.items():
+            if isinstance(value, kind):
+                return {name: [self.pack(item) for item in value]}
         if isinstance(value, dict):
             return {"dict": [[self.pack(key), self.pack(item)] for key, item in value.items()]}
         if isinstance(value, AvalancheDataset):
             return {"samples": self._positions(value)}
         if isinstance(value, Learner):
-            values = {name: self._keep(tensor) for name, tensor in value.state_dict().items()}
             trains = [name for name, p in value.named_parameters() if p.requires_grad]
+            values = self.pack(value.state_dict())
             return {"learner": value.growth(), "values": values, "trains": trains, "training": value.training}
-        if type(value).__module__.startswith("avalanche."):
+        if type(value).__module__.startswith(_WALKED):
             return {"object": f"{type(value).__module__}:{type(value).__name__}", "state": self.attributes(value)}
         raise CannotSaveError(f"it holds a {type(value).__name__}")
 
@@ -72,14 +75,9 @@ class Packer:
             raise CannotSaveError("it holds samples that do not know their place, as those of lamm_cl's benchmarks do")
         return [int(i) for i in dataset.index]
 
-    def _keep(self, tensor: Tensor) -> str:
-        key = str(len(self.tensors))
-        self.tensors[key] = tensor.detach().cpu().contiguous().clone()
-        return key
-
 
 class Unpacker:
-    """Gives plugins back what a `Packer` took.
+    """Gives back what a `Packer` took.
 
     `learner` is the strategy's before it trained: a remembered one is a copy of it with other values.
     """
@@ -97,7 +95,7 @@ class Unpacker:
         if not isinstance(state, dict):
             return state
         if "tensor" in state:
-            return self._tensors[state["tensor"]].clone().to(self._device)
+            return self._tensors[state["tensor"]].to(self._device, copy=True)
         if "dict" in state:
             made = copy.copy(like) if isinstance(like, dict) else {}  # a defaultdict stays one
             made.clear()
@@ -110,22 +108,22 @@ class Unpacker:
             return self._copy_of_learner(state)
         if "object" in state:
             return self._object(state, like)
-        kind, items = next(iter(state.items()))
-        return {"Size": torch.Size, "tuple": tuple, "list": list, "set": set}[kind](self.unpack(one) for one in items)
+        [(name, items)] = state.items()
+        return _KINDS[name](self.unpack(one) for one in items)
 
     def _copy_of_learner(self, state: dict[str, Any]) -> Learner:
         other = copy.deepcopy(self._learner)
         other.regrow(state["learner"])
-        other.load_state_dict({name: self._tensors[key] for name, key in state["values"].items()})
+        other.load_state_dict(self.unpack(state["values"]))
         for name, parameter in other.named_parameters():
             parameter.requires_grad_(name in state["trains"])
         return other.to(self._device).train(state["training"])
 
     def _object(self, state: dict[str, Any], like: Any) -> Any:
         home, _, name = state["object"].partition(":")
-        kind = getattr(importlib.import_module(home), name) if home.startswith("avalanche.") else None
+        kind = getattr(importlib.import_module(home), name) if home.startswith(_WALKED) else None
         if not isinstance(kind, type):
-            raise UsageError(f"the checkpoint names a class {state['object']!r} that is not one of Avalanche's.")
+            raise UsageError(f"the checkpoint names a class {state['object']!r} that is neither Avalanche's nor ours.")
         thing: Any = like if type(like) is kind else object.__new__(kind)
         if kind is ParamData:
             thing.init_function = torch.zeros  # what it is made with everywhere in Avalanche
@@ -141,11 +139,7 @@ def _is_fixed(value: Any) -> bool:
     return loads or inspect.isroutine(value) or inspect.isclass(value) or isinstance(value, partial | torch.device)
 
 
-_WITHOUT_STATE = (
-    Clock,
-    PeriodicEval,
-    avalanche_plugins.EvaluationPlugin,
-)  # both have a place of their own
+_WITHOUT_STATE = (Clock, PeriodicEval, avalanche_plugins.EvaluationPlugin)  # they have a place of their own
 # Where these are inside a stage depends on loaders and models that no checkpoint holds.
 _BETWEEN_STAGES = (
     avalanche_plugins.AGEMPlugin,
@@ -153,30 +147,26 @@ _BETWEEN_STAGES = (
     avalanche_plugins.FromScratchTrainingPlugin,
     avalanche_plugins.GDumbPlugin,
 )
-_PLACES = ("train_exp_id", "eval_exp_id", "at_init")  # of Avalanche's metrics that compare
 
 
-def plugin_states(strategy: StageBatches, *, inside: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return the states by `<position>:<class name>`, and the tensors that they refer to.
+def plugin_states(strategy: StageBatches, packer: Packer, *, inside: bool) -> dict[str, Any]:
+    """Return the states by `<position>:<class name>`; the packer gets the tensors that they refer to.
 
     Raises:
         CannotSaveError: For a plugin whose state cannot be saved.
     """
-    states, packer = {}, Packer(strategy.settings.source is not None)
+    states = {}
     for key, thing in _things(strategy):
         try:
             state = _state(thing, packer, inside=inside)
-            json.dumps(state)
-        except TypeError as error:
-            raise CannotSaveError(f"{type(thing).__name__}'s state_dict() is not JSON-able: {error}.") from error
         except CannotSaveError as error:
             raise CannotSaveError(
                 f"{type(thing).__name__} remembers things that a checkpoint cannot hold: {error}. Run without "
-                "checkpoints, or give the plugin state_dict() and load_state_dict() that are JSON-able."
+                "checkpoints, or give the plugin state_dict() and load_state_dict() of numbers, texts and tensors."
             ) from error
         if state is not None:
             states[key] = state
-    return states, packer.tensors
+    return states
 
 
 def set_plugin_states(strategy: StageBatches, states: dict[str, Any], unpacker: Unpacker, *, inside: bool) -> None:
@@ -198,46 +188,33 @@ def _things(strategy: StageBatches) -> Iterator[tuple[str, Any]]:
         yield f"{k}:{type(thing).__name__}", thing
 
 
-def _compared(thing: Any) -> list[tuple[Any, str]]:
-    """Return where Avalanche's forgetting, backward and forward transfer keep what they compare with."""
-    sides = [getattr(thing, name, None) for name in ("forgetting", "forward_transfer")]
-    return [(side, name) for side in sides for name in ("initial", "last", "previous") if hasattr(side, name)]
-
-
 def _state(thing: Any, packer: Packer, *, inside: bool) -> Any:
     if isinstance(thing, avalanche_plugins.LRSchedulerPlugin):
-        return thing.scheduler.state_dict()
+        thing = thing.scheduler
     if callable(getattr(thing, "state_dict", None)):
-        return thing.state_dict()
+        return packer.pack(thing.state_dict())
     if callable(getattr(thing, "load_state", None)):
-        return thing.state()
-    if compared := _compared(thing):
-        values = {name: [[key, value] for key, value in getattr(side, name).items()] for side, name in compared}
-        return {**values, **{name: getattr(thing, name) for name in _PLACES if hasattr(thing, name)}}
-    if hasattr(thing, "result") or isinstance(thing, _WITHOUT_STATE):
+        return packer.pack(thing.state())
+    # Metrics begin anew, but for those that compare with what earlier stages gave.
+    forgets = hasattr(thing, "result") and not (hasattr(thing, "forgetting") or hasattr(thing, "forward_transfer"))
+    if forgets or isinstance(thing, _WITHOUT_STATE):
         return None
     if inside and isinstance(thing, _BETWEEN_STAGES):
         raise CannotSaveError("inside a stage it cannot be interrupted")
-    return {"memory": packer.attributes(thing)}
+    return packer.attributes(thing)
 
 
 def _set_state(thing: Any, state: Any, unpacker: Unpacker, *, inside: bool) -> None:
     if isinstance(thing, avalanche_plugins.LRSchedulerPlugin):
-        thing.scheduler.load_state_dict(state)
-    elif callable(getattr(thing, "load_state_dict", None)):
-        thing.load_state_dict(state)
+        thing = thing.scheduler
+    if callable(getattr(thing, "load_state_dict", None)):
+        thing.load_state_dict(unpacker.unpack(state))
     elif callable(getattr(thing, "load_state", None)):
         if not inside:
-            thing.load_state(state)
-    elif "memory" in state:
-        unpacker.attributes(thing, state["memory"])
+            thing.load_state(unpacker.unpack(state))
+    else:
+        unpacker.attributes(thing, state)
         if isinstance(thing, avalanche_plugins.AGEMPlugin) and thing.buffers:
             size = thing.sample_size // len(thing.buffers)
             thing.buffer_dataloader = GroupBalancedInfiniteDataLoader(thing.buffers, batch_size=size, num_workers=0)
             thing.buffer_dliter = iter(thing.buffer_dataloader)
-    else:
-        for side, name in _compared(thing):
-            setattr(side, name, dict(state[name]))
-        for name in _PLACES:
-            if name in state:
-                setattr(thing, name, state[name])

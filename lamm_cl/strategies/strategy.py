@@ -18,8 +18,8 @@ from lamm_cl.methods.recipe import Recipe
 from lamm_cl.methods.stage import Stage, Step
 from lamm_cl.seeds import seed_for
 from lamm_cl.strategies import plugins as composing
-from lamm_cl.strategies.batches import LoaderOptions, StreamData
-from lamm_cl.strategies.checkpoint import Checkpointed, Pending
+from lamm_cl.strategies.batches import LoaderOptions
+from lamm_cl.strategies.checkpoint import Checkpointed
 from lamm_cl.strategies.exemplars import ExemplarMemory
 from lamm_cl.strategies.generators import preserved_generators, seed_generators
 from lamm_cl.strategies.graph import Done, StepGraphs, graphs_of, work_of
@@ -122,7 +122,7 @@ class LearnerStrategy(Checkpointed):
         self._eval_loss = LabelSpaceLoss()
         self._kept: list[Any] = []  # experiences of cumulative and joint training
         self._earlier: list[int] = []
-        self._pending: Pending | None = None
+        self._pending = None
         if model.backbone.device != place:  # else what it has derived from its weights stays
             model.backbone.to(place)
         self.model.to(place)
@@ -194,12 +194,12 @@ class LearnerStrategy(Checkpointed):
         if self._pending is None:
             self._trained = [*self.trained, own]
         else:
-            self._pending.check(own)
+            self._check_interrupted(own)
         # Counted here, since a plugin (GDumb) may train a fresh model in every stage.
         old = tuple(sorted({c for earlier in self.trained[:-1] for c in earlier}))
         self.current = Stage(self.stage, own, old, self.settings.regime == "cumulative")
         if self._pending is None:
-            self.model.begin_stage(self.current, StreamData(self))
+            self.model.begin_stage(self.current, self)
         after = self.settings.freeze_context_after
         if after is not None and self.stage > after:
             self.model.freeze_shared()
@@ -223,7 +223,7 @@ class LearnerStrategy(Checkpointed):
 
     def _before_training_exp(self, **kwargs: Any) -> None:
         seed_generators(seed_for("plugins", self.settings.seed, self.clock.train_exp_counter))
-        StreamData(self).check(self.model.looks_at)
+        self.check_looks(self.model.looks_at)
         super()._before_training_exp(**kwargs)
         # A plugin may have put other parameters in (FromScratchTraining) or another loader (Replay).
         fill(self.optimizer, self.model, self._follows_recipe)
@@ -240,7 +240,7 @@ class LearnerStrategy(Checkpointed):
             images, batches = len(self.adapted_dataset), len(self.dataloader)
             self.train_epochs, self._steps = self.recipe.length(images, len(own), batches)
         if self._pending is not None:
-            self._pending.apply(self)
+            self._take_up()
         plain = all(getattr(type(self), step) is getattr(LearnerStrategy, step) for step in _STEP)  # no subclass's
         if self.settings.graph == "auto" and plain and not composing.act_inside(self.plugins):
             work = work_of(self.model, self.columns, self.precision, self._computed)
@@ -314,14 +314,14 @@ class LearnerStrategy(Checkpointed):
 
     def _after_training_epoch(self, **kwargs: Any) -> None:
         self.guard.flush()
-        self.model.end_epoch(self.current, self.clock.train_exp_epochs, StreamData(self))
+        self.model.end_epoch(self.current, self.clock.train_exp_epochs, self)
         super()._after_training_epoch(**kwargs)
         if self.settings.on_epoch_end is not None:
             self.settings.on_epoch_end(self)
 
     def _after_training_exp(self, **kwargs: Any) -> None:
         self._graphs = self._replayed = None
-        self.model.end_stage(self.current, StreamData(self))
+        self.model.end_stage(self.current, self)
         super()._after_training_exp(**kwargs)
 
     @property

@@ -92,8 +92,8 @@ def assemble(layout: Layout, shots: int | None, seed: int, backbone: "ClipBackbo
     scenario = with_classes_timeline(benchmark_from_datasets(**pieces))
     for kind, parts in streams.items():
         for experience, part in zip(scenario.streams[kind], parts, strict=True):
-            experience.name, experience.dataset_name, experience.columns = part.name, part.dataset, part.columns
-            experience.class_names = tuple(layout.class_names[column] for column in part.columns)
+            experience.name, experience.dataset_name, experience.columns = part.name, part.dataset, part.own
+            experience.class_names = tuple(layout.class_names[column] for column in part.own)
     return Benchmark(scenario.streams.values(), layout, source, shots, seed)
 
 

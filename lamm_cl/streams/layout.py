@@ -11,24 +11,6 @@ from lamm_cl.data.items import Dataset, Item
 from lamm_cl.data.load import require_images
 from lamm_cl.errors import UsageError, check_known
 
-
-class EvalSet(NamedTuple):
-    """One test set of a benchmark."""
-
-    name: str  # "set1", "base", or the name of the data set
-    own: tuple[int, ...]  # columns of its own label space, ascending
-    trained_in: int | None  # training experience (from 0) that trains on this very set; None when none ever does
-    n: int  # test images
-
-
-class EvaluationPlan(NamedTuple):
-    """What is evaluated: the protocol, its test sets in the order of the test stream, and the names of the stages."""
-
-    protocol: str
-    sets: tuple[EvalSet, ...]
-    train_names: tuple[str, ...]
-
-
 # What can be said of a mixture is what can be said of its weakest part.
 _WEAKEST_FIRST = ("own", "other", "embedded", "setting-a", "setting-b", "official")
 
@@ -45,11 +27,24 @@ class Sample(NamedTuple):
 class ExperienceData:
     """One experience: its images and its classes."""
 
-    name: str  # what tables call it
+    name: str  # what tables call it: "set1", "base", or the name of the data set
     dataset: str  # name of the data set
     samples: tuple[Sample, ...]
-    columns: tuple[int, ...]  # of its own label space, ascending
-    trained_in: int | None = None  # test parts: the training experience on this very set, or None
+    own: tuple[int, ...]  # columns of its own label space, ascending
+    trained_in: int | None = None  # test sets: training experience (from 0) on this very set; None when none ever does
+
+    @property
+    def n(self) -> int:
+        """Number of images."""
+        return len(self.samples)
+
+
+class EvaluationPlan(NamedTuple):
+    """What is evaluated: the protocol, its test sets in the order of the test stream, and the names of the stages."""
+
+    protocol: str
+    sets: tuple[ExperienceData, ...]
+    train_names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -68,8 +63,7 @@ class Layout:
     @property
     def plan(self) -> EvaluationPlan:
         """The evaluation plan."""
-        sets = (EvalSet(part.name, part.columns, part.trained_in, len(part.samples)) for part in self.test)
-        return EvaluationPlan(self.protocol, tuple(sets), tuple(part.name for part in self.train))
+        return EvaluationPlan(self.protocol, self.test, tuple(part.name for part in self.train))
 
     @property
     def split(self) -> str:
@@ -118,11 +112,11 @@ def check(layout: Layout) -> None:
         for part in parts:
             if not part.samples:
                 raise UsageError(
-                    f"{layout.protocol}: {part.name!r} ({len(part.columns)} classes of {part.dataset}) has no "
+                    f"{layout.protocol}: {part.name!r} ({len(part.own)} classes of {part.dataset}) has no "
                     f"{kind} images; check the data set with `lamm-cl data verify {part.dataset}`."
                 )
     for part in layout.train:
-        bare = sorted(set(part.columns) - {sample.column for sample in part.samples})
+        bare = sorted(set(part.own) - {sample.column for sample in part.samples})
         if bare:
             names = ", ".join(layout.class_names[column] for column in bare[:5])
             raise UsageError(f"{layout.protocol}: no training images in {part.name!r} for the classes {names}.")
@@ -182,29 +176,22 @@ def onto_columns_of(source: Dataset, variant: Dataset) -> Columns:
     by_id = bool(source.class_ids) and bool(variant.class_ids)
     known = source.class_ids if by_id else source.class_names
     wanted = variant.class_ids if by_id else variant.class_names
-    places: dict[str, list[int]] = {}
-    for label, key in enumerate(known):
-        places.setdefault(key, []).append(label)
-    foreign = [key for key in wanted if key not in places]
+    if known == wanted:  # also where two classes share a name
+        return tuple(range(len(known)))
+    foreign = [key for key in wanted if key not in known]
     if foreign:
         raise UsageError(
             f"domain_generalization: {len(foreign)} of the {len(wanted)} classes of {variant.name} are not classes of "
             f"{source.name}: {', '.join(foreign[:5])}{', ...' if len(foreign) > 5 else ''}. "
             "Variants must be test sets of the source's own classes; for other data sets use cross_dataset."
         )
-    return tuple(_next_place(places, key, source, variant) for key in wanted)
-
-
-def _next_place(places: dict[str, list[int]], key: str, source: Dataset, variant: Dataset) -> int:
-    labels = places[key]
-    if len(labels) == 1:
-        return labels[0]
-    if variant.class_names == source.class_names:
-        return labels.pop(0)  # the same list in the same order: the first of two goes to the first of two
-    raise UsageError(
-        f"domain_generalization: {source.name} has {len(labels)} classes called {key!r}, so it cannot be told which "
-        f"one {variant.name} means. Give both data sets class identifiers, or different names."
-    )
+    double = next((key for key in wanted if known.count(key) > 1), None)
+    if double is not None:
+        raise UsageError(
+            f"domain_generalization: {source.name} has {known.count(double)} classes called {double!r}, so it cannot "
+            f"be told which one {variant.name} means. Give both data sets class identifiers, or different names."
+        )
+    return tuple(map(known.index, wanted))
 
 
 Parts = Sequence[Sequence[int]]  # labels of each part

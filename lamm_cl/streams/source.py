@@ -88,7 +88,7 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
         self._agreed: tuple[Any, ...] = ()  # transforms of a store and of this source that do the same
         self._kind: FeatureKind = "unit"
         self._on = False
-        self._train_epoch: int | None = None
+        self._banks: dict[int | None, FeatureBank] = {}  # by the epoch of training views
         self._forget()
         if backbone is not None:
             self.set_backbone(backbone)
@@ -228,15 +228,13 @@ class ImageSource(TorchDataset[tuple[Tensor, int]]):
         return f"train/seed{self.seed}/epoch{epoch}/{self._transforms()[1][self._dataset[index]].tag}"
 
     def _bank(self, index: int, epoch: int | None) -> FeatureBank:
-        if epoch is None or not self._train[index]:
-            return self._eval_bank
-        if self._train_epoch != epoch:
-            self._train_epoch, self._train_bank = epoch, FeatureBank(len(self))
-        return self._train_bank
+        shown = epoch if self._train[index] else None
+        if shown not in self._banks:
+            self._banks = {None: self._banks[None], shown: FeatureBank(len(self))}
+        return self._banks[shown]
 
     def _forget(self) -> None:
-        self._eval_bank, self._train_bank = FeatureBank(len(self)), FeatureBank(len(self))
-        self._train_epoch = None
+        self._banks = {None: FeatureBank(len(self))}
 
     def _transforms(self) -> tuple[Callable[[Image.Image], Tensor], list[TrainView]]:
         """Return the evaluation view, and the training view of each data set."""

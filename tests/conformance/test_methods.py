@@ -136,7 +136,7 @@ def test_grows_and_freezes(method: str, tiny: Any) -> None:
     assert model.keeps_old_logits == keeps
     assert torch.allclose(model(images)[:, :2], first, atol=1e-4) or not keeps
     if "lamm" in method:
-        assert model.labels.trainable == {2, 3}
+        assert model.labels.token_classes.trainable == {2, 3}
     model.freeze_classes()
     model.freeze_shared()
     assert not trained(model)

@@ -24,7 +24,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "engine": [{}, {"pairs": {a: {b: ["a", "b"] for b in NAMES if b != a} for a in NAMES}}],
 }
 # These are in every prompted CLIP, or inside another part.
-SILENT = {"Deep", "ClassVectors", "_Pair", "SharedAttention"}
+SILENT = {"Deep", "ClassVectors", "SharedAttention"}
 
 
 def classes(model: nn.Module) -> Iterator[type]:

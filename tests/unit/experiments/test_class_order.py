@@ -30,7 +30,7 @@ def test_classes_listed_in_a_file_make_the_run_not_the_file(write_config: Write,
 def test_an_order_by_the_runs_seed_is_an_axis_of_the_grid(write_config: Write) -> None:
     config = read_config(write_config(protocol=protocol({"numpy": "seed"}), datasets=["glyphs"], seeds=[1, 2]))
     parts = [
-        build_layout("class_incremental", "glyphs", 1, spec.seed, **spec.protocol_options).train[0].columns
+        build_layout("class_incremental", "glyphs", 1, spec.seed, **spec.protocol_options).train[0].own
         for spec in grid(config)[:2]
     ]
     assert parts[0] != parts[1]

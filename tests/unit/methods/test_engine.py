@@ -196,11 +196,11 @@ def test_a_strategy_passes_the_cache_by_where_pixels_are_needed(tiny: Any) -> No
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda found: found.pop("two"), "nothing on the class 'two'"),
-        (lambda found: found.update(four={}), "hold the class 'four', which is none of the 4"),
+        (lambda found: found.pop("two"), "no sentence that tells 'two' from 'zero'"),
+        (lambda found: found.update(four={}), "unknown class in the descriptions 'four'"),
         (lambda found: found["one"].pop("zero"), "no sentence that tells 'one' from 'zero'"),
         (lambda found: found["one"].update(zero=[]), "no sentence that tells 'one' from 'zero'"),
-        (lambda found: found["one"].update(nine=["a"]), "tell 'one' from 'nine'"),
+        (lambda found: found["one"].update(nine=["a"]), "unknown class that descriptions tell from 'one' 'nine'"),
     ],
 )
 def test_sentences_tell_every_pair_of_classes_apart(change: Any, message: str, tiny: Any) -> None:

@@ -36,16 +36,16 @@ def test_rows_follow_the_class_ids_not_the_order_of_learning(tiny: Any) -> None:
     model.learn_classes([4])
     model.learn_classes([1])
     rows = official.gather(model)["prompt_learner.token_classes"]
-    assert torch.equal(rows, torch.stack(model.labels.rows([1, 4])))
+    assert torch.equal(rows, torch.stack(model.labels.token_classes.rows([1, 4])))
     official.scatter(model, {"prompt_learner.token_classes": torch.stack([torch.ones_like(rows[0]), rows[1]])})
-    assert (model.labels.rows([1])[0] == 1).all()
-    assert torch.equal(model.labels.rows([4])[0], rows[1])
+    assert (model.labels.token_classes.rows([1])[0] == 1).all()
+    assert torch.equal(model.labels.token_classes.rows([4])[0], rows[1])
 
 
 def test_gradients_are_gathered_in_the_same_order(tiny: Any) -> None:
     model = build_model("lamm", tiny, NAMES, learn=False)
     model.learn_classes([4, 2])
-    model.labels.rows([2])[0].grad = torch.ones(1, tiny.text.width)
+    model.labels.token_classes.rows([2])[0].grad = torch.ones(1, tiny.text.width)
     gradients = official.gather(model, gradients=True)["prompt_learner.token_classes"]
     assert gradients[0].eq(1).all()
     assert gradients[1].eq(0).all()  # none yet

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from lamm_cl import build_model
 from lamm_cl.clip.prompts_layout import slot
 from lamm_cl.errors import UsageError
-from lamm_cl.prompts.wording import Slots, Wording, body
+from lamm_cl.prompts.wording import Wording, body
 
 NAMES = ["zero", "one", "seven eight", "nine"]
 
@@ -25,20 +25,20 @@ def test_words_around_a_name(tiny: Any) -> None:
     c = [slot(0), slot(1), slot(2), slot(3)]
     m = [slot(9)]
     name = "seven_eight"
-    assert body(words, wording, name, Slots()) == [a, photo, of, a, seven, eight, stop]
-    assert body(words, wording, name, Slots(c)) == [*c, seven, eight, stop]
-    assert body(words, wording, name, Slots(c, position="front")) == [seven, eight, *c, stop]
-    assert body(words, wording, name, Slots(c, position="middle")) == [*c[:2], seven, eight, *c[2:], stop]
-    assert body(words, wording, name, Slots(c[:2])) == [*c[:2], of, a, seven, eight, stop]
-    assert body(words, wording, name, Slots((), m)) == [a, photo, of, a, *m, eight, stop]
-    assert body(words, wording, name, Slots((), m, "whole_name")) == [a, photo, of, a, *m, stop]
-    assert body(words, wording, name, Slots(c[:2], m, "after_context")) == [*c[:2], *m, a, seven, eight, stop]
-    assert body(words, wording, name, Slots(c, m, "whole_name", "middle")) == [*c[:2], *m, *c[2:], stop]
+    assert body(words, wording, name) == [a, photo, of, a, seven, eight, stop]
+    assert body(words, wording, name, c) == [*c, seven, eight, stop]
+    assert body(words, wording, name, c, position="front") == [seven, eight, *c, stop]
+    assert body(words, wording, name, c, position="middle") == [*c[:2], seven, eight, *c[2:], stop]
+    assert body(words, wording, name, c[:2]) == [*c[:2], of, a, seven, eight, stop]
+    assert body(words, wording, name, (), m) == [a, photo, of, a, *m, eight, stop]
+    assert body(words, wording, name, (), m, "whole_name") == [a, photo, of, a, *m, stop]
+    assert body(words, wording, name, c[:2], m, "after_context") == [*c[:2], *m, a, seven, eight, stop]
+    assert body(words, wording, name, c, m, "whole_name", "middle") == [*c[:2], *m, *c[2:], stop]
 
 
 def test_a_name_that_ends_in_punctuation_is_tokenised_with_what_follows(tiny: Any) -> None:
     words = tiny.text.words
-    found = body(words, Wording.of("a photo of a {}."), "c++", Slots())
+    found = body(words, Wording.of("a photo of a {}."), "c++")
     assert found == words.ids("a photo of a c++.")
     assert words.ids("c++.") != [*words.ids("c++"), *words.ids(".")]
 

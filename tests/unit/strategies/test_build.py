@@ -125,7 +125,7 @@ class TestFeatures:
         return lamm_cl.build_strategy(method, tiny, digits, epochs=2, batch_size=4, **options)
 
     def test_agree_with_images_and_are_computed_once_a_view(self, tiny: Any, digits: Any) -> None:
-        from lamm_cl.strategies.batches import FeatureLoader
+        from lamm_cl.strategies.batches import SourceLoader
 
         store = Store(tiny)
         cached, direct = self.build(tiny, digits, features=store), self.build(tiny, digits, features=None)
@@ -135,7 +135,7 @@ class TestFeatures:
         assert results[0] == results[1]
         for one, other in zip(cached.model.parameters(), direct.model.parameters(), strict=True):
             assert torch.allclose(one, other, atol=1e-5)
-        assert set(kinds) == {FeatureLoader}
+        assert set(kinds) == {SourceLoader}
         assert len(store.rows) == 20 * 2  # two shots of ten digits, two epochs
         assert self.build(tiny, digits, "coop", features=store).train(digits.train_stream) is not None
         assert len(store.rows) == 20 * 2

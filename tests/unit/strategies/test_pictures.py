@@ -17,7 +17,7 @@ from avalanche.training.plugins import SupervisedPlugin
 import lamm_cl
 from lamm_cl.errors import UsageError
 from lamm_cl.strategies import pictures
-from lamm_cl.strategies.batches import EpochBatches, ImageLoader
+from lamm_cl.strategies.batches import EpochBatches, SourceLoader
 from lamm_cl.strategies.pictures import PIECE, Pictures, Readers, affordable
 from lamm_cl.strategies.settings import default_workers
 
@@ -80,7 +80,8 @@ def test_views_are_those_of_the_epoch(batch: int, tiny: Any, digits: Any, alone:
     pictures = Pictures(None, tiny, workers=2)
     dataset, source = digits.train_stream[0].dataset, digits.source
     with pictures.shown(source, 0):
-        loader = ImageLoader(dataset, pictures.images, EpochBatches(len(dataset), batch, None, drop_last=False))
+        batches = EpochBatches(len(dataset), batch, None, drop_last=False)
+        loader = SourceLoader(dataset, pictures.images, batches, torch.device("cpu"))
         for epoch in (0, 1, None):
             pictures.show(epoch)
             for x, y, index, task in loader:

@@ -58,10 +58,10 @@ def test_goes_on_between_stages(name: str, tiny: Any, digits: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Call to deprecated function")
-@pytest.mark.parametrize("name", INSIDE)
-def test_goes_on_inside_a_stage(name: str, tiny: Any, digits: Any) -> None:
+@pytest.mark.parametrize(("name", "place"), [*((name, (2, 1)) for name in INSIDE), ("ReplayPlugin", (1, 2))])
+def test_goes_on_inside_a_stage(name: str, place: tuple[int, int], tiny: Any, digits: Any) -> None:
     def stop(strategy: Any) -> None:
-        if (strategy.stage, strategy.clock.train_exp_epochs) == (2, 1):
+        if (strategy.stage, strategy.clock.train_exp_epochs) == place:
             saved.append(strategy.checkpoint())
 
     saved: list[Any] = []
@@ -70,7 +70,8 @@ def test_goes_on_inside_a_stage(name: str, tiny: Any, digits: Any) -> None:
     resumed = build(tiny, digits, name)
     tensors, state = saved[0]
     resumed.restore(tensors, json.loads(json.dumps(state)))
-    resumed.resume_training(digits.train_stream[1])
+    resumed.resume_training(digits.train_stream[place[0] - 1])
+    resumed.train(digits.train_stream[place[0] :])
     assert same(whole, resumed)
 
 

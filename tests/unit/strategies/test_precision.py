@@ -81,11 +81,11 @@ class Watch(SupervisedPlugin):  # type: ignore[type-arg]
         self.steps: list[list[torch.Tensor]] = []
 
     def before_update(self, strategy: Any, **kwargs: Any) -> None:
-        label = strategy.model.labels.rows([0])[0]
+        label = strategy.model.labels.token_classes.rows([0])[0]
         self.steps.append([label.detach().clone(), label.grad.clone()])
 
     def after_update(self, strategy: Any, **kwargs: Any) -> None:
-        self.steps[-1].append(strategy.model.labels.rows([0])[0].detach().clone())
+        self.steps[-1].append(strategy.model.labels.token_classes.rows([0])[0].detach().clone())
 
 
 def test_steps_are_dassls_sgd_in_half_precision(tiny: Any, digits: Any) -> None:

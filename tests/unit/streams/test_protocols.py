@@ -28,7 +28,7 @@ def test_few_shot(make_dataset):
     assert (train.name, test.name) == ("toy", "toy")
     assert len(train.samples) == 12
     assert len(test.samples) == 18
-    assert train.columns == test.columns == tuple(range(6))
+    assert train.own == test.own == tuple(range(6))
     assert layout.class_names == toy.class_names
     assert layout.plan.sets[0].trained_in == 0
 
@@ -36,22 +36,22 @@ def test_few_shot(make_dataset):
 def test_base_to_new_trains_on_the_first_half_and_tests_on_both(make_dataset):
     layout = build_layout("base_to_new", make_dataset(classes=7), shots=1)
     assert [part.name for part in layout.train] == ["base"]
-    assert [(part.name, part.columns) for part in layout.test] == [("base", (0, 1, 2, 3)), ("new", (4, 5, 6))]
+    assert [(part.name, part.own) for part in layout.test] == [("base", (0, 1, 2, 3)), ("new", (4, 5, 6))]
     assert [one.trained_in for one in layout.plan.sets] == [0, None]
     assert columns(layout.train[0]) == {0, 1, 2, 3}
 
 
 def test_class_incremental_keeps_every_class(make_dataset):
     layout = build_layout("class_incremental", make_dataset(classes=10), shots=1, steps=3)
-    assert [part.columns for part in layout.train] == [(0, 1, 2, 3), (4, 5, 6), (7, 8, 9)]
+    assert [part.own for part in layout.train] == [(0, 1, 2, 3), (4, 5, 6), (7, 8, 9)]
     assert [part.name for part in layout.test] == ["set1", "set2", "set3"]
     layout = build_layout("class_incremental", make_dataset(classes=10), shots=1, base=5, increment=2)
-    assert [len(part.columns) for part in layout.test] == [5, 2, 2, 1]
+    assert [len(part.own) for part in layout.test] == [5, 2, 2, 1]
     layout = build_layout("class_incremental", make_dataset(classes=10), shots=1, order="shuffled")
-    assert [len(part.columns) for part in layout.train] == [5, 5]
-    assert sorted(c for part in layout.train for c in part.columns) == list(range(10))
+    assert [len(part.own) for part in layout.train] == [5, 5]
+    assert sorted(c for part in layout.train for c in part.own) == list(range(10))
     for train, test in zip(layout.train, layout.test, strict=True):
-        assert columns(train) == columns(test) == set(train.columns)
+        assert columns(train) == columns(test) == set(train.own)
 
 
 def test_images_are_drawn_over_the_whole_data_set_and_then_dealt_out(make_dataset):
@@ -61,18 +61,18 @@ def test_images_are_drawn_over_the_whole_data_set_and_then_dealt_out(make_datase
         layout = build_layout(protocol, toy, shots=3, seed=1, **options)
         for parts, drawn in [(layout.train, train), (layout.val, val)]:
             for part in parts:
-                assert [s.item for s in part.samples] == [i for i in drawn if i.label in part.columns]
+                assert [s.item for s in part.samples] == [i for i in drawn if i.label in part.own]
 
 
 def test_cross_dataset_trains_on_the_first_and_tests_on_all(make_dataset):
     one, two = make_dataset("one", 3), make_dataset("two", 2, train=0, val=0, template="{} texture.")
     layout = build_layout("cross_dataset", [one, two], shots=1)
-    assert [part.columns for part in layout.test] == [(0, 1, 2), (3, 4)]
+    assert [part.own for part in layout.test] == [(0, 1, 2), (3, 4)]
     assert [s.trained_in for s in layout.plan.sets] == [0, None]
     assert layout.class_names == ("one0", "one1", "one2", "two0", "two1")
     assert layout.templates[3:] == ("{} texture.",) * 2
     assert columns(layout.test[1]) == {3, 4}
-    assert [part.columns for part in layout.train] == [(0, 1, 2)]
+    assert [part.own for part in layout.train] == [(0, 1, 2)]
 
 
 def test_domain_generalization_scores_the_right_classes(make_dataset):
@@ -80,7 +80,7 @@ def test_domain_generalization_scores_the_right_classes(make_dataset):
     variant = make_dataset("small", ["d", "b"], train=0, val=0)
     layout = build_layout("domain_generalization", [source, variant], shots=1)
     assert layout.class_names == ("a", "b", "c", "d", "e")
-    assert layout.test[1].columns == (1, 3)
+    assert layout.test[1].own == (1, 3)
     assert [(s.item.class_name, s.column) for s in layout.test[1].samples[::3]] == [("d", 3), ("b", 1)]
 
 
@@ -90,11 +90,11 @@ def test_domain_generalization_tells_two_classes_of_one_name_apart(make_dataset)
 
     source = known("big", [("n1", "missile"), ("n2", "crane"), ("n3", "missile")])
     variant = known("small", [("n2", "crane"), ("n3", "missile")], train=0, val=0)
-    assert build_layout("domain_generalization", [source, variant], shots=1).test[1].columns == (1, 2)
+    assert build_layout("domain_generalization", [source, variant], shots=1).test[1].own == (1, 2)
     # Without identifiers the same list of names can still be matched place by place, and no other can.
     same = make_dataset("same", ["missile", "crane", "missile"], train=0, val=0)
     plain = make_dataset("plain", ["missile", "crane", "missile"])
-    assert build_layout("domain_generalization", [plain, same], shots=1).test[1].columns == (0, 1, 2)
+    assert build_layout("domain_generalization", [plain, same], shots=1).test[1].own == (0, 1, 2)
     few = make_dataset("few", ["missile"], train=0, val=0)
     with pytest.raises(UsageError, match="2 classes called 'missile'"):
         build_layout("domain_generalization", [plain, few], shots=1)
@@ -104,7 +104,7 @@ def test_multi_domain_keeps_classes_of_one_name_apart(make_dataset):
     one, two = make_dataset("one", ["cat", "dog"]), make_dataset("two", ["dog", "cow"])
     layout = build_layout("multi_domain", [one, two], shots=1)
     assert layout.class_names == ("cat", "dog", "dog", "cow")
-    assert [part.columns for part in layout.train] == [(0, 1), (2, 3)]
+    assert [part.own for part in layout.train] == [(0, 1), (2, 3)]
     assert [s.trained_in for s in layout.plan.sets] == [0, 1]
     assert [p.name for p in build_layout("multi_domain", [one, two], shots=1, order=["two", "one"]).train] == [
         "two",
