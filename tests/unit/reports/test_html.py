@@ -120,7 +120,7 @@ def test_long_tables_come_after_a_pivot_and_in_sections_that_fold(write, run, st
     text = render(make_report(read_results(write(runs))), "html")
     assert text.index('id="table-pivot_class_incremental"') < text.index('id="table-class_incremental"')
     assert "Shots 16, Label space own (15 rows)" in text
-    assert "class_incremental, digits (45 rows)" in text
+    assert "Protocol class_incremental, Data set digits, Dialect official" in text
     assert text.index("Words used here") < text.index('id="table-class_incremental"')
 
 
