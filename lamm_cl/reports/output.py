@@ -1,7 +1,5 @@
 """A whole report as text, Markdown, LaTeX, CSV, JSON or HTML, and where it goes: never over an experiment's own."""
 
-import csv
-import io
 import json
 import os
 import stat
@@ -10,13 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from lamm_cl.errors import UsageError
 from lamm_cl.files import mode_of, write_out
 from lamm_cl.reports.names import anchor
 from lamm_cl.reports.report import Report
 from lamm_cl.reports.tables import latex_document, render_csv, render_markdown, render_rich, render_text
 from lamm_cl.reports.tables.model import Cell
-from lamm_cl.reports.tables.render import least_width, markdown_escape, notes
+from lamm_cl.reports.tables.render import csv_text, exact, least_width, markdown_escape, notes
 
 _MOST_RICH_ROWS = 400  # laying out more takes a console longer than a reader waits
 
@@ -77,18 +77,10 @@ def _csv(report: Report) -> str:
 
     What is to be known of the data stands in the last column.
     """
-    rows = [
-        {"table": table.name, **row, "data_notes": "; ".join(table.data_notes)}
-        for table in report.tables
-        for row in csv.DictReader(io.StringIO(render_csv(table)))
-    ]
-    columns = dict.fromkeys(["table", *(key for row in rows for key in row if key != "data_notes")])
-    columns |= {"data_notes": None} if any(table.data_notes for table in report.tables) else {}
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
+    found = [{"table": one.name, **exact(one), "data_notes": "; ".join(one.data_notes)} for one in report.tables]
+    whole = pd.concat([pd.DataFrame(one) for one in ({"table": [], "data_notes": []}, *found)])
+    said = whole.pop("data_notes")
+    return csv_text(whole.assign(data_notes=said) if said.any() else whole)
 
 
 def write_tables(report: Report, directory: Path) -> Iterator[Path]:

@@ -1,13 +1,13 @@
 """Tables as terminal text, Markdown, CSV, and LaTeX in booktabs style."""
 
-import csv
-import io
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, groupby
 from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from lamm_cl.reports.names import method_title
 from lamm_cl.reports.tables.model import MISSING, Cell, Column, Row, Table, number
@@ -134,17 +134,24 @@ def markdown_escape(text: str) -> str:
 
 def render_csv(table: Table) -> str:
     """Return the table as CSV: for each number its mean, `_std` and `_seeds`, unrounded; missing is empty."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    endings = {True: ("", "_std", "_seeds"), False: ("",)}
-    writer.writerow([f"{column.key}{ending}" for column in table.columns for ending in endings[column.numeric]])
-    for row in table.rows:
-        out: list[str] = []
-        for cell, column in zip(row.cells, table.columns, strict=True):
-            numbers = [_exact(cell.value), _exact(cell.std), str(cell.seeds or "")]
-            out += numbers if column.numeric else [cell.text or ""]
-        writer.writerow(out)
-    return stream.getvalue()
+    return csv_text(exact(table))
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """Return a frame as CSV whose lines end alike on every system."""
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def exact(table: Table) -> pd.DataFrame:
+    """Return the words that `render_csv` writes, as a frame."""
+    found: dict[str, list[str]] = {}
+    for column in table.columns:
+        cells = table.column(column.key)
+        found[column.key] = [_exact(cell.value) if column.numeric else cell.text or "" for cell in cells]
+        if column.numeric:
+            found[f"{column.key}_std"] = [_exact(cell.std) for cell in cells]
+            found[f"{column.key}_seeds"] = [str(cell.seeds or "") for cell in cells]
+    return pd.DataFrame(found, dtype=object)
 
 
 def _exact(value: float | None) -> str:
