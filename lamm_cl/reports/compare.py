@@ -19,8 +19,8 @@ from lamm_cl.reports import published
 from lamm_cl.reports.names import AVERAGE, ELEVEN, dataset_rank, method_rank, shots_rank
 from lamm_cl.reports.published import PublishedNumber
 from lamm_cl.reports.results import Record, Results, listed, part
-from lamm_cl.reports.tables.collect import SETTINGS, TITLES
-from lamm_cl.reports.tables.model import Cell, Column, Row, Table
+from lamm_cl.reports.tables.collect import SETTINGS, Line, laid_out
+from lamm_cl.reports.tables.model import Cell, Column, Table
 from lamm_cl.reports.tables.protocols import PROTOCOLS, ClassIncremental
 
 T = TypeVar("T")
@@ -44,9 +44,8 @@ _QUANTITIES |= {"harmonic_mean": "H", "accuracy": "Accuracy", "average_with_sour
 _QUANTITIES |= {"transfer": "Transfer", "average": "Avg", "last": "Last"}
 _PLACE = ("shots", "label_space", "setting", "backbone", "pretrained")
 _OF_RECORDS = ("precisions", "resize_modes", "splits", "synthetic")
+_WORDS = ("method", "dialect", "shots", "quantity")
 _COLUMNS = (
-    *(Column(key, TITLES[key]) for key in ("dataset", "setting", "method", "dialect", "shots")),
-    Column("quantity", "Number"),
     Column("measured", "Measured", unit="%"),
     Column("population_std", "Population std", unit="%"),
     Column("low", "from", group="95% interval", unit="%"),
@@ -196,11 +195,9 @@ def compare_table(results: Results, name: str) -> Table:
     if any(one.printed and not one.why_not and not one.measured.splits for one in comparisons):
         notes.append("? marks numbers whose runs left no record of their split: it is taken to be the official one.")
     title = f"Measured beside {name}: {published.about(name)['title']}"
-    made = [_row(one) for one in comparisons]
-    # A column of settings only where there are any.
-    places = [k for k, one in enumerate(_COLUMNS) if one.key != "setting" or any(row.cells[k].text for row in made)]
-    lines = tuple(Row(tuple(row.cells[k] for k in places), row.section) for row in made)
-    return Table(f"compare-{name}", title, tuple(_COLUMNS[k] for k in places), lines, tuple(notes))
+    lines = [_line(one) for one in comparisons]
+    heads = ["dataset", *["setting"] * any(words["setting"] for words, _ in lines), *_WORDS]
+    return laid_out(f"compare-{name}", title, lines, heads, _COLUMNS, notes)
 
 
 def _measured(results: Results, rows: tuple[PublishedNumber, ...]) -> list[Measured]:
@@ -226,21 +223,25 @@ def _said(rows: list[PublishedNumber]) -> Iterator[str]:
         yield f"{', '.join(words)}: {sentence}."
 
 
-def _row(one: Comparison) -> Row:
+def _line(one: Comparison) -> Line:
     measured, printed = one.measured, one.printed
     unknown_split = printed is not None and not one.why_not and not measured.splits
-    setting = measured.setting or (printed.setting if printed and not one.why_not else "")
-    quantity = _QUANTITIES.get(measured.quantity, measured.quantity)
-    words = (measured.dataset, setting, measured.label, measured.dialect, measured.shots, quantity)
+    words = {
+        "dataset": measured.dataset,
+        "setting": measured.setting or (printed.setting if printed and not one.why_not else ""),
+        "method": measured.label,
+        "dialect": measured.dialect,
+        "shots": measured.shots,
+        "quantity": _QUANTITIES.get(measured.quantity, measured.quantity),
+    }
     cells = (
-        *(Cell(text=word) for word in words),
         Cell(measured.mean, one.std, len(measured.values), run_ids=measured.run_ids),
         *map(Cell, (one.population_std, one.low, one.high, printed.value if printed else None)),
         Cell(text=f"{printed.source} ({printed.standing})" if printed else ""),
         Cell(one.difference, mark="*" * bool(one.outside) + "?" * unknown_split),
         Cell(text=one.verdict),
     )
-    return Row(cells, measured.dataset)
+    return words, cells
 
 
 # -- the published side ----------------------------------------------------------------------------------------------

@@ -77,8 +77,8 @@ def _csv(report: Report) -> str:
 
     What is to be known of the data stands in the last column.
     """
-    found = [{"table": one.name, **exact(one), "data_notes": "; ".join(one.data_notes)} for one in report.tables]
-    whole = pd.concat([pd.DataFrame(one) for one in ({"table": [], "data_notes": []}, *found)])
+    parts = [exact(one).assign(table=one.name, data_notes="; ".join(one.data_notes)) for one in report.tables]
+    whole = pd.concat([pd.DataFrame(columns=["table", "data_notes"]), *parts])
     said = whole.pop("data_notes")
     return csv_text(whole.assign(data_notes=said) if said.any() else whole)
 

@@ -16,11 +16,13 @@ from lamm_cl.reports.tables.model import Cell, Column, Row, Table, mark_best
 # options add ("5 steps"), `variant` what a method's options add ("kd off").
 _OF_A_METHOD = ("method", "variant", "dialect", "experiment")
 SETTINGS = ("backbone", "pretrained", "setting", "shots", "dataset", "label_space", *_OF_A_METHOD)
+PLACE = SETTINGS[:6]  # what the rows of a section have in common
 _ADDED = ("setting", "variant")
 _NUMBERS = ("seed", "stage", "value", "n")
 _WORDS = (*SETTINGS, "protocol", "run_id", "seed", "status")
 TITLES = {key: key.replace("_", " ").capitalize() for key in _WORDS}
 TITLES |= {"dataset": "Data set", "variant": "Options", "pretrained": "Weights", "run_id": "Run"}
+TITLES |= {"eval_set": "Set", "class": "Class", "quantity": "Number"}
 _RANKS: dict[str, Callable[[str], Any]] = {
     "method": method_rank,
     "dataset": dataset_rank,
@@ -95,6 +97,7 @@ def run_ids(groups: Any, ids: Iterable[tuple[str, ...]]) -> "pd.Series[Any]":
 
 
 Quantities = Mapping[str, "pd.Series[float]"]
+Line = tuple[Mapping[str, str], Sequence[Cell]]  # settings, and what stands behind them
 
 
 def per_seed(rows: pd.DataFrame, quantities: Callable[[pd.DataFrame], Quantities]) -> pd.DataFrame:
@@ -174,15 +177,26 @@ def build_table(
     Rows with the same settings except those of the method are one section. `observations` are what `per_seed`
     returns, with a column for the key of each of `columns`.
     """
-    shown, constant = _split_settings(observations)
+    shown, constant = split_settings(observations, SETTINGS)
+    title += f": {constant}" if constant else ""
+    return laid_out(name, title, _lines(observations, columns), shown, columns, notes)
+
+
+def laid_out(
+    name: str,
+    title: str,
+    lines: Iterable[Line],
+    shown: Sequence[str],
+    columns: Sequence[Column],
+    notes: Sequence[str] = (),
+) -> Table:
+    """Return a table of lines, with a column of words for each setting `shown`."""
     rows = []
-    for settings, cells in _cells(observations, columns):
-        words = dict(zip(SETTINGS, settings, strict=True))
-        section = "/".join(words[key] for key in shown if key not in _OF_A_METHOD)
+    for words, cells in lines:
+        section = "/".join(words[key] for key in shown if key in PLACE)
         rows.append(Row((*(Cell(text=words[key]) for key in shown), *cells), section))
     heads = [Column(key, TITLES[key]) for key in shown]
-    full = f"{title}: {constant}" if constant else title
-    return mark_best(Table(name, full, (*heads, *columns), tuple(rows), tuple(notes)))
+    return mark_best(Table(name, title, (*heads, *columns), tuple(rows), tuple(notes)))
 
 
 def by_shots(name: str, title: str, rows: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
@@ -200,34 +214,35 @@ def by_shots(name: str, title: str, rows: pd.DataFrame, notes: Sequence[str] = (
     return build_table(name, title, rows, columns, notes)
 
 
-def _cells(observations: pd.DataFrame, columns: Sequence[Column]) -> list[tuple[tuple[str, ...], list[Cell]]]:
-    """Return the values of `SETTINGS` and the cells of each row, in the order of the tables."""
+def _lines(observations: pd.DataFrame, columns: Sequence[Column]) -> list[Line]:
+    """Return the settings and the cells of each row, in the order of the tables."""
     if observations.empty:
         return []
     groups = observations.groupby(list(SETTINGS), sort=False, dropna=False)
     values = groups[[column.key for column in columns]]
     scale = np.array([100.0 if column.unit == "%" else 1.0 for column in columns])
     means, stds = ((frame.to_numpy(dtype=float) * scale).tolist() for frame in (values.mean(), values.std()))
-    ids, counts, found = run_ids(groups, observations["run_id"]), values.count(), []
+    ids, counts, lines = run_ids(groups, observations["run_id"]), values.count(), []
     for settings, run, *line in zip(counts.index, ids, means, stds, counts.to_numpy().tolist(), strict=True):
         cells = [
             Cell() if np.isnan(mean) else Cell(mean, None if np.isnan(std) else std, count, run_ids=run)
             for mean, std, count in zip(*line, strict=True)
         ]
-        found.append((settings, cells))
-    return sorted(found, key=lambda item: order(item[0]))
+        lines.append((dict(zip(SETTINGS, settings, strict=True)), cells))
+    return sorted(lines, key=order)
 
 
-def order(settings: tuple[str, ...]) -> tuple[Any, ...]:
-    """Return a sort key for the values of `SETTINGS`."""
-    return tuple(_RANKS.get(key, str)(value) for key, value in zip(SETTINGS, settings, strict=True))
+def order(line: Line) -> list[Any]:
+    """Return a sort key for lines by their settings."""
+    return [_RANKS.get(key, str)(value) for key, value in line[0].items()]
 
 
-def _split_settings(observations: pd.DataFrame) -> tuple[list[str], str]:
+def split_settings(rows: pd.DataFrame, keys: Sequence[str]) -> tuple[list[str], str]:
+    """Return those of the settings that a table has columns for, and in words those that are the same in every row."""
     shown, constant = [], []
-    for key in SETTINGS:
-        values = [value for value in observations[key].unique() if value]
-        if key == "method" or len(values) > 1 or (key in _ADDED and values):
+    for key in keys:
+        values = [value for value in rows[key].unique() if value]
+        if key in ("method", "class") or len(values) > 1 or (key in _ADDED and values):
             shown.append(key)
         elif values and key != "experiment":
             shots = "full training sets" if values[0] == "full" else f"{values[0]} shots"

@@ -3,15 +3,14 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
-from operator import itemgetter
 from typing import Any
 
 import pandas as pd
 
 from lamm_cl.evaluation.statistics import compare_paired, summarise
-from lamm_cl.reports.names import method_rank, shots_in_words, space_rank
+from lamm_cl.reports.names import method_rank, space_rank
 from lamm_cl.reports.tables import collect
-from lamm_cl.reports.tables.model import Cell, Column, Row, Table, mark_best
+from lamm_cl.reports.tables.model import Cell, Column, Row, Table
 from lamm_cl.reports.tables.protocols import PROTOCOLS, STREAMS
 
 _STREAM = (
@@ -47,7 +46,7 @@ Options = Mapping[str, Any]
 VARIES = "varies"
 _METRIC = "class_accuracy/"
 _OF_A_CLASS = ["backbone", "dataset", "shots", "label_space", "eval_set", "class"]
-_PLACE, _NAME = collect.SETTINGS[:6], collect.SETTINGS[6:]
+_NAME = collect.SETTINGS[6:]
 _PAIRED = (
     Column("difference", "Difference", unit="%", signed=True),
     Column("low", "from", group="95% interval", unit="%", signed=True),
@@ -196,31 +195,21 @@ def class_tables(frame: pd.DataFrame, names: Mapping[str, Sequence[str]]) -> Ite
 
 def _table(protocol: str, rows: pd.DataFrame) -> Table:
     methods = sorted(set(rows["label"]), key=method_rank)
-    shown = [key for key in _OF_A_CLASS if key == "class" or rows[key].nunique() > 1]
-    titles = {**collect.TITLES, "eval_set": "Set", "class": "Class"}
-    heads = [Column(key, titles[key]) for key in shown]
-    columns = [Column(f"method_{name}", name, unit="%", best="max") for name in methods]
+    shown, constant = collect.split_settings(rows, _OF_A_CLASS)
+    rows = rows.assign(space=rows["label_space"].map(space_rank))
+    rows = rows.sort_values(["backbone", "dataset", "shots", "space", "place"], kind="stable")
     lines = []
     for values, group in rows.groupby(_OF_A_CLASS, sort=False):
-        words = dict(zip(_OF_A_CLASS, map(str, values), strict=True))
         cells = []
         for name in methods:
             mine = group[group["label"] == name]
             found = summarise(100 * mine["value"])
             std = found.std if found.n > 1 else None
             cells.append(Cell(found.mean, std, found.n, run_ids=tuple(mine["run_id"])) if found.n else Cell())
-        place = (*(words[key] for key in ("backbone", "dataset", "shots")), space_rank(words["label_space"]))
-        texts = (Cell(text=words[key]) for key in shown)
-        lines.append(((place, group["place"].min()), Row((*texts, *cells), f"{place}/{words['class']}")))
-    constant = {key: str(rows[key].iloc[0]) for key in _OF_A_CLASS[:4] if key not in shown}
-    if constant.get("shots"):
-        constant["shots"] = shots_in_words(constant["shots"])
-    if constant.get("label_space"):
-        constant["label_space"] += " label space"
-    about = ", ".join(filter(None, constant.values()))
-    title = f"Accuracy on each class ({protocol}), after the last stage" + (f": {about}" if about else "")
-    ordered = tuple(row for _, row in sorted(lines, key=itemgetter(0)))
-    return mark_best(Table(f"classes_{protocol}", title, (*heads, *columns), ordered))
+        lines.append((dict(zip(_OF_A_CLASS, map(str, values), strict=True)), cells))
+    title = f"Accuracy on each class ({protocol}), after the last stage" + (f": {constant}" if constant else "")
+    columns = [Column(f"method_{name}", name, unit="%") for name in methods]
+    return collect.laid_out(f"classes_{protocol}", title, lines, shown, columns)
 
 
 def paired_table(frame: pd.DataFrame, protocol: str, against: str) -> Table:
@@ -232,27 +221,22 @@ def paired_table(frame: pd.DataFrame, protocol: str, against: str) -> Table:
     found = PROTOCOLS[protocol].accuracy(frame)
     which = "method" if against in set(found["method"]) else "experiment"
     shown = [key for key in collect.SETTINGS if key == "method" or found[key].nunique() > 1]
-    rows = []
-    for place, part in found.groupby(list(_PLACE), sort=False, dropna=False):
+    lines = []
+    for place, part in found.groupby(list(collect.PLACE), sort=False, dropna=False):
         groups = [
             (dict(zip(_NAME, map(str, names), strict=True)), group)
             for names, group in part.groupby(list(_NAME), sort=False, dropna=False)
         ]
         for (name, group), (other, reference) in product(groups, groups):
-            if other[which] == against != name[which] and _match(name, other, which, [one for one, _ in groups]):
-                words = {**dict(zip(_PLACE, map(str, place), strict=True)), **name}
-                if cells := _compared(group, reference):
-                    section = "/".join(words[key] for key in shown if key in _PLACE)
-                    texts = (Cell(text=words[key]) for key in shown)
-                    rows.append((collect.order(tuple(words.values())), Row((*texts, *cells), section)))
+            alike = other[which] == against != name[which] and _match(name, other, which, [one for one, _ in groups])
+            if alike and (cells := _compared(group, reference)):
+                lines.append(({**dict(zip(collect.PLACE, map(str, place), strict=True)), **name}, cells))
     notes = (
         f"Each minus {against}, on the seeds that both have; the number after ± is the deviation of the differences.",
         "Interval and two-sided p: Student's t over paired differences, not corrected for the number of comparisons.",
     )
     title = f"Paired differences to {against} ({protocol}): {PROTOCOLS[protocol].headline.removesuffix(' [%]')}"
-    heads = tuple(Column(key, collect.TITLES[key]) for key in shown)
-    ordered = tuple(row for _, row in sorted(rows, key=itemgetter(0)))
-    return Table(f"paired_{protocol}", title, (*heads, *_PAIRED), ordered, notes)
+    return collect.laid_out(f"paired_{protocol}", title, sorted(lines, key=collect.order), shown, _PAIRED, notes)
 
 
 def _match(name: Mapping[str, str], other: Mapping[str, str], which: str, every: list[dict[str, str]]) -> bool:
