@@ -16,7 +16,7 @@ from lamm_cl.reports.names import anchor
 from lamm_cl.reports.report import Report
 from lamm_cl.reports.tables import latex_document, render_csv, render_markdown, render_rich, render_text
 from lamm_cl.reports.tables.model import Cell
-from lamm_cl.reports.tables.render import csv_text, exact, least_width, markdown_escape, notes
+from lamm_cl.reports.tables.render import csv_text, exact, markdown_escape, notes
 
 _MOST_RICH_ROWS = 400  # laying out more takes a console longer than a reader waits
 
@@ -44,10 +44,11 @@ def show(report: Report, form: str) -> None:
     console.print(Text(_head(report)))
     for table in report.tables:
         console.print()
-        if len(table.rows) > _MOST_RICH_ROWS or least_width(table) > console.width:
+        made = render_rich(table) if len(table.rows) <= _MOST_RICH_ROWS else None
+        if made is None or console.measure(made).minimum > console.width:
             sys.stdout.write(render_text(table))
         else:
-            console.print(render_rich(table))
+            console.print(made)
 
 
 def _head(report: Report) -> str:
