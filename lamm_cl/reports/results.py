@@ -208,7 +208,7 @@ def _short(text: str) -> str:
 
 def _read_records(folder: Path, problems: list[str]) -> dict[str, Record]:
     records: dict[str, Record] = {}
-    broken, foreign, unfinished = [], [], []
+    unused: dict[str, list[str]] = {}
     try:
         places = sorted(place for place in folder.iterdir() if place.is_dir()) if folder.is_dir() else []
     except OSError as error:
@@ -217,22 +217,16 @@ def _read_records(folder: Path, problems: list[str]) -> dict[str, Record]:
     for place in places:
         try:
             content = _read_record(place / "record.json")
+            why = "" if content["run_id"] == place.name else "record(s) are another run's and are not used"
         except FileNotFoundError:
-            unfinished.append(place.name)
-            continue
+            why = "run(s) started and have no record yet"
         except (OSError, ValueError, RecursionError):
-            broken.append(place.name)
-            continue
-        if content["run_id"] == place.name:
-            records[place.name] = content
+            why = "record(s) cannot be read"
+        if why:
+            unused.setdefault(why, []).append(place.name)
         else:
-            foreign.append(place.name)
-    if broken:
-        problems.append(f"{len(broken)} record(s) cannot be read: {listed(broken)}.")
-    if foreign:
-        problems.append(f"{len(foreign)} record(s) are another run's and are not used: {listed(foreign)}.")
-    if unfinished:
-        problems.append(f"{len(unfinished)} run(s) started and have no record yet: {listed(unfinished)}.")
+            records[place.name] = content
+    problems += [f"{len(names)} {why}: {listed(names)}." for why, names in unused.items()]
     return records
 
 

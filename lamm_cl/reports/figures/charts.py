@@ -18,7 +18,7 @@ from lamm_cl.evaluation.statistics import Summary, summarise
 from lamm_cl.reports.figures.style import finished, keep_in_percent, message_figure, new_figure, panels, series, styled
 from lamm_cl.reports.names import AVERAGE, method_rank, method_title, number_word, shots_in_words
 from lamm_cl.reports.results import listed
-from lamm_cl.reports.tables.collect import at_the_end, numbered_sets, tidy, values_of
+from lamm_cl.reports.tables.collect import at_the_end, numbered_sets, set_numbers, tidy, values_of
 from lamm_cl.reports.tables.extra import COSTS, costs
 from lamm_cl.reports.tables.model import Column
 from lamm_cl.reports.tables.protocols import PROTOCOLS, STREAMS
@@ -84,16 +84,6 @@ def described(rows: pd.DataFrame, shown: Sequence[str] = ()) -> str:
     return "; ".join(part for part in (", ".join(constant), over) if part)
 
 
-def places(rows: pd.DataFrame) -> "pd.Series[float]":
-    """Return which experience (from 1) trained each row's set: `set3` the third, others as they come in a run."""
-    pairs = rows[["run_id", "eval_set"]].drop_duplicates()
-    numbers = pairs["eval_set"].str.extract(r"^set(\d+)$")[0].astype(float)
-    met = pairs.groupby("run_id", sort=False).cumcount() + 1
-    pairs = pairs.assign(place=numbers.where(numbers.notna(), met))
-    found = rows[["run_id", "eval_set"]].merge(pairs, how="left", on=["run_id", "eval_set"])
-    return pd.Series(found["place"].to_numpy(dtype=float), index=rows.index)
-
-
 def over_stages(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the accuracy over everything met so far: columns of `frame` with `value` per run, stage, label space.
 
@@ -104,7 +94,7 @@ def over_stages(frame: pd.DataFrame) -> pd.DataFrame:
     given = rows[rows["metric"] == "incremental_accuracy"]
     plain = rows[(rows["metric"] == "accuracy") & (rows["eval_set"] != "total")]
     plain = plain[~plain["run_id"].isin(set(given["run_id"]))]
-    met = plain[places(plain) <= plain["stage"]]
+    met = plain[set_numbers(plain) <= plain["stage"]]
     keys = [name for name in rows.columns if name not in ("eval_set", "metric", "value", "n")]
     means = met.groupby(keys, sort=False, dropna=False)["value"].mean().reset_index()
     return pd.concat([given[[*keys, "value"]], means[[*keys, "value"]]], ignore_index=True)

@@ -124,16 +124,22 @@ def numbered_sets(names: Iterable[str]) -> list[str]:
     return [f"set{number}" for number in range(1, max(numbers, default=0) + 1)]
 
 
+def set_numbers(rows: pd.DataFrame) -> "pd.Series[float]":
+    """Return which experience (from 1) trained each row's set: `set3` the third, others as they come in a run."""
+    pairs = rows[["run_id", "eval_set"]].drop_duplicates()
+    numbers = pairs["eval_set"].str.extract(r"^set(\d+)$")[0].astype(float)
+    pairs = pairs.assign(number=numbers.where(numbers.notna(), pairs.groupby("run_id", sort=False).cumcount() + 1))
+    found = rows[["run_id", "eval_set"]].merge(pairs, how="left", on=["run_id", "eval_set"])
+    return pd.Series(found["number"].to_numpy(dtype=float), index=rows.index)
+
+
 def stream_lengths(rows: pd.DataFrame) -> "pd.Series[float]":
-    """Return the number of sets of each run, by run id: the highest number, or the count where sets have names.
+    """Return the number of sets of each run, by run id.
 
     It is told by the sets that a run was scored on, not by the stages it has reached: a run may be unfinished.
     """
     pairs = rows.loc[(rows["eval_set"] != "") & (rows["eval_set"] != "total"), ["run_id", "eval_set"]].drop_duplicates()
-    numbers = pairs["eval_set"].str.extract(r"^set(\d+)$")[0].astype(float)
-    highest = numbers.groupby(pairs["run_id"], sort=False).max()
-    counts = pairs.groupby("run_id", sort=False)["eval_set"].count().astype(float)
-    return highest.where(highest.notna(), counts)
+    return set_numbers(pairs).groupby(pairs["run_id"], sort=False).max()
 
 
 def with_steps(rows: pd.DataFrame, lengths: "pd.Series[float]") -> pd.DataFrame:
@@ -160,11 +166,10 @@ def average_rows(table: pd.DataFrame, quantities: list[str]) -> pd.DataFrame:
     return out.dropna(subset=quantities, how="all")[table.columns]
 
 
-def with_averages(observations: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
-    """Return `observations` with every column's key and, below, the averages over data sets."""
-    keys = [column.key for column in columns]
-    full = observations.reindex(columns=[*observations.columns.union(keys, sort=False)])
-    extra = average_rows(full, keys)
+def with_averages(observations: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Return `observations` with a column for each of the `keys` and, below, the averages over data sets."""
+    full = observations.reindex(columns=[*SETTINGS, "seed", "run_id", *keys])
+    extra = average_rows(full, [*keys])
     return pd.concat([full, extra], ignore_index=True) if len(extra) else full
 
 

@@ -66,9 +66,8 @@ def stream_table(frame: pd.DataFrame) -> Table:
     rows = collect.with_steps(rows, lengths[lengths.index.isin(rows["run_id"])])
     table = _per_run(_by_metric(rows).first().unstack("metric"))
     present = tuple(column for column in _STREAM if column.key in table)
-    return collect.build_table(
-        "stream", "Whole streams", collect.with_averages(table, present), present, (_STREAM_NOTE,)
-    )
+    table = collect.with_averages(table, [column.key for column in present])
+    return collect.build_table("stream", "Whole streams", table, present, (_STREAM_NOTE,))
 
 
 def _by_metric(rows: pd.DataFrame) -> Any:

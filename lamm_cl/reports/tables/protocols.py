@@ -97,60 +97,45 @@ class ClassIncremental(ProtocolReport):
     MANY = (*_SET1, _percent("last_set", "Last set"), _DEGRADATION, *_INCREMENTAL)
 
     def numbers(self, frame: pd.DataFrame) -> Numbers:
-        """Return Set1 before and after, the last set and the degradation."""
+        """Return Set1 before and after, the last set and the degradation, and the mean accuracy at the end."""
         rows = collect.accuracies(frame, self.name)
         rows = rows[rows["eval_set"].str.fullmatch(r"set[1-9]\d{0,3}|total")]
         lengths = collect.stream_lengths(rows)
-        if set(lengths) <= {1, 2}:
+        two = set(lengths) <= {1, 2}
+        if not two:  # streams of different lengths are different experiments: they must not be averaged
+            rows = collect.with_steps(rows, lengths)
+        columns, images = self.TWO if two else self.MANY, collect.wide(rows.assign(value=rows["n"]))
+        found = collect.per_seed(rows, partial(self._quantities, images, two))
+        found = collect.with_averages(found, [*(column.key for column in columns), self.headline_key])
+        if two:
             note = "Degradation is Set1 after minus Set1 before: below zero, something was lost."
-            found = collect.with_averages(collect.per_seed(rows, self._two_sets), self.TWO)
-            return Numbers(found, self.TWO, "Class-incremental, Set1 then Set2", (note,))
+            return Numbers(found, columns, "Class-incremental, Set1 then Set2", (note,))
         note = (
             "Degradation is the mean, over all sets but the last, of the accuracy at the end minus the "
             "accuracy when the set had just been learned: below zero, something was lost. Incremental: on the test "
             "images of all sets met so far, mean over stages, weighted by their test images, and at the end."
         )
-        # Streams of different lengths are different experiments: they must not be averaged.
-        rows = collect.with_steps(rows, lengths)
-        images = collect.wide(rows.assign(value=rows["n"]))
-        found = collect.with_averages(collect.per_seed(rows, partial(self._many_sets, images)), self.MANY)
-        return Numbers(found, self.MANY, "Class-incremental", (note,))
-
-    def accuracy(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return the mean accuracy over the sets at the end."""
-        found = collect.per_seed(collect.accuracies(frame, self.name), self._at_the_end)
-        return collect.with_averages(found, [_percent("accuracy", "")]) if len(found) else found
-
-    @staticmethod
-    def _two_sets(table: pd.DataFrame) -> Quantities:
-        before, after, other = pick(table, 1, "set1"), pick(table, 2, "set1"), pick(table, 2, "set2")
-        return {"set1_before": before, "set1_after": after, "set2": other, "degradation": after - before}
+        return Numbers(found, columns, "Class-incremental", (note,))
 
     @classmethod
-    def _many_sets(cls, images: pd.DataFrame, table: pd.DataFrame) -> Quantities:
-        """Return the numbers of longer streams; `images` has the test images where `table` has the accuracies."""
-        names = numbered_sets(map(str, table.columns.get_level_values(1)))
+    def _quantities(cls, images: pd.DataFrame, two: bool, table: pd.DataFrame) -> Quantities:
+        """Return the numbers of streams of `two` sets, or of more; `images` has the test images of the accuracies."""
+        names = numbered_sets([*map(str, table.columns.get_level_values(1)), "set2"])
         a = _matrices(table, names, range(1, len(names) + 1))
-        counts = _matrices(images.reindex(table.index), names, range(1, len(names) + 1))
         # A run's own length, from the sets it was scored on at any stage, not from the stages it reached.
-        last = np.where(~np.isnan(a).all(axis=1), np.arange(len(names)), 0).max(axis=1)
-        run = np.arange(len(table))
-        streams = [(a[k, : n + 1, : n + 1], counts[k, n, : n + 1]) for k, n in enumerate(last)]
+        scored, run = ~np.isnan(a).all(axis=1), np.arange(len(table))
+        own = np.where(scored, np.arange(len(names)), 0).max(axis=1)
+        last = np.maximum(own, 1) if two else own
         out = {"set1_before": a[:, 0, 0], "set1_after": a[run, last, 0], "last_set": a[run, last, last]}
-        out["degradation"] = [metrics.backward_transfer(one) for one, _ in streams]
-        out |= {one.key: [getattr(metrics, one.key)(*stream) for stream in streams] for one in cls._INCREMENTAL}
+        out["set2"] = out["last_set"]
+        out["degradation"] = [metrics.backward_transfer(a[k, : n + 1, : n + 1]) for k, n in enumerate(last)]
+        ends = np.where(scored, a[run, own], 0.0).sum(axis=1)
+        out["at_the_end"] = ends / np.where(scored.any(axis=1), scored.sum(axis=1), np.nan)
+        if not two:
+            counts = _matrices(images.reindex(table.index), names, range(1, len(names) + 1))
+            streams = [(a[k, : n + 1, : n + 1], counts[k, n, : n + 1]) for k, n in enumerate(last)]
+            out |= {one.key: [getattr(metrics, one.key)(*stream) for stream in streams] for one in cls._INCREMENTAL}
         return {key: pd.Series(values, index=table.index) for key, values in out.items()}
-
-    @staticmethod
-    def _at_the_end(table: pd.DataFrame) -> Quantities:
-        names = numbered_sets(map(str, table.columns.get_level_values(1)))
-        ends = np.full(len(table), np.nan)
-        for run, a in enumerate(_matrices(table, names, range(len(names) + 1))):
-            scored = ~np.isnan(a).all(axis=0)
-            if scored.any():
-                length = int(np.flatnonzero(scored)[-1]) + 1
-                ends[run] = a[length, :length][scored[:length]].mean()
-        return {"accuracy": pd.Series(ends, index=table.index)}
 
 
 def _matrices(table: pd.DataFrame, names: Sequence[str], stages: Sequence[int]) -> np.ndarray:
@@ -180,7 +165,7 @@ class BaseToNew(ProtocolReport):
         found = collect.per_seed(
             collect.accuracies(frame, self.name), lambda table: {one: trained(table, one) for one in ("base", "new")}
         )
-        found = collect.with_averages(found, self._COLUMNS)
+        found = collect.with_averages(found, [one.key for one in self._COLUMNS])
         found["harmonic_mean"] = metrics.harmonic_mean(found["base"].astype(float), found["new"].astype(float))
         note = (
             "H of an average is the harmonic mean of the two averages, as papers print it; "
