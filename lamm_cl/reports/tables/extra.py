@@ -142,15 +142,17 @@ def _merged(options: list[Options]) -> dict[str, str]:
 
 
 def word(value: Any) -> str:
-    """Return an option's value as tables print it.
+    """Return an option's value as people read it.
 
-    >>> word(None), word(0.05), word(0.0), word(True), word("words")
-    ('default', '0.05', '0', 'yes', 'words')
+    >>> word(None), word(0.05), word(0.0), word(True), word("words"), word({"imagenet": 50, "others": None})
+    ('default', '0.05', '0', 'yes', 'words', '{imagenet: 50}')
     """
-    if value is None:
-        return "default"
+    if value is None or value == "":
+        return "default" if value is None else "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Mapping):  # what is not given is None in records
+        return "{" + ", ".join(f"{key}: {word(one)}" for key, one in value.items() if one is not None) + "}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
