@@ -41,11 +41,6 @@ def point(values: Iterable[float]) -> Summary | None:
     return found if found.n else None
 
 
-def error_bars(points: Sequence[Summary]) -> np.ndarray:
-    """Return the distances from mean to both ends of the interval, shape (2, n), NaN where there is none."""
-    return np.array([[one.mean - one.low for one in points], [one.high - one.mean for one in points]])
-
-
 def labels(rows: pd.DataFrame) -> "pd.Series[str]":
     """Return what figures call each row: the method, with experiment or dialect where one label has several."""
     name = (rows["method"].map(method_title) + " " + rows["variant"]).str.strip()
@@ -121,9 +116,8 @@ def few_shot_curves(frame: pd.DataFrame, dataset: str | None = None) -> Figure:
     Source: LAMM (AAAI 2024), Figure 3.
     """
     rows = PROTOCOLS["few_shot"].accuracy(frame)
-    if rows.empty:
-        return message_figure("No few-shot accuracy has been measured yet.")
-    rows = rows.assign(x=pd.to_numeric(rows["shots"], errors="coerce"), value=rows["accuracy"], label=labels(rows))
+    rows = rows.rename(columns={"accuracy": "value"})
+    rows = rows.assign(x=pd.to_numeric(rows["shots"], errors="coerce"), label=labels(rows))
     rows = rows[rows["x"] > 0]  # "full" has no place on an axis of shots
     names = sorted(values_of(rows, "dataset"), key=lambda name: bool(name != AVERAGE))
     many = rows["label"].nunique() > TOGETHER
@@ -139,8 +133,6 @@ def accuracy_over_steps(frame: pd.DataFrame) -> Figure:
     A panel per label space, or per method where there are more than eight. Several data sets are drawn as one mean.
     """
     rows = over_stages(frame)
-    if rows.empty:
-        return message_figure("No stream has been measured yet.")
     rows = rows.assign(x=rows["stage"], label=labels(rows), panel=rows["label_space"] + " label space")
     spaces = [f"{name} label space" for name in values_of(rows, "label_space")]
     # Over several data sets: the mean of each seed first, so that the interval is one over seeds.
@@ -153,6 +145,8 @@ def _lines(
     rows: pd.DataFrame, by: str, groups: Sequence[str], title: str, x_title: str, names: Mapping[float, str]
 ) -> Figure:
     """Draw a panel per group with a line per method; with many methods a panel per method, a line per group."""
+    if rows.empty:
+        return message_figure()
     methods = methods_of(rows)
     many, shots = len(methods) > TOGETHER, by == "dataset"
     split, lines, heads, keys = (by, "label", groups, methods) if not many else ("label", by, methods, groups)
@@ -170,15 +164,14 @@ def _lines(
 
 def _panel(axis: Axes, rows: pd.DataFrame, by: str, keys: Sequence[str], log: bool, names: Mapping[float, str]) -> None:
     ticks = sorted(set(rows["x"]))
+    step = min((after - before for before, after in pairwise(ticks)), default=1.0)
     for index, name in enumerate(keys):
         own = rows[rows[by] == name]
-        found = [(x, one) for x in sorted(set(own["x"])) if (one := point(own.loc[own["x"] == x, "value"])) is not None]
-        # Side by side, so that no whisker hides another.
-        aside = (index - (len(keys) - 1) / 2) * 0.05
-        step = min((after - before for before, after in pairwise(ticks)), default=1.0)
-        xs = [x * 2**aside if log else x + aside * step for x, _ in found]
+        xs = sorted(set(own["x"]))
+        aside = (index - (len(keys) - 1) / 2) * 0.05  # side by side, so that no whisker hides another
         look = {**series(index), "capsize": 2.5, "markersize": 5.5 if len(ticks) <= 10 else 3.5}
-        _upright(axis, xs, [one for _, one in found], name, look)
+        points = [point(own.loc[own["x"] == x, "value"]) for x in xs]
+        _marks(axis, [x * 2**aside if log else x + aside * step for x in xs], points, name, look)
     if log and ticks:
         axis.set_xscale("log", base=2)
     if log or len(ticks) <= 6:
@@ -191,9 +184,17 @@ def _panel(axis: Axes, rows: pd.DataFrame, by: str, keys: Sequence[str], log: bo
     axis.minorticks_off()
 
 
-def _upright(axis: Axes, xs: Sequence[float], points: Sequence[Summary], name: str, look: Mapping[str, Any]) -> None:
-    bars = error_bars(points) if points else None
-    axis.errorbar(xs, [one.mean for one in points], yerr=bars, label=name, elinewidth=0.8, **look)
+def _marks(
+    axis: Axes, at: Sequence[float], points: Sequence[Summary | None], name: str, look: Mapping[str, Any], by: str = "y"
+) -> None:
+    """Draw the points that are there with their intervals: at these places across, or down where they lie along x."""
+    there = [(place, one) for place, one in zip(at, points, strict=True) if one is not None]
+    places, means = [place for place, _ in there], [one.mean for _, one in there]
+    bars = np.array([[one.mean - one.low, one.high - one.mean] for _, one in there]).reshape(-1, 2).T
+    of: dict[str, Any] = (
+        {"x": means, "y": places, "xerr": bars} if by == "x" else {"x": places, "y": means, "yerr": bars}
+    )
+    axis.errorbar(**of, label=name, elinewidth=0.8, **look)
 
 
 # -- dots --------------------------------------------------------------------------------------------------------------
@@ -205,16 +206,10 @@ def own_against_joint(frame: pd.DataFrame, protocol: str = "class_incremental") 
     At the end of a stream every class has been seen: `seen` is `all` by definition and is drawn where that is absent.
     """
     scored = PROTOCOLS[protocol].accuracy(frame)
-    rows = one_place(scored)
-    if rows.empty:
-        return message_figure("No accuracy has been measured yet.")
-    rows = rows.assign(label=labels(rows))
-    methods = methods_of(rows)
-    found = {
-        f"{space} label space": [_height(rows, label=name, label_space=space) for name in methods]
-        for space in values_of(at_the_end(rows), "label_space")
-    }
-    return _dots(found, methods, PROTOCOLS[protocol].headline, described(scored))
+    rows = at_the_end(one_place(scored))
+    rows = rows.assign(label=labels(rows), series=rows["label_space"] + " label space")
+    groups = [f"{space} label space" for space in values_of(rows, "label_space")]
+    return _dots(rows, groups, methods_of(rows), PROTOCOLS[protocol].headline, described(scored))
 
 
 def ablation_dots(frame: pd.DataFrame, names: Mapping[str, str], protocol: str = "few_shot") -> Figure:
@@ -225,12 +220,10 @@ def ablation_dots(frame: pd.DataFrame, names: Mapping[str, str], protocol: str =
     scored = PROTOCOLS[protocol].accuracy(frame)
     rows = one_place(scored)
     rows = rows[rows["method"].isin(names)]
-    if rows.empty:
-        return message_figure("None of these variants has been measured yet.")
-    rows = rows[rows["label_space"] == values_of(rows, "label_space")[0]]
-    shots = values_of(rows, "shots")
-    found = {shots_in_words(count): [_height(rows, method=label, shots=count) for label in names] for count in shots}
-    return _dots(found, list(names.values()), PROTOCOLS[protocol].headline, described(scored, ["shots"]))
+    rows = rows[rows["label_space"].isin(values_of(rows, "label_space")[:1])]
+    rows = rows.assign(label=rows["method"].map(names), series=rows["shots"].map(shots_in_words))
+    groups = [shots_in_words(count) for count in values_of(rows, "shots")]
+    return _dots(rows, groups, list(names.values()), PROTOCOLS[protocol].headline, described(scored, ["shots"]))
 
 
 def one_place(rows: pd.DataFrame) -> pd.DataFrame:
@@ -244,26 +237,24 @@ def _height(rows: pd.DataFrame, **where: str) -> Summary | None:
     return point(rows["accuracy"])
 
 
-def _dots(found: Mapping[str, Sequence[Summary | None]], lines: Sequence[str], x_title: str, title: str) -> Figure:
+def _dots(rows: pd.DataFrame, groups: Sequence[str], lines: Sequence[str], x_title: str, title: str) -> Figure:
+    """Draw a line for each label, one below the other, with a dot for each series."""
+    if rows.empty:
+        return message_figure()
     with styled():
         figure = new_figure(5.4, 0.24 * len(lines) + 1.6)
         axis = figure.subplots()
-        for line in range(len(lines)):
-            means = [one.mean for points in found.values() if (one := points[line]) is not None]
-            if means:
+        found = [[_height(rows, label=line, series=name) for line in lines] for name in groups]
+        for line, dots in enumerate(zip(*found, strict=True)):
+            if means := [one.mean for one in dots if one is not None]:
                 axis.plot([min(means), max(means)], [line, line], color="#bbbbbb", linewidth=1.2, zorder=1)
-        for index, (name, points) in enumerate(found.items()):
-            _whiskers(axis, points, (index - (len(found) - 1) / 2) * 0.12, series(index), name)
+        for index, (name, points) in enumerate(zip(groups, found, strict=True)):
+            aside = (index - (len(found) - 1) / 2) * 0.12  # so that no point hides another
+            look = {**series(index), "linestyle": "none", "capsize": 2}
+            _marks(axis, [line + aside for line in range(len(lines))], points, name, look, by="x")
         _names_down(axis, lines)
         axis.set_xlabel(x_title.replace(", ", ",\n"))
         return finished(figure, title, axis)
-
-
-def _whiskers(axis: Axes, lines: Sequence[Summary | None], aside: float, look: Mapping[str, Any], name: str) -> None:
-    """Draw a point on each line that has one, `aside` of it, so that no point hides another."""
-    points, ys = [one for one in lines if one], [line + aside for line, one in enumerate(lines) if one]
-    style: dict[str, Any] = {**look, "linestyle": "none", "capsize": 2}
-    axis.errorbar([one.mean for one in points], ys, xerr=error_bars(points), label=name, elinewidth=0.8, **style)
 
 
 def _names_down(axis: Axes, names: Sequence[str]) -> None:
@@ -289,7 +280,7 @@ def accuracy_against_cost(frame: pd.DataFrame, protocol: str = "class_incrementa
     spent, scored = costs(rows), PROTOCOLS[protocol].accuracy(rows)
     shown = [column for column in COSTS if spent[column.key].notna().any()]
     if scored.empty or not shown:
-        return message_figure("No cost has been measured yet.")
+        return message_figure()
     space = values_of(scored, "label_space")[-1]
     title = described(scored)
     scored = one_place(scored[scored["label_space"] == space])
@@ -308,20 +299,21 @@ def accuracy_against_cost(frame: pd.DataFrame, protocol: str = "class_incrementa
     with styled():
         size = (2.3, 0.24 * len(methods) + 0.3) if many else (2.9, 2.6)
         figure, axes, _ = panels(len(shown) + many, *size, sharey=True)
+        look = {**series(0), "linestyle": "none"}
         if many:
-            _whiskers(axes[0], scores, 0, series(0), "")
+            _marks(axes[0], range(len(methods)), scores, "", {**look, "capsize": 2}, by="x")
             _names_down(axes[0], methods)
             axes[0].set_xlabel(what)
             _reference(axes[0].axvline, reference)
         else:
             axes[0].set_ylabel(what)
         for axis, column, head in zip(axes[many:], shown, heads, strict=True):
-            for place, (one, x) in enumerate(zip(scores, means[column.key], strict=True)):
-                if many:
-                    axis.plot([x], [place], "o", color=series(0)["color"])
-                elif one is not None and x == x:
-                    look = {**series(place), "linestyle": "none", "markersize": 8, "capsize": 2.5}
-                    _upright(axis, [x], [one], methods[place], look)
+            xs = means[column.key]
+            if many:
+                axis.plot(xs, range(len(xs)), **look)
+            for place, (one, x) in enumerate(zip(scores, xs, strict=True) if not many else ()):
+                if x == x:
+                    _marks(axis, [x], [one], methods[place], {**look, **series(place), "markersize": 8, "capsize": 2.5})
             if not many:
                 _reference(axis.axhline, reference)
             axis.margins(x=0.15)

@@ -40,7 +40,7 @@ def accuracy_matrix(frame: pd.DataFrame, dataset: str | None = None) -> Figure:
     if dataset is not None:
         rows = rows[rows["dataset"] == dataset]
     if rows.empty:
-        return message_figure("No accuracy has been measured yet.")
+        return message_figure()
     names, title = stage_names(rows), described(rows)
     keys = ["experiment", "method", "variant", "dialect", "label_space", "stage", "eval_set"]
     rows = rows.groupby(keys, sort=False, dropna=False)["value"].mean().reset_index()
