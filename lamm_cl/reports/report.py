@@ -73,12 +73,11 @@ def _first(results: Results) -> str | None:
 def _tables(results: Results, against: str | None) -> Iterator[tuple[str, Table]]:
     """Yield the tables, each with its protocol; "" where it is over all of them."""
     frame = results.rows
-    configs = {run_id: part(record, "config") for run_id, record in results.records.items()}
     for protocol, one in PROTOCOLS.items():
         rows = frame[(frame["protocol"] == protocol) & frame["value"].notna()]
         if not rows.empty and (table := one.table(rows)).rows:
             yield protocol, table
-            yield from ((protocol, more) for more in ablation_tables(rows, configs, one.table))
+            yield from ((protocol, more) for more in ablation_tables(rows, results.configs, one.table))
             if against is not None and (differences := paired_table(rows, protocol, against)).rows:
                 yield protocol, differences
     yield from (("", table) for table in class_tables(frame, _class_names(results)))

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Any, cast
@@ -48,6 +49,11 @@ class Results:
     def rows(self) -> pd.DataFrame:
         """The rows for tables and figures, in which several experiments with the same settings are one."""
         return self.frame if self.apart else self.frame.assign(experiment="")
+
+    @cached_property
+    def configs(self) -> dict[str, Mapping[str, Any]]:
+        """The configs of the records, by run id."""
+        return {run_id: part(record, "config") for run_id, record in self.records.items()}
 
     def planned(self, experiment: str) -> tuple[str, ...]:
         """Return the methods that an experiment, or "" for all as one, says it has, under the names of the tables.

@@ -123,17 +123,20 @@ def ablation_tables(
     `method` is the registered name, `options` all options. Source: LAMM's Tables 4 and 5 (AAAI 2024) have this shape.
     """
     rows = collect.tidy(frame)
+    for method, labels in families(rows, configs).items():
+        table = build(rows[rows["method"].isin(labels)])
+        yield from _with_options(table, method, {label: _merged(options) for label, options in labels.items()})
+
+
+def families(rows: pd.DataFrame, configs: Mapping[str, Options]) -> dict[str, dict[str, list[Options]]]:
+    """Return the methods that ran under several labels, each with the options of its runs under each label."""
+    found: dict[str, dict[str, list[Options]]] = {}
     runs = rows[["method", "run_id"]].drop_duplicates()
-    families: dict[str, dict[str, list[Options]]] = {}
     for label, run_id in zip(runs["method"], runs["run_id"], strict=True):
         config = configs.get(run_id, {})
         if isinstance(config.get("options"), Mapping):
-            family = families.setdefault(str(config.get("method", label)), {})
-            family.setdefault(label, []).append(config["options"])
-    for method, labels in families.items():
-        if len(labels) > 1:
-            table = build(rows[rows["method"].isin(labels)])
-            yield from _with_options(table, method, {label: _merged(options) for label, options in labels.items()})
+            found.setdefault(str(config.get("method", label)), {}).setdefault(label, []).append(config["options"])
+    return {method: labels for method, labels in found.items() if len(labels) > 1}
 
 
 def _merged(options: list[Options]) -> dict[str, str]:
