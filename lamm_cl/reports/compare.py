@@ -157,10 +157,9 @@ def compare(results: Results, name: str) -> list[Comparison]:
 def _compare(results: Results, rows: tuple[PublishedNumber, ...]) -> tuple[list[Comparison], list[Comparison]]:
     """Return the comparisons that the published table has a place for, unless nothing else was measured; and all."""
     found = [beside for one in _measured(results, rows) for beside in _beside(one, rows)]
-    datasets, quantities = ({_place(row)[k] for row in rows} for k in (1, 2))
-    known = [one for one in found if one.measured.dataset in datasets]
     places = {_place(row)[1:] for row in rows}
-    inside = [one for one in known if (one.measured.dataset, one.measured.quantity) in places]
+    quantities = {quantity for _, quantity in places}
+    inside = [one for one in found if (one.measured.dataset, one.measured.quantity) in places]
     return inside or [one for one in found if one.measured.quantity in quantities] or found, found
 
 
@@ -305,8 +304,6 @@ def measure(results: Results, protocol: str) -> Iterator[Measured]:
     """Yield every number that the protocol's tables are made of, with its value for each seed, in percent."""
     found = PROTOCOLS[protocol].numbers(results.rows)
     quantities = [column.key for column in found.columns]
-    if found.observations.empty:
-        return
     datasets = dict(zip(results.runs["run_id"], results.runs["dataset"], strict=True))
     for settings, group in found.observations.groupby(list(SETTINGS), sort=False, dropna=False):
         words = dict(zip(SETTINGS, map(str, cast("tuple[str, ...]", settings)), strict=True))
@@ -355,7 +352,7 @@ def _told(words: Mapping[str, str], records: list[Record]) -> dict[str, Any]:
     ]
     backbones = [one for _, config in told if isinstance(one := config.get("backbone"), Mapping)]
     return dict(
-        label=" ".join(words[key] for key in ("method", "variant", "experiment") if words[key]),
+        label=" ".join(words[key] for key in ("method", "experiment") if words[key]),
         method=methods[0] if len(methods) == 1 else words["method"],
         configs=tuple(unique(options)),
         streams=tuple(unique(streams)),

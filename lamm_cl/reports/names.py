@@ -58,9 +58,9 @@ def shots_in_words(shots: str) -> str:
     """Return a number of shots with its noun.
 
     >>> shots_in_words("1"), shots_in_words("16"), shots_in_words("full")
-    ('1 shot', '16 shots', 'all images')
+    ('1 shot', '16 shots', 'full training sets')
     """
-    return "all images" if shots == "full" else f"{shots} shot{'s' * (shots != '1')}"
+    return "full training sets" if shots == "full" else f"{shots} shot{'s' * (shots != '1')}"
 
 
 def space_rank(name: str) -> tuple[int, str]:

@@ -43,7 +43,7 @@ def point(values: Iterable[float]) -> Summary | None:
 
 def labels(rows: pd.DataFrame) -> "pd.Series[str]":
     """Return what figures call each row: the method, with experiment or dialect where one label has several."""
-    name = (rows["method"].map(method_title) + " " + rows["variant"]).str.strip()
+    name = rows["method"].map(method_title)
     if rows["experiment"].nunique() > 1:
         name += " (" + rows["experiment"] + ")"
     dialects = rows.groupby(name)["dialect"].nunique()
@@ -108,10 +108,10 @@ def stage_names(frame: pd.DataFrame) -> dict[float, str]:
 # -- lines -------------------------------------------------------------------------------------------------------------
 
 
-def few_shot_curves(frame: pd.DataFrame, dataset: str | None = None) -> Figure:
+def few_shot_curves(frame: pd.DataFrame) -> Figure:
     """Draw accuracy over shots, a panel per data set and one for their average, with 95% intervals over seeds.
 
-    With more than eight methods each has a panel of its own, and all are of one data set or of the average.
+    With more than eight methods each has a panel of its own, and all are of the average, or of the one data set.
 
     Source: LAMM (AAAI 2024), Figure 3.
     """
@@ -121,7 +121,7 @@ def few_shot_curves(frame: pd.DataFrame, dataset: str | None = None) -> Figure:
     rows = rows[rows["x"] > 0]  # "full" has no place on an axis of shots
     names = sorted(values_of(rows, "dataset"), key=lambda name: bool(name != AVERAGE))
     many = rows["label"].nunique() > TOGETHER
-    chosen = [dataset] if dataset is not None else names[:1] if many else names
+    chosen = names[:1] if many else names
     drawn = rows[rows["dataset"].isin(chosen)]
     title = described(rows if AVERAGE in chosen else drawn, ["shots", *["dataset"] * (not many)])
     return _lines(drawn, "dataset", chosen, title, "images a class", {})
@@ -299,9 +299,9 @@ def accuracy_against_cost(frame: pd.DataFrame, protocol: str = "class_incrementa
     with styled():
         size = (2.3, 0.24 * len(methods) + 0.3) if many else (2.9, 2.6)
         figure, axes, _ = panels(len(shown) + many, *size, sharey=True)
-        look = {**series(0), "linestyle": "none"}
+        look = {"linestyle": "none", "capsize": 2.5}
         if many:
-            _marks(axes[0], range(len(methods)), scores, "", {**look, "capsize": 2}, by="x")
+            _marks(axes[0], range(len(methods)), scores, "", series(0) | look, by="x")
             _names_down(axes[0], methods)
             axes[0].set_xlabel(what)
             _reference(axes[0].axvline, reference)
@@ -310,10 +310,10 @@ def accuracy_against_cost(frame: pd.DataFrame, protocol: str = "class_incrementa
         for axis, column, head in zip(axes[many:], shown, heads, strict=True):
             xs = means[column.key]
             if many:
-                axis.plot(xs, range(len(xs)), **look)
+                axis.plot(xs, range(len(xs)), "o", color=series(0)["color"])
             for place, (one, x) in enumerate(zip(scores, xs, strict=True) if not many else ()):
                 if x == x:
-                    _marks(axis, [x], [one], methods[place], {**look, **series(place), "markersize": 8, "capsize": 2.5})
+                    _marks(axis, [x], [one], methods[place], series(place) | look | {"markersize": 8})
             if not many:
                 _reference(axis.axhline, reference)
             axis.margins(x=0.15)

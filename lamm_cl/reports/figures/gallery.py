@@ -51,10 +51,9 @@ def _settings(rows: pd.DataFrame, protocol: str) -> Iterator[tuple[str, str, pd.
     if PROTOCOLS[protocol].figures == "stages":
         pairs = scored.loc[scored["eval_set"] != "total", ["run_id", "eval_set"]].drop_duplicates()
         streams = pairs.groupby("run_id", sort=False)["eval_set"].agg(_stream)
-        rows = rows.assign(setting=(rows["setting"] + " " + rows["run_id"].map(streams).fillna("")).str.strip())
+        if streams.nunique() > 1:
+            rows = rows.assign(setting=rows["run_id"].map(streams).fillna(""))
     differing = [key for key in keys if rows[key].nunique() > 1]
-    if PROTOCOLS[protocol].figures == "stages" and "setting" not in differing:
-        rows = rows.assign(setting="")
     groups = rows.groupby(differing, sort=False) if differing else [((), rows)]
     found = sorted(groups, key=lambda item: tuple(shots_rank(one) if one.isdigit() else -1 for one in item[0]))
     for values, part in found:
@@ -92,7 +91,7 @@ def _of_protocol(rows: pd.DataFrame, protocol: str, scored: pd.DataFrame, panels
         yield Picture("few_shot", "Accuracy over images a class", caption, partial(charts.few_shot_curves, rows))
         if len(datasets) > 1 and scored["method"].nunique() > charts.TOGETHER:
             for name in datasets:
-                draw = partial(charts.few_shot_curves, rows, dataset=name)
+                draw = partial(charts.few_shot_curves, rows[rows["dataset"] == name])
                 yield Picture(f"few_shot_{name}", f"Accuracy over images a class, {name}", caption, draw)
     if PROTOCOLS[protocol].figures != "stages":
         return
@@ -114,7 +113,7 @@ def _of_protocol(rows: pd.DataFrame, protocol: str, scored: pd.DataFrame, panels
         yield Picture(f"matrix_{protocol}", title, caption, partial(accuracy_matrix, rows))
         return
     for dataset in datasets:
-        draw = partial(accuracy_matrix, rows, dataset=dataset)
+        draw = partial(accuracy_matrix, rows[rows["dataset"] == dataset])
         yield Picture(f"matrix_{protocol}_{dataset}", f"Accuracy matrix, {dataset}", caption, draw)
 
 

@@ -28,7 +28,7 @@ class _Look(NamedTuple):
     digits: int
 
 
-def accuracy_matrix(frame: pd.DataFrame, dataset: str | None = None) -> Figure:
+def accuracy_matrix(frame: pd.DataFrame) -> Figure:
     """Draw a[i, j], the accuracy on set j after experience i: a row per label space, a column per method.
 
     The methods of a row share its axes, which matplotlib lays out and draws in a fraction of the time of one each.
@@ -37,12 +37,10 @@ def accuracy_matrix(frame: pd.DataFrame, dataset: str | None = None) -> Figure:
     """
     rows = tidy(frame)
     rows = rows[(rows["metric"] == "accuracy") & rows["value"].notna() & (rows["eval_set"] != "total")]
-    if dataset is not None:
-        rows = rows[rows["dataset"] == dataset]
     if rows.empty:
         return message_figure()
     names, title = stage_names(rows), described(rows)
-    keys = ["experiment", "method", "variant", "dialect", "label_space", "stage", "eval_set"]
+    keys = ["experiment", "method", "dialect", "label_space", "stage", "eval_set"]
     rows = rows.groupby(keys, sort=False, dropna=False)["value"].mean().reset_index()
     rows = rows.assign(label=labels(rows))
     methods = methods_of(rows)

@@ -9,19 +9,17 @@ import pandas as pd
 
 from lamm_cl.errors import UsageError
 from lamm_cl.records.record import COLUMNS
-from lamm_cl.reports.names import AVERAGE, dataset_rank, method_rank, shots_rank, space_rank
+from lamm_cl.reports.names import AVERAGE, dataset_rank, method_rank, shots_in_words, shots_rank, space_rank
 from lamm_cl.reports.tables.model import Cell, Column, Row, Table, mark_best
 
-# What tells one row of a table from another; the seed does not. `setting` is what a protocol's
-# options add ("5 steps"), `variant` what a method's options add ("kd off").
-_OF_A_METHOD = ("method", "variant", "dialect", "experiment")
-SETTINGS = ("backbone", "pretrained", "setting", "shots", "dataset", "label_space", *_OF_A_METHOD)
-PLACE = SETTINGS[:6]  # what the rows of a section have in common
-_ADDED = ("setting", "variant")
+# What the rows of a section have in common; `setting` is what a protocol's options add ("5 steps").
+PLACE = ("backbone", "pretrained", "setting", "shots", "dataset", "label_space")
+# What tells one row of a table from another; the seed does not.
+SETTINGS = (*PLACE, "method", "dialect", "experiment")
 _NUMBERS = ("seed", "stage", "value", "n")
 _WORDS = (*SETTINGS, "protocol", "run_id", "seed", "status")
 TITLES = {key: key.replace("_", " ").capitalize() for key in _WORDS}
-TITLES |= {"dataset": "Data set", "variant": "Options", "pretrained": "Weights", "run_id": "Run"}
+TITLES |= {"dataset": "Data set", "pretrained": "Weights", "run_id": "Run"}
 TITLES |= {"eval_set": "Set", "class": "Class", "quantity": "Number"}
 _RANKS: dict[str, Callable[[str], Any]] = {
     "method": method_rank,
@@ -34,7 +32,7 @@ _RANKS: dict[str, Callable[[str], Any]] = {
 def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     """Return `frame` with words as strings (missing: ""), numbers as floats (missing: NaN).
 
-    `shots` becomes a word, since it names a setting; `variant` and `setting` are added where absent.
+    `shots` becomes a word, since it names a setting; `setting` is added where absent.
 
     Raises:
         UsageError: A column of the contract is absent.
@@ -43,7 +41,7 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
         return frame
     if absent := [name for name in COLUMNS if name not in frame.columns]:
         raise UsageError(f"results lack the column(s) {', '.join(absent)}; expected {', '.join(COLUMNS)}")
-    out = frame.assign(**{name: "" for name in _ADDED if name not in frame.columns}).reset_index(drop=True)
+    out = frame.assign(setting=frame.get("setting", "")).reset_index(drop=True)
     for name in out.columns:
         if name in _NUMBERS:
             out[name] = pd.to_numeric(out[name], errors="coerce").astype(float)
@@ -146,8 +144,8 @@ def with_steps(rows: pd.DataFrame, lengths: "pd.Series[float]") -> pd.DataFrame:
     """Name each stream's number of sets in its setting, where streams (by run id) differ in it."""
     if lengths.nunique() < 2:
         return rows
-    steps = rows["run_id"].map(lengths).map(lambda count: f"{count:g} steps", na_action="ignore").fillna("")
-    return rows.assign(setting=(rows["setting"] + " " + steps).str.strip())
+    steps = rows["run_id"].map(lengths).map(lambda count: f"{count:g} steps", na_action="ignore")
+    return rows.assign(setting=steps.fillna(""))
 
 
 def average_rows(table: pd.DataFrame, quantities: list[str]) -> pd.DataFrame:
@@ -247,10 +245,9 @@ def split_settings(rows: pd.DataFrame, keys: Sequence[str]) -> tuple[list[str], 
     shown, constant = [], []
     for key in keys:
         values = [value for value in rows[key].unique() if value]
-        if key in ("method", "class") or len(values) > 1 or (key in _ADDED and values):
+        if key in ("method", "class") or len(values) > 1 or (key == "setting" and values):
             shown.append(key)
         elif values and key != "experiment":
-            shots = "full training sets" if values[0] == "full" else f"{values[0]} shots"
-            named = {"shots": shots, "label_space": f"{values[0]} label space", "dialect": f"{values[0]} dialect"}
-            constant.append(named.get(key, values[0]))
+            spelled = {"shots": shots_in_words(values[0]), "label_space": f"{values[0]} label space"}
+            constant.append({**spelled, "dialect": f"{values[0]} dialect"}.get(key, values[0]))
     return shown, ", ".join(constant)

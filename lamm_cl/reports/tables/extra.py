@@ -193,7 +193,7 @@ def class_tables(frame: pd.DataFrame, names: Mapping[str, Sequence[str]]) -> Ite
             for run, place in zip(part["run_id"], places, strict=True)
         ]
         home = part["experiment"] if part["experiment"].nunique() > 1 else ""
-        label = (part["method"] + " " + part["variant"] + " " + home).str.strip()
+        label = (part["method"] + " " + home).str.strip()
         yield _table(str(protocol), part.assign(label=label, place=places, **{"class": known}))
 
 
@@ -246,7 +246,7 @@ def paired_table(frame: pd.DataFrame, protocol: str, against: str) -> Table:
 def _match(name: Mapping[str, str], other: Mapping[str, str], which: str, every: list[dict[str, str]]) -> bool:
     """Return whether two may be compared: a method with one of its own experiment where that has it; else any."""
     if which == "experiment":
-        return all(name[key] == other[key] for key in ("method", "variant", "dialect"))
+        return all(name[key] == other[key] for key in ("method", "dialect"))
     at_home = any(one["method"] == other["method"] and one["experiment"] == name["experiment"] for one in every)
     return name["experiment"] == other["experiment"] or not at_home
 
