@@ -156,7 +156,13 @@ def compare(results: Results, name: str) -> list[Comparison]:
 
 def _compare(results: Results, rows: tuple[PublishedNumber, ...]) -> tuple[list[Comparison], list[Comparison]]:
     """Return the comparisons that the published table has a place for, unless nothing else was measured; and all."""
-    found = [beside for one in _measured(results, rows) for beside in _beside(one, rows)]
+    spaces = {row.label_space for row in rows}
+    numbers = [one for one in measure(results, rows[0].protocol) if one.label_space in spaces]
+    if rows[0].minus:
+        numbers = list(differences(numbers, [(row.method, row.minus) for row in rows]))
+    numbers.sort(key=lambda one: (shots_rank(one.shots), method_rank(one.label)))
+    numbers.sort(key=lambda one: (dataset_rank(one.dataset), one.backbone, one.pretrained))
+    found = [beside for one in numbers for beside in _beside(one, rows)]
     places = {_place(row)[1:] for row in rows}
     quantities = {quantity for _, quantity in places}
     inside = [one for one in found if (one.measured.dataset, one.measured.quantity) in places]
@@ -198,14 +204,6 @@ def compare_table(results: Results, name: str) -> Table:
     lines = [_line(one) for one in comparisons]
     heads = ["dataset", *["setting"] * any(words["setting"] for words, _ in lines), *_WORDS]
     return laid_out(f"compare-{name}", title, lines, heads, _COLUMNS, notes)
-
-
-def _measured(results: Results, rows: tuple[PublishedNumber, ...]) -> list[Measured]:
-    spaces = {row.label_space for row in rows}
-    numbers = [one for one in measure(results, rows[0].protocol) if one.label_space in spaces]
-    found = list(differences(numbers, [(row.method, row.minus) for row in rows])) if rows[0].minus else numbers
-    found.sort(key=lambda one: (shots_rank(one.shots), method_rank(one.label)))
-    return sorted(found, key=lambda one: (dataset_rank(one.dataset), one.backbone, one.pretrained))
 
 
 def _said(rows: list[PublishedNumber]) -> Iterator[str]:
@@ -341,9 +339,8 @@ def _told(words: Mapping[str, str], records: list[Record]) -> dict[str, Any]:
     told = [(record, part(record, "config")) for record in records]
     methods = unique(str(config["method"]) for _, config in told if isinstance(config.get("method"), str))
     options = [
-        (str(config.get("method", words["method"])), str(record["run"]["dataset"]), dict(config["options"]))
+        (str(config.get("method", words["method"])), str(record["run"]["dataset"]), dict(part(config, "options")))
         for record, config in told
-        if isinstance(config.get("options"), Mapping)
     ]
     streams = [
         (dict(protocol), classes, int(record["run"]["seed"]))

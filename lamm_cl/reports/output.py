@@ -16,7 +16,7 @@ from lamm_cl.reports.names import anchor
 from lamm_cl.reports.report import Report
 from lamm_cl.reports.tables import latex_document, render_csv, render_markdown, render_rich, render_text
 from lamm_cl.reports.tables.model import Cell
-from lamm_cl.reports.tables.render import csv_text, exact, markdown_escape, notes
+from lamm_cl.reports.tables.render import exact, markdown_escape, notes
 
 _MOST_RICH_ROWS = 400  # laying out more takes a console longer than a reader waits
 
@@ -81,7 +81,8 @@ def _csv(report: Report) -> str:
     parts = [exact(one).assign(table=one.name, data_notes="; ".join(one.data_notes)) for one in report.tables]
     whole = pd.concat([pd.DataFrame(columns=["table", "data_notes"]), *parts])
     said = whole.pop("data_notes")
-    return csv_text(whole.assign(data_notes=said) if said.any() else whole)
+    whole = whole.assign(data_notes=said) if said.any() else whole
+    return whole.to_csv(index=False, lineterminator="\n")
 
 
 def write_tables(report: Report, directory: Path) -> Iterator[Path]:

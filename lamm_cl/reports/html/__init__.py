@@ -60,7 +60,7 @@ def render_html(report: Report) -> str:
         script=Markup(_file("script.js")),
         runs=Markup(embedded_runs(report.results)),
         files=Markup(embedded("files", downloads)),
-        heading=_heading,
+        heading=full_heading,
         notes=notes,
         runs_link=runs_link,
         texts_of=texts_of,
@@ -153,10 +153,6 @@ def table_view(name: str, table: Table) -> dict[str, Any]:
         "choices": [(k, words[k], values[k]) for k in fit],
         "fold": fold,
     }
-
-
-def _heading(column: Column) -> str:
-    return full_heading(column, " ") + (" [%]" if column.unit == "%" else "")
 
 
 # -- runs --------------------------------------------------------------------------------------------------------

@@ -21,27 +21,17 @@ _STREAM = (
     Column("forward_transfer", "Forward transfer", unit="%", best="max"),
 )
 _STREAM_NOTE = "Formulas and sources: lamm_cl/evaluation/README.md. Forgetting counts what was lost as positive."
-COSTS = (
-    Column("seconds", "Time", unit="s", digits=1, best="min"),
-    Column("trained_parameters", "Trained parameters", unit="1", digits=0, best="min"),
-    Column("peak_memory_mb", "Peak memory", unit="MB", digits=0, best="min"),
-)
-_OF_A_STAGE = (
-    Column("kept_parameters", "Kept parameters", unit="1", digits=0, best="min"),
-    Column("state_mb", "State", unit="MB", digits=2, best="min"),
-    Column("train_images_per_second", "training", group="Images a second", unit="1/s", digits=0, best="max"),
-    Column("test_images_per_second", "test", group="Images a second", unit="1/s", digits=0, best="max"),
-)
 # Stages add up in time; parameters and memory are what the dearest stage needs; what is kept is what the last one left.
-_OF_STAGES = {
-    "seconds": "sum",
-    "trained_parameters": "max",
-    "peak_memory_mb": "max",
-    "kept_parameters": "last",
-    "state_mb": "last",
-    "train_images_per_second": "mean",
-    "test_images_per_second": "mean",
+_COSTS = {
+    Column("seconds", "Time", unit="s", digits=1, best="min"): "sum",
+    Column("trained_parameters", "Trained parameters", unit="1", digits=0, best="min"): "max",
+    Column("peak_memory_mb", "Peak memory", unit="MB", digits=0, best="min"): "max",
+    Column("kept_parameters", "Kept parameters", unit="1", digits=0, best="min"): "last",
+    Column("state_mb", "State", unit="MB", digits=2, best="min"): "last",
+    Column("train_images_per_second", "training", group="Images a second", unit="1/s", digits=0, best="max"): "mean",
+    Column("test_images_per_second", "test", group="Images a second", unit="1/s", digits=0, best="max"): "mean",
 }
+COSTS = tuple(_COSTS)[:3]  # what figures show
 Options = Mapping[str, Any]
 VARIES = "varies"
 _METRIC = "class_accuracy/"
@@ -82,9 +72,9 @@ def _per_run(table: pd.DataFrame) -> pd.DataFrame:
 def cost_table(frame: pd.DataFrame) -> Table:
     """Return what a method cost: time, parameters, memory, state and images a second, as far as it was measured."""
     observations = costs(frame)
-    present = tuple(column for column in (*COSTS, *_OF_A_STAGE) if observations[column.key].notna().any())
+    present = tuple(column for column in _COSTS if observations[column.key].notna().any())
     notes = ["Time and memory depend on the machine, and on what was cached before."]
-    if any(column in _OF_A_STAGE for column in present):
+    if not set(present) <= set(COSTS):
         notes.append(
             "Kept, state: what is stored after the last stage, without the frozen CLIP and without exemplars. Images a "
             "second: mean over stages; in training each epoch's images count."
@@ -95,9 +85,9 @@ def cost_table(frame: pd.DataFrame) -> Table:
 def costs(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row per settings and seed with all costs, NaN where one was not measured."""
     rows = collect.tidy(frame)
-    rows = rows[rows["metric"].isin(_OF_STAGES) & rows["value"].notna()].assign(label_space="")
+    rows = rows[rows["metric"].isin([one.key for one in _COSTS]) & rows["value"].notna()].assign(label_space="")
     groups = _by_metric(rows.sort_values("stage", kind="stable"))
-    parts = [groups.agg(how).unstack("metric").reindex(columns=[metric]) for metric, how in _OF_STAGES.items()]
+    parts = [groups.agg(how).unstack("metric").reindex(columns=[one.key]) for one, how in _COSTS.items()]
     return _per_run(pd.concat(parts, axis=1))
 
 

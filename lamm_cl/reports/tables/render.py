@@ -118,12 +118,7 @@ def markdown_escape(text: str) -> str:
 
 def render_csv(table: Table) -> str:
     """Return the table as CSV: for each number its mean, `_std` and `_seeds`, unrounded; missing is empty."""
-    return csv_text(exact(table))
-
-
-def csv_text(frame: pd.DataFrame) -> str:
-    """Return a frame as CSV whose lines end alike on every system."""
-    return frame.to_csv(index=False, lineterminator="\n")
+    return exact(table).to_csv(index=False, lineterminator="\n")
 
 
 def exact(table: Table) -> pd.DataFrame:
