@@ -347,6 +347,7 @@ def _told(words: Mapping[str, str], records: list[Record]) -> dict[str, Any]:
         for record, config in told
         if (protocol := part(config, "protocol")) and isinstance(classes := part(record, "stream").get("classes"), int)
     ]
+    data = [part(record, "data") for record in records]
     backbones = [one for _, config in told if isinstance(one := config.get("backbone"), Mapping)]
     return dict(
         label=" ".join(words[key] for key in ("method", "experiment") if words[key]),
@@ -355,23 +356,13 @@ def _told(words: Mapping[str, str], records: list[Record]) -> dict[str, Any]:
         streams=tuple(unique(streams)),
         precisions=frozenset(str(one["precision"]) for one in backbones if one.get("precision")),
         resize_modes=frozenset(str(one.get("resize_mode") or "") for one in backbones),
-        splits=frozenset(str(split) for record in records for split in found_in(record, "split") if split),
-        synthetic=any(flag is True for record in records for flag in found_in(record, "synthetic")),
+        splits=frozenset(str(split) for one in data if (split := one.get("split"))),
+        synthetic=any(one.get("synthetic") is True for one in data),
         **{key: words[key] for key in (*_PLACE, "dialect", "dataset")},
     )
 
 
 # -- whether the two may stand side by side ----------------------------------------------------------------------------
-
-
-def found_in(record: Any, name: str) -> Iterator[Any]:
-    """Yield every value under the key `name` in a record, at any depth, apart from its config and its rows."""
-    places = record if isinstance(record, Mapping) else range(len(record)) if isinstance(record, list) else ()
-    for key in places:
-        if key == name:
-            yield record[key]
-        elif key not in ("config", "rows"):
-            yield from found_in(record[key], name)
 
 
 def reasons(measured: Measured, printed: PublishedNumber, datasets: frozenset[str]) -> Iterator[str]:

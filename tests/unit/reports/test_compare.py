@@ -105,7 +105,6 @@ def test_what_is_not_comparable_is_refused_with_the_reason(beside, settings, rea
     [
         ({"data": {"split": "own"}}, "own split, not the official one"),
         ({"data": {"split": "other"}}, "another split than the papers', though of its name and sizes"),
-        ({"datasets": [{"name": "dtd", "split": "own"}]}, "own split, not the official one"),
         ({"data": {"split": "official", "synthetic": True}}, "synthetic data"),
         ({"config": {"method": "lamm", "options": {"epochs": 1}}}, "other option epochs: 1, published with 50"),
         ({"config": {"method": "lamm", "options": {"label_space": "seen"}}}, "other option label_space: seen"),
