@@ -342,7 +342,5 @@ def _versions(records: Mapping[str, Record]) -> list[str]:
 
 def error_of(record: Record) -> str:
     """Return a failed run's error in one line."""
-    error = record.get("error")
-    if isinstance(error, dict):
-        error = error.get("message") or error.get("kind")
-    return _short(" ".join(str(error or "no error text").split()))
+    error = part(record, "error")
+    return _short(" ".join(str(error.get("message") or error.get("kind") or "no error text").split()))

@@ -179,7 +179,7 @@ def class_tables(frame: pd.DataFrame, names: Mapping[str, Sequence[str]]) -> Ite
         part = collect.at_the_end(part)
         places = part["metric"].str.removeprefix(_METRIC).astype(int)
         known = [
-            names[run][place] if place < len(names.get(run, ())) else f"class {place}"
+            str(names[run][place]) if place < len(names.get(run, ())) else f"class {place}"
             for run, place in zip(part["run_id"], places, strict=True)
         ]
         home = part["experiment"] if part["experiment"].nunique() > 1 else ""

@@ -331,24 +331,20 @@ class MultiDomain(ProtocolReport):
         found = collect.per_seed(rows, self._quantities)
         return Numbers(found, self._COLUMNS, "Data sets one after another", self._NOTES)
 
-    @staticmethod
-    def _quantities(table: pd.DataFrame) -> Quantities:
+    @classmethod
+    def _quantities(cls, table: pd.DataFrame) -> Quantities:
         names = numbered_sets(map(str, table.columns.get_level_values(1)))
-        of_a_square = {"transfer": metrics.transfer, "average": metrics.average, "last": metrics.last}
-        of_a_square["transfer_over_pairs"] = metrics.transfer_over_pairs
-        out = {key: np.full(len(table), np.nan) for key in (*of_a_square, "transfer_from_start")}
-        for run, started in enumerate(_matrices(table, names, range(len(names) + 1))):
-            # A run's sets are those it was scored on at any stage; a stage that it has not reached stays missing.
-            length = int((~np.isnan(started[1:]).all(axis=0)).sum())
-            if length:
-                before, a = started[0, :length], started[1 : length + 1, :length]
-                for key, function in of_a_square.items():
-                    out[key][run] = function(a)
-                out["transfer_from_start"][run] = metrics.transfer_from_start(a, before)
+        started = _matrices(table, names, range(len(names) + 1))
+        # A run's sets are those it was scored on at any stage; a stage that it has not reached stays missing.
+        lengths = (~np.isnan(started[:, 1:]).all(axis=1)).sum(axis=1)
+        runs = [(one[1 : n + 1, :n], one[0, :n]) for one, n in zip(started, lengths, strict=True)]
         seen = np.asarray(table.index.get_level_values("label_space") == "seen")
-        for key, values in out.items():
-            values[seen & (key != "last")] = np.nan
-        return {key: pd.Series(values, index=table.index) for key, values in out.items()}
+        out = {}
+        for column in cls._COLUMNS:
+            metric, more = getattr(metrics, column.key), column.key == "transfer_from_start"
+            values = [(metric(a, before) if more else metric(a)) if len(a) else np.nan for a, before in runs]
+            out[column.key] = pd.Series(np.where(seen & (column.key != "last"), np.nan, values), index=table.index)
+        return out
 
 
 PROTOCOLS: dict[str, ProtocolReport] = {
