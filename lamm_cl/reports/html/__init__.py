@@ -36,7 +36,6 @@ _OPEN_FIGURES = 12  # of more, the first four: the page must load and print in s
 _MOST_POINTS = 400  # more than that nobody listens to
 _MOST_CHOICES = 60
 _MOST_ROWS = 40  # of a table whose sections are not folded
-_PLAIN_BYTES = 8_000_000  # beyond that the data travels compressed
 _RUN_COLUMNS = ("run_id", "protocol", "dataset", "method", "dialect", "backbone", "shots", "seed", "status")
 
 
@@ -184,14 +183,10 @@ def embedded_runs(results: Results) -> str:
 
 
 def embedded(name: str, content: Any) -> str:
-    """Return a script element of this id with JSON that HTML cannot end, compressed where it is long."""
+    """Return a script element of this id with JSON, compressed: it is short, and no text in it can end the element."""
     try:
         text = json.dumps(content, allow_nan=False, separators=(",", ":"))
     except ValueError:  # a number that JSON has no word for
         text = json.dumps(finite(content), allow_nan=False, separators=(",", ":"))
-    if len(text) > _PLAIN_BYTES:
-        packed = base64.b64encode(gzip.compress(text.encode(), compresslevel=3, mtime=0)).decode()
-        return f'<script type="text/plain" id="{name}" data-packed="gzip">{packed}</script>'
-    # "</script>" or "<!--" inside a string would end or change the element.
-    safe = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-    return f'<script type="application/json" id="{name}">{safe}</script>'
+    packed = base64.b64encode(gzip.compress(text.encode(), compresslevel=3, mtime=0)).decode()
+    return f'<script type="text/plain" id="{name}">{packed}</script>'
