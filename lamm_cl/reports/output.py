@@ -12,7 +12,7 @@ import pandas as pd
 
 from lamm_cl.errors import UsageError
 from lamm_cl.files import mode_of, write_out
-from lamm_cl.reports.names import anchor
+from lamm_cl.reports.names import anchor, spelled_out
 from lamm_cl.reports.report import Report
 from lamm_cl.reports.tables import latex_document, render_csv, render_markdown, render_rich, render_text
 from lamm_cl.reports.tables.model import Cell
@@ -26,8 +26,9 @@ def render(report: Report, form: str) -> str:
     if form == "html":
         from lamm_cl.reports.html import render_html
 
-        return render_html(report)
-    return {"text": _text, "markdown": _markdown, "latex": _latex, "csv": _csv, "json": _json}[form](report)
+        return spelled_out(render_html(report))
+    forms = {"text": _text, "markdown": _markdown, "latex": _latex, "csv": _csv, "json": _json}
+    return spelled_out(forms[form](report))
 
 
 def show(report: Report, form: str) -> None:
@@ -90,7 +91,7 @@ def write_tables(report: Report, directory: Path) -> Iterator[Path]:
     directory.mkdir(parents=True, exist_ok=True)
     for table in report.tables:
         path = directory / f"{anchor(table.name, '_')}.csv"
-        write_out(path, render_csv(table).encode())
+        write_out(path, spelled_out(render_csv(table)).encode())
         yield path
 
 

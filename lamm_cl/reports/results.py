@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -222,33 +222,18 @@ def _read_records(folder: Path, problems: list[str]) -> dict[str, Record]:
         return records
     for place in places:
         try:
-            content = _read_record(place / "record.json")
-            why = "" if content["run_id"] == place.name else "record(s) are another run's and are not used"
+            content = parse_json((place / "record.json").read_bytes()) or {}
+            if (stored := StoredRecord.from_json(content)) and stored.run_id == place.name:
+                records[place.name] = content
+                continue
+            why = "record(s) are another run's and are not used" if stored else "record(s) cannot be read"
         except FileNotFoundError:
             why = "run(s) started and have no record yet"
         except (OSError, ValueError, RecursionError):
             why = "record(s) cannot be read"
-        if why:
-            unused.setdefault(why, []).append(place.name)
-        else:
-            records[place.name] = content
+        unused.setdefault(why, []).append(place.name)
     problems += [f"{len(names)} {why}: {listed(names)}." for why, names in unused.items()]
     return records
-
-
-def _read_record(path: Path) -> Record:
-    """Return what a run's record holds.
-
-    Raises:
-        OSError, ValueError, RecursionError: There is none that `lamm-cl run` would count.
-    """
-    data = path.read_bytes()
-    content = parse_json(data) or {}
-    if StoredRecord.from_json(content) is None:
-        raise ValueError(path)
-    # To look at every word of ten thousand records takes seconds; without these bytes there is nothing to find.
-    marked = any(mark in data for mark in (b"\\ud", b"\\uD", b"\xed"))
-    return cast("Record", spelled_out(content)) if marked else content
 
 
 def listed(names: Iterable[str], between: str = ", ", most: int = 5) -> str:
