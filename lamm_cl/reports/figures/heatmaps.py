@@ -40,8 +40,6 @@ def accuracy_matrix(frame: pd.DataFrame) -> Figure:
     if rows.empty:
         return message_figure()
     names, title = stage_names(rows), described(rows)
-    keys = ["experiment", "method", "dialect", "label_space", "stage", "eval_set"]
-    rows = rows.groupby(keys, sort=False, dropna=False)["value"].mean().reset_index()
     rows = rows.assign(label=labels(rows))
     methods = methods_of(rows)
     spaces = values_of(rows, "label_space")

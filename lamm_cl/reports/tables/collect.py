@@ -181,8 +181,7 @@ def build_table(
     returns, with a column for the key of each of `columns`.
     """
     shown, constant = split_settings(observations, SETTINGS)
-    title += f": {constant}" if constant else ""
-    return laid_out(name, title, _lines(observations, columns), shown, columns, notes)
+    return laid_out(name, title + constant, _lines(observations, columns), shown, columns, notes)
 
 
 def laid_out(
@@ -241,7 +240,7 @@ def order(line: Line) -> list[Any]:
 
 
 def split_settings(rows: pd.DataFrame, keys: Sequence[str]) -> tuple[list[str], str]:
-    """Return those of the settings that a table has columns for, and in words those that are the same in every row."""
+    """Return the settings that a table has columns for, and for its title those that are the same in every row."""
     shown, constant = [], []
     for key in keys:
         values = [value for value in rows[key].unique() if value]
@@ -250,4 +249,4 @@ def split_settings(rows: pd.DataFrame, keys: Sequence[str]) -> tuple[list[str], 
         elif values and key != "experiment":
             spelled = {"shots": shots_in_words(values[0]), "label_space": f"{values[0]} label space"}
             constant.append({**spelled, "dialect": f"{values[0]} dialect"}.get(key, values[0]))
-    return shown, ", ".join(constant)
+    return shown, ": " * bool(constant) + ", ".join(constant)

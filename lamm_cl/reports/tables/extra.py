@@ -201,7 +201,7 @@ def _table(protocol: str, rows: pd.DataFrame) -> Table:
             std = found.std if found.n > 1 else None
             cells.append(Cell(found.mean, std, found.n, run_ids=tuple(mine["run_id"])) if found.n else Cell())
         lines.append((dict(zip(_OF_A_CLASS, map(str, values), strict=True)), cells))
-    title = f"Accuracy on each class ({protocol}), after the last stage" + (f": {constant}" if constant else "")
+    title = f"Accuracy on each class ({protocol}), after the last stage{constant}"
     columns = [Column(f"method_{name}", name, unit="%") for name in methods]
     return collect.laid_out(f"classes_{protocol}", title, lines, shown, columns)
 
