@@ -96,15 +96,16 @@ class ClassIncremental(ProtocolReport):
     )
     MANY = (*_SET1, _percent("last_set", "Last set"), _DEGRADATION, *_INCREMENTAL)
 
-    def numbers(self, frame: pd.DataFrame) -> Numbers:
-        """Return Set1 before and after, the last set and the degradation, and the mean accuracy at the end."""
+    def numbers(self, frame: pd.DataFrame, *, incremental: bool = True) -> Numbers:
+        """Return Set1 before and after, the last set, the degradation, and the accuracy at the end and on the way."""
         rows = collect.accuracies(frame, self.name)
         rows = rows[rows["eval_set"].str.fullmatch(r"set[1-9]\d{0,3}|total")]
         lengths = collect.stream_lengths(rows)
         two = set(lengths) <= {1, 2}
         if not two:  # streams of different lengths are different experiments: they must not be averaged
             rows = collect.with_steps(rows, lengths)
-        columns, images = self.TWO if two else self.MANY, collect.wide(rows.assign(value=rows["n"]))
+        columns = self.TWO if two else self.MANY
+        images = collect.wide(rows.assign(value=rows["n"])) if incremental and not two else None
         found = collect.per_seed(rows, partial(self._quantities, images, two))
         found = collect.with_averages(found, [*(column.key for column in columns), self.headline_key])
         if two:
@@ -117,8 +118,13 @@ class ClassIncremental(ProtocolReport):
         )
         return Numbers(found, columns, "Class-incremental", (note,))
 
+    def accuracy(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the mean accuracy over the sets at the end, without the numbers that take long."""
+        found = self.numbers(frame, incremental=False).observations
+        return found.rename(columns={self.headline_key: "accuracy"})
+
     @classmethod
-    def _quantities(cls, images: pd.DataFrame, two: bool, table: pd.DataFrame) -> Quantities:
+    def _quantities(cls, images: pd.DataFrame | None, two: bool, table: pd.DataFrame) -> Quantities:
         """Return the numbers of streams of `two` sets, or of more; `images` has the test images of the accuracies."""
         names = numbered_sets([*map(str, table.columns.get_level_values(1)), "set2"])
         a = _matrices(table, names, range(1, len(names) + 1))
@@ -131,7 +137,7 @@ class ClassIncremental(ProtocolReport):
         out["degradation"] = [metrics.backward_transfer(a[k, : n + 1, : n + 1]) for k, n in enumerate(last)]
         ends = np.where(scored, a[run, own], 0.0).sum(axis=1)
         out["at_the_end"] = ends / np.where(scored.any(axis=1), scored.sum(axis=1), np.nan)
-        if not two:
+        if images is not None:
             counts = _matrices(images.reindex(table.index), names, range(1, len(names) + 1))
             streams = [(a[k, : n + 1, : n + 1], counts[k, n, : n + 1]) for k, n in enumerate(last)]
             out |= {one.key: [getattr(metrics, one.key)(*stream) for stream in streams] for one in cls._INCREMENTAL}
