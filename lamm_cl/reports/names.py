@@ -1,6 +1,6 @@
 """The order in which methods and data sets are shown, and how their names read."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
@@ -84,6 +84,10 @@ def anchor(name: str, other: str = "-") -> str:
     return "".join(one if one.isalnum() or one in "-_" else other for one in name)
 
 
-def spelled_out(text: str) -> str:
-    """Return `text` with every half of a letter, which no file or terminal takes, spelled as an escape."""
-    return text.encode("utf-8", "backslashreplace").decode()
+def spelled_out(value: Any) -> Any:
+    """Return JSON `value` with every half of a letter, which no file or terminal takes, spelled as an escape."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {spelled_out(key): spelled_out(item) for key, item in value.items()}
+    return [spelled_out(item) for item in value] if isinstance(value, list | tuple) else value

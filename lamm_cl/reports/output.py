@@ -26,9 +26,9 @@ def render(report: Report, form: str) -> str:
     if form == "html":
         from lamm_cl.reports.html import render_html
 
-        return spelled_out(render_html(report))
+        return str(spelled_out(render_html(report)))
     forms = {"text": _text, "markdown": _markdown, "latex": _latex, "csv": _csv, "json": _json}
-    return spelled_out(forms[form](report))
+    return str(spelled_out(forms[form](report)))
 
 
 def show(report: Report, form: str) -> None:
@@ -108,7 +108,7 @@ def _json(report: Report) -> str:
         for table in report.tables
     ]
     content = {"title": report.title, "summary": report.summary, "problems": report.problems, "tables": tables}
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+    return json.dumps(spelled_out(content), indent=1, allow_nan=False) + "\n"
 
 
 def _json_cell(cell: Cell) -> Any:
