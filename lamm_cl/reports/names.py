@@ -58,9 +58,9 @@ def shots_in_words(shots: str) -> str:
     """Return a number of shots with its noun.
 
     >>> shots_in_words("1"), shots_in_words("16"), shots_in_words("full")
-    ('1 shot', '16 shots', 'all images')
+    ('1 shot', '16 shots', 'full training sets')
     """
-    return "all images" if shots == "full" else f"{shots} shot{'s' * (shots != '1')}"
+    return "full training sets" if shots == "full" else f"{shots} shot{'s' * (shots != '1')}"
 
 
 def space_rank(name: str) -> tuple[int, str]:
@@ -90,4 +90,4 @@ def spelled_out(value: Any) -> Any:
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
         return {spelled_out(key): spelled_out(item) for key, item in value.items()}
-    return [spelled_out(item) for item in value] if isinstance(value, list) else value
+    return [spelled_out(item) for item in value] if isinstance(value, list | tuple) else value

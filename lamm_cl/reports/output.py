@@ -1,7 +1,5 @@
 """A whole report as text, Markdown, LaTeX, CSV, JSON or HTML, and where it goes: never over an experiment's own."""
 
-import csv
-import io
 import json
 import os
 import stat
@@ -10,13 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from lamm_cl.errors import UsageError
 from lamm_cl.files import mode_of, write_out
-from lamm_cl.reports.names import anchor
+from lamm_cl.reports.names import anchor, spelled_out
 from lamm_cl.reports.report import Report
 from lamm_cl.reports.tables import latex_document, render_csv, render_markdown, render_rich, render_text
 from lamm_cl.reports.tables.model import Cell
-from lamm_cl.reports.tables.render import least_width, markdown_escape, notes
+from lamm_cl.reports.tables.render import exact, markdown_escape, notes
 
 _MOST_RICH_ROWS = 400  # laying out more takes a console longer than a reader waits
 
@@ -26,8 +26,9 @@ def render(report: Report, form: str) -> str:
     if form == "html":
         from lamm_cl.reports.html import render_html
 
-        return render_html(report)
-    return {"text": _text, "markdown": _markdown, "latex": _latex, "csv": _csv, "json": _json}[form](report)
+        return str(spelled_out(render_html(report)))
+    forms = {"text": _text, "markdown": _markdown, "latex": _latex, "csv": _csv, "json": _json}
+    return str(spelled_out(forms[form](report)))
 
 
 def show(report: Report, form: str) -> None:
@@ -44,10 +45,11 @@ def show(report: Report, form: str) -> None:
     console.print(Text(_head(report)))
     for table in report.tables:
         console.print()
-        if len(table.rows) > _MOST_RICH_ROWS or least_width(table) > console.width:
+        made = render_rich(table) if len(table.rows) <= _MOST_RICH_ROWS else None
+        if made is None or console.measure(made).minimum > console.width:
             sys.stdout.write(render_text(table))
         else:
-            console.print(render_rich(table))
+            console.print(made)
 
 
 def _head(report: Report) -> str:
@@ -77,18 +79,11 @@ def _csv(report: Report) -> str:
 
     What is to be known of the data stands in the last column.
     """
-    rows = [
-        {"table": table.name, **row, "data_notes": "; ".join(table.data_notes)}
-        for table in report.tables
-        for row in csv.DictReader(io.StringIO(render_csv(table)))
-    ]
-    columns = dict.fromkeys(["table", *(key for row in rows for key in row if key != "data_notes")])
-    columns |= {"data_notes": None} if any(table.data_notes for table in report.tables) else {}
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue()
+    parts = [exact(one).assign(table=one.name, data_notes="; ".join(one.data_notes)) for one in report.tables]
+    whole = pd.concat([pd.DataFrame(columns=["table", "data_notes"]), *parts])
+    said = whole.pop("data_notes")
+    whole = whole.assign(data_notes=said) if said.any() else whole
+    return whole.to_csv(index=False, lineterminator="\n")
 
 
 def write_tables(report: Report, directory: Path) -> Iterator[Path]:
@@ -96,7 +91,7 @@ def write_tables(report: Report, directory: Path) -> Iterator[Path]:
     directory.mkdir(parents=True, exist_ok=True)
     for table in report.tables:
         path = directory / f"{anchor(table.name, '_')}.csv"
-        write_out(path, render_csv(table).encode())
+        write_out(path, spelled_out(render_csv(table)).encode())
         yield path
 
 
@@ -113,7 +108,7 @@ def _json(report: Report) -> str:
         for table in report.tables
     ]
     content = {"title": report.title, "summary": report.summary, "problems": report.problems, "tables": tables}
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+    return json.dumps(spelled_out(content), indent=1, allow_nan=False) + "\n"
 
 
 def _json_cell(cell: Cell) -> Any:

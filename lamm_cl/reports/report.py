@@ -1,6 +1,6 @@
 """What a report says, before anybody decides how to print it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from lamm_cl.errors import unknown
@@ -73,25 +73,17 @@ def _first(results: Results) -> str | None:
 def _tables(results: Results, against: str | None) -> Iterator[tuple[str, Table]]:
     """Yield the tables, each with its protocol; "" where it is over all of them."""
     frame = results.rows
-    configs = {run_id: part(record, "config") for run_id, record in results.records.items()}
     for protocol, one in PROTOCOLS.items():
         rows = frame[(frame["protocol"] == protocol) & frame["value"].notna()]
         if not rows.empty and (table := one.table(rows)).rows:
             yield protocol, table
-            yield from ((protocol, more) for more in ablation_tables(rows, configs, one.table))
+            yield from ((protocol, more) for more in ablation_tables(rows, results.configs, one.table))
             if against is not None and (differences := paired_table(rows, protocol, against)).rows:
                 yield protocol, differences
-    yield from (("", table) for table in class_tables(frame, _class_names(results)))
+    said = {run_id: part(record, "stream").get("class_names") for run_id, record in results.records.items()}
+    names = {run_id: one for run_id, one in said.items() if isinstance(one, list)}
+    yield from (("", table) for table in class_tables(frame, names))
     yield from (("", table) for table in (stream_table(frame), cost_table(frame)) if table.rows)
-
-
-def _class_names(results: Results) -> Mapping[str, list[str]]:
-    found = {}
-    for run_id, record in results.records.items():
-        for key, name in (("stream", "class_names"), ("confusion", "classes")):
-            if isinstance(listed := part(record, key).get(name), list):
-                found[run_id] = [str(one) for one in listed]
-    return found
 
 
 def _summary(results: Results) -> Iterator[str]:

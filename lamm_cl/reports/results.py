@@ -6,9 +6,10 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,6 +49,11 @@ class Results:
     def rows(self) -> pd.DataFrame:
         """The rows for tables and figures, in which several experiments with the same settings are one."""
         return self.frame if self.apart else self.frame.assign(experiment="")
+
+    @cached_property
+    def configs(self) -> dict[str, Mapping[str, Any]]:
+        """The configs of the records, by run id."""
+        return {run_id: part(record, "config") for run_id, record in self.records.items()}
 
     def planned(self, experiment: str) -> tuple[str, ...]:
         """Return the methods that an experiment, or "" for all as one, says it has, under the names of the tables.
@@ -208,7 +214,7 @@ def _short(text: str) -> str:
 
 def _read_records(folder: Path, problems: list[str]) -> dict[str, Record]:
     records: dict[str, Record] = {}
-    broken, foreign, unfinished = [], [], []
+    unused: dict[str, list[str]] = {}
     try:
         places = sorted(place for place in folder.iterdir() if place.is_dir()) if folder.is_dir() else []
     except OSError as error:
@@ -216,39 +222,18 @@ def _read_records(folder: Path, problems: list[str]) -> dict[str, Record]:
         return records
     for place in places:
         try:
-            content = _read_record(place / "record.json")
+            content = parse_json((place / "record.json").read_bytes()) or {}
+            if (stored := StoredRecord.from_json(content)) and stored.run_id == place.name:
+                records[place.name] = content
+                continue
+            why = "record(s) are another run's and are not used" if stored else "record(s) cannot be read"
         except FileNotFoundError:
-            unfinished.append(place.name)
-            continue
+            why = "run(s) started and have no record yet"
         except (OSError, ValueError, RecursionError):
-            broken.append(place.name)
-            continue
-        if content["run_id"] == place.name:
-            records[place.name] = content
-        else:
-            foreign.append(place.name)
-    if broken:
-        problems.append(f"{len(broken)} record(s) cannot be read: {listed(broken)}.")
-    if foreign:
-        problems.append(f"{len(foreign)} record(s) are another run's and are not used: {listed(foreign)}.")
-    if unfinished:
-        problems.append(f"{len(unfinished)} run(s) started and have no record yet: {listed(unfinished)}.")
+            why = "record(s) cannot be read"
+        unused.setdefault(why, []).append(place.name)
+    problems += [f"{len(names)} {why}: {listed(names)}." for why, names in unused.items()]
     return records
-
-
-def _read_record(path: Path) -> Record:
-    """Return what a run's record holds.
-
-    Raises:
-        OSError, ValueError, RecursionError: There is none that `lamm-cl run` would count.
-    """
-    data = path.read_bytes()
-    content = parse_json(data) or {}
-    if StoredRecord.from_json(content) is None:
-        raise ValueError(path)
-    # To look at every word of ten thousand records takes seconds; without these bytes there is nothing to find.
-    marked = any(mark in data for mark in (b"\\ud", b"\\uD", b"\xed"))
-    return cast("Record", spelled_out(content)) if marked else content
 
 
 def listed(names: Iterable[str], between: str = ", ", most: int = 5) -> str:
@@ -342,7 +327,5 @@ def _versions(records: Mapping[str, Record]) -> list[str]:
 
 def error_of(record: Record) -> str:
     """Return a failed run's error in one line."""
-    error = record.get("error")
-    if isinstance(error, dict):
-        error = error.get("message") or error.get("kind")
-    return _short(" ".join(str(error or "no error text").split()))
+    error = part(record, "error")
+    return _short(" ".join(str(error.get("message") or error.get("kind") or "no error text").split()))

@@ -289,17 +289,6 @@ def test_texts_of_users_are_texts(page: Any) -> None:
     assert page.locator("dialog dd", has_text=NASTY).count() == 1
 
 
-def test_compressed_records_open_too(browser: Any, report_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lamm_cl.reports.html._PLAIN_BYTES", 10)
-    path = report_file.with_name("packed.html")
-    path.write_text(render(make_report(read_results(report_file.parent)), "html"))
-    page = browser.new_page()
-    page.goto(path.as_uri() + "#runs=coop2")
-    page.get_by_role("dialog").locator("pre").first.wait_for()
-    assert '"method": "coop"' in page.get_by_role("dialog").locator("pre").first.inner_text()
-    page.close()
-
-
 def test_a_long_table_is_folded_and_opens(browser: Any, tmp_path: Path) -> None:
     fill(tmp_path, [(f"m{k:02}", 0.3 + 0.01 * k) for k in range(25)])
     path = tmp_path / "long.html"

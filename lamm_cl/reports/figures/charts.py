@@ -18,7 +18,7 @@ from lamm_cl.evaluation.statistics import Summary, summarise
 from lamm_cl.reports.figures.style import finished, keep_in_percent, message_figure, new_figure, panels, series, styled
 from lamm_cl.reports.names import AVERAGE, method_rank, method_title, number_word, shots_in_words
 from lamm_cl.reports.results import listed
-from lamm_cl.reports.tables.collect import at_the_end, numbered_sets, tidy, values_of
+from lamm_cl.reports.tables.collect import at_the_end, numbered_sets, set_numbers, tidy, values_of
 from lamm_cl.reports.tables.extra import COSTS, costs
 from lamm_cl.reports.tables.model import Column
 from lamm_cl.reports.tables.protocols import PROTOCOLS, STREAMS
@@ -41,14 +41,9 @@ def point(values: Iterable[float]) -> Summary | None:
     return found if found.n else None
 
 
-def error_bars(points: Sequence[Summary]) -> np.ndarray:
-    """Return the distances from mean to both ends of the interval, shape (2, n), NaN where there is none."""
-    return np.array([[one.mean - one.low for one in points], [one.high - one.mean for one in points]])
-
-
 def labels(rows: pd.DataFrame) -> "pd.Series[str]":
     """Return what figures call each row: the method, with experiment or dialect where one label has several."""
-    name = (rows["method"].map(method_title) + " " + rows["variant"]).str.strip()
+    name = rows["method"].map(method_title)
     if rows["experiment"].nunique() > 1:
         name += " (" + rows["experiment"] + ")"
     dialects = rows.groupby(name)["dialect"].nunique()
@@ -84,16 +79,6 @@ def described(rows: pd.DataFrame, shown: Sequence[str] = ()) -> str:
     return "; ".join(part for part in (", ".join(constant), over) if part)
 
 
-def places(rows: pd.DataFrame) -> "pd.Series[float]":
-    """Return which experience (from 1) trained each row's set: `set3` the third, others as they come in a run."""
-    pairs = rows[["run_id", "eval_set"]].drop_duplicates()
-    numbers = pairs["eval_set"].str.extract(r"^set(\d+)$")[0].astype(float)
-    met = pairs.groupby("run_id", sort=False).cumcount() + 1
-    pairs = pairs.assign(place=numbers.where(numbers.notna(), met))
-    found = rows[["run_id", "eval_set"]].merge(pairs, how="left", on=["run_id", "eval_set"])
-    return pd.Series(found["place"].to_numpy(dtype=float), index=rows.index)
-
-
 def over_stages(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the accuracy over everything met so far: columns of `frame` with `value` per run, stage, label space.
 
@@ -104,7 +89,7 @@ def over_stages(frame: pd.DataFrame) -> pd.DataFrame:
     given = rows[rows["metric"] == "incremental_accuracy"]
     plain = rows[(rows["metric"] == "accuracy") & (rows["eval_set"] != "total")]
     plain = plain[~plain["run_id"].isin(set(given["run_id"]))]
-    met = plain[places(plain) <= plain["stage"]]
+    met = plain[set_numbers(plain) <= plain["stage"]]
     keys = [name for name in rows.columns if name not in ("eval_set", "metric", "value", "n")]
     means = met.groupby(keys, sort=False, dropna=False)["value"].mean().reset_index()
     return pd.concat([given[[*keys, "value"]], means[[*keys, "value"]]], ignore_index=True)
@@ -123,21 +108,20 @@ def stage_names(frame: pd.DataFrame) -> dict[float, str]:
 # -- lines -------------------------------------------------------------------------------------------------------------
 
 
-def few_shot_curves(frame: pd.DataFrame, dataset: str | None = None) -> Figure:
+def few_shot_curves(frame: pd.DataFrame) -> Figure:
     """Draw accuracy over shots, a panel per data set and one for their average, with 95% intervals over seeds.
 
-    With more than eight methods each has a panel of its own, and all are of one data set or of the average.
+    With more than eight methods each has a panel of its own, and all are of the average, or of the one data set.
 
     Source: LAMM (AAAI 2024), Figure 3.
     """
     rows = PROTOCOLS["few_shot"].accuracy(frame)
-    if rows.empty:
-        return message_figure("No few-shot accuracy has been measured yet.")
-    rows = rows.assign(x=pd.to_numeric(rows["shots"], errors="coerce"), value=rows["accuracy"], label=labels(rows))
+    rows = rows.rename(columns={"accuracy": "value"})
+    rows = rows.assign(x=pd.to_numeric(rows["shots"], errors="coerce"), label=labels(rows))
     rows = rows[rows["x"] > 0]  # "full" has no place on an axis of shots
     names = sorted(values_of(rows, "dataset"), key=lambda name: bool(name != AVERAGE))
     many = rows["label"].nunique() > TOGETHER
-    chosen = [dataset] if dataset is not None else names[:1] if many else names
+    chosen = names[:1] if many else names
     drawn = rows[rows["dataset"].isin(chosen)]
     title = described(rows if AVERAGE in chosen else drawn, ["shots", *["dataset"] * (not many)])
     return _lines(drawn, "dataset", chosen, title, "images a class", {})
@@ -149,8 +133,6 @@ def accuracy_over_steps(frame: pd.DataFrame) -> Figure:
     A panel per label space, or per method where there are more than eight. Several data sets are drawn as one mean.
     """
     rows = over_stages(frame)
-    if rows.empty:
-        return message_figure("No stream has been measured yet.")
     rows = rows.assign(x=rows["stage"], label=labels(rows), panel=rows["label_space"] + " label space")
     spaces = [f"{name} label space" for name in values_of(rows, "label_space")]
     # Over several data sets: the mean of each seed first, so that the interval is one over seeds.
@@ -163,6 +145,8 @@ def _lines(
     rows: pd.DataFrame, by: str, groups: Sequence[str], title: str, x_title: str, names: Mapping[float, str]
 ) -> Figure:
     """Draw a panel per group with a line per method; with many methods a panel per method, a line per group."""
+    if rows.empty:
+        return message_figure()
     methods = methods_of(rows)
     many, shots = len(methods) > TOGETHER, by == "dataset"
     split, lines, heads, keys = (by, "label", groups, methods) if not many else ("label", by, methods, groups)
@@ -180,15 +164,14 @@ def _lines(
 
 def _panel(axis: Axes, rows: pd.DataFrame, by: str, keys: Sequence[str], log: bool, names: Mapping[float, str]) -> None:
     ticks = sorted(set(rows["x"]))
+    step = min((after - before for before, after in pairwise(ticks)), default=1.0)
     for index, name in enumerate(keys):
         own = rows[rows[by] == name]
-        found = [(x, one) for x in sorted(set(own["x"])) if (one := point(own.loc[own["x"] == x, "value"])) is not None]
-        # Side by side, so that no whisker hides another.
-        aside = (index - (len(keys) - 1) / 2) * 0.05
-        step = min((after - before for before, after in pairwise(ticks)), default=1.0)
-        xs = [x * 2**aside if log else x + aside * step for x, _ in found]
+        xs = sorted(set(own["x"]))
+        aside = (index - (len(keys) - 1) / 2) * 0.05  # side by side, so that no whisker hides another
         look = {**series(index), "capsize": 2.5, "markersize": 5.5 if len(ticks) <= 10 else 3.5}
-        _upright(axis, xs, [one for _, one in found], name, look)
+        points = [point(own.loc[own["x"] == x, "value"]) for x in xs]
+        _marks(axis, [x * 2**aside if log else x + aside * step for x in xs], points, name, look)
     if log and ticks:
         axis.set_xscale("log", base=2)
     if log or len(ticks) <= 6:
@@ -201,9 +184,17 @@ def _panel(axis: Axes, rows: pd.DataFrame, by: str, keys: Sequence[str], log: bo
     axis.minorticks_off()
 
 
-def _upright(axis: Axes, xs: Sequence[float], points: Sequence[Summary], name: str, look: Mapping[str, Any]) -> None:
-    bars = error_bars(points) if points else None
-    axis.errorbar(xs, [one.mean for one in points], yerr=bars, label=name, elinewidth=0.8, **look)
+def _marks(
+    axis: Axes, at: Sequence[float], points: Sequence[Summary | None], name: str, look: Mapping[str, Any], by: str = "y"
+) -> None:
+    """Draw the points that are there with their intervals: at these places across, or down where they lie along x."""
+    there = [(place, one) for place, one in zip(at, points, strict=True) if one is not None]
+    places, means = [place for place, _ in there], [one.mean for _, one in there]
+    bars = np.array([[one.mean - one.low, one.high - one.mean] for _, one in there]).reshape(-1, 2).T
+    of: dict[str, Any] = (
+        {"x": means, "y": places, "xerr": bars} if by == "x" else {"x": places, "y": means, "yerr": bars}
+    )
+    axis.errorbar(**of, label=name, elinewidth=0.8, **look)
 
 
 # -- dots --------------------------------------------------------------------------------------------------------------
@@ -215,16 +206,10 @@ def own_against_joint(frame: pd.DataFrame, protocol: str = "class_incremental") 
     At the end of a stream every class has been seen: `seen` is `all` by definition and is drawn where that is absent.
     """
     scored = PROTOCOLS[protocol].accuracy(frame)
-    rows = one_place(scored)
-    if rows.empty:
-        return message_figure("No accuracy has been measured yet.")
-    rows = rows.assign(label=labels(rows))
-    methods = methods_of(rows)
-    found = {
-        f"{space} label space": [_height(rows, label=name, label_space=space) for name in methods]
-        for space in values_of(at_the_end(rows), "label_space")
-    }
-    return _dots(found, methods, PROTOCOLS[protocol].headline, described(scored))
+    rows = at_the_end(one_place(scored))
+    rows = rows.assign(label=labels(rows), series=rows["label_space"] + " label space")
+    groups = [f"{space} label space" for space in values_of(rows, "label_space")]
+    return _dots(rows, groups, methods_of(rows), PROTOCOLS[protocol].headline, described(scored))
 
 
 def ablation_dots(frame: pd.DataFrame, names: Mapping[str, str], protocol: str = "few_shot") -> Figure:
@@ -235,12 +220,10 @@ def ablation_dots(frame: pd.DataFrame, names: Mapping[str, str], protocol: str =
     scored = PROTOCOLS[protocol].accuracy(frame)
     rows = one_place(scored)
     rows = rows[rows["method"].isin(names)]
-    if rows.empty:
-        return message_figure("None of these variants has been measured yet.")
-    rows = rows[rows["label_space"] == values_of(rows, "label_space")[0]]
-    shots = values_of(rows, "shots")
-    found = {shots_in_words(count): [_height(rows, method=label, shots=count) for label in names] for count in shots}
-    return _dots(found, list(names.values()), PROTOCOLS[protocol].headline, described(scored, ["shots"]))
+    rows = rows[rows["label_space"].isin(values_of(rows, "label_space")[:1])]
+    rows = rows.assign(label=rows["method"].map(names), series=rows["shots"].map(shots_in_words))
+    groups = [shots_in_words(count) for count in values_of(rows, "shots")]
+    return _dots(rows, groups, list(names.values()), PROTOCOLS[protocol].headline, described(scored, ["shots"]))
 
 
 def one_place(rows: pd.DataFrame) -> pd.DataFrame:
@@ -254,26 +237,24 @@ def _height(rows: pd.DataFrame, **where: str) -> Summary | None:
     return point(rows["accuracy"])
 
 
-def _dots(found: Mapping[str, Sequence[Summary | None]], lines: Sequence[str], x_title: str, title: str) -> Figure:
+def _dots(rows: pd.DataFrame, groups: Sequence[str], lines: Sequence[str], x_title: str, title: str) -> Figure:
+    """Draw a line for each label, one below the other, with a dot for each series."""
+    if rows.empty:
+        return message_figure()
     with styled():
         figure = new_figure(5.4, 0.24 * len(lines) + 1.6)
         axis = figure.subplots()
-        for line in range(len(lines)):
-            means = [one.mean for points in found.values() if (one := points[line]) is not None]
-            if means:
+        found = [[_height(rows, label=line, series=name) for line in lines] for name in groups]
+        for line, dots in enumerate(zip(*found, strict=True)):
+            if means := [one.mean for one in dots if one is not None]:
                 axis.plot([min(means), max(means)], [line, line], color="#bbbbbb", linewidth=1.2, zorder=1)
-        for index, (name, points) in enumerate(found.items()):
-            _whiskers(axis, points, (index - (len(found) - 1) / 2) * 0.12, series(index), name)
+        for index, (name, points) in enumerate(zip(groups, found, strict=True)):
+            aside = (index - (len(found) - 1) / 2) * 0.12  # so that no point hides another
+            look = {**series(index), "linestyle": "none", "capsize": 2}
+            _marks(axis, [line + aside for line in range(len(lines))], points, name, look, by="x")
         _names_down(axis, lines)
         axis.set_xlabel(x_title.replace(", ", ",\n"))
         return finished(figure, title, axis)
-
-
-def _whiskers(axis: Axes, lines: Sequence[Summary | None], aside: float, look: Mapping[str, Any], name: str) -> None:
-    """Draw a point on each line that has one, `aside` of it, so that no point hides another."""
-    points, ys = [one for one in lines if one], [line + aside for line, one in enumerate(lines) if one]
-    style: dict[str, Any] = {**look, "linestyle": "none", "capsize": 2}
-    axis.errorbar([one.mean for one in points], ys, xerr=error_bars(points), label=name, elinewidth=0.8, **style)
 
 
 def _names_down(axis: Axes, names: Sequence[str]) -> None:
@@ -299,7 +280,7 @@ def accuracy_against_cost(frame: pd.DataFrame, protocol: str = "class_incrementa
     spent, scored = costs(rows), PROTOCOLS[protocol].accuracy(rows)
     shown = [column for column in COSTS if spent[column.key].notna().any()]
     if scored.empty or not shown:
-        return message_figure("No cost has been measured yet.")
+        return message_figure()
     space = values_of(scored, "label_space")[-1]
     title = described(scored)
     scored = one_place(scored[scored["label_space"] == space])
@@ -318,20 +299,21 @@ def accuracy_against_cost(frame: pd.DataFrame, protocol: str = "class_incrementa
     with styled():
         size = (2.3, 0.24 * len(methods) + 0.3) if many else (2.9, 2.6)
         figure, axes, _ = panels(len(shown) + many, *size, sharey=True)
+        look = {"linestyle": "none", "capsize": 2.5}
         if many:
-            _whiskers(axes[0], scores, 0, series(0), "")
+            _marks(axes[0], range(len(methods)), scores, "", series(0) | look, by="x")
             _names_down(axes[0], methods)
             axes[0].set_xlabel(what)
             _reference(axes[0].axvline, reference)
         else:
             axes[0].set_ylabel(what)
         for axis, column, head in zip(axes[many:], shown, heads, strict=True):
-            for place, (one, x) in enumerate(zip(scores, means[column.key], strict=True)):
-                if many:
-                    axis.plot([x], [place], "o", color=series(0)["color"])
-                elif one is not None and x == x:
-                    look = {**series(place), "linestyle": "none", "markersize": 8, "capsize": 2.5}
-                    _upright(axis, [x], [one], methods[place], look)
+            xs = means[column.key]
+            if many:
+                axis.plot(xs, range(len(xs)), "o", color=series(0)["color"])
+            for place, (one, x) in enumerate(zip(scores, xs, strict=True) if not many else ()):
+                if x == x:
+                    _marks(axis, [x], [one], methods[place], series(place) | look | {"markersize": 8})
             if not many:
                 _reference(axis.axhline, reference)
             axis.margins(x=0.15)

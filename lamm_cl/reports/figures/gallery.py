@@ -16,7 +16,7 @@ from lamm_cl.reports.names import anchor, shots_in_words, shots_rank
 from lamm_cl.reports.results import Results
 from lamm_cl.reports.tables import PROTOCOLS
 from lamm_cl.reports.tables.collect import values_of
-from lamm_cl.reports.tables.extra import COSTS
+from lamm_cl.reports.tables.extra import COSTS, families
 
 _MOST_PANELS = 150  # of all matrices together; more are too many to look at
 
@@ -51,10 +51,9 @@ def _settings(rows: pd.DataFrame, protocol: str) -> Iterator[tuple[str, str, pd.
     if PROTOCOLS[protocol].figures == "stages":
         pairs = scored.loc[scored["eval_set"] != "total", ["run_id", "eval_set"]].drop_duplicates()
         streams = pairs.groupby("run_id", sort=False)["eval_set"].agg(_stream)
-        rows = rows.assign(setting=(rows["setting"] + " " + rows["run_id"].map(streams).fillna("")).str.strip())
+        if streams.nunique() > 1:
+            rows = rows.assign(setting=rows["run_id"].map(streams).fillna(""))
     differing = [key for key in keys if rows[key].nunique() > 1]
-    if PROTOCOLS[protocol].figures == "stages" and "setting" not in differing:
-        rows = rows.assign(setting="")
     groups = rows.groupby(differing, sort=False) if differing else [((), rows)]
     found = sorted(groups, key=lambda item: tuple(shots_rank(one) if one.isdigit() else -1 for one in item[0]))
     for values, part in found:
@@ -75,8 +74,8 @@ def _of_setting(results: Results, protocol: str, rows: pd.DataFrame, panels: flo
         return
     yield from _of_protocol(rows, protocol, scored, panels)
     caption = "Dots: means over seeds; whiskers: 95% intervals."
-    for method, names in variants(results, protocol).items():
-        draw = partial(charts.ablation_dots, rows, names=names, protocol=protocol)
+    for method, labels in families(rows, {} if results.apart else results.configs).items():
+        draw = partial(charts.ablation_dots, rows, names={label: label for label in labels}, protocol=protocol)
         yield Picture(f"options_{protocol}_{method}", f"Options of {method}", caption, draw)
     yield from _confusions(results, protocol, rows)
     caption = "Whiskers: 95% intervals over seeds. Memory: above the run that took least."
@@ -92,7 +91,7 @@ def _of_protocol(rows: pd.DataFrame, protocol: str, scored: pd.DataFrame, panels
         yield Picture("few_shot", "Accuracy over images a class", caption, partial(charts.few_shot_curves, rows))
         if len(datasets) > 1 and scored["method"].nunique() > charts.TOGETHER:
             for name in datasets:
-                draw = partial(charts.few_shot_curves, rows, dataset=name)
+                draw = partial(charts.few_shot_curves, rows[rows["dataset"] == name])
                 yield Picture(f"few_shot_{name}", f"Accuracy over images a class, {name}", caption, draw)
     if PROTOCOLS[protocol].figures != "stages":
         return
@@ -114,7 +113,7 @@ def _of_protocol(rows: pd.DataFrame, protocol: str, scored: pd.DataFrame, panels
         yield Picture(f"matrix_{protocol}", title, caption, partial(accuracy_matrix, rows))
         return
     for dataset in datasets:
-        draw = partial(accuracy_matrix, rows, dataset=dataset)
+        draw = partial(accuracy_matrix, rows[rows["dataset"] == dataset])
         yield Picture(f"matrix_{protocol}_{dataset}", f"Accuracy matrix, {dataset}", caption, draw)
 
 
@@ -130,19 +129,6 @@ def _confusions(results: Results, protocol: str, rows: pd.DataFrame) -> Iterator
             draw = partial(confusion_figure, found, charts.described(part))
             caption = "Row: the class; column: what it was taken for, after the last stage, among all classes."
             yield Picture(f"confusion_{protocol}_{dataset}", f"Confusion, {dataset}", caption, draw)
-
-
-def variants(results: Results, protocol: str) -> dict[str, Mapping[str, str]]:
-    """Return, for each method that ran under several labels, those labels; none where experiments stand apart."""
-    if results.apart:
-        return {}
-    runs = results.runs
-    found: dict[str, dict[str, str]] = {}
-    for label, run_id in zip(runs["method"], runs["run_id"], strict=True):
-        config = results.records.get(run_id, {}).get("config")
-        if isinstance(config, Mapping) and (config.get("protocol") or {}).get("name", protocol) == protocol:
-            found.setdefault(str(config.get("method", label)), {})[label] = label
-    return {method: labels for method, labels in found.items() if len(labels) > 1}
 
 
 def write_figures(results: Results, directory: Path, width: str | None = None) -> Iterator[Path]:

@@ -28,7 +28,7 @@ class _Look(NamedTuple):
     digits: int
 
 
-def accuracy_matrix(frame: pd.DataFrame, dataset: str | None = None) -> Figure:
+def accuracy_matrix(frame: pd.DataFrame) -> Figure:
     """Draw a[i, j], the accuracy on set j after experience i: a row per label space, a column per method.
 
     The methods of a row share its axes, which matplotlib lays out and draws in a fraction of the time of one each.
@@ -37,13 +37,9 @@ def accuracy_matrix(frame: pd.DataFrame, dataset: str | None = None) -> Figure:
     """
     rows = tidy(frame)
     rows = rows[(rows["metric"] == "accuracy") & rows["value"].notna() & (rows["eval_set"] != "total")]
-    if dataset is not None:
-        rows = rows[rows["dataset"] == dataset]
     if rows.empty:
-        return message_figure("No accuracy has been measured yet.")
+        return message_figure()
     names, title = stage_names(rows), described(rows)
-    keys = ["experiment", "method", "variant", "dialect", "label_space", "stage", "eval_set"]
-    rows = rows.groupby(keys, sort=False, dropna=False)["value"].mean().reset_index()
     rows = rows.assign(label=labels(rows))
     methods = methods_of(rows)
     spaces = values_of(rows, "label_space")
@@ -55,7 +51,10 @@ def accuracy_matrix(frame: pd.DataFrame, dataset: str | None = None) -> Figure:
     across = min(len(methods), look.across, fit(0.62 * wide, 1.1))
     blocks = [methods[place : place + across] for place in range(0, len(methods), across)]
     in_order = bool(names) or sets == numbered_sets(sets)
-    values = matrices(rows, spaces, methods, stages, sets)
+    wanted = pd.MultiIndex.from_product([spaces, methods, stages])
+    means = rows.groupby(["label_space", "label", "stage", "eval_set"])["value"].mean().unstack()
+    found = 100 * means.reindex(index=wanted, columns=sets).to_numpy(dtype=float)
+    values = found.reshape(len(spaces), len(methods), len(stages), len(sets))  # NaN where nothing was measured
     if in_order and "seen" in spaces:  # sets still to come are left out: the right class does not compete yet
         to_come = np.arange(1, len(sets) + 1)[None, :] > np.array(stages)[:, None]
         values[spaces.index("seen"), :, to_come] = np.nan
@@ -86,16 +85,6 @@ def accuracy_matrix(frame: pd.DataFrame, dataset: str | None = None) -> Figure:
         if bar.solids is not None:
             bar.solids.set(rasterized=False, edgecolor="face")
         return finished(figure, title)
-
-
-def matrices(
-    rows: pd.DataFrame, spaces: Sequence[str], methods: Sequence[str], stages: Sequence[float], sets: Sequence[str]
-) -> np.ndarray:
-    """Return the mean accuracies in percent, (spaces, methods, stages, sets), NaN where nothing was measured."""
-    means = rows.groupby(["label_space", "label", "stage", "eval_set"])["value"].mean().unstack()
-    wanted = pd.MultiIndex.from_product([spaces, methods, stages])
-    found = means.reindex(index=wanted, columns=list(sets)).to_numpy(dtype=float)
-    return 100 * found.reshape(len(spaces), len(methods), len(stages), len(sets))
 
 
 def _look(sets: int, methods: int) -> _Look:

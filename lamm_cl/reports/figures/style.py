@@ -147,9 +147,9 @@ def keep_in_percent(axis: Any) -> None:
     axis.set_ylim(max(low, -1.5), min(high, 101.5))
 
 
-def message_figure(text: str) -> Figure:
-    """Return a figure that says why there is nothing to draw."""
+def message_figure() -> Figure:
+    """Return a figure that says that there is nothing to draw."""
     with styled():
         figure = new_figure(4.5, 1.2)
-        figure.text(0.5, 0.5, text, ha="center", va="center", wrap=True)
+        figure.text(0.5, 0.5, "Nothing of this has been measured yet.", ha="center", va="center", wrap=True)
     return figure

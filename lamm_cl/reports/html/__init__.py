@@ -7,10 +7,8 @@ import base64
 import gzip
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from importlib.resources import files
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 from urllib.parse import quote
 
@@ -23,6 +21,7 @@ from matplotlib.figure import Figure
 
 from lamm_cl import __version__
 from lamm_cl.files import finite
+from lamm_cl.records.record import FAILED
 from lamm_cl.reports.figures.gallery import Picture, pictures
 from lamm_cl.reports.figures.style import render
 from lamm_cl.reports.names import anchor, number_word
@@ -30,28 +29,22 @@ from lamm_cl.reports.report import Report
 from lamm_cl.reports.results import Results, error_of
 from lamm_cl.reports.tables.collect import TITLES
 from lamm_cl.reports.tables.extra import pivot_tables
-from lamm_cl.reports.tables.model import Column, Row, Table
+from lamm_cl.reports.tables.model import MISSING, Cell, Column, Row, Table
 from lamm_cl.reports.tables.render import full_heading, notes, render_csv, render_latex, texts_of
 
 _OPEN_FIGURES = 12  # of more, the first four: the page must load and print in seconds
 _MOST_POINTS = 400  # more than that nobody listens to
 _MOST_CHOICES = 60
-_LONG = 40  # characters; longer texts may wrap
 _MOST_ROWS = 40  # of a table whose sections are not folded
-_PLAIN_BYTES = 8_000_000  # beyond that the data travels compressed
 _RUN_COLUMNS = ("run_id", "protocol", "dataset", "method", "dialect", "backbone", "shots", "seed", "status")
-_NUMERIC = ("shots", "seed")
 
 
 def render_html(report: Report) -> str:
     """Return the whole page. Every text that comes from results is escaped by the template."""
-    every = [*pivot_tables(report.results.rows), *report.tables]
-    tables = [*map(table_view, every), *runs_view(report.results)]
+    every = [(f"table-{anchor(one.name)}", one) for one in (*pivot_tables(report.results.rows), *report.tables)]
+    tables = [table_view(name, one) for name, one in (*every, ("runs", runs_table(report.results))) if one.rows]
     figures = [inline_figure(picture) for picture in pictures(report.results)]
-    downloads = {
-        f"table-{anchor(table.name)}": {"csv": render_csv(table), "tex": render_latex(table, report.title)}
-        for table in every
-    }
+    downloads = {name: {"csv": render_csv(one), "tex": render_latex(one, report.title)} for name, one in every}
     template = Environment(autoescape=True).from_string(_file("page.html"))
     return template.render(
         title=report.title,
@@ -66,6 +59,10 @@ def render_html(report: Report) -> str:
         script=Markup(_file("script.js")),
         runs=Markup(embedded_runs(report.results)),
         files=Markup(embedded("files", downloads)),
+        heading=full_heading,
+        notes=notes,
+        runs_link=runs_link,
+        texts_of=texts_of,
     )
 
 
@@ -83,7 +80,7 @@ def _linked(text: str, report: Report) -> Iterator[tuple[str, str]]:
 def inline_figure(picture: Picture) -> dict[str, Any]:
     """Return what the page shows of a figure: drawing, title, caption and numbers."""
     name, drawn = f"figure-{anchor(picture.name)}", picture.draw()
-    svg = Markup(inline_svg(render(drawn, "svg").decode(), name, picture.title))
+    svg = Markup(inline_svg(drawn, name, picture.title))
     points = list(points_of(drawn))
     shown = {"svg": svg, "points": points if len(points) <= _MOST_POINTS else []}
     return {"id": name, "title": picture.title, "caption": picture.caption, **shown}
@@ -118,18 +115,12 @@ def _at(value: float, names: dict[float, str]) -> str:
     return named if named and not named.replace("\N{MINUS SIGN}", "").replace(".", "").isdigit() else f"{value:.4g}"
 
 
-def inline_svg(svg: str, name: str, title: str) -> str:
-    """Return matplotlib's SVG fit for standing inside a page: no prologue, no global style, ids of its own."""
-    body = svg[svg.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r'\b(id="|xlink:href="#|href="#|url\(#)', rf"\g<1>{name}-", body)
-    body = body.replace("*{stroke-linejoin", f"#{name}-svg *{{stroke-linejoin")
-    width = re.search(r'<svg[^>]* width="([\d.]+)pt"', body)
-    limit = f"max-width:{float(width[1]) * 4 / 3:.0f}px" if width else ""
-    head, _, rest = body.partition(">")
-    head = re.sub(r' (width|height)="[\d.]+pt"', "", head)
-    label = Markup.escape(title)
-    return f'{head} id="{name}-svg" role="img" aria-label="{label}" style="{limit}">{rest.strip()}'
+def inline_svg(figure: Figure, name: str, title: str) -> str:
+    """Return matplotlib's SVG fit for standing inside a page: ids of its own, no wider than it was drawn."""
+    body = render(figure, "svg").decode().partition("<svg ")[2]
+    body = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", body)
+    width = f"max-width:{96 * figure.get_figwidth():.0f}px"
+    return f'<svg id="{name}-svg" role="img" aria-label="{Markup.escape(title)}" style="{width}" {body}'
 
 
 def runs_link(*run_ids: str) -> str:
@@ -137,97 +128,46 @@ def runs_link(*run_ids: str) -> str:
     return "#runs=" + ",".join(quote(run_id, safe="") for run_id in run_ids)
 
 
-def table_view(table: Table) -> dict[str, Any]:
-    """Return one table with its columns, sections, filters and notes."""
+def table_view(name: str, table: Table) -> dict[str, Any]:
+    """Return one table with its id, its sections and its filters."""
     sections = table.sections()
-    words = [place for place, column in enumerate(table.columns) if not column.numeric]
-    header = table.places.get("method", 0)
-    others = [place for place in words if place != header]
-    same = [k for k in others if all(len({row.cells[k].text for row in rows}) == 1 for rows in sections)]
-    titles = [", ".join(f"{table.columns[k].title} {rows[0].cells[k].text}" for k in same) for rows in sections]
-    fold = len(table.rows) > _MOST_ROWS and len(sections) > 1
-    if not fold:
-        same = []
-    columns = [{"title": _heading(one), "numeric": one.numeric, "best": one.best} for one in table.columns]
-    for k, one in enumerate(columns):
-        one |= {"sec": k in same, "first": k == header}
-    lines = [[_row(table, row, header, same) for row in rows] for rows in sections]
-    choices = _choices((k, table.columns[k].title, [row.cells[k].text or "" for row in table.rows]) for k in words)
+    header = table.places.get("run_id", table.places.get("method", 0))
+    words = {k: one.title for k, one in enumerate(table.columns) if not one.numeric}
+    values = {k: list(dict.fromkeys(row.cells[k].text or "" for row in table.rows)) for k in words}
+    same = [k for k in words if k != header and all(len({row.cells[k].text for row in one}) == 1 for one in sections)]
+    titles = [", ".join(f"{words[k]} {rows[0].cells[k].text}" for k in same) for rows in sections]
+    fold = len(table.rows) > _MOST_ROWS and bool(same)
+    fit = [
+        k
+        for k, one in values.items()
+        if 1 < len(one) <= _MOST_CHOICES and "" not in one and k != table.places.get("run_id")
+    ]
     return {
-        "id": f"table-{anchor(table.name)}",
+        "id": name,
         "title": table.title.partition(":")[0],
-        "caption": table.title,
-        "columns": columns,
-        "sections": list(zip(titles, lines, strict=True)),
-        "choices": choices,
+        "table": table,
+        "sections": list(zip(titles, sections, strict=True)),
+        "header": header,
+        "same": same if fold else [],
+        "choices": [(k, words[k], values[k]) for k in fit],
         "fold": fold,
-        "files": True,
-        "notes": notes(table),
     }
-
-
-def _choices(columns: Iterable[tuple[int, str, list[str]]]) -> list[dict[str, Any]]:
-    """Return the filters of columns (place, title, values): those with several values, and not too many."""
-    found = [(place, title, list(dict.fromkeys(values))) for place, title, values in columns]
-    fit = [one for one in found if 1 < len(one[2]) <= _MOST_CHOICES and "" not in one[2]]
-    return [{"title": title, "place": place, "of": values} for place, title, values in fit]
-
-
-def _heading(column: Column) -> str:
-    return full_heading(column, " ") + (" [%]" if column.unit == "%" else "")
-
-
-def _row(table: Table, row: Row, header: int, same: Sequence[int]) -> dict[str, Any]:
-    shown = []
-    for k, (cell, column, text) in enumerate(zip(row.cells, table.columns, texts_of(table, row), strict=True)):
-        number = column.numeric and cell.value is not None
-        kinds = {"number": column.numeric, "words": len(text) > _LONG, "sec": k in same, "first": k == header}
-        one = {"kind": " ".join(kind for kind, there in kinds.items() if there), "text": text, "best": cell.best}
-        tag, value = "th" if k == header and not column.numeric else "td", repr(cell.value) if number else None
-        href = runs_link(*cell.run_ids) if number and cell.run_ids else ""
-        shown.append({**one, "tag": tag, "value": value, "href": href})
-    return {"kind": "free" if row.cells[header].text == "zero_shot" else "", "cells": shown}
 
 
 # -- runs --------------------------------------------------------------------------------------------------------
 
 
-def runs_view(results: Results) -> Iterator[dict[str, Any]]:
-    """Yield the table of all runs, where there are any, each linked to its record, by protocol and data set."""
-    runs = results.runs
-    if runs.empty:
-        return
-    columns = [runs[key].map(number_word).tolist() for key in _RUN_COLUMNS]
-    found = enumerate(zip(_RUN_COLUMNS, columns, strict=True))
-    choices = _choices((place, TITLES[key], sorted(values)) for place, (key, values) in found if key != "run_id")
-    lines = sorted(zip(*columns, strict=True), key=itemgetter(1, 2))
-    sections = [
-        (", ".join(place), [_line(values, results.records.get(values[0])) for values in group])
-        for place, group in groupby(lines, key=itemgetter(1, 2))
-    ]
-    heads = [{"title": TITLES[key], "numeric": key in _NUMERIC, "first": key == "run_id"} for key in _RUN_COLUMNS]
-    yield {
-        "id": "runs",
-        "title": "Runs",
-        "caption": "Every run, with its config and its record",
-        "columns": [*heads, {"title": "Error"}],
-        "sections": sections,
-        "choices": choices,
-        "fold": len(lines) > _MOST_ROWS,
-    }
-
-
-def _line(values: tuple[str, ...], record: Mapping[str, Any] | None) -> dict[str, Any]:
-    run_id, *rest = values
-    first = {"tag": "th", "text": run_id, "kind": "first", "value": None, "href": runs_link(run_id)}
-    cells = []
-    for key, value in zip(_RUN_COLUMNS[1:], rest, strict=True):
-        number = key in _NUMERIC and value != ""
-        cells.append({"tag": "td", "text": value or "-", "kind": "number" * number, "value": value if number else None})
-    failed = rest[-1] == "failed"
-    error = error_of(record) if failed and record else ""
-    last = {"tag": "td", "text": error, "kind": "words" * bool(error), "value": None}
-    return {"kind": "failed" if failed else "", "cells": [first, *cells, last]}
+def runs_table(results: Results) -> Table:
+    """Return the table of all runs, each linked to its record, by protocol and data set."""
+    rows = []
+    for run in results.runs.sort_values(["protocol", "dataset"], kind="stable").to_dict("records"):
+        name, *words = (number_word(run[key]) or MISSING for key in _RUN_COLUMNS)
+        failed = run["status"] == FAILED and name in results.records
+        texts = [*words, error_of(results.records[name]) if failed else ""]
+        cells = (Cell(text=name, run_ids=(name,)), *(Cell(text=text) for text in texts))
+        rows.append(Row(cells, f"{run['protocol']}/{run['dataset']}"))
+    columns = (*(Column(key, TITLES[key]) for key in _RUN_COLUMNS), Column("error", "Error"))
+    return Table("runs", "Runs: every run, with its config and its record", columns, tuple(rows))
 
 
 def embedded_runs(results: Results) -> str:
@@ -243,14 +183,10 @@ def embedded_runs(results: Results) -> str:
 
 
 def embedded(name: str, content: Any) -> str:
-    """Return a script element of this id with JSON that HTML cannot end, compressed where it is long."""
+    """Return a script element of this id with JSON, compressed: it is short, and no text in it can end the element."""
     try:
         text = json.dumps(content, allow_nan=False, separators=(",", ":"))
     except ValueError:  # a number that JSON has no word for
         text = json.dumps(finite(content), allow_nan=False, separators=(",", ":"))
-    if len(text) > _PLAIN_BYTES:
-        packed = base64.b64encode(gzip.compress(text.encode(), compresslevel=3, mtime=0)).decode()
-        return f'<script type="text/plain" id="{name}" data-packed="gzip">{packed}</script>'
-    # "</script>" or "<!--" inside a string would end or change the element.
-    safe = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-    return f'<script type="application/json" id="{name}">{safe}</script>'
+    packed = base64.b64encode(gzip.compress(text.encode(), compresslevel=3, mtime=0)).decode()
+    return f'<script type="text/plain" id="{name}">{packed}</script>'

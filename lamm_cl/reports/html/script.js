@@ -25,13 +25,9 @@
   const unpacked = new Map();
   const unpack = async (id) => {
     if (unpacked.has(id)) return unpacked.get(id);
-    const source = document.getElementById(id);
-    let text = source.textContent;
-    if (source.dataset.packed === "gzip") {
-      const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
-      text = await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
-    }
-    unpacked.set(id, JSON.parse(text));
+    const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (one) => one.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    unpacked.set(id, await new Response(stream).json());
     return unpacked.get(id);
   };
 

@@ -9,18 +9,18 @@ import pandas as pd
 
 from lamm_cl.errors import UsageError
 from lamm_cl.records.record import COLUMNS
-from lamm_cl.reports.names import AVERAGE, dataset_rank, method_rank, shots_rank, space_rank
+from lamm_cl.reports.names import AVERAGE, dataset_rank, method_rank, shots_in_words, shots_rank, space_rank
 from lamm_cl.reports.tables.model import Cell, Column, Row, Table, mark_best
 
-# What tells one row of a table from another; the seed does not. `setting` is what a protocol's
-# options add ("5 steps"), `variant` what a method's options add ("kd off").
-_OF_A_METHOD = ("method", "variant", "dialect", "experiment")
-SETTINGS = ("backbone", "pretrained", "setting", "shots", "dataset", "label_space", *_OF_A_METHOD)
-_ADDED = ("setting", "variant")
+# What the rows of a section have in common; `setting` is what a protocol's options add ("5 steps").
+PLACE = ("backbone", "pretrained", "setting", "shots", "dataset", "label_space")
+# What tells one row of a table from another; the seed does not.
+SETTINGS = (*PLACE, "method", "dialect", "experiment")
 _NUMBERS = ("seed", "stage", "value", "n")
 _WORDS = (*SETTINGS, "protocol", "run_id", "seed", "status")
 TITLES = {key: key.replace("_", " ").capitalize() for key in _WORDS}
-TITLES |= {"dataset": "Data set", "variant": "Options", "pretrained": "Weights", "run_id": "Run"}
+TITLES |= {"dataset": "Data set", "pretrained": "Weights", "run_id": "Run"}
+TITLES |= {"eval_set": "Set", "class": "Class", "quantity": "Number"}
 _RANKS: dict[str, Callable[[str], Any]] = {
     "method": method_rank,
     "dataset": dataset_rank,
@@ -32,7 +32,7 @@ _RANKS: dict[str, Callable[[str], Any]] = {
 def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     """Return `frame` with words as strings (missing: ""), numbers as floats (missing: NaN).
 
-    `shots` becomes a word, since it names a setting; `variant` and `setting` are added where absent.
+    `shots` becomes a word, since it names a setting; `setting` is added where absent.
 
     Raises:
         UsageError: A column of the contract is absent.
@@ -41,7 +41,7 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
         return frame
     if absent := [name for name in COLUMNS if name not in frame.columns]:
         raise UsageError(f"results lack the column(s) {', '.join(absent)}; expected {', '.join(COLUMNS)}")
-    out = frame.assign(**{name: "" for name in _ADDED if name not in frame.columns}).reset_index(drop=True)
+    out = frame.assign(setting=frame.get("setting", "")).reset_index(drop=True)
     for name in out.columns:
         if name in _NUMBERS:
             out[name] = pd.to_numeric(out[name], errors="coerce").astype(float)
@@ -95,6 +95,7 @@ def run_ids(groups: Any, ids: Iterable[tuple[str, ...]]) -> "pd.Series[Any]":
 
 
 Quantities = Mapping[str, "pd.Series[float]"]
+Line = tuple[Mapping[str, str], Sequence[Cell]]  # settings, and what stands behind them
 
 
 def per_seed(rows: pd.DataFrame, quantities: Callable[[pd.DataFrame], Quantities]) -> pd.DataFrame:
@@ -121,24 +122,30 @@ def numbered_sets(names: Iterable[str]) -> list[str]:
     return [f"set{number}" for number in range(1, max(numbers, default=0) + 1)]
 
 
+def set_numbers(rows: pd.DataFrame) -> "pd.Series[float]":
+    """Return which experience (from 1) trained each row's set: `set3` the third, others as they come in a run."""
+    pairs = rows[["run_id", "eval_set"]].drop_duplicates()
+    numbers = pairs["eval_set"].str.extract(r"^set(\d+)$")[0].astype(float)
+    pairs = pairs.assign(number=numbers.where(numbers.notna(), pairs.groupby("run_id", sort=False).cumcount() + 1))
+    found = rows[["run_id", "eval_set"]].merge(pairs, how="left", on=["run_id", "eval_set"])
+    return pd.Series(found["number"].to_numpy(dtype=float), index=rows.index)
+
+
 def stream_lengths(rows: pd.DataFrame) -> "pd.Series[float]":
-    """Return the number of sets of each run, by run id: the highest number, or the count where sets have names.
+    """Return the number of sets of each run, by run id.
 
     It is told by the sets that a run was scored on, not by the stages it has reached: a run may be unfinished.
     """
     pairs = rows.loc[(rows["eval_set"] != "") & (rows["eval_set"] != "total"), ["run_id", "eval_set"]].drop_duplicates()
-    numbers = pairs["eval_set"].str.extract(r"^set(\d+)$")[0].astype(float)
-    highest = numbers.groupby(pairs["run_id"], sort=False).max()
-    counts = pairs.groupby("run_id", sort=False)["eval_set"].count().astype(float)
-    return highest.where(highest.notna(), counts)
+    return set_numbers(pairs).groupby(pairs["run_id"], sort=False).max()
 
 
 def with_steps(rows: pd.DataFrame, lengths: "pd.Series[float]") -> pd.DataFrame:
     """Name each stream's number of sets in its setting, where streams (by run id) differ in it."""
     if lengths.nunique() < 2:
         return rows
-    steps = rows["run_id"].map(lengths).map(lambda count: f"{count:g} steps", na_action="ignore").fillna("")
-    return rows.assign(setting=(rows["setting"] + " " + steps).str.strip())
+    steps = rows["run_id"].map(lengths).map(lambda count: f"{count:g} steps", na_action="ignore")
+    return rows.assign(setting=steps.fillna(""))
 
 
 def average_rows(table: pd.DataFrame, quantities: list[str]) -> pd.DataFrame:
@@ -157,11 +164,10 @@ def average_rows(table: pd.DataFrame, quantities: list[str]) -> pd.DataFrame:
     return out.dropna(subset=quantities, how="all")[table.columns]
 
 
-def with_averages(observations: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
-    """Return `observations` with every column's key and, below, the averages over data sets."""
-    keys = [column.key for column in columns]
-    full = observations.reindex(columns=[*observations.columns.union(keys, sort=False)])
-    extra = average_rows(full, keys)
+def with_averages(observations: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Return `observations` with a column for each of the `keys` and, below, the averages over data sets."""
+    full = observations.reindex(columns=[*SETTINGS, "seed", "run_id", *keys])
+    extra = average_rows(full, [*keys])
     return pd.concat([full, extra], ignore_index=True) if len(extra) else full
 
 
@@ -174,15 +180,25 @@ def build_table(
     Rows with the same settings except those of the method are one section. `observations` are what `per_seed`
     returns, with a column for the key of each of `columns`.
     """
-    shown, constant = _split_settings(observations)
+    shown, constant = split_settings(observations, SETTINGS)
+    return laid_out(name, title + constant, _lines(observations, columns), shown, columns, notes)
+
+
+def laid_out(
+    name: str,
+    title: str,
+    lines: Iterable[Line],
+    shown: Sequence[str],
+    columns: Sequence[Column],
+    notes: Sequence[str] = (),
+) -> Table:
+    """Return a table of lines, with a column of words for each setting `shown`."""
     rows = []
-    for settings, cells in _cells(observations, columns):
-        words = dict(zip(SETTINGS, settings, strict=True))
-        section = "/".join(words[key] for key in shown if key not in _OF_A_METHOD)
+    for words, cells in lines:
+        section = "/".join(words[key] for key in shown if key in PLACE)
         rows.append(Row((*(Cell(text=words[key]) for key in shown), *cells), section))
     heads = [Column(key, TITLES[key]) for key in shown]
-    full = f"{title}: {constant}" if constant else title
-    return mark_best(Table(name, full, (*heads, *columns), tuple(rows), tuple(notes)))
+    return mark_best(Table(name, title, (*heads, *columns), tuple(rows), tuple(notes)))
 
 
 def by_shots(name: str, title: str, rows: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
@@ -200,37 +216,37 @@ def by_shots(name: str, title: str, rows: pd.DataFrame, notes: Sequence[str] = (
     return build_table(name, title, rows, columns, notes)
 
 
-def _cells(observations: pd.DataFrame, columns: Sequence[Column]) -> list[tuple[tuple[str, ...], list[Cell]]]:
-    """Return the values of `SETTINGS` and the cells of each row, in the order of the tables."""
+def _lines(observations: pd.DataFrame, columns: Sequence[Column]) -> list[Line]:
+    """Return the settings and the cells of each row, in the order of the tables."""
     if observations.empty:
         return []
     groups = observations.groupby(list(SETTINGS), sort=False, dropna=False)
     values = groups[[column.key for column in columns]]
     scale = np.array([100.0 if column.unit == "%" else 1.0 for column in columns])
     means, stds = ((frame.to_numpy(dtype=float) * scale).tolist() for frame in (values.mean(), values.std()))
-    ids, counts, found = run_ids(groups, observations["run_id"]), values.count(), []
+    ids, counts, lines = run_ids(groups, observations["run_id"]), values.count(), []
     for settings, run, *line in zip(counts.index, ids, means, stds, counts.to_numpy().tolist(), strict=True):
         cells = [
             Cell() if np.isnan(mean) else Cell(mean, None if np.isnan(std) else std, count, run_ids=run)
             for mean, std, count in zip(*line, strict=True)
         ]
-        found.append((settings, cells))
-    return sorted(found, key=lambda item: order(item[0]))
+        lines.append((dict(zip(SETTINGS, settings, strict=True)), cells))
+    return sorted(lines, key=order)
 
 
-def order(settings: tuple[str, ...]) -> tuple[Any, ...]:
-    """Return a sort key for the values of `SETTINGS`."""
-    return tuple(_RANKS.get(key, str)(value) for key, value in zip(SETTINGS, settings, strict=True))
+def order(line: Line) -> list[Any]:
+    """Return a sort key for lines by their settings."""
+    return [_RANKS.get(key, str)(value) for key, value in line[0].items()]
 
 
-def _split_settings(observations: pd.DataFrame) -> tuple[list[str], str]:
+def split_settings(rows: pd.DataFrame, keys: Sequence[str]) -> tuple[list[str], str]:
+    """Return the settings that a table has columns for, and for its title those that are the same in every row."""
     shown, constant = [], []
-    for key in SETTINGS:
-        values = [value for value in observations[key].unique() if value]
-        if key == "method" or len(values) > 1 or (key in _ADDED and values):
+    for key in keys:
+        values = [value for value in rows[key].unique() if value]
+        if key in ("method", "class") or len(values) > 1 or (key == "setting" and values):
             shown.append(key)
         elif values and key != "experiment":
-            shots = "full training sets" if values[0] == "full" else f"{values[0]} shots"
-            named = {"shots": shots, "label_space": f"{values[0]} label space", "dialect": f"{values[0]} dialect"}
-            constant.append(named.get(key, values[0]))
-    return shown, ", ".join(constant)
+            spelled = {"shots": shots_in_words(values[0]), "label_space": f"{values[0]} label space"}
+            constant.append({**spelled, "dialect": f"{values[0]} dialect"}.get(key, values[0]))
+    return shown, ": " * bool(constant) + ", ".join(constant)

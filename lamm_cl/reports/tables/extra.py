@@ -3,15 +3,14 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
-from operator import itemgetter
 from typing import Any
 
 import pandas as pd
 
 from lamm_cl.evaluation.statistics import compare_paired, summarise
-from lamm_cl.reports.names import method_rank, shots_in_words, space_rank
+from lamm_cl.reports.names import method_rank, space_rank
 from lamm_cl.reports.tables import collect
-from lamm_cl.reports.tables.model import Cell, Column, Row, Table, mark_best
+from lamm_cl.reports.tables.model import Cell, Column, Row, Table
 from lamm_cl.reports.tables.protocols import PROTOCOLS, STREAMS
 
 _STREAM = (
@@ -22,32 +21,22 @@ _STREAM = (
     Column("forward_transfer", "Forward transfer", unit="%", best="max"),
 )
 _STREAM_NOTE = "Formulas and sources: lamm_cl/evaluation/README.md. Forgetting counts what was lost as positive."
-COSTS = (
-    Column("seconds", "Time", unit="s", digits=1, best="min"),
-    Column("trained_parameters", "Trained parameters", unit="1", digits=0, best="min"),
-    Column("peak_memory_mb", "Peak memory", unit="MB", digits=0, best="min"),
-)
-_OF_A_STAGE = (
-    Column("kept_parameters", "Kept parameters", unit="1", digits=0, best="min"),
-    Column("state_mb", "State", unit="MB", digits=2, best="min"),
-    Column("train_images_per_second", "training", group="Images a second", unit="1/s", digits=0, best="max"),
-    Column("test_images_per_second", "test", group="Images a second", unit="1/s", digits=0, best="max"),
-)
 # Stages add up in time; parameters and memory are what the dearest stage needs; what is kept is what the last one left.
-_OF_STAGES = {
-    "seconds": "sum",
-    "trained_parameters": "max",
-    "peak_memory_mb": "max",
-    "kept_parameters": "last",
-    "state_mb": "last",
-    "train_images_per_second": "mean",
-    "test_images_per_second": "mean",
+_COSTS = {
+    Column("seconds", "Time", unit="s", digits=1, best="min"): "sum",
+    Column("trained_parameters", "Trained parameters", unit="1", digits=0, best="min"): "max",
+    Column("peak_memory_mb", "Peak memory", unit="MB", digits=0, best="min"): "max",
+    Column("kept_parameters", "Kept parameters", unit="1", digits=0, best="min"): "last",
+    Column("state_mb", "State", unit="MB", digits=2, best="min"): "last",
+    Column("train_images_per_second", "training", group="Images a second", unit="1/s", digits=0, best="max"): "mean",
+    Column("test_images_per_second", "test", group="Images a second", unit="1/s", digits=0, best="max"): "mean",
 }
+COSTS = tuple(_COSTS)[:3]  # what figures show
 Options = Mapping[str, Any]
 VARIES = "varies"
 _METRIC = "class_accuracy/"
 _OF_A_CLASS = ["backbone", "dataset", "shots", "label_space", "eval_set", "class"]
-_PLACE, _NAME = collect.SETTINGS[:6], collect.SETTINGS[6:]
+_NAME = collect.SETTINGS[6:]
 _PAIRED = (
     Column("difference", "Difference", unit="%", signed=True),
     Column("low", "from", group="95% interval", unit="%", signed=True),
@@ -67,9 +56,8 @@ def stream_table(frame: pd.DataFrame) -> Table:
     rows = collect.with_steps(rows, lengths[lengths.index.isin(rows["run_id"])])
     table = _per_run(_by_metric(rows).first().unstack("metric"))
     present = tuple(column for column in _STREAM if column.key in table)
-    return collect.build_table(
-        "stream", "Whole streams", collect.with_averages(table, present), present, (_STREAM_NOTE,)
-    )
+    table = collect.with_averages(table, [column.key for column in present])
+    return collect.build_table("stream", "Whole streams", table, present, (_STREAM_NOTE,))
 
 
 def _by_metric(rows: pd.DataFrame) -> Any:
@@ -84,9 +72,9 @@ def _per_run(table: pd.DataFrame) -> pd.DataFrame:
 def cost_table(frame: pd.DataFrame) -> Table:
     """Return what a method cost: time, parameters, memory, state and images a second, as far as it was measured."""
     observations = costs(frame)
-    present = tuple(column for column in (*COSTS, *_OF_A_STAGE) if observations[column.key].notna().any())
+    present = tuple(column for column in _COSTS if observations[column.key].notna().any())
     notes = ["Time and memory depend on the machine, and on what was cached before."]
-    if any(column in _OF_A_STAGE for column in present):
+    if not set(present) <= set(COSTS):
         notes.append(
             "Kept, state: what is stored after the last stage, without the frozen CLIP and without exemplars. Images a "
             "second: mean over stages; in training each epoch's images count."
@@ -97,9 +85,9 @@ def cost_table(frame: pd.DataFrame) -> Table:
 def costs(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row per settings and seed with all costs, NaN where one was not measured."""
     rows = collect.tidy(frame)
-    rows = rows[rows["metric"].isin(_OF_STAGES) & rows["value"].notna()].assign(label_space="")
+    rows = rows[rows["metric"].isin([one.key for one in _COSTS]) & rows["value"].notna()].assign(label_space="")
     groups = _by_metric(rows.sort_values("stage", kind="stable"))
-    parts = [groups.agg(how).unstack("metric").reindex(columns=[metric]) for metric, how in _OF_STAGES.items()]
+    parts = [groups.agg(how).unstack("metric").reindex(columns=[one.key]) for one, how in _COSTS.items()]
     return _per_run(pd.concat(parts, axis=1))
 
 
@@ -125,17 +113,20 @@ def ablation_tables(
     `method` is the registered name, `options` all options. Source: LAMM's Tables 4 and 5 (AAAI 2024) have this shape.
     """
     rows = collect.tidy(frame)
+    for method, labels in families(rows, configs).items():
+        table = build(rows[rows["method"].isin(labels)])
+        yield from _with_options(table, method, {label: _merged(options) for label, options in labels.items()})
+
+
+def families(rows: pd.DataFrame, configs: Mapping[str, Options]) -> dict[str, dict[str, list[Options]]]:
+    """Return the methods that ran under several labels, each with the options of its runs under each label."""
+    found: dict[str, dict[str, list[Options]]] = {}
     runs = rows[["method", "run_id"]].drop_duplicates()
-    families: dict[str, dict[str, list[Options]]] = {}
     for label, run_id in zip(runs["method"], runs["run_id"], strict=True):
         config = configs.get(run_id, {})
         if isinstance(config.get("options"), Mapping):
-            family = families.setdefault(str(config.get("method", label)), {})
-            family.setdefault(label, []).append(config["options"])
-    for method, labels in families.items():
-        if len(labels) > 1:
-            table = build(rows[rows["method"].isin(labels)])
-            yield from _with_options(table, method, {label: _merged(options) for label, options in labels.items()})
+            found.setdefault(str(config.get("method", label)), {}).setdefault(label, []).append(config["options"])
+    return {method: labels for method, labels in found.items() if len(labels) > 1}
 
 
 def _merged(options: list[Options]) -> dict[str, str]:
@@ -144,15 +135,17 @@ def _merged(options: list[Options]) -> dict[str, str]:
 
 
 def word(value: Any) -> str:
-    """Return an option's value as tables print it.
+    """Return an option's value as people read it.
 
-    >>> word(None), word(0.05), word(0.0), word(True), word("words")
-    ('default', '0.05', '0', 'yes', 'words')
+    >>> word(None), word(0.05), word(0.0), word(True), word("words"), word({"imagenet": 50, "others": None})
+    ('default', '0.05', '0', 'yes', 'words', '{imagenet: 50}')
     """
-    if value is None:
-        return "default"
+    if value is None or value == "":
+        return "default" if value is None else "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Mapping):  # what is not given is None in records
+        return "{" + ", ".join(f"{key}: {word(one)}" for key, one in value.items() if one is not None) + "}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -186,41 +179,31 @@ def class_tables(frame: pd.DataFrame, names: Mapping[str, Sequence[str]]) -> Ite
         part = collect.at_the_end(part)
         places = part["metric"].str.removeprefix(_METRIC).astype(int)
         known = [
-            names[run][place] if place < len(names.get(run, ())) else f"class {place}"
+            str(names[run][place]) if place < len(names.get(run, ())) else f"class {place}"
             for run, place in zip(part["run_id"], places, strict=True)
         ]
         home = part["experiment"] if part["experiment"].nunique() > 1 else ""
-        label = (part["method"] + " " + part["variant"] + " " + home).str.strip()
+        label = (part["method"] + " " + home).str.strip()
         yield _table(str(protocol), part.assign(label=label, place=places, **{"class": known}))
 
 
 def _table(protocol: str, rows: pd.DataFrame) -> Table:
     methods = sorted(set(rows["label"]), key=method_rank)
-    shown = [key for key in _OF_A_CLASS if key == "class" or rows[key].nunique() > 1]
-    titles = {**collect.TITLES, "eval_set": "Set", "class": "Class"}
-    heads = [Column(key, titles[key]) for key in shown]
-    columns = [Column(f"method_{name}", name, unit="%", best="max") for name in methods]
+    shown, constant = collect.split_settings(rows, _OF_A_CLASS)
+    rows = rows.assign(space=rows["label_space"].map(space_rank))
+    rows = rows.sort_values(["backbone", "dataset", "shots", "space", "place"], kind="stable")
     lines = []
     for values, group in rows.groupby(_OF_A_CLASS, sort=False):
-        words = dict(zip(_OF_A_CLASS, map(str, values), strict=True))
         cells = []
         for name in methods:
             mine = group[group["label"] == name]
             found = summarise(100 * mine["value"])
             std = found.std if found.n > 1 else None
             cells.append(Cell(found.mean, std, found.n, run_ids=tuple(mine["run_id"])) if found.n else Cell())
-        place = (*(words[key] for key in ("backbone", "dataset", "shots")), space_rank(words["label_space"]))
-        texts = (Cell(text=words[key]) for key in shown)
-        lines.append(((place, group["place"].min()), Row((*texts, *cells), f"{place}/{words['class']}")))
-    constant = {key: str(rows[key].iloc[0]) for key in _OF_A_CLASS[:4] if key not in shown}
-    if constant.get("shots"):
-        constant["shots"] = shots_in_words(constant["shots"])
-    if constant.get("label_space"):
-        constant["label_space"] += " label space"
-    about = ", ".join(filter(None, constant.values()))
-    title = f"Accuracy on each class ({protocol}), after the last stage" + (f": {about}" if about else "")
-    ordered = tuple(row for _, row in sorted(lines, key=itemgetter(0)))
-    return mark_best(Table(f"classes_{protocol}", title, (*heads, *columns), ordered))
+        lines.append((dict(zip(_OF_A_CLASS, map(str, values), strict=True)), cells))
+    title = f"Accuracy on each class ({protocol}), after the last stage{constant}"
+    columns = [Column(f"method_{name}", name, unit="%") for name in methods]
+    return collect.laid_out(f"classes_{protocol}", title, lines, shown, columns)
 
 
 def paired_table(frame: pd.DataFrame, protocol: str, against: str) -> Table:
@@ -232,33 +215,28 @@ def paired_table(frame: pd.DataFrame, protocol: str, against: str) -> Table:
     found = PROTOCOLS[protocol].accuracy(frame)
     which = "method" if against in set(found["method"]) else "experiment"
     shown = [key for key in collect.SETTINGS if key == "method" or found[key].nunique() > 1]
-    rows = []
-    for place, part in found.groupby(list(_PLACE), sort=False, dropna=False):
+    lines = []
+    for place, part in found.groupby(list(collect.PLACE), sort=False, dropna=False):
         groups = [
             (dict(zip(_NAME, map(str, names), strict=True)), group)
             for names, group in part.groupby(list(_NAME), sort=False, dropna=False)
         ]
         for (name, group), (other, reference) in product(groups, groups):
-            if other[which] == against != name[which] and _match(name, other, which, [one for one, _ in groups]):
-                words = {**dict(zip(_PLACE, map(str, place), strict=True)), **name}
-                if cells := _compared(group, reference):
-                    section = "/".join(words[key] for key in shown if key in _PLACE)
-                    texts = (Cell(text=words[key]) for key in shown)
-                    rows.append((collect.order(tuple(words.values())), Row((*texts, *cells), section)))
+            alike = other[which] == against != name[which] and _match(name, other, which, [one for one, _ in groups])
+            if alike and (cells := _compared(group, reference)):
+                lines.append(({**dict(zip(collect.PLACE, map(str, place), strict=True)), **name}, cells))
     notes = (
         f"Each minus {against}, on the seeds that both have; the number after ± is the deviation of the differences.",
         "Interval and two-sided p: Student's t over paired differences, not corrected for the number of comparisons.",
     )
     title = f"Paired differences to {against} ({protocol}): {PROTOCOLS[protocol].headline.removesuffix(' [%]')}"
-    heads = tuple(Column(key, collect.TITLES[key]) for key in shown)
-    ordered = tuple(row for _, row in sorted(rows, key=itemgetter(0)))
-    return Table(f"paired_{protocol}", title, (*heads, *_PAIRED), ordered, notes)
+    return collect.laid_out(f"paired_{protocol}", title, sorted(lines, key=collect.order), shown, _PAIRED, notes)
 
 
 def _match(name: Mapping[str, str], other: Mapping[str, str], which: str, every: list[dict[str, str]]) -> bool:
     """Return whether two may be compared: a method with one of its own experiment where that has it; else any."""
     if which == "experiment":
-        return all(name[key] == other[key] for key in ("method", "variant", "dialect"))
+        return all(name[key] == other[key] for key in ("method", "dialect"))
     at_home = any(one["method"] == other["method"] and one["experiment"] == name["experiment"] for one in every)
     return name["experiment"] == other["experiment"] or not at_home
 

@@ -96,61 +96,52 @@ class ClassIncremental(ProtocolReport):
     )
     MANY = (*_SET1, _percent("last_set", "Last set"), _DEGRADATION, *_INCREMENTAL)
 
-    def numbers(self, frame: pd.DataFrame) -> Numbers:
-        """Return Set1 before and after, the last set and the degradation."""
+    def numbers(self, frame: pd.DataFrame, *, incremental: bool = True) -> Numbers:
+        """Return Set1 before and after, the last set, the degradation, and the accuracy at the end and on the way."""
         rows = collect.accuracies(frame, self.name)
         rows = rows[rows["eval_set"].str.fullmatch(r"set[1-9]\d{0,3}|total")]
         lengths = collect.stream_lengths(rows)
-        if set(lengths) <= {1, 2}:
+        two = set(lengths) <= {1, 2}
+        if not two:  # streams of different lengths are different experiments: they must not be averaged
+            rows = collect.with_steps(rows, lengths)
+        columns = self.TWO if two else self.MANY
+        images = collect.wide(rows.assign(value=rows["n"])) if incremental and not two else None
+        found = collect.per_seed(rows, partial(self._quantities, images, two))
+        found = collect.with_averages(found, [*(column.key for column in columns), self.headline_key])
+        if two:
             note = "Degradation is Set1 after minus Set1 before: below zero, something was lost."
-            found = collect.with_averages(collect.per_seed(rows, self._two_sets), self.TWO)
-            return Numbers(found, self.TWO, "Class-incremental, Set1 then Set2", (note,))
+            return Numbers(found, columns, "Class-incremental, Set1 then Set2", (note,))
         note = (
             "Degradation is the mean, over all sets but the last, of the accuracy at the end minus the "
             "accuracy when the set had just been learned: below zero, something was lost. Incremental: on the test "
             "images of all sets met so far, mean over stages, weighted by their test images, and at the end."
         )
-        # Streams of different lengths are different experiments: they must not be averaged.
-        rows = collect.with_steps(rows, lengths)
-        images = collect.wide(rows.assign(value=rows["n"]))
-        found = collect.with_averages(collect.per_seed(rows, partial(self._many_sets, images)), self.MANY)
-        return Numbers(found, self.MANY, "Class-incremental", (note,))
+        return Numbers(found, columns, "Class-incremental", (note,))
 
     def accuracy(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return the mean accuracy over the sets at the end."""
-        found = collect.per_seed(collect.accuracies(frame, self.name), self._at_the_end)
-        return collect.with_averages(found, [_percent("accuracy", "")]) if len(found) else found
-
-    @staticmethod
-    def _two_sets(table: pd.DataFrame) -> Quantities:
-        before, after, other = pick(table, 1, "set1"), pick(table, 2, "set1"), pick(table, 2, "set2")
-        return {"set1_before": before, "set1_after": after, "set2": other, "degradation": after - before}
+        """Return the mean accuracy over the sets at the end, without the numbers that take long."""
+        found = self.numbers(frame, incremental=False).observations
+        return found.rename(columns={self.headline_key: "accuracy"})
 
     @classmethod
-    def _many_sets(cls, images: pd.DataFrame, table: pd.DataFrame) -> Quantities:
-        """Return the numbers of longer streams; `images` has the test images where `table` has the accuracies."""
-        names = numbered_sets(map(str, table.columns.get_level_values(1)))
+    def _quantities(cls, images: pd.DataFrame | None, two: bool, table: pd.DataFrame) -> Quantities:
+        """Return the numbers of streams of `two` sets, or of more; `images` has the test images of the accuracies."""
+        names = numbered_sets([*map(str, table.columns.get_level_values(1)), "set2"])
         a = _matrices(table, names, range(1, len(names) + 1))
-        counts = _matrices(images.reindex(table.index), names, range(1, len(names) + 1))
         # A run's own length, from the sets it was scored on at any stage, not from the stages it reached.
-        last = np.where(~np.isnan(a).all(axis=1), np.arange(len(names)), 0).max(axis=1)
-        run = np.arange(len(table))
-        streams = [(a[k, : n + 1, : n + 1], counts[k, n, : n + 1]) for k, n in enumerate(last)]
+        scored, run = ~np.isnan(a).all(axis=1), np.arange(len(table))
+        own = np.where(scored, np.arange(len(names)), 0).max(axis=1)
+        last = np.maximum(own, 1) if two else own
         out = {"set1_before": a[:, 0, 0], "set1_after": a[run, last, 0], "last_set": a[run, last, last]}
-        out["degradation"] = [metrics.backward_transfer(one) for one, _ in streams]
-        out |= {one.key: [getattr(metrics, one.key)(*stream) for stream in streams] for one in cls._INCREMENTAL}
+        out["set2"] = out["last_set"]
+        out["degradation"] = [metrics.backward_transfer(a[k, : n + 1, : n + 1]) for k, n in enumerate(last)]
+        ends = np.where(scored, a[run, own], 0.0).sum(axis=1)
+        out["at_the_end"] = ends / np.where(scored.any(axis=1), scored.sum(axis=1), np.nan)
+        if images is not None:
+            counts = _matrices(images.reindex(table.index), names, range(1, len(names) + 1))
+            streams = [(a[k, : n + 1, : n + 1], counts[k, n, : n + 1]) for k, n in enumerate(last)]
+            out |= {one.key: [getattr(metrics, one.key)(*stream) for stream in streams] for one in cls._INCREMENTAL}
         return {key: pd.Series(values, index=table.index) for key, values in out.items()}
-
-    @staticmethod
-    def _at_the_end(table: pd.DataFrame) -> Quantities:
-        names = numbered_sets(map(str, table.columns.get_level_values(1)))
-        ends = np.full(len(table), np.nan)
-        for run, a in enumerate(_matrices(table, names, range(len(names) + 1))):
-            scored = ~np.isnan(a).all(axis=0)
-            if scored.any():
-                length = int(np.flatnonzero(scored)[-1]) + 1
-                ends[run] = a[length, :length][scored[:length]].mean()
-        return {"accuracy": pd.Series(ends, index=table.index)}
 
 
 def _matrices(table: pd.DataFrame, names: Sequence[str], stages: Sequence[int]) -> np.ndarray:
@@ -180,7 +171,7 @@ class BaseToNew(ProtocolReport):
         found = collect.per_seed(
             collect.accuracies(frame, self.name), lambda table: {one: trained(table, one) for one in ("base", "new")}
         )
-        found = collect.with_averages(found, self._COLUMNS)
+        found = collect.with_averages(found, [one.key for one in self._COLUMNS])
         found["harmonic_mean"] = metrics.harmonic_mean(found["base"].astype(float), found["new"].astype(float))
         note = (
             "H of an average is the harmonic mean of the two averages, as papers print it; "
@@ -346,24 +337,20 @@ class MultiDomain(ProtocolReport):
         found = collect.per_seed(rows, self._quantities)
         return Numbers(found, self._COLUMNS, "Data sets one after another", self._NOTES)
 
-    @staticmethod
-    def _quantities(table: pd.DataFrame) -> Quantities:
+    @classmethod
+    def _quantities(cls, table: pd.DataFrame) -> Quantities:
         names = numbered_sets(map(str, table.columns.get_level_values(1)))
-        of_a_square = {"transfer": metrics.transfer, "average": metrics.average, "last": metrics.last}
-        of_a_square["transfer_over_pairs"] = metrics.transfer_over_pairs
-        out = {key: np.full(len(table), np.nan) for key in (*of_a_square, "transfer_from_start")}
-        for run, started in enumerate(_matrices(table, names, range(len(names) + 1))):
-            # A run's sets are those it was scored on at any stage; a stage that it has not reached stays missing.
-            length = int((~np.isnan(started[1:]).all(axis=0)).sum())
-            if length:
-                before, a = started[0, :length], started[1 : length + 1, :length]
-                for key, function in of_a_square.items():
-                    out[key][run] = function(a)
-                out["transfer_from_start"][run] = metrics.transfer_from_start(a, before)
+        started = _matrices(table, names, range(len(names) + 1))
+        # A run's sets are those it was scored on at any stage; a stage that it has not reached stays missing.
+        lengths = (~np.isnan(started[:, 1:]).all(axis=1)).sum(axis=1)
+        runs = [(one[1 : n + 1, :n], one[0, :n]) for one, n in zip(started, lengths, strict=True)]
         seen = np.asarray(table.index.get_level_values("label_space") == "seen")
-        for key, values in out.items():
-            values[seen & (key != "last")] = np.nan
-        return {key: pd.Series(values, index=table.index) for key, values in out.items()}
+        out = {}
+        for column in cls._COLUMNS:
+            metric, more = getattr(metrics, column.key), column.key == "transfer_from_start"
+            values = [(metric(a, before) if more else metric(a)) if len(a) else np.nan for a, before in runs]
+            out[column.key] = pd.Series(np.where(seen & (column.key != "last"), np.nan, values), index=table.index)
+        return out
 
 
 PROTOCOLS: dict[str, ProtocolReport] = {

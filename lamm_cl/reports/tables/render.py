@@ -1,13 +1,13 @@
 """Tables as terminal text, Markdown, CSV, and LaTeX in booktabs style."""
 
-import csv
-import io
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, groupby
 from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from lamm_cl.reports.names import method_title
 from lamm_cl.reports.tables.model import MISSING, Cell, Column, Row, Table, number
@@ -22,15 +22,9 @@ def plain(cell: Cell, column: Column, usual_seeds: int) -> str:
         return cell.text + cell.mark
     if cell.value is None:
         return MISSING + cell.mark
-    text = number(cell.value, column)
-    if cell.std is not None:
-        text += f" ± {cell.std:.{column.digits}f}"
-    return text + seeds_behind(cell, usual_seeds) + cell.mark
-
-
-def seeds_behind(cell: Cell, usual_seeds: int) -> str:
-    """Return the number of seeds in parentheses, where it is not the usual one."""
-    return f" ({cell.seeds})" if cell.seeds and cell.seeds != usual_seeds else ""
+    spread = "" if cell.std is None else f" ± {cell.std:.{column.digits}f}"
+    seeds = f" ({cell.seeds})" if cell.seeds and cell.seeds != usual_seeds else ""
+    return number(cell.value, column) + spread + seeds + cell.mark
 
 
 def texts_of(table: Table, row: Row) -> list[str]:
@@ -74,16 +68,6 @@ def render_rich(table: Table) -> "rich.table.Table":
             out.add_row(*(Text(text, style="bold" if cell.best else "") for text, cell in texts))
         out.add_section()
     return out
-
-
-def least_width(table: Table) -> int:
-    """Return the characters that a console needs for the table: numbers whole, long words wrapped."""
-    total = 2
-    for column in table.columns:
-        texts = [plain(cell, column, table.seeds) for cell in table.column(column.key)]
-        longest = max(map(len, [*texts, *heading(column).split(), *column.group.split()]), default=0)
-        total += 3 + (longest if column.numeric else min(longest, 24))
-    return total
 
 
 def render_text(table: Table) -> str:
@@ -134,17 +118,19 @@ def markdown_escape(text: str) -> str:
 
 def render_csv(table: Table) -> str:
     """Return the table as CSV: for each number its mean, `_std` and `_seeds`, unrounded; missing is empty."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    endings = {True: ("", "_std", "_seeds"), False: ("",)}
-    writer.writerow([f"{column.key}{ending}" for column in table.columns for ending in endings[column.numeric]])
-    for row in table.rows:
-        out: list[str] = []
-        for cell, column in zip(row.cells, table.columns, strict=True):
-            numbers = [_exact(cell.value), _exact(cell.std), str(cell.seeds or "")]
-            out += numbers if column.numeric else [cell.text or ""]
-        writer.writerow(out)
-    return stream.getvalue()
+    return exact(table).to_csv(index=False, lineterminator="\n")
+
+
+def exact(table: Table) -> pd.DataFrame:
+    """Return the words that `render_csv` writes, as a frame."""
+    found: dict[str, list[str]] = {}
+    for column in table.columns:
+        cells = table.column(column.key)
+        found[column.key] = [_exact(cell.value) if column.numeric else cell.text or "" for cell in cells]
+        if column.numeric:
+            found[f"{column.key}_std"] = [_exact(cell.std) for cell in cells]
+            found[f"{column.key}_seeds"] = [str(cell.seeds or "") for cell in cells]
+    return pd.DataFrame(found, dtype=object)
 
 
 def _exact(value: float | None) -> str:
@@ -197,7 +183,6 @@ def render_latex(table: Table, experiment: str = "") -> str:
 
     A table of many columns is shrunk to the line, which needs graphicx as well.
     """
-    table = replace(table, rows=tuple(replace(row, cells=_titled(table, row)) for row in table.rows))
     label = ":".join(filter(None, ("tab", _label(experiment), _label(table.name))))
     align = "".join("r" if column.numeric else _latex_words(table, column) for column in table.columns)
     wide = len(table.columns) > _WIDE
@@ -224,13 +209,6 @@ def _label(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-")
 
 
-def _titled(table: Table, row: Row) -> tuple[Cell, ...]:
-    cells = list(row.cells)
-    if (place := table.places.get("method")) is not None:
-        cells[place] = replace(cells[place], text=method_title(cells[place].text or ""))
-    return tuple(cells)
-
-
 def _latex_words(table: Table, column: Column) -> str:
     longest = max((len(cell.text or "") for cell in table.column(column.key)), default=0)
     return r"p{5cm}" if longest > 40 else "l"
@@ -252,14 +230,13 @@ def _latex_head(table: Table) -> list[str]:
 
 def _latex_row(table: Table, row: Row) -> str:
     texts = []
-    for cell, column in zip(row.cells, table.columns, strict=True):
-        if cell.text is not None or cell.value is None:
-            texts.append(latex_escape(plain(cell, column, table.seeds)))
+    for cell, column, text in zip(row.cells, table.columns, texts_of(table, row), strict=True):
+        if cell.value is None:
+            texts.append(latex_escape(method_title(text) if column.key == "method" else text))
             continue
-        value = number(cell.value, column)
-        text = rf"\mathbf{{{value}}}" if cell.best else value
-        text += "" if cell.std is None else rf" \pm {cell.std:.{column.digits}f}"
-        texts.append(f"${text}$" + latex_escape(seeds_behind(cell, table.seeds) + cell.mark))
+        value, space, spread = text.replace("±", r"\pm").partition(" ")
+        value = rf"\mathbf{{{value}}}" if cell.best else value
+        texts.append(f"${value}{space}{spread}$")
     return " & ".join(texts) + r" \\"
 
 

@@ -105,7 +105,6 @@ def test_what_is_not_comparable_is_refused_with_the_reason(beside, settings, rea
     [
         ({"data": {"split": "own"}}, "own split, not the official one"),
         ({"data": {"split": "other"}}, "another split than the papers', though of its name and sizes"),
-        ({"datasets": [{"name": "dtd", "split": "own"}]}, "own split, not the official one"),
         ({"data": {"split": "official", "synthetic": True}}, "synthetic data"),
         ({"config": {"method": "lamm", "options": {"epochs": 1}}}, "other option epochs: 1, published with 50"),
         ({"config": {"method": "lamm", "options": {"label_space": "seen"}}}, "other option label_space: seen"),
@@ -378,7 +377,7 @@ STREAM = {"base": 10, "increment": 10, "order": {"numpy": 1993}}
         ({"protocol": {"base": 20, "increment": 20, "order": {"numpy": 1993}}}, "other steps: 20, 20, 20 and 2 more"),
         ({"protocol": None}, "steps and class order not known: its runs left no record of them"),
         ({"options": {"plugins": {"ReplayPlugin": {}}}}, "other option plugins"),
-        ({"options": {"fixed_memory": True}}, "other option fixed_memory: True, published with False"),
+        ({"options": {"fixed_memory": True}}, "other option fixed_memory: yes, published with no"),
         ({"pretrained": "openai"}, "other weights: openai, published with laion400m_e32"),
         ({"backbone": {}}, "other resize_mode: what the weights have, published with squash"),
         ({"data": {"split": "setting-a"}}, "split of setting-a, published with that of setting-b"),

@@ -204,6 +204,7 @@ def test_half_a_letter_reaches_no_output(write, two_methods, tmp_path):
     for form in ("text", "markdown", "latex", "csv", "html"):
         render(report, form).encode()
     assert "c\\ud800" in render(report, "text")
+    assert "c\\\\ud800" in render(report, "json")
     assert write_figures(report.results, tmp_path / "figures")
 
 
