@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 import lamm_cl
+from lamm_cl.clip.feature_cache import FeatureStore
 from lamm_cl.errors import UsageError
 from lamm_cl.evaluation.plugins import AccuracyMatrix, StageCost, evaluator
 from lamm_cl.methods.registry import method_names
@@ -33,10 +35,16 @@ def stream() -> Any:
     return lamm_cl.build_stream("class_incremental", few, shots=2, seed=1, steps=5)
 
 
+@cache
+def features(tiny: Any) -> FeatureStore:
+    """Those of all images, encoded once for all tests."""
+    return FeatureStore(tiny, None)
+
+
 def make(method: str, tiny: Any, stream: Any, **options: Any) -> tuple[Any, Any]:
     matrix = AccuracyMatrix(stream)
     few = FEW.get(method.split("+")[0], {})
-    chosen = {"evaluator": evaluator(matrix), **OPTIONS, **few, **options}
+    chosen = {"evaluator": evaluator(matrix), "features": features(tiny), **OPTIONS, **few, **options}
     return lamm_cl.build_strategy(method, tiny, stream, **chosen), matrix
 
 

@@ -38,7 +38,8 @@ def run(tmp_path: Path, write_config: Write, monkeypatch: pytest.MonkeyPatch) ->
 
         monkeypatch.setattr(ImageTower, "__call__", called)
         methods = {"vpt": {"epochs": 1, "prompt_depth_vision": 1}}
-        config = read_config(write_config(methods=methods, seeds=[1], shots=1, cache=False, num_workers=0))
+        few: dict[str, Any] = {"num_workers": 0, "evaluation": {"before_training": False}}
+        config = read_config(write_config(methods=methods, seeds=[1], shots=1, cache=False, **few))
         spec = grid(config)[0]
         home = ExperimentDirectory(tmp_path / str(room))
         home.open("try", "0", {})
