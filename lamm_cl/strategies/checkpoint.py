@@ -91,7 +91,12 @@ class Checkpointed(StageBatches):
             raise UsageError(f"the checkpoint's tensors do not fit the model: {', '.join(odd[:5])}.")
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name in found["trains"])
-        self.model.load_state_dict(found["model"])
+        learned, trains = found["model"], dict(trainable(self.model))
+        for name, kept in found["momentum"].items():
+            shapes = {torch.as_tensor(value).shape for value in kept.values() if value is not None}
+            if name not in trains or not shapes <= {learned[name].shape, torch.Size()}:
+                raise UsageError(f"the checkpoint has momentum of what does not train: {name}.")
+        self.model.load_state_dict(learned)
         self._set_progress(found, unpacker, inside=False)
         if found["epoch"] is not None:
             self._pending = found, unpacker
@@ -135,9 +140,14 @@ class Checkpointed(StageBatches):
             different = {"tensors"}
         if not different:
             here = self._state()
-            state = {**state, **{name: unpacker.unpack(state[name]) for name in here}}
+            try:
+                state = {**state, **{name: unpacker.unpack(state[name]) for name in here}}
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                raise UsageError(f"the checkpoint is of another build of this version: {error!r}.") from None
             for name, parts in {**here, "plugins": whole["plugins"]}.items():
-                if name in ("clock", "optimizer", "scaler", "generators", "plugins"):
+                if isinstance(parts, Mapping) and not isinstance(state[name], Mapping):
+                    different.add(name)
+                elif name in ("clock", "optimizer", "scaler", "generators", "plugins"):
                     # Plugins of the checkpoint that are not here are named where they are set.
                     different |= {f"{name}.{part}" for part in set(parts) - set(state[name])}
         if different:

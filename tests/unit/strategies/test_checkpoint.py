@@ -140,6 +140,15 @@ def test_what_does_not_fit_is_refused(make: Any, build: Any, stream: Any) -> Non
     learned = {"dict": [pair for pair in state["model"]["dict"] if pair[0] != "labels.0"]}
     with pytest.raises(UsageError, match=r"do not fit the model: labels\.0"):
         make().restore(tensors, {**state, "model": learned})
+    [[name, kept], *_] = state["momentum"]["dict"]
+    [[_, buffer]] = kept["dict"]
+    with pytest.raises(UsageError, match=r"momentum of what does not train: labels\.9"):
+        make().restore(tensors, {**state, "momentum": {"dict": [["labels.9", kept]]}})
+    with pytest.raises(UsageError, match=f"momentum of what does not train: {name}"):
+        make().restore({**tensors, buffer["tensor"]: torch.zeros(3, 5, 7)}, state)
+    for odd in (None, 3, "x", [], {}, {"list": None}, {"dict": [3]}, {"tensor": "absent"}):
+        with pytest.raises(UsageError, match="the checkpoint is of another build"):
+            make().restore(tensors, {**state, "clock": odd})
     with pytest.raises(UsageError, match="metrics that are not here"):
         build(6).restore(tensors, state)
     other = make()
