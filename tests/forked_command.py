@@ -28,6 +28,7 @@ lamm_cl.load_clip("tiny")  # imports open_clip
 lamm_cl.load_dataset("digits")  # imports scikit-learn
 
 gc.freeze()  # else each fork would copy what its garbage collector looks at
+gc.set_threshold(100_000, 50, 50)  # as in the tests' own processes
 
 NAME = "lamm-cl"
 
