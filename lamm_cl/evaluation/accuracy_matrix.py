@@ -1,5 +1,6 @@
 """The accuracy matrix of a stream in every label space, from one pass over each test set."""
 
+import copy
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -306,12 +307,13 @@ class AccuracyMatrix(PluginMetric[dict[str, Matrix]]):
 
     def state(self) -> dict[str, Any]:
         """Return all that was found as plain lists, numbers and text, for JSON. Call it between stages."""
-        return {"met": self._met, "found": list(self._found.items()), "scores": list(self._scores.items())}
+        found, scores = list(self._found.items()), list(self._scores.items())
+        return copy.deepcopy({"met": self._met, "found": found, "scores": scores})  # what follows changes these
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up a state that `state` gave."""
         self._training = False
-        self._met = state["met"]
+        self._met = copy.deepcopy(state["met"])
         self._found = {j: (name, tuple(own), n) for j, (name, own, n) in state["found"]}
         self._scores = {
             (stage, j): {space: Score(*score) for space, score in spaces.items()}

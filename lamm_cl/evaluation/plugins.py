@@ -1,6 +1,7 @@
 """Avalanche plugins over the metrics, and the one that measures what a stage costs."""
 
 import contextlib
+import copy
 import sys
 import time
 import warnings
@@ -124,11 +125,13 @@ class StageCost(PluginMetric[list[dict[str, float]]]):
     def state(self) -> dict[str, Any]:
         """Return all that was found, with the seconds and images of a stage that is not over, for JSON."""
         inside, images = self._seconds(), self._images
-        return {"stages": self._stages, "earlier": self._earlier, "inside": inside, "images": images}
+        stages = copy.deepcopy(self._stages)
+        return {"stages": stages, "earlier": self._earlier, "inside": inside, "images": images}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take up a state that `state` gave; an interrupted stage goes on at its next `before_training_exp`."""
-        self._stages, self._earlier, self._images = state["stages"], state["earlier"], state["images"]
+        self._stages = copy.deepcopy(state["stages"])
+        self._earlier, self._images = state["earlier"], state["images"]
         self._start, self._before = None, state["inside"]
 
 

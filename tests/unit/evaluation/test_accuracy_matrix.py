@@ -178,6 +178,18 @@ def test_state_survives_json(run):
     assert again.matrices()["own"].shape == (0, 3)
 
 
+def test_a_state_does_not_change_with_what_gave_or_took_it(run):
+    for plugin, other in ((run[0], AccuracyMatrix(run[0]._plan)), (run[1], StageCost())):
+        state, before = plugin.state(), json.dumps(plugin.state())
+        other.load_state(state)
+        other.reset()
+        assert json.dumps(state) == before
+        other.load_state(plugin.state())
+        kept = other.state()
+        other.reset()
+        assert json.dumps(kept) == json.dumps(plugin.state()) == before
+
+
 def test_cost_of_each_stage(run, digits):
     cost = run[1]
     rows = {row[:4]: row.value for row in cost.rows()}
