@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field
 
+from lamm_cl.data.images import some
 from lamm_cl.data.items import Dataset
 from lamm_cl.errors import UsageError, unknown
 
@@ -139,11 +140,7 @@ def _differences(labels: list[int], names: list[str]) -> str:
     foreign = sorted({label for label in labels if not 0 <= label < n})
     absent = sorted(set(range(n)) - set(labels))
     parts = [("given twice", twice), ("no such label", foreign), ("left out", absent)]
-    return "; ".join(f"{what}: {_some(which)}" for what, which in parts if which)
-
-
-def _some(labels: list[int]) -> str:
-    return ", ".join(map(str, labels[:8])) + (", ..." if len(labels) > 8 else "")
+    return "; ".join(f"{what}: {some(list(map(str, which)), 8)}" for what, which in parts if which)
 
 
 def even_sizes(classes: int, steps: int) -> tuple[int, ...]:
